@@ -1,0 +1,1 @@
+"""A pre-fork server for WSGI and ASGI from the standard library, and adapters for others."""

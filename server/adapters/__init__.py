@@ -1,0 +1,1 @@
+"""Start and stop servers as processes, each behind the same small interface."""

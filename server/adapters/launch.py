@@ -1,0 +1,63 @@
+"""How a trial asks for a server, whichever server it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pretune.server.settings import Settings
+
+
+class BootFailed(Exception):
+    """The app did not boot. ``traceback`` is the user's own, without our frames, or ""."""
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Everything needed to start a server; ``bind`` with port 0 lets the kernel choose."""
+
+    target: str
+    settings: Settings
+    python: Path
+    chdir: Path
+    env: Mapping[str, str]  # the whole environment of the server, not additions
+    log: Path  # stdout and stderr of the server and the app
+    bind: tuple[str, int] = ("127.0.0.1", 0)
+    telemetry: Path | None = None  # directory for rings; None: telemetry off
+    probes: bool = False  # database and outbound probes (demand trials)
+    cores: frozenset[int] | None = None  # affinity; None: leave it
+    forwarded_allow_ips: str = "127.0.0.1"
+    # called with the pid right after the spawn (a session leader), before anything else
+    on_spawn: Callable[[int], None] = field(default=lambda pid: None)
+
+
+@dataclass(frozen=True)
+class Event:
+    """A line of the server's event stream: listening, worker_ready, worker_exit, ..."""
+
+    name: str
+    time: float  # CLOCK_MONOTONIC s
+    data: Mapping[str, Any]
+
+
+class RunningServer(Protocol):
+    """A started server. None of these raises if the server is already gone."""
+
+    master_pid: int
+
+    def wait_ready(self, timeout: float) -> tuple[str, int]:
+        """The address, once every worker can answer. Raises BootFailed, TimeoutError."""
+
+    def worker_pids(self) -> tuple[int, ...]: ...
+
+    def events(self) -> tuple[Event, ...]:
+        """All so far."""
+
+    def stop(self, timeout: float) -> float:
+        """TERM, wait, KILL after ``timeout``; seconds it took. Leaves no process."""

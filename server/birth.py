@@ -1,0 +1,74 @@
+"""Forking, so that the child is nothing like the parent's heir: no handlers, no signals, no ends.
+
+A signal that arrives between the fork and the child's first line would run the parent's handlers
+in the child, or reach the parent's wake-up pipe; so signals are blocked across the fork.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+
+# What the master and the zygote handle; children start with the defaults again.
+HANDLED = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGCHLD,
+)
+
+
+def fork(role: Callable[[], int]) -> int:
+    """Fork; the child runs ``role`` and exits with its result. Returns the child's pid."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+    try:
+        pid = os.fork()
+    except OSError:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        raise
+    if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        return pid
+    signal.set_wakeup_fd(-1)
+    for number in HANDLED:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    code = 1
+    try:
+        code = role()
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        end(code)
+    return 0
+
+
+def end(code: int) -> None:
+    """Leave a forked child as an interpreter leaves: its threads joined, its atexit run.
+
+    ``sys.exit`` would unwind through the parent's frames; multiprocessing ends its children in
+    the same way. The caller's caller kills us if the app's threads take too long.
+    """
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)

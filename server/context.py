@@ -1,0 +1,53 @@
+"""What every worker class is given when it starts to serve."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from dataclasses import dataclass
+
+from pretune.server.board import Board
+from pretune.server.channel import Channel
+from pretune.server.config import Config
+from pretune.server.importing import Loaded
+from pretune.server.log import Log
+from pretune.server.settings import Settings
+from pretune.server.telemetry import Ring
+
+# Makes a process print the stack of every thread to the error log, even when it is stuck in C.
+# A real-time signal: the ordinary ones are the app's to use.
+DUMP_SIGNAL = signal.SIGRTMIN + 3
+
+
+@dataclass(frozen=True)
+class Context:
+    """A worker's surroundings.
+
+    ``row`` is the worker's on the board. ``channel`` takes ``{"retire": n}`` to ask for a
+    successor and gives ``{"leave": "stop" | "retire"}``; its end means the master is gone.
+    """
+
+    config: Config
+    settings: Settings  # worker_class resolved
+    loaded: Loaded
+    listeners: tuple[socket.socket, ...]
+    channel: Channel
+    board: Board
+    row: int
+    log: Log
+    ring: Ring | None
+
+    def request_limit(self) -> int:
+        """After how many requests this worker asks for a successor; 0: never."""
+        settings = self.settings
+        if not settings.max_requests:
+            return 0
+        # os.urandom, not random: siblings forked from one zygote would draw the same number.
+        draw = int.from_bytes(os.urandom(8), "little")
+        return settings.max_requests + draw % (settings.max_requests_jitter + 1)
+
+    def trusts(self, peer: str) -> bool:
+        """Whether forwarded headers from this peer are believed; unix sockets have no address."""
+        allowed = {ip.strip() for ip in self.config.forwarded_allow_ips.split(",")}
+        return not peer or "*" in allowed or peer in allowed

@@ -1,0 +1,27 @@
+"""What one request has spent so far, filled by probes wherever the request's code happens to run.
+
+The account travels in a context variable, so it follows the request into asyncio tasks and into
+executor threads that copy the context. Several threads may add to one account (a request that
+gathers executor calls); the sums are statistics, a lost update there is accepted.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+
+class Account:
+    """Seconds and counts of one request."""
+
+    __slots__ = ("cpu", "db", "db_calls", "out", "out_calls")
+
+    def __init__(self) -> None:
+        self.cpu = 0.0  # CPU outside the serving thread's own clock (executor calls)
+        self.db = 0.0
+        self.db_calls = 0
+        self.out = 0.0
+        self.out_calls = 0
+
+
+# None outside a request, and always when telemetry is off.
+current: ContextVar[Account | None] = ContextVar("pretune_account", default=None)

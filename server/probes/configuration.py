@@ -1,0 +1,219 @@
+"""What an imported application says about itself: its host, its databases, what is switched on.
+
+Only read from objects that are there already; nothing is connected to, nothing is imported.
+URLs of databases carry their passwords, because the tool must connect: they go through a pipe to
+the tool and must never be printed.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+from urllib.parse import quote, urlencode
+
+# distribution -> module; reported when the application has imported it
+_LIBRARIES = {
+    "django": "django", "djangorestframework": "rest_framework", "flask": "flask",
+    "fastapi": "fastapi", "starlette": "starlette", "sqlalchemy": "sqlalchemy",
+    "psycopg": "psycopg", "psycopg-pool": "psycopg_pool", "psycopg2": "psycopg2",
+    "asyncpg": "asyncpg", "redis": "redis", "requests": "requests", "httpx": "httpx",
+    "gevent": "gevent", "numpy": "numpy", "uvloop": "uvloop",
+}  # fmt: skip
+HTTPS = {"X-Forwarded-Proto": "https"}
+
+
+def versions() -> dict[str, str]:
+    """Versions of libraries the application has loaded, "" where a library does not say."""
+    return {
+        name: str(getattr(sys.modules[module], "__version__", ""))
+        for name, module in _LIBRARIES.items()
+        if module in sys.modules
+    }
+
+
+def concrete_host(allowed: Any, debug: bool = False) -> str | None:
+    """A host name that a list of allowed hosts lets through; None when there is no telling."""
+    names = [str(name) for name in allowed or ()]
+    for name in names:
+        if name.startswith("*."):
+            name = name[2:]
+        if name and "*" not in name and name != ".":
+            return name.removeprefix(".")
+    return "localhost" if "*" in names or (debug and not names) else None
+
+
+def describe(app: Any, framework: str) -> dict[str, Any]:
+    """``host``, ``headers``, ``settings`` and ``databases`` of an unwrapped application."""
+    if framework == "django":
+        said = _django()
+    elif framework == "flask":
+        said = _flask(app)
+    elif framework in ("fastapi", "starlette"):
+        said = _starlette(app)
+    else:
+        said = {"host": None, "headers": {}, "settings": {}, "databases": []}
+    known = {database["url"] for database in said["databases"]}
+    said["databases"] += [item for item in _engines() + _pools() if item["url"] not in known]
+    return said
+
+
+def _django() -> dict[str, Any]:
+    settings = import_module("django.conf").settings
+    headers: dict[str, str] = {}
+    proxy = settings.SECURE_PROXY_SSL_HEADER
+    secure = settings.SESSION_COOKIE_SECURE or settings.CSRF_COOKIE_SECURE
+    if settings.SECURE_SSL_REDIRECT or (proxy and secure):
+        headers = dict(HTTPS)
+        if proxy:
+            name, value = proxy
+            headers = {name.removeprefix("HTTP_").replace("_", "-").title(): value.split(",")[0]}
+    return {
+        "host": concrete_host(settings.ALLOWED_HOSTS, settings.DEBUG),
+        "headers": headers,
+        "settings": {
+            "debug": bool(settings.DEBUG),
+            "middleware": [str(name) for name in settings.MIDDLEWARE],
+            "session_engine": str(settings.SESSION_ENGINE),
+            "caches": {name: str(c.get("BACKEND", "")) for name, c in settings.CACHES.items()},
+        },
+        "databases": [
+            _django_database(alias, dict(values)) for alias, values in settings.DATABASES.items()
+        ],
+    }
+
+
+def _django_database(alias: str, values: dict[str, Any]) -> dict[str, Any]:
+    backend = str(values.get("ENGINE", ""))
+    name = backend.rpartition(".")[2]
+    options = values.get("OPTIONS") or {}
+    engine, url = name, None
+    if name in ("postgresql", "postgis", "postgresql_psycopg2"):
+        engine, url = "postgresql", _postgres_url(values, options)
+    elif name in ("sqlite3", "spatialite"):
+        engine, url = "sqlite", f"sqlite:///{values.get('NAME', '')}"
+    return {
+        "alias": alias,
+        "engine": engine,
+        "url": url,
+        "source": "DATABASES",
+        "conn_max_age": values.get("CONN_MAX_AGE"),
+        "pool": bool(options.get("pool")),
+        "atomic_requests": bool(values.get("ATOMIC_REQUESTS")),
+    }
+
+
+def _postgres_url(values: dict[str, Any], options: dict[str, Any]) -> str:
+    user, password = str(values.get("USER") or ""), str(values.get("PASSWORD") or "")
+    host, port = str(values.get("HOST") or ""), str(values.get("PORT") or "")
+    login = quote(user, safe="") + (":" + quote(password, safe="") if password else "")
+    passed = ("service", "passfile", "sslmode")
+    query: dict[str, Any] = {key: options[key] for key in passed if key in options}
+    if host.startswith("/"):  # the directory of a socket
+        query["host"], host = host, ""
+    if ":" in host:
+        host = f"[{host}]"
+    place = (login + "@" if login else "") + host + (":" + port if port else "")
+    name = quote(str(values.get("NAME") or ""), safe="")
+    return f"postgresql://{place}/{name}" + ("?" + urlencode(query) if query else "")
+
+
+def _flask(app: Any) -> dict[str, Any]:
+    config = app.config
+    headers = {}
+    if config.get("PREFERRED_URL_SCHEME") == "https" or "flask_talisman" in sys.modules:
+        headers = dict(HTTPS)
+    url = config.get("SQLALCHEMY_DATABASE_URI")
+    databases = [] if not url else [_sqlalchemy_url(_text(url), "SQLALCHEMY_DATABASE_URI")]
+    return {
+        "host": config.get("SERVER_NAME") or None,
+        "headers": headers,
+        "settings": {"debug": bool(app.debug), "testing": bool(app.testing)},
+        "databases": databases,
+    }
+
+
+def _starlette(app: Any) -> dict[str, Any]:
+    host, headers, names = None, {}, []
+    for item in getattr(app, "user_middleware", ()):
+        name = getattr(item.cls, "__name__", str(item.cls))
+        names.append(name)
+        options = getattr(item, "kwargs", None) or getattr(item, "options", None) or {}
+        if name == "TrustedHostMiddleware":
+            host = concrete_host(options.get("allowed_hosts"))
+        elif name == "HTTPSRedirectMiddleware":
+            headers = dict(HTTPS)
+    return {
+        "host": host,
+        "headers": headers,
+        "settings": {"debug": bool(getattr(app, "debug", False)), "middleware": names},
+        "databases": [],
+    }
+
+
+def _text(url: Any) -> str:
+    if hasattr(url, "render_as_string"):
+        return str(url.render_as_string(hide_password=False))
+    return str(url)
+
+
+def _sqlalchemy_url(url: str, source: str, **more: Any) -> dict[str, Any]:
+    scheme, _, rest = url.partition("://")
+    engine, _, driver = scheme.partition("+")
+    engine = {"postgres": "postgresql"}.get(engine, engine)
+    return {
+        "alias": source,
+        "engine": engine,
+        "driver": driver or None,
+        "url": f"{engine}://{rest}",
+        "source": source,
+        **more,
+    }
+
+
+def _living(module: str, *names: str) -> list[Any]:
+    """Objects of a loaded module's classes that the application has made."""
+    if module not in sys.modules:
+        return []
+    import gc
+
+    return [
+        item
+        for item in gc.get_objects()
+        if type(item).__name__ in names and type(item).__module__.startswith(module)
+    ]
+
+
+def _engines() -> list[dict[str, Any]]:
+    found = []
+    for engine in _living("sqlalchemy", "Engine"):
+        pool = getattr(engine, "pool", None)
+        size = getattr(pool, "size", None)
+        found.append(
+            _sqlalchemy_url(
+                _text(engine.url),
+                "sqlalchemy engine",
+                pool_class=type(pool).__name__,
+                pool_size=size() if callable(size) else None,
+                max_overflow=getattr(pool, "_max_overflow", None),
+            )
+        )
+    return found
+
+
+def _pools() -> list[dict[str, Any]]:
+    names = ("ConnectionPool", "AsyncConnectionPool", "NullConnectionPool")
+    return [
+        {
+            "alias": "psycopg_pool",
+            "engine": "postgresql",
+            "driver": "psycopg",
+            "url": pool.conninfo,
+            "source": "psycopg_pool",
+            "pool_class": type(pool).__name__,
+            "pool_size": pool.min_size,
+            "max_size": pool.max_size,
+        }
+        for pool in _living("psycopg_pool", *names)
+        if isinstance(getattr(pool, "conninfo", None), str)
+    ]
