@@ -1,0 +1,1 @@
+"""What traffic a trial gets (workloads) and how it is sent (the locust driver)."""

@@ -1,0 +1,96 @@
+"""What an answer tells about the application's other paths: links, and values of identifiers.
+
+Pure functions over the bytes of a body. Hostile input: anything may stand there, nothing is
+believed but that a path is a path of this application, and the caller asks for it before use.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from itertools import islice
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+# attribute -> the tags on which it is a link that a browser or htmx would GET
+_LINKS = {"href": {"a", "area"}, "src": {"iframe", "frame", "img"}, "hx-get": None}
+_MAX_LINKS = 1000  # of one page
+_MAX_VALUES = 200
+_MAX_DEPTH = 12
+
+
+@dataclass
+class Harvest:
+    """``links`` are paths with their query; ``values[key]`` are JSON values found under a key."""
+
+    links: list[str] = field(default_factory=list)
+    values: dict[str, list[str]] = field(default_factory=dict)
+
+
+def harvest(body: bytes, content_type: str, path: str, hosts: frozenset[str]) -> Harvest:
+    """``path`` is where the body came from; ``hosts`` are the names the application goes by."""
+    kind = content_type.partition(";")[0].strip().lower()
+    found = Harvest()
+    if kind in ("text/html", "application/xhtml+xml"):
+        parser = _Links()
+        parser.feed(body.decode("utf-8", "replace"))
+        texts = parser.found
+    elif kind == "application/json" or kind.endswith("+json"):
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError):
+            return found
+        texts = []
+        for key, value in _walk(document, "", 0):
+            text = str(value)
+            if isinstance(value, str) and ("://" in text or text.startswith("/")):
+                texts.append(text)
+            kept = found.values.setdefault(key, [])
+            if len(kept) < _MAX_VALUES and text not in kept:
+                kept.append(text)
+    else:
+        return found
+    links = (local_path(text, path, hosts) for text in islice(dict.fromkeys(texts), _MAX_LINKS))
+    found.links = list(dict.fromkeys(link for link in links if link is not None))
+    return found
+
+
+def local_path(link: str, path: str, hosts: frozenset[str]) -> str | None:
+    """A link as a path of this application, with its query; None when it leads elsewhere."""
+    try:
+        parts = urlsplit(urljoin(f"http://here{path}", link.strip()))
+    except ValueError:
+        return None
+    if parts.scheme not in ("http", "https") or not (
+        parts.netloc == "here" or parts.netloc.lower() in hosts
+    ):
+        return None
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+def _walk(document: Any, key: str, depth: int) -> Iterator[tuple[str, Any]]:
+    if depth > _MAX_DEPTH:
+        return
+    if isinstance(document, dict):
+        for name, value in document.items():
+            yield from _walk(value, str(name), depth + 1)
+    elif isinstance(document, list):
+        for value in document:
+            yield from _walk(value, key, depth + 1)
+    elif isinstance(document, str | int) and not isinstance(document, bool):
+        yield key, document
+
+
+class _Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        for name, value in attributes:
+            if value and name in _LINKS:
+                tags = _LINKS[name]
+                if tags is None or tag in tags:
+                    self.found.append(value)

@@ -1,0 +1,266 @@
+"""The users of a load: those of a workload, and those of a user's own locustfile.
+
+Both hand every finished request to the run's ``records.Writer``. This module imports locust,
+which patches the interpreter: only the driver process may import it.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from bisect import bisect
+from collections.abc import Callable, Mapping
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gevent
+import locust
+from locust.clients import HttpSession
+from locust.contrib.fasthttp import FastHttpSession
+from locust.env import Environment
+from locust.event import Events
+from locust.exception import StopUser
+from locust.util.load_locustfile import load_locustfile
+
+from pretune.loadtests.asking import request_target
+from pretune.loadtests.confinement import AddressRefused
+from pretune.loadtests.exchange import Connection, Failure
+from pretune.loadtests.records import Writer, kind_of_status
+from pretune.server.telemetry import ENDPOINT_HEADER
+
+# After a failed connection, so that a dead server is not answered with a busy loop.
+BACK_OFF_S = 0.1
+# What a browser would accept, so that an app that compresses pays for it here as well.
+DEFAULT_HEADERS = {"User-Agent": "pretune", "Accept": "*/*", "Accept-Encoding": "gzip, deflate, br"}
+
+
+class Script:
+    """A workload made ready: for each endpoint its part of the requests and the bytes to send.
+
+    A request head lacks its last line, so that a user can add its cookies.
+    """
+
+    def __init__(self, workload: Mapping[str, Any], address: tuple[str, int]) -> None:
+        endpoints = workload["endpoints"]
+        if not endpoints:
+            raise ValueError("the workload has no endpoints")
+        headers = header_lines(workload["headers"], address)
+        self.limits = list(accumulate(endpoint["share"] for endpoint in endpoints))
+        self.head_only = [endpoint["method"] == "HEAD" for endpoint in endpoints]
+        self.heads = [
+            [
+                (
+                    f"{endpoint['method']} {request_target(path)} HTTP/1.1\r\n"
+                    f"{headers}{ENDPOINT_HEADER}: {number}\r\n"
+                ).encode("latin-1")
+                for path in endpoint["paths"]
+            ]
+            for number, endpoint in enumerate(endpoints, 1)
+        ]
+
+    def choose(self, dice: random.Random) -> tuple[int, bytes]:
+        """Index of an endpoint, drawn by share, and one of its heads, drawn evenly."""
+        index = bisect(self.limits, dice.random() * self.limits[-1])
+        heads = self.heads[index]
+        return index, heads[0] if len(heads) == 1 else heads[int(dice.random() * len(heads))]
+
+
+def header_lines(headers: list[list[str]], address: tuple[str, int]) -> str:
+    """Header lines with the workload's in place of the defaults, names compared without case."""
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    merged = {"host": ("Host", f"{host}:{address[1]}")}
+    for name, value in (*DEFAULT_HEADERS.items(), *headers):
+        if any(sign in name + value for sign in "\r\n\0"):
+            raise ValueError(f"header {name!r} holds a line break")
+        merged[name.lower()] = (name, value)
+    return "".join(f"{name}: {value}\r\n" for name, value in merged.values())
+
+
+class Run:
+    """What the users of one run share. ``over`` ends their loops after the request in hand."""
+
+    def __init__(self, address: tuple[str, int], load: Mapping[str, Any], writer: Writer) -> None:
+        self.address = address
+        self.seed = int(load["seed"])
+        self.think_s = float(load["think_s"])
+        self.writer = writer
+        self.over = False
+        # users with a request in hand: since when, and the connection it is on
+        self.waiting: dict[int, tuple[float, Connection]] = {}
+
+    def abort_stuck(self, limit_s: float) -> None:
+        """Fail every request that has waited longer than ``limit_s``."""
+        now = time.perf_counter()
+        for start, connection in list(self.waiting.values()):
+            if now - start > limit_s:
+                connection.abort()
+
+
+class WorkloadUser(locust.User):
+    """Sends the requests of a script, one after the other, on one connection."""
+
+    abstract = True
+    script: ClassVar[Script]
+    run_of_users: ClassVar[Run]
+    spawned: ClassVar[int]
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self.number = type(self).spawned
+        type(self).spawned += 1
+
+    @locust.task
+    def browse(self) -> None:
+        run, script, number = self.run_of_users, self.script, self.number
+        dice = random.Random(f"{run.seed}:{number}")
+        connection = Connection(run.address)
+        clock, add, waiting = time.perf_counter, run.writer.add, run.waiting
+        try:
+            while not run.over:
+                index, request = script.choose(dice)
+                if connection.cookies:
+                    pairs = (name + b"=" + value for name, value in connection.cookies.items())
+                    request += b"Cookie: " + b"; ".join(pairs) + b"\r\n"
+                request += b"\r\n"
+                status = size = 0
+                start = clock()
+                waiting[number] = (start, connection)
+                try:
+                    status, size = connection.exchange(request, script.head_only[index])
+                    kind = kind_of_status(status)
+                except Failure as failure:
+                    kind = failure.kind
+                wall = clock() - start
+                del waiting[number]
+                add(start, wall, size, index + 1, number, status, kind)
+                if not status:
+                    gevent.sleep(BACK_OFF_S)
+                if run.think_s:
+                    gevent.sleep(run.think_s)
+        finally:
+            connection.close()
+        raise StopUser
+
+
+def workload_user(script: Script, run: Run) -> type[WorkloadUser]:
+    """The user class of one run."""
+    members = {"abstract": False, "script": script, "run_of_users": run, "spawned": 0}
+    return type("Visitor", (WorkloadUser,), members)
+
+
+class Locustfile:
+    """A user's own locustfile, imported once in the life of the driver.
+
+    Its requests are recorded through locust's request event. Endpoints are numbered in the order
+    in which their names turn up; the number also goes along as a header, so that the server's
+    own records of a request can be joined.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        classes, _ = load_locustfile(str(path))
+        self.classes = [
+            item
+            for item in classes.values()
+            if issubclass(item, locust.HttpUser | locust.FastHttpUser)
+        ]
+        if not self.classes:
+            raise ValueError(f"{path} has no HttpUser or FastHttpUser class")
+        self.numbers: dict[str, int] = {}
+        self._headers: dict[str, str] = {}
+        self._users: dict[int, int] = {}
+        self._starts: dict[int, float] = {}  # of the request in hand, by greenlet
+        # Runners leave listeners behind; each run starts with those of the file alone.
+        self._listeners = {name: list(hook._handlers) for name, hook in _hooks().items()}
+        for session in (HttpSession, FastHttpSession):
+            self._number_requests(session)
+
+    def events(self, run: Run) -> Events:
+        """The event hooks for a run that writes to the run's records."""
+        for name, hook in _hooks().items():
+            hook._handlers = list(self._listeners.get(name, []))
+        self._users.clear()
+        locust.events.request._handlers.append(self._recorder(run))
+        return locust.events
+
+    def prepare(self, address: tuple[str, int], headers: list[list[str]]) -> None:
+        host = f"[{address[0]}]" if ":" in address[0] else address[0]
+        for item in self.classes:
+            item.host = f"http://{host}:{address[1]}"
+        self._headers = {header[0]: header[1] for header in headers}
+
+    def _number(self, name: str) -> int:
+        return self.numbers.setdefault(name, len(self.numbers) + 1)
+
+    def _number_requests(self, session: Any) -> None:
+        original: Callable[..., Any] = session.request
+        if getattr(original, "numbered", False):
+            return
+
+        def request(client: Any, method: str, url: str, name: Any = None, **options: Any) -> Any:
+            label = name or client.request_name or url
+            options["headers"] = {
+                **self._headers,
+                **(options.get("headers") or {}),
+                ENDPOINT_HEADER: str(self._number(label)),
+            }
+            self._starts[id(gevent.getcurrent())] = time.perf_counter()
+            return original(client, method, url, name, **options)
+
+        request.numbered = True  # type: ignore[attr-defined]
+        session.request = request
+
+    def _recorder(self, run: Run) -> Callable[..., None]:
+        def on_request(
+            name: str,
+            response_time: float,
+            response_length: int,
+            response: Any = None,
+            exception: BaseException | None = None,
+            **_: Any,
+        ) -> None:
+            wall = response_time / 1000
+            greenlet = id(gevent.getcurrent())
+            # a client of the file's own may not have come through our wrapper
+            start = self._starts.pop(greenlet, time.perf_counter() - wall)
+            user = self._users.setdefault(greenlet, len(self._users))
+            status = int(getattr(response, "status_code", 0) or 0)
+            kind = kind_of_exception(exception, status) if exception else ""
+            run.writer.add(
+                start, wall, response_length or 0, self._number(name), user, status, kind
+            )
+
+        return on_request
+
+
+def kind_of_exception(error: BaseException, status: int) -> str:
+    """Which of ``records.ERRORS`` locust's exception is; wrapped causes are looked through."""
+    seen: BaseException | None = error
+    while seen is not None:
+        for types, kind in _EXCEPTIONS:
+            if isinstance(seen, types):
+                return kind
+        inner = [item for item in (*seen.args, getattr(seen, "reason", None)) if item is not seen]
+        seen = (
+            seen.__cause__
+            or seen.__context__
+            or next((item for item in inner if isinstance(item, BaseException)), None)
+        )
+    if status:
+        return "status" if status >= 400 else "check failed"
+    return "other"
+
+
+_EXCEPTIONS: tuple[tuple[type[BaseException], str], ...] = (
+    (AddressRefused, "address refused"),
+    (ConnectionRefusedError, "connection refused"),
+    (ConnectionResetError, "connection reset"),
+    (BrokenPipeError, "connection reset"),
+    (TimeoutError, "timeout"),
+    (gevent.Timeout, "timeout"),
+)
+
+
+def _hooks() -> dict[str, Any]:
+    return {name: hook for name, hook in vars(locust.events).items() if hasattr(hook, "_handlers")}

@@ -1,0 +1,49 @@
+"""What traffic a trial gets: endpoints with shares, and how many users send it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One route. ``name`` is its pattern (``/product/<int:pk>/``); ``paths`` are drawn from evenly.
+
+    ``share`` is this endpoint's part of all requests, all shares together 1.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    share: float
+    method: str = "GET"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A route that is not part of the workload, and why ("redirects to /login/", "answers 500")."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Workload:
+    """``endpoints[i]`` has telemetry number ``i + 1``; 0 means a request outside the workload."""
+
+    endpoints: tuple[Endpoint, ...]
+    headers: tuple[tuple[str, str], ...] = ()  # Host, X-Forwarded-Proto, ... sent with each
+    skipped: tuple[Skipped, ...] = ()
+    source: str = "discovered"  # "discovered" | "paths" | "file" | "locustfile"
+    assumption: str = ""  # "equal shares of 7 routes"; empty when the user said the shares
+    locustfile: Path | None = None
+
+
+@dataclass(frozen=True)
+class Load:
+    """A closed load: ``users`` each send, wait for the answer, think, send again."""
+
+    users: int
+    duration_s: float
+    seed: int = 1
+    think_s: float = 0.0
