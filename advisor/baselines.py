@@ -1,0 +1,155 @@
+"""Other people's formulas for workers and threads, on this application and this budget.
+
+Each is predicted by the same model as the recommendation and judged by the same budgets, so the
+report can show everyone's answer beside ours. A formula is one row of ``FORMULAS``; where its
+source leaves a number open (memory per process), it gets the measured one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pretune.advisor.budget import Budget, Slo
+from pretune.advisor.demand import Demand
+from pretune.advisor.measurement import Conditions
+from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.quantity import format_bytes
+from pretune.advisor.recommendation import Baseline
+from pretune.advisor.search import Capacity, slo_p95
+from pretune.advisor.violations import broken
+from pretune.server.settings import Settings
+
+MIB = 1 << 20
+MOST_WORKERS = 128
+MOST_THREADS = 32
+
+
+@dataclass(frozen=True)
+class Case:
+    """What formulas are made of. ``cores`` as a formula reads them: whole, at least 1."""
+
+    cores: int
+    ram_bytes: float
+    worker_bytes: float
+    blocking: bool  # the request waits longer than it computes
+
+
+# workers, threads
+Shape = tuple[int, int]
+Formula = Callable[[Case], Shape]
+
+
+def _passenger(c: Case) -> Shape:
+    """Pmax = 0.75 RAM / r processes where I/O blocks, else at most the cores; rest for threads."""
+    most = _between(int(0.75 * c.ram_bytes / c.worker_bytes), 1, MOST_WORKERS)
+    if not c.blocking:
+        return min(most, c.cores), 1
+    free = 0.75 * c.ram_bytes - 0.9 * most * c.worker_bytes
+    return most, _between(int(free / (c.worker_bytes / 10) / most), 1, MOST_THREADS)
+
+
+def _gitlab(c: Case) -> Shape:
+    """As many workers as cores and RAM (less the reserve) allow, 4 threads each."""
+    return max(1, min(c.cores, int(c.ram_bytes / c.worker_bytes))), 4
+
+
+def _puppet(c: Case) -> Shape:
+    """``puppet infrastructure tune``: a quarter of the RAM and one core stay to the system."""
+    by_ram = int(0.75 * c.ram_bytes / c.worker_bytes)
+    return max(1, min(max(by_ram, 2), 24, max(1, c.cores - 1))), 1
+
+
+# name, formula, timeout in s (None: gunicorn's 30)
+FORMULAS: tuple[tuple[str, Formula, float | None], ...] = (
+    ("gunicorn: 2 x cores + 1", lambda c: (2 * c.cores + 1, 1), None),
+    ("gunicorn: 4 x cores (upper of 2-4)", lambda c: (4 * c.cores, 1), None),
+    (
+        "Heroku: min(2 x cores + 1, MB / 256)",
+        lambda c: (min(2 * c.cores + 1, max(1, int(c.ram_bytes / MIB / 256))), 1),
+        None,
+    ),
+    ("tiangolo image: max(cores, 2)", lambda c: (max(c.cores, 2), 1), 120.0),
+    ("Azure App Service: 2 x cores + 1", lambda c: (2 * c.cores + 1, 1), 600.0),
+    ("Puma: cores x 5 threads", lambda c: (c.cores, 5), None),
+    ("Passenger: 0.75 x RAM / process", _passenger, None),
+    ("GitLab: cores by RAM, 4 threads", _gitlab, None),
+    ("Puppet: 0.75 x RAM / process, a core left", _puppet, None),
+)
+
+
+def settings_of(case: Case, interface: str) -> tuple[tuple[str, Settings], ...]:
+    """What each formula says; under asgi there are no threads to choose."""
+    found = []
+    for name, formula, timeout in FORMULAS:
+        workers, threads = formula(case)
+        if interface == "asgi":
+            settings = Settings(workers, 1, "asgi")
+        elif threads == 1:
+            settings = Settings(workers, 1, "sync")
+        else:
+            settings = Settings(workers, threads, "gthread")
+        if timeout is not None:
+            settings = Settings(settings.workers, settings.threads, settings.worker_class, timeout)
+        found.append((name, settings))
+    return tuple(found)
+
+
+def predict_all(
+    demand: Demand,
+    budget: Budget,
+    slo: Slo,
+    conditions: Conditions,
+    interface: str,
+    capacity: Capacity,
+    *,
+    seed: int = 1,
+) -> tuple[Baseline, ...]:
+    """Every formula at the highest load that keeps the SLO. Equal shapes are predicted once.
+
+    Like the search's losers they are screened: the first of a kind lends the others its intervals.
+    """
+    p95 = slo_p95(demand, slo)
+    worker = demand.worker
+    computes = demand.cpu_s.value + demand.overhead_cpu_s.value
+    case = Case(
+        cores=max(1, math.floor(budget.cores)),
+        ram_bytes=float(budget.ram_bytes - budget.reserve_bytes),
+        worker_bytes=max(1.0, worker.base_pss_bytes.value),
+        blocking=demand.db_s.value + demand.wait_s.value > computes,
+    )
+    known: dict[Settings, Prediction] = {}
+    found = []
+    for name, settings in settings_of(case, interface):
+        key = Settings(settings.workers, settings.threads, settings.worker_class)
+        if key not in known:
+            known[key] = capacity(
+                demand,
+                settings,
+                conditions,
+                p95,
+                seed=seed,
+                instances=budget.instances,
+                reserve_bytes=budget.reserve_bytes,
+                known=known,
+            )
+        prediction = known[key]
+        violates = list(broken(prediction, budget, p95))
+        # What leaks without a limit ends the RAM in any case; say when instead of how much.
+        if worker.leak_class == "leak" and settings.max_requests == 0:
+            slope = worker.leak_slope_bytes_per_request.high
+            left = budget.ram_bytes - budget.reserve_bytes - prediction.pss_bytes.value
+            violates = [v for v in violates if not v.startswith("RAM")]
+            if left <= 0:
+                violates.insert(0, f"RAM: needs {format_bytes(prediction.pss_bytes.value)}")
+            else:
+                hours = left / (slope * max(prediction.throughput_rps.value, 1e-9)) / 3600
+                if hours < 24:
+                    violates.insert(0, f"never recycles: the leak fills the RAM in {hours:.1f} h")
+        found.append(Baseline(name, settings, prediction, tuple(violates)))
+    return tuple(found)
+
+
+def _between(n: int, low: int, high: int) -> int:
+    return max(low, min(n, high))

@@ -1,0 +1,28 @@
+"""What the user has (budget) and what must hold (SLO)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits for one instance. ``cores`` may be fractional: a CFS quota of quota/period."""
+
+    ram_bytes: int
+    cores: float
+    pg_connections: int | None  # available to all instances together; None: no Postgres
+    fds: int  # per process (ulimit -n)
+    instances: int = 1
+    reserve_bytes: int = 0  # RAM left to the system and to what else runs in it
+    # where each number came from: {"ram_bytes": "--ram", "cores": "cgroup quota", ...}
+    sources: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Slo:
+    """``p95_s`` None until the demand trial gave the unloaded p95 (then 3 x that)."""
+
+    p95_s: float | None
+    error_rate: float = 0.001
+    rps: float | None = None  # the objective: carry this with the smallest configuration

@@ -1,0 +1,100 @@
+"""The arguments that `advise` and `gate` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import rich_click as click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Every option here may stand in [tool.pretune] under its own name.
+ARGUMENTS = (
+    click.argument("target"),
+    click.option(
+        "--ram",
+        metavar="SIZE",
+        help="RAM of one instance, as 4G or 512M. Default: the "
+        "control group's limit, else the machine's.",
+    ),
+    click.option(
+        "--cores",
+        type=float,
+        metavar="N",
+        help="CPU cores of one instance; a fraction "
+        "is a CPU quota. Default: quota and affinity, else the machine's.",
+    ),
+    click.option("--instances", type=int, metavar="N", help="Instances that share the database."),
+    click.option(
+        "--database-url",
+        metavar="URL",
+        help="Postgres to use and to ask for its limits; handed to the app as DATABASE_URL.",
+    ),
+    click.option(
+        "--pg-connections",
+        type=int,
+        metavar="N",
+        help="Postgres connections that all "
+        "instances together may take. Default: what the server leaves free.",
+    ),
+    click.option(
+        "--allow-remote-db",
+        is_flag=True,
+        default=None,
+        help="Allow a database that is not on this machine: the load will reach it.",
+    ),
+    click.option(
+        "--p95",
+        metavar="TIME",
+        help="95% of responses must be faster, as 300ms. Default: three times the unloaded p95.",
+    ),
+    click.option(
+        "--rps",
+        type=float,
+        metavar="N",
+        help="Carry this many requests/s with the "
+        "smallest settings. Default: carry as many as possible.",
+    ),
+    click.option(
+        "--workload",
+        metavar="FILE",
+        help="The traffic: a TOML file of endpoints with "
+        "shares, or a locustfile. Default: the app's own GET routes in equal shares.",
+    ),
+    click.option(
+        "--path",
+        multiple=True,
+        metavar="/PATH",
+        help="Request this path; repeat for more, in equal shares.",
+    ),
+    click.option(
+        "--python",
+        metavar="PATH",
+        help="The app's interpreter or environment. Default: "
+        "the active one, or .venv beside the project.",
+    ),
+    click.option(
+        "--chdir",
+        metavar="DIR",
+        help="Where the app runs. Default: here, or where [tool.pretune] says.",
+    ),
+    click.option("--env-file", metavar="FILE", help="NAME=value lines for the app's environment."),
+    click.option(
+        "--time-budget",
+        metavar="TIME",
+        help="How long the answer may take; half of it is load. Default: 120s.",
+    ),
+    click.option("--seed", type=int, metavar="N", help="Seed of the load and the model."),
+    click.option("--out", metavar="DIR", help="Where the files go. Default: capacity/."),
+    click.option(
+        "--strict", is_flag=True, default=None, help="Exit with 4 when there is not enough data."
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print report.json and nothing else."),
+)
+
+
+def shared(function: F) -> F:
+    for argument in reversed(ARGUMENTS):
+        function = argument(function)
+    return function

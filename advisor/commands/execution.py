@@ -1,0 +1,217 @@
+"""What ``advise`` and ``gate`` share: run the pipeline, write the files, show, exit.
+
+Whatever happens, the workspace is closed first: nothing the run started outlives this function.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+
+from pretune.advisor.confidential import hide, known_secrets
+from pretune.advisor.config import ConfigError
+from pretune.advisor.failure import AppFailed, MeasurementInvalid, Refused
+from pretune.advisor.hooks import HookError
+from pretune.advisor.location import LocationError, locate
+from pretune.advisor.options import Options, UsageError, resolve
+from pretune.advisor.verdict import (
+    EXIT_DEFECT,
+    EXIT_INTERRUPTED,
+    EXIT_PIPE_CLOSED,
+    EXIT_USAGE,
+    Verdict,
+    exit_code,
+)
+from pretune.advisor.workspace import OutputError, Workspace
+
+
+def execute(flags: Mapping[str, Any], *, gate: bool) -> NoReturn:
+    """Ends the process with the exit code of the verdict."""
+    console = _Console(stderr=bool(flags["as_json"]), highlight=False)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        options = _options(flags)
+        thresholds = _thresholds(options) if gate else None
+        secrets = known_secrets(options.environ, options.database_url or "")
+        workspace = Workspace(options.out)
+    except (UsageError, ConfigError, LocationError, OutputError, ValueError, OSError) as error:
+        _refuse(console, str(error))
+    try:
+        code = _execute(options, workspace, console, flags, thresholds, secrets)
+    except KeyboardInterrupt:
+        workspace.close()
+        console.print("Interrupted; everything the run started has ended.")
+        code = EXIT_INTERRUPTED
+    except (UsageError, HookError, Refused) as error:
+        workspace.close()
+        _refuse(console, hide(str(error), secrets))
+    except BrokenPipeError:
+        workspace.close()
+        console.on_broken_pipe()
+    except Exception as error:
+        workspace.close()
+        code = _unexpected(console, error, options.out, secrets)
+    finally:
+        workspace.close()
+    sys.exit(code)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        """Whoever read our output has left, as ``head`` does. Rich's own code, 1, is a verdict."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_PIPE_CLOSED)
+
+
+def _unexpected(console: Console, error: Exception, out: Path, secrets: tuple[str, ...]) -> int:
+    """No verdict may be read from what went wrong here: an exit code of its own."""
+    import traceback
+
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        _refuse(console, f"cannot write to {out}: {error.strerror}; name another with --out")
+    text = hide("".join(traceback.format_exception(error)), secrets)
+    try:
+        file = out / "logs" / "defect.log"
+        file.write_text(text)
+        where = f"the traceback is in {file}"
+    except OSError:
+        where = text
+    console.print(
+        f"tune: this should not happen: {type(error).__name__}: {hide(str(error), secrets)}\n"
+        f"It is a defect of pretune, not a verdict; please report it: {where}",
+        markup=False,
+        soft_wrap=True,
+    )
+    return EXIT_DEFECT
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _refuse(console: Console, message: str) -> NoReturn:
+    from rich.text import Text
+
+    console.print(Text.assemble(("tune: ", "bold red"), message), soft_wrap=True)
+    sys.exit(EXIT_USAGE)
+
+
+def _options(flags: Mapping[str, Any]) -> Options:
+    cwd = Path.cwd()
+    location = locate(
+        flags["target"],
+        cwd=cwd,
+        chdir=Path(flags["chdir"]) if flags["chdir"] else None,
+        python=(cwd / flags["python"]) if flags["python"] else None,
+        environ=os.environ,
+    )
+    return resolve(flags, location, cwd, os.environ)
+
+
+def _thresholds(options: Options) -> Mapping[str, Any]:
+    from pretune.advisor import gate
+
+    return gate.parse(options.location.config.get("gate") or {})
+
+
+def _forget_older_answer(out: Path) -> None:
+    """A run that ends without an answer must not leave an older one to be taken for its own."""
+    for name in ("report.json", "report.html", "gunicorn.conf.py"):
+        (out / name).unlink(missing_ok=True)
+
+
+def _execute(
+    options: Options,
+    workspace: Workspace,
+    console: Console,
+    flags: Mapping[str, Any],
+    thresholds: Mapping[str, Any] | None,
+    secrets: tuple[str, ...],
+) -> int:
+    from pretune.advisor import pipeline
+    from pretune.advisor.document import assemble
+    from pretune.reports.progress import Progress
+
+    if not flags.get("dry_run"):
+        _forget_older_answer(options.out)
+    run = pipeline.Pipeline(options, workspace)
+    plan = None
+    with Progress(console, options.time_budget_s) as progress:
+        try:
+            if flags.get("dry_run"):
+                plan = run.dry_run(progress)
+            else:
+                run.advise(progress)
+        except AppFailed as error:
+            run.failed(Verdict.APP_FAILED, error)
+        except MeasurementInvalid as error:
+            run.failed(Verdict.MEASUREMENT_INVALID, error)
+        progress.phase("clean-up", "ending what the run started", 1.0)
+        run.cleaned(workspace.close())
+        if plan is None:
+            progress.phase("report", "writing the report", 2.0)
+            document = assemble(run.result())
+            if thresholds is not None:
+                document = _judge(document, thresholds)
+            # what setup gave the app is known only now
+            secrets = known_secrets({**options.environ, **run.environ}, *run.database_urls)
+            document = hide(document, secrets)
+            if not flags.get("dry_run"):
+                document["files"] = _write(document, options.out)
+    if plan is not None:
+        secrets = known_secrets({**options.environ, **run.environ}, *run.database_urls)
+        return _show_plan(hide(plan, secrets), console, bool(flags["as_json"]))
+    if flags["as_json"]:
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        from pretune.reports import terminal
+
+        terminal.render(document, console)
+    return exit_code(Verdict(document["verdict"]), strict=options.strict)
+
+
+def _show_plan(plan: dict[str, Any], console: Console, as_json: bool) -> int:
+    from pretune.reports import dry_run
+    from pretune.reports.redaction import redacted
+
+    if as_json:
+        sys.stdout.write(json.dumps(redacted(plan), indent=2) + "\n")
+    else:
+        dry_run.render(plan, console)
+    return 0
+
+
+def _judge(document: dict[str, Any], thresholds: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with the gate's checks and verdict."""
+    from pretune.advisor import gate
+
+    checks = gate.judge(document, thresholds)
+    document["gate"] = {"checks": [check.to_json() for check in checks]}
+    document["verdict"] = str(gate.verdict(Verdict(document["verdict"]), checks))
+    return document
+
+
+def _write(document: dict[str, Any], out: Path) -> dict[str, str]:
+    """Every file of the run; what it is -> its path. A failed run has no configuration."""
+    from pretune.reports import document as documents
+    from pretune.reports import gunicorn_conf, html
+
+    files = {"report": str(out / "report.html"), "data": str(out / "report.json")}
+    if document["recommendation"]:
+        conf = out / "gunicorn.conf.py"
+        documents.write_text(conf, gunicorn_conf.render(document))
+        files["configuration"] = str(conf)
+    files["logs"] = str(out / "logs")
+    document["files"] = files
+    documents.write(out / "report.json", document)
+    documents.write_text(out / "report.html", html.render(document))
+    return files

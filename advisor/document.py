@@ -1,0 +1,407 @@
+"""The run as one plain dict: report.json, version 1. Every renderer reads this and nothing else."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from pretune.advisor.budget import Budget, Slo
+from pretune.advisor.demand import Demand, EndpointDemand
+from pretune.advisor.finding import Finding
+from pretune.advisor.measurement import Conditions, Latency, Measurement
+from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.quantity import Interval
+from pretune.advisor.recommendation import Baseline, Candidate, Recommendation
+from pretune.advisor.target import Target
+from pretune.advisor.verdict import Verdict
+from pretune.loadtests.workload import Workload
+
+SCHEMA = 1
+SERIES_POINTS = 400
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run ended without an answer. ``traceback`` is the user's own, or empty."""
+
+    kind: str
+    message: str
+    traceback: str = ""
+    log_tail: str = ""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A measurement and, where the model was asked before the trial ran, its prediction."""
+
+    measurement: Measurement
+    predicted: Prediction | None = None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The recommended settings, run. ``misses`` names what lies outside interval, SLO or budget."""
+
+    trial: Trial
+    misses: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that is known at the end of a run, however far it came."""
+
+    spec: str
+    seed: int
+    verdict: Verdict
+    target: Target | None = None
+    budget: Budget | None = None
+    slo: Slo | None = None
+    slo_source: str = ""
+    workload: Workload | None = None
+    demand: Demand | None = None
+    trials: tuple[Trial, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    recommendation: Recommendation | None = None
+    verification: Verification | None = None
+    baselines: tuple[Baseline, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    failure: Failure | None = None
+    notes: tuple[str, ...] = ()
+    gate: tuple[dict[str, Any], ...] | None = None
+    cpu_steal: float | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def with_notes(self, *notes: str) -> Run:
+        return replace(self, notes=(*self.notes, *notes))
+
+
+def assemble(run: Run) -> dict[str, Any]:
+    """The document, ready for ``reports.document.write``."""
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "tool": f"pretune {version('pretune')}",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": run.seed,
+        "target": _target(run.spec, run.target),
+        "machine": _machine(run.cpu_steal),
+        "budget": _budget(run.budget),
+        "slo": _slo(run.slo, run.slo_source),
+        "workload": _workload(run.workload),
+        "demand": _demand(run.demand),
+        "trials": [_trial(t) for t in run.trials],
+        "candidates": [
+            {
+                "settings": c.settings.to_json(),
+                "predicted": _predicted(c.predicted),
+                "rejected_by": c.rejected_by,
+            }
+            for c in run.candidates
+        ],
+        "recommendation": _recommendation(run.recommendation),
+        "verification": _verification(run.verification, run.budget.cores if run.budget else None),
+        "baselines": [
+            {
+                "name": b.name,
+                "settings": b.settings.to_json(),
+                "predicted": _predicted(b.predicted),
+                "violates": list(b.violates),
+            }
+            for b in run.baselines
+        ],
+        "findings": [
+            {
+                "id": f.id,
+                "severity": f.severity,
+                "title": f.title,
+                "evidence": _plain(f.evidence),
+                "fix": f.fix,
+            }
+            for f in run.findings
+        ],
+        "verdict": str(run.verdict),
+        "failure": None if run.failure is None else vars(run.failure).copy(),
+        "notes": list(run.notes),
+        "gate": None if run.gate is None else {"checks": [_plain(c) for c in run.gate]},
+        "files": dict(run.files),
+        "series": _series([t.measurement for t in run.trials]),
+    }
+    return document
+
+
+def _target(spec: str, target: Target | None) -> dict[str, Any]:
+    if target is None:
+        return {"spec": spec}
+    return {
+        "spec": spec,
+        "chdir": str(target.chdir),
+        "python": str(target.python),
+        "interface": target.interface,
+        "framework": target.framework,
+        "callable_name": target.callable_name,
+        "file": str(target.file) if target.file else None,
+        "python_version": target.python_version,
+        "boot_s": target.boot_s,
+    }
+
+
+def _machine(cpu_steal: float | None) -> dict[str, Any]:
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "ram_bytes": pages,
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "cpu_steal": cpu_steal,
+    }
+
+
+def _budget(budget: Budget | None) -> dict[str, Any] | None:
+    if budget is None:
+        return None
+    return {
+        "ram_bytes": budget.ram_bytes,
+        "cores": budget.cores,
+        "pg_connections": budget.pg_connections,
+        "fds": budget.fds,
+        "instances": budget.instances,
+        "reserve_bytes": budget.reserve_bytes,
+        "sources": dict(budget.sources),
+    }
+
+
+def _slo(slo: Slo | None, source: str) -> dict[str, Any] | None:
+    if slo is None:
+        return None
+    return {
+        "p95_ms": None if slo.p95_s is None else slo.p95_s * 1e3,
+        "source": source,
+        "error_rate": slo.error_rate,
+        "rps": slo.rps,
+    }
+
+
+def _workload(workload: Workload | None) -> dict[str, Any] | None:
+    if workload is None:
+        return None
+    return {
+        "source": workload.source,
+        "assumption": workload.assumption,
+        "endpoints": [
+            {"name": e.name, "share": e.share, "paths": list(e.paths), "method": e.method}
+            for e in workload.endpoints
+        ],
+        "skipped": [{"name": s.name, "reason": s.reason} for s in workload.skipped],
+        "headers": dict(workload.headers),
+    }
+
+
+def _demand(demand: Demand | None) -> dict[str, Any] | None:
+    if demand is None:
+        return None
+    worker = demand.worker
+    return {
+        "cpu_s": demand.cpu_s.to_json(),
+        "cpu_gil_fraction": demand.cpu_gil_fraction.to_json(),
+        "overhead_cpu_s": demand.overhead_cpu_s.to_json(),
+        "db_s": demand.db_s.to_json(),
+        "db_calls": demand.db_calls.to_json(),
+        "db_cpu_s": _optional(demand.db_cpu_s),
+        "wait_s": demand.wait_s.to_json(),
+        "wait_calls": demand.wait_calls.to_json(),
+        "by_endpoint": [_endpoint_demand(e) for e in demand.by_endpoint],
+        "worker": {
+            "base_pss_bytes": worker.base_pss_bytes.to_json(),
+            "per_thread_bytes": worker.per_thread_bytes.to_json(),
+            "fixed_pss_bytes": _finite(worker.fixed_pss_bytes),
+            "preload_saving_bytes": _optional(worker.preload_saving_bytes),
+            "leak_slope_bytes_per_request": worker.leak_slope_bytes_per_request.to_json(),
+            "leak_class": worker.leak_class,
+            "boot_s": _finite(worker.boot_s),
+            "shutdown_s": _finite(worker.shutdown_s),
+            "fds": worker.fds,
+            "pg_connections": worker.pg_connections,
+            "pg_connections_per_thread": worker.pg_connections_per_thread,
+            "shared_file_bytes": _finite(worker.shared_file_bytes),
+            "preload_once_bytes": _finite(worker.preload_once_bytes),
+            "warming_bytes": worker.warming_bytes.to_json(),
+            "db_pss_bytes": worker.db_pss_bytes.to_json(),
+            "db_pss_bytes_per_connection": _finite(worker.db_pss_bytes_per_connection),
+        },
+        "unloaded_p95_s": _finite(demand.unloaded_p95_s),
+        "generator_cpu_s": _finite(demand.generator_cpu_s),
+    }
+
+
+def _endpoint_demand(endpoint: EndpointDemand) -> dict[str, Any]:
+    return {
+        "name": endpoint.name,
+        "share": endpoint.share,
+        "requests": endpoint.requests,
+        "cpu_s": endpoint.cpu_s.to_json(),
+        "db_s": endpoint.db_s.to_json(),
+        "db_calls": endpoint.db_calls.to_json(),
+        "wait_s": endpoint.wait_s.to_json(),
+        "unloaded_p95_s": _finite(endpoint.unloaded_p95_s),
+        "response_bytes": _finite(endpoint.response_bytes),
+    }
+
+
+def _trial(trial: Trial) -> dict[str, Any]:
+    measurement = trial.measurement
+    return {
+        "name": measurement.name,
+        "settings": measurement.settings.to_json(),
+        "load": {
+            "users": measurement.load.users,
+            "duration_s": measurement.load.duration_s,
+            "seed": measurement.load.seed,
+            "think_s": measurement.load.think_s,
+        },
+        "conditions": _plain(vars(measurement.conditions)),
+        "predicted": None if trial.predicted is None else _predicted(trial.predicted),
+        "measured": _measured(measurement),
+    }
+
+
+def _measured(m: Measurement) -> dict[str, Any]:
+    return {
+        "throughput_rps": m.throughput_rps.to_json(),
+        "latency_ms": _latency(m.latency),
+        "error_rate": _finite(m.error_rate) or 0.0,
+        "pss_bytes": m.pss_bytes.to_json(),
+        "rss_bytes": _finite(m.rss_bytes),
+        "master_pss_bytes": _finite(m.master_pss_bytes),
+        "anon_bytes": _optional(m.anon_bytes),
+        "file_bytes": _finite(m.file_bytes),
+        "master_anon_bytes": _finite(m.master_anon_bytes),
+        "db_pss_bytes": _finite(m.db_pss_bytes),
+        "kernel_bytes": _finite(m.kernel_bytes),
+        "pg_connections_peak": m.pg_connections_peak,
+        "pg_idle_in_transaction_peak": m.pg_idle_in_transaction_peak,
+        "cpu_s_per_request": m.cpu_s_per_request.to_json(),
+        "db_cpu_s_per_request": _optional(m.db_cpu_s_per_request),
+        "requests": m.requests,
+        "window_s": m.window_s,
+        "steady": m.steady,
+        "steady_note": m.steady_note,
+        "disturbed": m.disturbed,
+        "generator_cpu": _finite(m.generator_cpu),
+        "generator_saturated": m.generator_saturated,
+        "errors": [{"what": what, "count": count} for what, count in m.errors],
+        "by_endpoint": [
+            {
+                "name": e.name,
+                "requests": e.requests,
+                "errors": e.errors,
+                "latency_ms": None if e.latency is None else _latency(e.latency),
+            }
+            for e in m.by_endpoint
+        ],
+        "workers": [_plain(vars(w)) for w in m.workers],
+        "worker_exits": dict(m.worker_exits),
+        "telemetry_lost": m.telemetry_lost,
+    }
+
+
+def _predicted(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "users": prediction.users,
+        "throughput_rps": prediction.throughput_rps.to_json(),
+        "latency_ms": _latency(prediction.latency),
+        "pss_bytes": prediction.pss_bytes.to_json(),
+        "ram_bytes": prediction.ram_bytes.to_json(),
+        "pg_connections": prediction.pg_connections,
+        "fds": prediction.fds,
+        "utilisation": {name: _finite(x) for name, x in prediction.utilisation},
+        "binding": prediction.binding,
+        "explanation": prediction.explanation,
+    }
+
+
+def _recommendation(recommendation: Recommendation | None) -> dict[str, Any] | None:
+    if recommendation is None:
+        return None
+    return {
+        "settings": recommendation.settings.to_json(),
+        "predicted": _predicted(recommendation.predicted),
+        "binding": recommendation.binding,
+        "headroom": {name: _finite(x) for name, x in recommendation.headroom},
+        "reasons": dict(recommendation.reasons),
+    }
+
+
+def _verification(verification: Verification | None, cores: float | None) -> dict[str, Any] | None:
+    if verification is None:
+        return None
+    trial = _trial(verification.trial)
+    return {
+        **{key: trial[key] for key in ("settings", "load", "conditions", "predicted", "measured")},
+        "holds": not verification.misses,
+        "misses": list(verification.misses),
+        "server": "pretune (embedded)",
+        "note": _where(verification.trial.measurement.conditions, cores),
+    }
+
+
+def _where(conditions: Conditions, cores: float | None) -> str:
+    """On what part of the budget's cores the trial could run."""
+    here = conditions.server_cores
+    if cores is None or here == cores:
+        return ""
+    plural = "" if here == 1 else "s"
+    return f"on {here:g} core{plural}; the budget has {cores:g}"
+
+
+def _series(measurements: Sequence[Measurement]) -> dict[str, Any]:
+    """Thinned for the report's charts; the raw samples are kept beside it."""
+    memory = []
+    for measurement in measurements:
+        for series in measurement.memory_series:
+            step = max(1, len(series.requests) // SERIES_POINTS)
+            memory.append(
+                {
+                    "trial": measurement.name,
+                    "pid": series.pid,
+                    "time_s": series.time_s[::step].tolist(),
+                    "requests": series.requests[::step].tolist(),
+                    "private_bytes": series.private_bytes[::step].tolist(),
+                }
+            )
+    return {"memory": memory}
+
+
+def _latency(latency: Latency) -> dict[str, Any]:
+    return {
+        name: getattr(latency, name).scaled(1e3).to_json() for name in ("mean", "p50", "p95", "p99")
+    }
+
+
+def _optional(interval: Interval | None) -> dict[str, Any] | None:
+    return None if interval is None else interval.to_json()
+
+
+def _finite(x: float | None) -> float | None:
+    return float(x) if x is not None and math.isfinite(x) else None
+
+
+def _plain(value: Any) -> Any:
+    """JSON's own types: intervals, tuples and numpy scalars are turned into them."""
+    if isinstance(value, Interval):
+        return value.to_json()
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float):
+        return _finite(value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return str(value)

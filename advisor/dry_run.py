@@ -1,0 +1,51 @@
+"""What a run would do, as a plain dict for ``reports.dry_run``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pretune.advisor import plan, postgres
+from pretune.advisor.document import Run, assemble
+from pretune.advisor.plan import PlannedTrial
+from pretune.advisor.preflight import Preflight
+
+# of the document, shown as they would stand in it
+SHOWN = ("target", "machine", "budget", "slo", "workload", "notes")
+
+
+def describe(
+    run: Run, known: Preflight, planned: Sequence[PlannedTrial], time_budget_s: float
+) -> dict[str, Any]:
+    """Trials with their expected seconds, verification last; the database without its password."""
+    document = assemble(run)
+    verification = plan.duration("verification", time_budget_s) + plan.AROUND_S
+    return {
+        **{key: document[key] for key in SHOWN},
+        "database": _database(known),
+        "trials": [
+            *({"name": p.name, "detail": p.why, "expected_s": p.expected_s} for p in planned),
+            {
+                "name": "verification",
+                "detail": "the recommended settings, predicted beside measured",
+                "expected_s": verification,
+            },
+        ],
+        "total_s": time_budget_s,
+    }
+
+
+def _database(known: Preflight) -> dict[str, Any] | None:
+    if known.database is None or known.database_url is None:
+        return None
+    database = known.database
+    return {
+        "url": postgres.redact(known.database_url),
+        "version": database.version,
+        "local": database.local,
+        "pgbouncer": database.pgbouncer,
+        "max_connections": database.max_connections,
+        "reserved": database.reserved_slots,
+        "others_in_use": database.others_in_use,
+        "available": database.available,
+    }

@@ -1,0 +1,22 @@
+"""Why a run can end early, by what it means for the exit code."""
+
+from __future__ import annotations
+
+
+class AppFailed(Exception):
+    """The app does not boot or answers only errors: exit 3, with the user's own traceback."""
+
+    def __init__(self, kind: str, message: str, traceback: str = "", log_tail: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.traceback = traceback
+        self.log_tail = log_tail
+
+
+class MeasurementInvalid(Exception):
+    """The machine or the generator spoiled the measurement to the end: exit 3."""
+
+
+class Refused(Exception):
+    """Something the user must change before anything can be measured: exit 2, one sentence."""

@@ -1,0 +1,117 @@
+"""What a trial gave: the steady part of it, as numbers with intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pretune.advisor.quantity import Interval
+from pretune.loadtests.workload import Load
+from pretune.server.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds, as the client saw them."""
+
+    mean: Interval
+    p50: Interval
+    p95: Interval
+    p99: Interval
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Where a trial ran, as far as the model has to know it.
+
+    ``server_cores`` is what the server's workers could use; ``shared_cores`` further cores of the
+    machine on which the generator and a local Postgres ran.
+    """
+
+    server_cores: float
+    shared_cores: float
+    pinned: bool
+    database_local: bool
+    generator_cpu_s_per_request: float = 0.0
+
+
+@dataclass(frozen=True)
+class WorkerMeasurement:
+    """One worker process over the steady window. Bytes, seconds, counts."""
+
+    pid: int
+    boot_s: float
+    requests: int
+    cpu_s: float
+    pss_bytes: float  # peak
+    uss_bytes: float
+    rss_bytes: float
+    fds: int
+    threads: int
+    pg_connections: int
+    shutdown_s: float | None = None
+
+
+@dataclass(frozen=True)
+class MemorySeries:
+    """Private memory of one worker against the requests it had served; arrays of one length."""
+
+    pid: int
+    time_s: NDArray[np.float64]
+    requests: NDArray[np.float64]
+    private_bytes: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class EndpointMeasurement:
+    """Client side, steady window."""
+
+    name: str
+    requests: int
+    errors: int
+    latency: Latency | None  # None with too few requests for percentiles
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One trial's result. Times in seconds, memory in bytes, rates per second."""
+
+    name: str  # "demand", "contrast", "memory", "verification"
+    settings: Settings
+    load: Load
+    conditions: Conditions
+    steady: bool
+    steady_note: str  # why the window was chosen, or why none was found
+    window_s: float
+    requests: int
+    throughput_rps: Interval
+    latency: Latency
+    error_rate: float
+    errors: tuple[tuple[str, int], ...]  # "500 on /search", count; most frequent first
+    by_endpoint: tuple[EndpointMeasurement, ...]
+    # the whole process tree of the server: master, zygote, workers
+    pss_bytes: Interval  # peak of the tree's memory, each page once, nothing shared with others
+    rss_bytes: float  # peak of summed RSS, the misleading figure people look at
+    master_pss_bytes: float  # master and zygote, without workers
+    kernel_bytes: float  # charged to the cgroup beyond the processes; 0 where unreadable
+    workers: tuple[WorkerMeasurement, ...]
+    memory_series: tuple[MemorySeries, ...]
+    pg_connections_peak: int | None  # of the app, as Postgres counts; None without Postgres
+    pg_idle_in_transaction_peak: int | None
+    db_cpu_s_per_request: Interval | None  # Postgres's own CPU when local, else None
+    cpu_s_per_request: Interval  # workers' process CPU over requests
+    telemetry: NDArray[np.void]  # records of pretune.server.telemetry inside the window
+    telemetry_lost: int  # records overwritten before they were read
+    generator_cpu: float  # busy fraction of one core
+    generator_saturated: bool
+    disturbed: str  # "" or what disturbed the trial: "steal 4.1%", "another process used 0.8 cores"
+    worker_exits: tuple[tuple[str, int], ...] = field(default=())  # reason, count
+    # parts of pss_bytes; None and 0 where they were not told apart
+    anon_bytes: Interval | None = None  # backed by no file and no shared memory
+    file_bytes: float = 0.0  # the rest, which all processes of the tree share
+    master_anon_bytes: float | None = None  # of master and zygote, with what workers share of it
+    db_pss_bytes: float | None = None  # a local Postgres, all its processes, after the load

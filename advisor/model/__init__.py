@@ -1,0 +1,1 @@
+"""Predicts throughput, latency, memory and connections of settings that were never run."""

@@ -1,0 +1,200 @@
+"""What the measured rows alone cannot say, learned from trials that can also be predicted.
+
+Three numbers at most, and spreads:
+
+- *level* and *inflation*: CPU per request against the demand's, on the machine as it mostly was,
+  and how much more with several threads busy in one worker (context switches, caches, passing the
+  GIL on; under asgi it may be less, since one turn of the loop serves many). Both from the process
+  CPU per request of all trials, see ``advisor.model.cpu``.
+- *state*: how far CPU per request scatters between trials beyond that: neighbours, caches,
+  frequency. A further trial will be off by as much again, so predictions are drawn with it.
+- *GIL fraction*: the value at which the simulation gives the contrast trial's throughput. Only
+  where that throughput depends on it: with one core for the server, or threads that mostly wait,
+  it does not, and then it matters little to predictions under like conditions; the demand's own
+  interval stays.
+- *spread*: how far measured was from predicted in these trials, each predicted with the CPU it had
+  (its deviation is the state's, and would count twice), pooled with a prior that weighs as much as
+  three trials. A throughput that was fitted says nothing about the spread and is left out.
+
+Trials that the machine disturbed count less, and can only widen what is stated: that a disturbed
+trial happens to agree proves nothing. Not learned, because no trial before the recommendation shows
+it: what further worker processes cost each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pretune.advisor.demand import Demand
+from pretune.advisor.measurement import Measurement
+from pretune.advisor.model import cpu
+from pretune.advisor.model.case import Case, embedded
+from pretune.advisor.model.rows import Factors, central, sample
+from pretune.advisor.model.simulation import Discipline
+from pretune.advisor.quantity import Interval
+
+# Spread (standard deviation of the logarithm) of measured over predicted before anything is
+# learned: a prototype of this model, uncalibrated, was within 0-8% of gunicorn's throughput and
+# 2-24% of its p95 on six configurations.
+PRIOR_THROUGHPUT_SD = 0.04
+PRIOR_LATENCY_SD = 0.12
+PRIOR_WEIGHT = 3.0  # the prior counts like so many trials
+
+REQUESTS = 8_000  # per simulation here
+BISECTIONS = 7  # to 1% of the GIL fraction
+# The GIL fraction is looked for only if throughput varies with it by more than this many times its
+# own uncertainty.
+VISIBLE = 3.0
+LEAST_NOISE = 0.01  # relative; a trial's interval does not hold what drifts between trials
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """``gil_fraction`` None: not seen here, the demand's own stands."""
+
+    gil_fraction: Interval | None
+    cpu: cpu.CpuLevel
+    throughput_sd: float
+    latency_sd: float
+    notes: tuple[str, ...] = ()
+
+    def applied(self, factors: Factors, busy: float) -> Factors:
+        """``factors`` for ``busy`` requests at once in each worker."""
+        inflation = self.cpu.factor(busy)
+        if self.gil_fraction is None:
+            return replace(factors, inflation=inflation)
+        return replace(factors, inflation=inflation, gil_fraction=self.gil_fraction.value)
+
+    def drawn(self, rng: np.random.Generator) -> Calibration:
+        """Another calibration that such trials might have given, and the machine's next state."""
+        gil = self.gil_fraction
+        if gil is not None:
+            gil = Interval.exact(min(1.0, sample(gil, rng, gil.value)))
+        return replace(self, gil_fraction=gil, cpu=self.cpu.drawn(rng))
+
+
+def calibrate(
+    demand: Demand,
+    trials: Sequence[Measurement],
+    *,
+    seed: int,
+    discipline: Discipline | None = None,
+) -> Calibration:
+    """Learn from all usable trials of a run; without any, the prior.
+
+    ``discipline`` None: all ran on the embedded server.
+    """
+    usable = [t for t in trials if t.requests > 0 and not t.generator_saturated]
+    level = cpu.fit([cpu.seen(demand, t, _busy(t)) for t in usable])
+    notes = list(level.notes())
+    found = Calibration(None, level, PRIOR_THROUGHPUT_SD, PRIOR_LATENCY_SD)
+    # of several like it, one that nothing disturbed
+    contrast = min(
+        (t for t in usable if t.settings.workers == 1 and _busy(t) > 1),
+        key=lambda t: t.disturbed != "",
+        default=None,
+    )
+    gil = None
+    if contrast is not None and contrast.settings.worker_class != "asgi":
+        gil = _gil_fraction(demand, found, contrast, discipline, seed)
+        notes.append(
+            "how much of the CPU needs the GIL did not show"
+            if gil is None
+            else f"{gil.value:.0%} of the CPU needs the GIL ({gil.low:.0%} to {gil.high:.0%})"
+        )
+    found = replace(found, gil_fraction=gil, notes=tuple(notes))
+    throughput: list[cpu.Residual] = []
+    latency: list[cpu.Residual] = []
+    for trial in usable:
+        case = _case(demand, trial, discipline)
+        factors = _own(found.applied(central(demand), _busy(trial)), demand, trial)
+        run = case.run(trial.load.users, factors, REQUESTS, seed)
+        disturbed = trial.disturbed != ""
+        if not (trial is contrast and gil is not None):
+            ratio = _log_ratio(trial.throughput_rps.value, run.throughput_rps)
+            throughput.append(cpu.Residual(ratio, disturbed))
+        p95 = float(np.quantile(run.response_s, 0.95))
+        late = _log_ratio(trial.latency.p95.value, p95)
+        latency.append(cpu.Residual(late, disturbed))
+    return replace(
+        found,
+        throughput_sd=cpu.pooled(PRIOR_THROUGHPUT_SD, PRIOR_WEIGHT, throughput)[0],
+        latency_sd=cpu.pooled(PRIOR_LATENCY_SD, PRIOR_WEIGHT, latency)[0],
+    )
+
+
+def _own(factors: Factors, demand: Demand, trial: Measurement) -> Factors:
+    """With the CPU per request that this very trial had, where it was measured."""
+    seen = cpu.seen(demand, trial, _busy(trial))
+    if not math.isfinite(seen.log_ratio):
+        return factors
+    return replace(factors, inflation=math.exp(seen.log_ratio))
+
+
+def _case(demand: Demand, trial: Measurement, discipline: Discipline | None) -> Case:
+    """As the trial ran; what the generator cost is the trial's own measurement."""
+    conditions = trial.conditions
+    if conditions.generator_cpu_s_per_request == 0 and trial.throughput_rps.value > 0:
+        cost = trial.generator_cpu / trial.throughput_rps.value
+        conditions = replace(conditions, generator_cpu_s_per_request=cost)
+    return Case(
+        demand,
+        trial.settings,
+        conditions,
+        discipline or embedded(trial.settings),
+        trial.load.think_s,
+    )
+
+
+def _busy(trial: Measurement) -> int:
+    """Requests at once in one worker, at most."""
+    slots = trial.settings.slots // trial.settings.workers
+    return max(1, min(slots, math.ceil(trial.load.users / trial.settings.workers)))
+
+
+def _gil_fraction(
+    demand: Demand,
+    known: Calibration,
+    contrast: Measurement,
+    discipline: Discipline | None,
+    seed: int,
+) -> Interval | None:
+    """Where the simulated throughput of the contrast trial equals the measured one."""
+    case = _case(demand, contrast, discipline)
+    factors = _own(known.applied(central(demand), _busy(contrast)), demand, contrast)
+
+    def throughput(fraction: float) -> float:
+        changed = replace(factors, gil_fraction=fraction)
+        return case.run(contrast.load.users, changed, REQUESTS, seed).throughput_rps
+
+    def solve(target: float) -> float:
+        """Throughput falls with the fraction; outside its range, the nearer end."""
+        low, high = 0.0, 1.0
+        if target >= most:
+            return low
+        if target <= least:
+            return high
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if throughput(middle) > target else (low, middle)
+        return (low + high) / 2
+
+    most, least = throughput(0.0), throughput(1.0)
+    rate = contrast.throughput_rps
+    noise = max(LEAST_NOISE, (rate.high - rate.low) / 2 / rate.value)
+    if most / least - 1 < VISIBLE * noise:
+        return None
+    value = solve(rate.value)
+    return Interval(
+        value,
+        min(value, solve(rate.value * (1 + noise))),
+        max(value, solve(rate.value * (1 - noise))),
+    )
+
+
+def _log_ratio(measured: float, predicted: float) -> float:
+    return math.log(measured / predicted) if measured > 0 and predicted > 0 else math.nan

@@ -1,0 +1,96 @@
+"""One server with its demand and conditions: what stays the same while users vary."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pretune.advisor.demand import Demand
+from pretune.advisor.measurement import Conditions
+from pretune.advisor.model import bounds
+from pretune.advisor.model.rows import Factors, build_rows, draw_picks, mean_rows
+from pretune.advisor.model.simulation import (
+    SWITCH_INTERVAL_S,
+    Arrangement,
+    Closed,
+    Discipline,
+    Run,
+    simulate,
+)
+from pretune.server.settings import Settings
+
+# The embedded server, by worker class: a request waits in the shared backlog until a slot is idle,
+# and the slot that takes a connection goes to the end of the line; connections are kept, but for
+# sync.
+EMBEDDED = {
+    "sync": Discipline(when_free=True, sticky=False, pick="random"),
+    "gthread": Discipline(when_free=True, sticky=True, pick="idlest"),
+    "asgi": Discipline(when_free=True, sticky=True, pick="idlest"),
+}
+
+
+def embedded(settings: Settings) -> Discipline:
+    """How our own server hands requests out; without keep-alive every request is a connection."""
+    discipline = EMBEDDED[settings.worker_class]
+    return discipline if settings.keepalive > 0 else replace(discipline, sticky=False)
+
+
+@dataclass(frozen=True)
+class Case:
+    demand: Demand
+    settings: Settings
+    conditions: Conditions
+    discipline: Discipline
+    think_s: float = 0.0
+
+    @property
+    def is_loop(self) -> bool:
+        return self.settings.worker_class == "asgi"
+
+    def busy_per_worker(self, users: int) -> float:
+        """Requests inside one worker at most, when users spread evenly."""
+        slots = self.settings.slots / self.settings.workers
+        return max(1.0, min(slots, users / self.settings.workers))
+
+    def run(
+        self, users: int, factors: Factors, requests: int, seed: int, *, bootstrap: bool = False
+    ) -> Run:
+        """``bootstrap``: fed with another sample that the same application might have given."""
+        rng = np.random.default_rng(seed)
+        arrangement = Arrangement(
+            workers=self.settings.workers,
+            threads=self.settings.slots // self.settings.workers,
+            cores=self.conditions.server_cores,
+            shared_cores=max(0.0, self.conditions.shared_cores),
+            gil_fraction=1.0 if self.is_loop else factors.gil_fraction,
+            switch_interval_s=math.inf if self.is_loop else SWITCH_INTERVAL_S,
+            discipline=self.discipline,
+            backlog=self.settings.backlog,
+            generator_cpu_s=self.conditions.generator_cpu_s_per_request,
+        )
+        return simulate(
+            build_rows(self.demand, factors, self.conditions),
+            # used again from the start: any window of as many requests has each of them once
+            draw_picks(self.demand, requests, rng, bootstrap=bootstrap),
+            arrangement,
+            Closed(users, self.think_s),
+            requests=requests,
+            seed=seed,
+        )
+
+    def limits(self, users: int, factors: Factors) -> tuple[bounds.Limit, ...]:
+        """Every resource's bound on throughput, the tightest first."""
+        rows = build_rows(self.demand, factors, self.conditions)
+        cpu, delay, db_cpu, wait = mean_rows(self.demand, rows)
+        return bounds.limits(
+            self.settings,
+            self.conditions,
+            users,
+            cpu_s=cpu,
+            gil_s=cpu if self.is_loop else cpu * factors.gil_fraction,
+            db_cpu_s=db_cpu,
+            delay_s=delay + wait,
+            think_s=self.think_s,
+        )

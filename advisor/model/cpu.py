@@ -1,0 +1,186 @@
+"""CPU per request of a run's trials: its level, what concurrency adds, and how it scatters.
+
+With y the logarithm of a trial's process CPU per request over the demand's,
+
+    y = level + reach * inflation + state,
+
+``reach`` growing with the requests busy in one worker (0 with one, 1 with ``FULL_BUSY``), as the
+chance that the thread before was another. ``inflation`` has a normal prior; ``state`` is what the
+machine did in that trial, normal, its variance pooled from the trials' residuals and a prior.
+Fitted by weighted least squares. The demand is one of the trials, and no better than the others:
+where it was measured in a bad minute, the level says so.
+
+Between two trials inflation and state cannot be told apart: the intervals say that, and every
+further trial makes it clearer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from scipy.stats import t as student
+
+from pretune.advisor.demand import Demand
+from pretune.advisor.measurement import Measurement
+from pretune.advisor.model.rows import Z95
+
+FULL_BUSY = 4
+INFLATION_SD = 0.15  # the prior's, of the logarithm, about none
+# Between trials minutes apart on a machine where nothing else runs.
+STATE_SD = 0.03
+STATE_WEIGHT = 1.0  # the prior counts like so many trials
+LEAST_FREEDOM = 2.0
+DISTURBED_WEIGHT = 0.25
+# What a disturbed trial may be off by, before any residual says so.
+DISTURBED_SD = 0.08
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One trial. ``log_ratio`` NaN where its CPU was not measured; ``sd`` of its sampling."""
+
+    busy: float
+    log_ratio: float
+    sd: float
+    disturbed: bool
+
+
+@dataclass(frozen=True)
+class CpuLevel:
+    """Of logarithms. ``covariance``: var(level), cov, var(inflation)."""
+
+    level: float = 0.0
+    inflation: float = 0.0
+    covariance: tuple[float, float, float] = (0.0, 0.0, INFLATION_SD**2)
+    state_sd: float = STATE_SD
+    freedom: float = STATE_WEIGHT  # degrees of it behind state_sd, the prior's included
+    trials: int = 0
+
+    def factor(self, busy: float) -> float:
+        """On the demand's CPU per request, with ``busy`` requests at once in each worker."""
+        return math.exp(self.level + reach(busy) * self.inflation)
+
+    def drawn(self, rng: np.random.Generator) -> CpuLevel:
+        """What it may really be, in the state in which the machine will be."""
+        a, b, c = self.covariance
+        root = math.sqrt(a)
+        slope = b / root if root > 0 else 0.0
+        z, other, state = rng.standard_normal(3)
+        # so few trials know their scatter badly: as wide as Student's quantile asks
+        state *= _stretch(max(LEAST_FREEDOM, self.freedom))
+        return replace(
+            self,
+            level=self.level + root * z + self.state_sd * state,
+            inflation=self.inflation + slope * z + math.sqrt(max(0.0, c - slope**2)) * other,
+        )
+
+    def notes(self) -> tuple[str, ...]:
+        if not self.trials:
+            return ()
+        found = [f"CPU per request scatters by {self.state_sd:.0%} between trials"]
+        if abs(self.level) > self.state_sd:
+            times = math.exp(self.level)
+            found.append(f"over all trials a request costs {times:.2f} times what the first showed")
+        if self.trials > 1:
+            times = math.exp(self.inflation)
+            found.append(
+                f"a request costs {times:.2f} times the CPU with {FULL_BUSY} busy in a worker"
+            )
+        return tuple(found)
+
+
+@lru_cache(maxsize=64)
+def _stretch(freedom: float) -> float:
+    return float(student.ppf(0.975, freedom)) / Z95
+
+
+def reach(busy: float) -> float:
+    """Of the inflation, 0 to 1: the chance that the thread before was another."""
+    return min(1.0, (1 - 1 / max(1.0, busy)) / (1 - 1 / FULL_BUSY))
+
+
+def seen(demand: Demand, trial: Measurement, busy: float) -> Seen:
+    """``busy``: requests at once in one of the trial's workers, at most."""
+    expected = demand.cpu_s.value + max(0.0, demand.overhead_cpu_s.value)
+    got = trial.cpu_s_per_request
+    disturbed = trial.disturbed != ""
+    if not (expected > 0 and got.value > 0 and math.isfinite(got.value)):
+        return Seen(busy, math.nan, 0.0, disturbed)
+    stated = (got.high - got.low) / (2 * Z95) / got.value
+    sd = stated if math.isfinite(stated) else 0.0
+    return Seen(busy, math.log(got.value / expected), sd, disturbed)
+
+
+def fit(trials: Sequence[Seen]) -> CpuLevel:
+    """Without any trial: the demand's own level, the priors' spreads."""
+    known = [t for t in trials if math.isfinite(t.log_ratio)]
+    if not known:
+        return CpuLevel()
+    y = np.array([t.log_ratio for t in known])
+    design = np.array([[1.0, reach(t.busy)] for t in known])
+    quiet = [t for t in known if not t.disturbed]
+    state, freedom = STATE_SD if quiet else DISTURBED_SD, STATE_WEIGHT
+    solution, covariance = np.zeros(2), np.zeros((2, 2))
+    for _ in range(8):  # the weights depend on the state's variance, and that on the residuals
+        variance = np.array(
+            [
+                t.sd**2
+                + (max(state, DISTURBED_SD) ** 2 / DISTURBED_WEIGHT if t.disturbed else state**2)
+                for t in known
+            ]
+        )
+        precision = design.T @ (design / variance[:, None])
+        precision[1, 1] += 1 / INFLATION_SD**2
+        covariance = np.linalg.inv(precision)
+        solution = covariance @ (design.T @ (y / variance))
+        residuals = y - design @ solution
+        # what the fit has not used up of each trial
+        free = 1 - np.einsum("ij,jk,ik->i", design, covariance, design) / variance
+        state, freedom = pooled(
+            STATE_SD if quiet else DISTURBED_SD,
+            STATE_WEIGHT,
+            [
+                Residual(float(r), t.disturbed, float(f))
+                for r, t, f in zip(residuals, known, free, strict=True)
+            ],
+        )
+    return CpuLevel(
+        level=float(solution[0]),
+        inflation=float(solution[1]),
+        covariance=(float(covariance[0, 0]), float(covariance[0, 1]), float(covariance[1, 1])),
+        state_sd=state,
+        freedom=freedom,
+        trials=len(known),
+    )
+
+
+@dataclass(frozen=True)
+class Residual:
+    """``free``: how much of a degree of freedom it is, after what a fit has used up."""
+
+    value: float
+    disturbed: bool
+    free: float = 1.0
+
+
+def pooled(prior: float, weight: float, residuals: Sequence[Residual]) -> tuple[float, float]:
+    """(standard deviation, degrees of freedom) by residuals and a prior that counts ``weight``.
+
+    Undisturbed ones narrow or widen. A disturbed one counts less and widens only: what it would
+    narrow is left out.
+    """
+    finite = [r for r in residuals if math.isfinite(r.value)]
+    quiet = [r for r in finite if not r.disturbed]
+    total = weight * prior**2 + sum(r.value**2 for r in quiet)
+    freedom = weight + sum(r.free for r in quiet)
+    disturbed = [r for r in finite if r.disturbed]
+    for r in sorted(disturbed, key=lambda r: abs(r.value), reverse=True):
+        if r.value**2 * freedom <= total * r.free:
+            continue
+        total += DISTURBED_WEIGHT * r.value**2
+        freedom += DISTURBED_WEIGHT * r.free
+    return math.sqrt(total / freedom), freedom

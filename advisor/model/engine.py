@@ -1,0 +1,555 @@
+"""The event loop of the simulation, compiled by numba: state in a few arrays of records.
+
+``simulation.py`` says what is modelled and why; here is only how. A job (one request, or in a
+closed load one user) is always in exactly one place: in the heap of things that happen at a wall
+time, in one of the two heaps of what runs on cores (ordered by the pool's virtual time), or in one
+first-in first-out queue. So one ``key``, one ``pos`` and one ``link`` per job are enough. Heaps
+hold ids: the jobs, then one timer per worker (a thread will ask for the GIL), then the next
+arrival, then the quota's next period.
+
+Few arrays of records rather than many of numbers: numba passes an array as seven arguments, and
+compiles and calls accordingly. One file, because numba's cache of ``drive`` watches only its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+CFS_PERIOD_S = 0.1
+SYN_RETRY_S = 1.0
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _inner(function: _F) -> _F:
+    """Compile what is reached only from ``drive``, whose cached code contains it: no way in."""
+    jit: Any = njit
+    compiled: _F = jit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(
+        function
+    )
+    return compiled
+
+
+def entry(function: _F) -> _F:
+    """Compile what Python calls; kept in numba's cache where a cache can be written at all."""
+    jit: Any = njit
+    try:
+        compiled: _F = jit(error_model="numpy", nogil=True, cache=True)(function)
+    except RuntimeError:  # neither beside this file nor in the user's cache directory
+        compiled = jit(error_model="numpy", nogil=True)(function)
+    return compiled
+
+
+# Constants are np.int64: of a function called with a plain one, numba compiles a copy per value.
+# where a job is
+_numbers: Any = np.arange(10, dtype=np.int64)
+_THINK, _SEND, _QUEUED, _GIL_WAIT, _GIL_RUN, _FREE_RUN, _DELAY, _DB_RUN, _RECEIVE, _RETRY = _numbers
+# heaps: by wall time, and the two pools of cores; then a source of events that is no heap
+_WALL, _SERVER, _SHARED, _QUOTA_SPENT = _numbers[:4]
+_NOTHING: Any = np.int64(-1)
+# queues: the backlog, the generator's, from 2 one per worker for its GIL, then one for its slots
+_BACKLOG, _GENERATOR, _GIL = _numbers[:3]
+
+PICKS = {"random": 0, "idlest": 1, "first": 2}  # numbered as below
+_RANDOM, _IDLEST, _FIRST = _numbers[:3]
+
+ROW = np.dtype(
+    [(name, "f8") for name in ("cpu", "db_delay", "db_cpu", "wait")]
+    + [(name, "i8") for name in ("db_calls", "wait_calls")]
+)
+GLOBAL = np.dtype(
+    # what is given
+    [(name, "i8") for name in ("workers", "threads", "jobs", "backlog", "pick", "when_free")]
+    + [(name, "i8") for name in ("sticky", "shared")]
+    + [(name, "f8") for name in ("gil", "quantum", "generator", "think", "rate", "quota")]
+    # what changes
+    + [(name, "i8") for name in ("done", "next_pick", "inside", "free", "generating")]
+    + [(name, "i8") for name in ("throttled", "retries", "refused")]
+    + [(name, "f8") for name in ("now", "tokens", "gil_s", "slots_s", "db_s")]
+    + [("rng", "u8")]
+)
+POOL = np.dtype([("size", "i8"), ("cores", "f8"), ("clock", "f8"), ("busy", "f8")])
+ITEM = np.dtype(
+    [(name, "i8") for name in ("pos", "link", "phase", "worker", "bound", "row", "seg")]
+    + [(name, "f8") for name in ("key", "left", "sent", "ready")]
+)
+QUEUE = np.dtype([("head", "i8"), ("tail", "i8"), ("length", "i8")])
+WORKER = np.dtype([("holder", "i8"), ("inside", "i8")])
+
+
+class State(NamedTuple):
+    """Arrays of records, all mutable; ``g`` has one."""
+
+    g: Any
+    pools: Any
+    items: Any
+    queues: Any
+    workers: Any
+    heap: Any
+    rows: Any
+    picks: Any
+
+
+def new_state(
+    given: dict[str, float],
+    cores: float,
+    shared_cores: float,
+    rows: NDArray[np.void],
+    picks: NDArray[np.int64],
+    seed: int,
+) -> State:
+    """A server at rest. ``given``: the first fields of GLOBAL, by name."""
+    jobs, workers = int(given["jobs"]), int(given["workers"])
+    ids = jobs + workers + 2
+    state = State(
+        g=np.zeros(1, GLOBAL),
+        pools=np.zeros(3, POOL),
+        items=np.zeros(ids, ITEM),
+        queues=np.zeros(_GIL + 2 * workers, QUEUE),
+        workers=np.zeros(workers, WORKER),
+        heap=np.zeros((3, ids), np.int64),
+        rows=rows,
+        picks=picks,
+    )
+    for name, value in given.items():
+        state.g[name] = value
+    state.g["tokens"] = given["quota"]
+    state.g["rng"] = seed & 0xFFFFFFFFFFFFFFFF
+    state.pools["cores"] = (0.0, cores, shared_cores)
+    state.items["pos"] = -1
+    state.items["bound"] = -1
+    state.workers["holder"] = -1
+    return state
+
+
+@_inner
+def _uniform(s: State) -> float:
+    """Uniform in [0, 1): splitmix64 (Steele, Lea, Flood 2014)."""
+    g = s.g[0]
+    g.rng += np.uint64(0x9E3779B97F4A7C15)
+    z = g.rng
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z = z ^ (z >> np.uint64(31))
+    return float(z >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+
+
+@_inner
+def _up(s: State, h: int, at: int) -> None:
+    item = s.heap[h, at]
+    key = s.items[item].key
+    while at > 0:
+        parent = (at - 1) >> 1
+        other = s.heap[h, parent]
+        if s.items[other].key <= key:
+            break
+        s.heap[h, at] = other
+        s.items[other].pos = at
+        at = parent
+    s.heap[h, at] = item
+    s.items[item].pos = at
+
+
+@_inner
+def _down(s: State, h: int, at: int) -> None:
+    item = s.heap[h, at]
+    key = s.items[item].key
+    n = s.pools[h].size
+    while True:
+        child = 2 * at + 1
+        if child >= n:
+            break
+        if child + 1 < n and s.items[s.heap[h, child + 1]].key < s.items[s.heap[h, child]].key:
+            child += 1
+        other = s.heap[h, child]
+        if s.items[other].key >= key:
+            break
+        s.heap[h, at] = other
+        s.items[other].pos = at
+        at = child
+    s.heap[h, at] = item
+    s.items[item].pos = at
+
+
+@_inner
+def _push(s: State, h: int, item: int, key: float) -> None:
+    s.items[item].key = key
+    at = s.pools[h].size
+    s.heap[h, at] = item
+    s.pools[h].size = at + 1
+    _up(s, h, at)
+
+
+@_inner
+def _remove(s: State, h: int, item: int) -> None:
+    at = s.items[item].pos
+    s.items[item].pos = -1
+    s.pools[h].size -= 1
+    last = s.heap[h, s.pools[h].size]
+    if last != item:
+        s.heap[h, at] = last
+        s.items[last].pos = at
+        _up(s, h, at)
+        _down(s, h, s.items[last].pos)
+
+
+@_inner
+def _enqueue(s: State, q: int, j: int) -> None:
+    s.items[j].link = -1
+    if s.queues[q].length == 0:
+        s.queues[q].head = j
+    else:
+        s.items[s.queues[q].tail].link = j
+    s.queues[q].tail = j
+    s.queues[q].length += 1
+
+
+@_inner
+def _dequeue(s: State, q: int) -> int:
+    j: int = s.queues[q].head
+    s.queues[q].head = s.items[j].link
+    s.queues[q].length -= 1
+    return j
+
+
+@_inner
+def _run(s: State, pool: int, j: int, phase: int, work: float) -> None:
+    s.items[j].phase = phase
+    _push(s, pool, j, s.pools[pool].clock + work)
+
+
+@_inner
+def _delay(s: State, j: int, phase: int, seconds: float) -> None:
+    s.items[j].phase = phase
+    _push(s, _WALL, j, s.g[0].now + seconds)
+
+
+@_inner
+def _grant(s: State, w: int, j: int) -> None:
+    """Give worker ``w``'s GIL to ``j``; whoever waits now may ask for it after the interval."""
+    g = s.g[0]
+    s.workers[w].holder = j
+    _run(s, _SERVER, j, _GIL_RUN, s.items[j].left)
+    if s.queues[_GIL + w].length > 0 and g.quantum < np.inf:
+        _push(s, _WALL, g.jobs + w, g.now + g.quantum)
+
+
+@_inner
+def _release(s: State, w: int) -> None:
+    g = s.g[0]
+    s.workers[w].holder = -1
+    if s.items[g.jobs + w].pos >= 0:
+        _remove(s, _WALL, g.jobs + w)
+    if s.queues[_GIL + w].length > 0:
+        _grant(s, w, _dequeue(s, _GIL + w))
+
+
+@_inner
+def _want_cpu(s: State, j: int) -> None:
+    """Begin a CPU segment: first its part under the GIL, then the part outside."""
+    g = s.g[0]
+    r = s.items[j].row
+    segment = s.rows[r].cpu / (s.rows[r].db_calls + s.rows[r].wait_calls + 1)
+    w = s.items[j].worker
+    if g.gil <= 0.0:
+        _run(s, _SERVER, j, _FREE_RUN, segment)
+        return
+    s.items[j].left = segment * g.gil
+    g.gil_s += segment * g.gil
+    if s.workers[w].holder < 0:
+        _grant(s, w, j)
+        return
+    s.items[j].phase = _GIL_WAIT
+    _enqueue(s, _GIL + w, j)
+    if s.items[g.jobs + w].pos < 0 and g.quantum < np.inf:
+        _push(s, _WALL, g.jobs + w, g.now + g.quantum)
+
+
+@_inner
+def _start(s: State, j: int, w: int) -> None:
+    g = s.g[0]
+    s.items[j].worker = w
+    if g.sticky:
+        s.items[j].bound = w
+    s.workers[w].inside += 1
+    g.inside += 1
+    s.items[j].row = s.picks[g.next_pick]
+    g.next_pick = (g.next_pick + 1) % s.picks.shape[0]
+    s.items[j].seg = 0
+    _want_cpu(s, j)
+
+
+@_inner
+def _choose(s: State) -> int:
+    """The worker that takes a new connection, or -1 when it must wait in the backlog."""
+    g = s.g[0]
+    best: int = _NOTHING
+    least = 1 << 60
+    seen = 0
+    for w in range(g.workers):
+        if g.when_free and s.workers[w].inside >= g.threads:
+            continue
+        if g.pick == _FIRST:
+            return w
+        load = (
+            s.workers[w].inside + s.queues[_GIL + g.workers + w].length if g.pick == _IDLEST else 0
+        )
+        if load < least:
+            least = load
+            best = w
+            seen = 1
+        elif load == least:
+            seen += 1
+            if _uniform(s) * seen < 1.0:
+                best = w
+    return best
+
+
+@_inner
+def _arrive(s: State, j: int) -> None:
+    """A request reaches the server."""
+    g = s.g[0]
+    s.items[j].ready = g.now
+    s.items[j].phase = _QUEUED
+    w = s.items[j].bound
+    if w < 0:
+        w = _choose(s)
+        if w < 0:
+            if s.queues[_BACKLOG].length >= g.backlog:
+                g.retries += 1
+                _delay(s, j, _RETRY, SYN_RETRY_S)
+            else:
+                _enqueue(s, _BACKLOG, j)
+            return
+    if s.workers[w].inside < g.threads:
+        _start(s, j, w)
+    else:
+        _enqueue(s, _GIL + g.workers + w, j)
+
+
+@_inner
+def _generate(s: State, j: int, phase: int) -> None:
+    """Let the generator work on ``j``, after what it already has."""
+    g = s.g[0]
+    s.items[j].phase = phase
+    if g.generating:
+        _enqueue(s, _GENERATOR, j)
+    else:
+        g.generating = 1
+        _run(s, g.shared, j, phase, 0.5 * g.generator)
+
+
+@_inner
+def _generator_next(s: State) -> None:
+    g = s.g[0]
+    if s.queues[_GENERATOR].length > 0:
+        j = _dequeue(s, _GENERATOR)
+        _run(s, g.shared, j, s.items[j].phase, 0.5 * g.generator)
+    else:
+        g.generating = 0
+
+
+@_inner
+def _begin(s: State, j: int) -> None:
+    g = s.g[0]
+    if g.generator > 0.0:
+        _generate(s, j, _SEND)
+    else:
+        s.items[j].sent = g.now
+        _arrive(s, j)
+
+
+@_inner
+def _leave(s: State, w: int) -> None:
+    """A slot of ``w`` became free: take what has been ready longest, its own or the backlog's."""
+    g = s.g[0]
+    s.workers[w].inside -= 1
+    g.inside -= 1
+    own = _GIL + g.workers + w
+    if s.queues[own].length == 0 and s.queues[_BACKLOG].length == 0:
+        return
+    if s.queues[own].length > 0 and (
+        s.queues[_BACKLOG].length == 0
+        or s.items[s.queues[own].head].ready <= s.items[s.queues[_BACKLOG].head].ready
+    ):
+        _start(s, _dequeue(s, own), w)
+    else:
+        _start(s, _dequeue(s, _BACKLOG), w)
+
+
+@_inner
+def _advance(s: State, to: float) -> None:
+    """Let time pass: the pools' virtual clocks, their busy time, the quota."""
+    g = s.g[0]
+    dt = to - g.now
+    g.now = to
+    g.slots_s += dt * g.inside
+    for pool in (_SERVER, _SHARED):
+        n = s.pools[pool].size
+        if n == 0 or (pool == _SERVER and g.throttled):
+            continue
+        used = dt * min(float(n), s.pools[pool].cores)
+        s.pools[pool].clock += used / n
+        s.pools[pool].busy += used
+        if pool == _SERVER:
+            g.tokens -= used
+
+
+@_inner
+def _next(s: State) -> tuple[int, float]:
+    """(source, time) of the next event: a heap's number, or _QUOTA_SPENT."""
+    g = s.g[0]
+    source = _NOTHING
+    time = np.inf
+    if s.pools[_WALL].size > 0:
+        source = _WALL
+        time = s.items[s.heap[_WALL, 0]].key
+    for pool in (_SERVER, _SHARED):
+        n = s.pools[pool].size
+        if n == 0 or (pool == _SERVER and g.throttled):
+            continue
+        work = max(0.0, s.items[s.heap[pool, 0]].key - s.pools[pool].clock)
+        t = g.now + work * max(1.0, n / s.pools[pool].cores)
+        if t < time:
+            source = pool
+            time = t
+    if g.quota > 0.0 and not g.throttled and s.pools[_SERVER].size > 0:
+        rate = min(float(s.pools[_SERVER].size), s.pools[_SERVER].cores)
+        t = g.now + max(0.0, g.tokens) / rate
+        if t < time:
+            source = _QUOTA_SPENT
+            time = t
+    return source, time
+
+
+@entry
+def drive(
+    s: State,
+    warm: int,
+    response: NDArray[np.float64],
+    completed_row: NDArray[np.int64],
+    marks: NDArray[np.void],
+    busy_marks: NDArray[np.float64],
+) -> None:
+    """Until ``warm`` + len(response) requests are done. ``marks``: as at the warm mark."""
+    g = s.g[0]
+    total = warm + response.shape[0]
+    arrival = g.jobs + g.workers
+    if g.rate > 0.0:
+        g.free = -1
+        for j in range(g.jobs):
+            s.items[j].link = g.free
+            g.free = j
+        _push(s, _WALL, arrival, 0.0)
+    else:
+        # users come one by one, as generators start them
+        for j in range(g.jobs):
+            _push(s, _WALL, j, 1e-3 * j)
+    if g.quota > 0.0:
+        _push(s, _WALL, arrival + 1, CFS_PERIOD_S)
+    while g.done < total:
+        source, time = _next(s)
+        if source < 0:
+            return
+        _advance(s, time)
+        if source == _QUOTA_SPENT:
+            g.throttled = 1
+            continue
+        j = s.heap[source, 0]
+        _remove(s, source, j)
+        if j >= g.jobs:
+            if j < arrival:  # a thread asks for the GIL
+                w = j - g.jobs
+                holder = s.workers[w].holder
+                s.items[holder].left = max(0.0, s.items[holder].key - s.pools[_SERVER].clock)
+                _remove(s, _SERVER, holder)
+                s.items[holder].phase = _GIL_WAIT
+                _enqueue(s, _GIL + w, holder)
+                _grant(s, w, _dequeue(s, _GIL + w))
+            elif j == arrival:
+                _push(s, _WALL, j, g.now - math.log(1.0 - _uniform(s)) / g.rate)
+                if g.free < 0:
+                    g.refused += 1
+                else:
+                    k = g.free
+                    g.free = s.items[k].link
+                    s.items[k].bound = -1
+                    _begin(s, k)
+            else:  # a new period of the quota
+                g.tokens = g.quota
+                g.throttled = 0
+                _push(s, _WALL, j, g.now + CFS_PERIOD_S)
+            continue
+
+        phase = s.items[j].phase
+        finished = False
+        segment_over = False
+        if phase == _GIL_RUN:
+            _release(s, s.items[j].worker)
+            if g.gil < 1.0:
+                r = s.items[j].row
+                n = s.rows[r].db_calls + s.rows[r].wait_calls + 1
+                _run(s, _SERVER, j, _FREE_RUN, s.rows[r].cpu / n * (1.0 - g.gil))
+            else:
+                segment_over = True
+        elif phase == _FREE_RUN:
+            segment_over = True
+        elif phase == _DELAY:
+            r = s.items[j].row
+            if s.items[j].seg <= s.rows[r].db_calls and s.rows[r].db_cpu > 0.0:
+                work = s.rows[r].db_cpu / s.rows[r].db_calls
+                g.db_s += work
+                _run(s, g.shared, j, _DB_RUN, work)
+            else:
+                _want_cpu(s, j)
+        elif phase == _DB_RUN:
+            _want_cpu(s, j)
+        elif phase == _THINK:
+            _begin(s, j)
+        elif phase == _SEND:
+            _generator_next(s)
+            s.items[j].sent = g.now
+            _arrive(s, j)
+        elif phase == _RETRY:
+            _arrive(s, j)
+        else:  # _RECEIVE
+            _generator_next(s)
+            finished = True
+
+        if segment_over:
+            r = s.items[j].row
+            s.items[j].seg += 1
+            if s.items[j].seg <= s.rows[r].db_calls:
+                _delay(s, j, _DELAY, s.rows[r].db_delay / s.rows[r].db_calls)
+            elif s.items[j].seg <= s.rows[r].db_calls + s.rows[r].wait_calls:
+                _delay(s, j, _DELAY, s.rows[r].wait / s.rows[r].wait_calls)
+            else:
+                _leave(s, s.items[j].worker)
+                if g.generator > 0.0:
+                    _generate(s, j, _RECEIVE)
+                else:
+                    finished = True
+
+        if finished:
+            k = g.done - warm
+            g.done += 1
+            if k >= 0:
+                response[k] = g.now - s.items[j].sent
+                completed_row[k] = s.items[j].row
+            elif k == -1:
+                marks[0] = g
+                for pool in range(len(busy_marks)):
+                    busy_marks[pool] = s.pools[pool].busy
+            if g.rate > 0.0:
+                s.items[j].link = g.free
+                g.free = j
+            elif g.think > 0.0:
+                _delay(s, j, _THINK, -math.log(1.0 - _uniform(s)) * g.think)
+            else:
+                _begin(s, j)

@@ -1,0 +1,336 @@
+"""From a demand to the prediction of an arrangement never run, and to its capacity.
+
+Value and interval come from different runs. The value: one long simulation fed with all measured
+rows. The interval: shorter simulations, each with another seed, the rows resampled in blocks and
+every other estimate drawn from its own interval, so that it holds what is not known about the
+demand and what one trial of finite length scatters; to that, the calibration's residual is added
+for what the model itself gets wrong. Spreads are taken of logarithms: the interval of a time or a
+rate does not reach zero.
+
+A search asks for the capacity of dozens of arrangements, most only to learn that they lose. Given
+what is already known, ``capacity`` screens: a short run at each load tried, and the relative
+interval of an arrangement alike instead of replicates. That is fair where the same uncertainty
+reaches the result by the same way, so alike means: the same demand, conditions, calibration and SLO
+(the caller's promise), the same resource at its limit, and one busy thread per worker or several in
+both (with one, neither the GIL nor the cost of passing it on matters). Where nothing known is
+alike, the arrangement is predicted in full and stands for its like. Whoever decides by an interval
+asks again without ``known``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.stats import t as student
+
+from pretune.advisor.demand import Demand
+from pretune.advisor.measurement import Conditions, Latency
+from pretune.advisor.model import bounds, memory
+from pretune.advisor.model.calibration import (
+    PRIOR_LATENCY_SD,
+    PRIOR_THROUGHPUT_SD,
+    Calibration,
+)
+from pretune.advisor.model.case import Case, embedded
+from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.model.rows import Z95, Factors, build_rows, central, drawn, mean_rows
+from pretune.advisor.model.simulation import Discipline, Floats, Run
+from pretune.advisor.quantity import Interval
+from pretune.server.settings import Settings
+
+REQUESTS = 12_000  # of the value's run
+REPLICATES = 8
+REPLICATE_REQUESTS = 3_000
+SEARCH_REQUESTS = 3_000
+MOST_USERS = 4_096
+LIKE_LOAD = 0.2  # loads whose logarithms differ by less share their spread
+CLOSE_ENOUGH = 0.97  # of the p95 aimed at: no need to look for one user more
+# of a spread that so few replicates estimate
+QUANTILE = float(student.ppf(0.975, REPLICATES - 1))
+# of p95's logarithm over replicates; only where the search begins, the prediction has its own
+TYPICAL_SPREAD = 0.03
+P95 = 3  # in what _measures gives
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A case with what is known of the factors, and the seed of everything random."""
+
+    case: Case
+    calibration: Calibration | None
+    seed: int
+
+    def factors(self, users: int) -> Factors:
+        known = central(self.case.demand)
+        if self.calibration is None:
+            return known
+        return self.calibration.applied(known, self.case.busy_per_worker(users))
+
+    def drawn_factors(self, users: int, rng: np.random.Generator) -> Factors:
+        known = drawn(self.case.demand, central(self.case.demand), rng)
+        if self.calibration is None:
+            return known
+        return self.calibration.drawn(rng).applied(known, self.case.busy_per_worker(users))
+
+    def run(self, users: int, requests: int) -> Run:
+        return self.case.run(users, self.factors(users), requests, self.seed)
+
+    def replicate(self, users: int, number: int) -> Run:
+        seed = self.seed * 1_000_003 + number
+        factors = self.drawn_factors(users, np.random.default_rng(seed))
+        return self.case.run(users, factors, REPLICATE_REQUESTS, seed, bootstrap=True)
+
+    def limits(self, users: int) -> tuple[bounds.Limit, ...]:
+        return self.case.limits(users, self.factors(users))
+
+
+def predict(
+    demand: Demand,
+    settings: Settings,
+    users: int,
+    conditions: Conditions,
+    *,
+    seed: int,
+    instances: int = 1,
+    reserve_bytes: int = 0,
+    calibration: Calibration | None = None,
+    discipline: Discipline | None = None,
+    think_s: float = 0.0,
+) -> Prediction:
+    """What ``users`` closed-loop users would see, and what the server would need.
+
+    ``discipline`` None: the embedded server's. ``conditions.generator_cpu_s_per_request`` 0: the
+    generator costs nothing here. ``instances`` counts only for Postgres connections. Raises
+    ValueError for a demand without measured requests.
+    """
+    case = Case(demand, settings, conditions, discipline or embedded(settings), think_s)
+    model = _Model(case, calibration, seed)
+    return _predict(model, users, instances, reserve_bytes)
+
+
+def capacity(
+    demand: Demand,
+    settings: Settings,
+    conditions: Conditions,
+    slo_p95_s: float,
+    *,
+    seed: int,
+    instances: int = 1,
+    reserve_bytes: int = 0,
+    calibration: Calibration | None = None,
+    discipline: Discipline | None = None,
+    think_s: float = 0.0,
+    known: Mapping[Settings, Prediction] | None = None,
+) -> Prediction:
+    """The prediction at the most users whose p95 keeps the SLO by the upper end of its interval.
+
+    By the upper end, because what is recommended has to keep the SLO when it is run, not in one of
+    two cases. Throughput and p95 both grow with users, so throughput is highest there. One user is
+    predicted even if that breaks the SLO: the caller sees it in ``latency.p95``.
+
+    ``known``: capacities already predicted with all else the same. Then this one is only screened,
+    if one of them is alike; see the module.
+    """
+    case = Case(demand, settings, conditions, discipline or embedded(settings), think_s)
+    model = _Model(case, calibration, seed)
+    near = _alike(model, known or {})
+    if near is not None:
+        half = np.array([math.log(x.high / x.value) for x in _intervals(near)])
+        loads = _Loads(model, slo_p95_s)
+        users = loads.most(slo_p95_s * math.exp(-half[P95]), near.users)
+        return _stated(model, users, loads.run(users), half, instances, reserve_bytes)
+
+    loads = _Loads(model, slo_p95_s)
+    typical = math.hypot(QUANTILE * TYPICAL_SPREAD, Z95 * _residuals(calibration)[P95])
+    aim = slo_p95_s * math.exp(-typical)
+    users = loads.most(aim, _first_guess(model, aim))
+    half = _halves(model, users)
+    asked = users
+    users = loads.most(slo_p95_s * math.exp(-half[P95]), users)
+    while True:
+        if abs(math.log(users / asked)) > LIKE_LOAD:
+            asked, half = users, _halves(model, users)
+        run = model.run(users, REQUESTS)
+        prediction = _stated(model, users, run, half, instances, reserve_bytes)
+        high = prediction.latency.p95.high
+        if users == 1 or high <= slo_p95_s:
+            return prediction
+        users = max(1, min(users - 1, int(users * slo_p95_s / high)))
+
+
+def _alike(model: _Model, known: Mapping[Settings, Prediction]) -> Prediction | None:
+    """Of those with the same limit and the same kind of concurrency, the nearest in shape."""
+    mine = model.case.settings
+
+    def distance(other: Settings) -> float:
+        return abs(math.log(other.workers / mine.workers)) + abs(
+            math.log(other.threads / mine.threads)
+        )
+
+    for settings in sorted(known, key=distance):
+        found = known[settings]
+        if (settings.worker_class == "asgi") != (mine.worker_class == "asgi"):
+            continue
+        if (settings.threads > 1) == (mine.threads > 1) and (
+            model.limits(found.users)[0].resource == found.binding
+        ):
+            return found
+    return None
+
+
+def _first_guess(model: _Model, slo_p95_s: float) -> int:
+    """Users by Little's law, were the mean response time half the SLO at the tightest bound."""
+    return max(1, min(MOST_USERS, round(_tightest(model) * (0.5 * slo_p95_s + model.case.think_s))))
+
+
+def _tightest(model: _Model) -> float:
+    """Requests/s that no number of users exceeds."""
+    return next((x.rps for x in model.limits(MOST_USERS) if x.resource != "users"), 1.0)
+
+
+@dataclass
+class _Loads:
+    """Short runs of one arrangement at the loads tried, each made once."""
+
+    model: _Model
+    slo_p95_s: float
+    _runs: dict[int, Run] = field(default_factory=dict)
+
+    def run(self, users: int) -> Run:
+        if users not in self._runs:
+            self._runs[users] = self.model.run(users, SEARCH_REQUESTS)
+        return self._runs[users]
+
+    def p95(self, users: int) -> float:
+        return float(np.quantile(self.run(users).response_s, 0.95))
+
+    def limit(self) -> int:
+        """Users beyond whom the mean time alone, by Little's law, is over what p95 may be.
+
+        A few requests that take much longer than the p95 raise the mean, so theirs is added.
+        """
+        alone = _alone(self.model)
+        most = 1.2 * _tightest(self.model) * (alone + self.slo_p95_s + self.model.case.think_s)
+        return max(1, min(MOST_USERS, math.ceil(most) + 1))
+
+    def most(self, aim_s: float, guess: int) -> int:
+        """The largest number of users whose p95 keeps the aim, at least 1."""
+        return _most(self.p95, aim_s, guess, self.limit())
+
+
+def _alone(model: _Model) -> float:
+    """Mean seconds of a request that never waits for another."""
+    factors = model.factors(1)
+    rows = build_rows(model.case.demand, factors, model.case.conditions)
+    return sum(mean_rows(model.case.demand, rows))
+
+
+def _most(p95: Callable[[int], float], aim: float, guess: int, limit: int) -> int:
+    """The largest number in 1..limit with ``p95`` within ``aim``; 1 if none is.
+
+    p95 is nearly proportional to users where they queue, so each step goes where the last ones
+    point; every third halves what is left, for curves that are not. Stops within 2%: between such
+    neighbours the simulation's noise decides.
+    """
+    good, bad = 0, limit + 1
+    at = {0: 0.0}
+    n = max(1, min(limit, guess))
+    for step in itertools.count(1):
+        at[n] = p95(n)
+        if at[n] <= aim:
+            good = n
+            if at[n] >= CLOSE_ENOUGH * aim:
+                break
+        else:
+            bad = n
+        if bad - good <= max(1, good // 50):
+            break
+        if bad > limit:  # every load so far was kept: a little beyond where the line points
+            reach = 1.03 * aim / at[n] if at[n] > 0 else 2.0
+            n = max(good + 1, min(limit, math.ceil(good * min(3.0, reach))))
+        elif step % 3 == 0:
+            n = (good + bad) // 2
+        else:
+            n = round(good + (bad - good) * (aim - at[good]) / (at[bad] - at[good]))
+            n = max(good + 1, min(bad - 1, n))
+    return max(1, good)
+
+
+def _predict(model: _Model, users: int, instances: int, reserve_bytes: int) -> Prediction:
+    run = model.run(users, REQUESTS)
+    return _stated(model, users, run, _halves(model, users), instances, reserve_bytes)
+
+
+def _stated(
+    model: _Model, users: int, run: Run, half: Floats, instances: int, reserve_bytes: int
+) -> Prediction:
+    """``half``: the intervals' half widths, of logarithms, in the order of ``_measures``."""
+    case = model.case
+    throughput, mean, p50, p95, p99 = (
+        Interval(v, v * math.exp(-h), v * math.exp(h))
+        for v, h in zip(_measures(run).tolist(), half.tolist(), strict=True)
+    )
+    found = model.limits(users)
+    worker = case.demand.worker
+    return Prediction(
+        users=users,
+        throughput_rps=throughput,
+        latency=Latency(mean, p50, p95, p99),
+        pss_bytes=memory.peak_pss(worker, case.settings),
+        ram_bytes=memory.ram_to_provide(worker, case.settings, throughput, reserve_bytes),
+        pg_connections=memory.postgres_connections(worker, case.settings, instances),
+        fds=memory.descriptors(worker, case.settings, users),
+        utilisation=_utilisation(run, case.conditions),
+        binding=found[0].resource,
+        explanation=bounds.explain(case.settings, found[0]),
+    )
+
+
+def _intervals(prediction: Prediction) -> tuple[Interval, ...]:
+    """In the order of ``_measures``."""
+    latency = prediction.latency
+    return prediction.throughput_rps, latency.mean, latency.p50, latency.p95, latency.p99
+
+
+def _halves(model: _Model, users: int) -> Floats:
+    """Of all five intervals; each source with its own quantile, for few replicates tell little."""
+    return np.hypot(QUANTILE * _spread(model, users), Z95 * _residuals(model.calibration))
+
+
+def _measures(run: Run) -> Floats:
+    """Throughput, mean, p50, p95, p99."""
+    response = run.response_s
+    return np.array(
+        [run.throughput_rps, response.mean(), *np.quantile(response, (0.5, 0.95, 0.99))]
+    )
+
+
+def _spread(model: _Model, users: int) -> Floats:
+    """Standard deviation of the logarithm of each measure, over the replicates."""
+    runs = [_measures(model.replicate(users, k)) for k in range(1, REPLICATES + 1)]
+    return np.asarray(np.log(np.maximum(runs, 1e-12)).std(axis=0, ddof=1))
+
+
+def _residuals(
+    calibration: Calibration | None,
+) -> Floats:
+    throughput, latency = PRIOR_THROUGHPUT_SD, PRIOR_LATENCY_SD
+    if calibration is not None:
+        throughput, latency = calibration.throughput_sd, calibration.latency_sd
+    # in a closed load without thinking, mean response time is users over throughput
+    return np.array([throughput, throughput, latency, latency, latency])
+
+
+def _utilisation(run: Run, conditions: Conditions) -> tuple[tuple[str, float], ...]:
+    shared = conditions.shared_cores > 0
+    db = run.db_cores / (conditions.shared_cores if shared else conditions.server_cores)
+    return (
+        ("cpu", run.cpu_busy),
+        ("gil", run.gil_busy),
+        ("slots", run.slots_busy),
+        ("db", db),
+    )

@@ -1,0 +1,24 @@
+"""What the model says of settings that were never run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pretune.advisor.measurement import Latency
+from pretune.advisor.quantity import Interval
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Of one server with given settings, users and conditions. Seconds, bytes, rates per second."""
+
+    users: int
+    throughput_rps: Interval
+    latency: Latency
+    pss_bytes: Interval  # peak of the whole tree, without overlap and reserve
+    ram_bytes: Interval  # what must be there: pss + one overlapping worker + reserve + leak
+    pg_connections: int  # one overlapping worker included
+    fds: int  # of the busiest process
+    utilisation: tuple[tuple[str, float], ...]  # resource -> busy fraction: cpu, gil, slots, db
+    binding: str  # the resource that limits throughput here
+    explanation: str  # one sentence with the bound: "2 cores / 6.1 ms = 328 requests/s"

@@ -1,0 +1,189 @@
+"""Turns a demand into what the simulation draws from: whole measured rows, in the workload's mix.
+
+Whole rows, so the correlation inside a request survives; in the workload's shares, so a share that
+the trial did not hit exactly is put right. For a value every row comes equally often, in random
+order: what is predicted then varies with the order only, not with which rows luck picked. For an
+interval rows are drawn with replacement, as another trial would have.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pretune.advisor.demand import Demand
+from pretune.advisor.measurement import Conditions
+from pretune.advisor.model.engine import ROW
+from pretune.advisor.model.simulation import MAX_SEGMENTS
+from pretune.advisor.quantity import Interval
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Z95 = 1.959964
+BLOCKS = 20  # of the bootstrap; requests close in time are alike, so whole stretches are drawn
+
+
+@dataclass(frozen=True)
+class Factors:
+    """One possible truth about what the rows alone do not say."""
+
+    gil_fraction: float
+    inflation: float = 1.0  # of all CPU per request, by the machine's state and concurrency
+    cpu_scale: float = 1.0  # drift of the app's CPU beyond its sampling error
+    overhead_s: float = 0.0
+    db_cpu_s: float = 0.0
+
+
+def central(demand: Demand) -> Factors:
+    return Factors(
+        gil_fraction=_or(demand.cpu_gil_fraction.value, 1.0),
+        overhead_s=_or(demand.overhead_cpu_s.value, 0.0),
+        db_cpu_s=_or(demand.db_cpu_s.value, 0.0) if demand.db_cpu_s else 0.0,
+    )
+
+
+def drawn(demand: Demand, factors: Factors, rng: np.random.Generator) -> Factors:
+    """``factors`` moved within the demand's intervals; inflation stays."""
+    cpu = demand.tuples["cpu"]
+    value = demand.cpu_s.value
+    excess = 0.0
+    if len(cpu) > 1 and value > 0:
+        sampling = float(np.std(cpu)) / math.sqrt(len(cpu)) / value
+        stated = (demand.cpu_s.high - demand.cpu_s.low) / (2 * Z95) / value
+        excess = math.sqrt(max(0.0, _or(stated, 0.0) ** 2 - sampling**2))
+    return replace(
+        factors,
+        gil_fraction=min(1.0, sample(demand.cpu_gil_fraction, rng, factors.gil_fraction)),
+        cpu_scale=math.exp(excess * rng.standard_normal()),
+        overhead_s=sample(demand.overhead_cpu_s, rng, factors.overhead_s),
+        db_cpu_s=sample(demand.db_cpu_s, rng, factors.db_cpu_s) if demand.db_cpu_s else 0.0,
+    )
+
+
+def sample(interval: Interval, rng: np.random.Generator, unknown: float) -> float:
+    """A draw from a 95% interval read as two half-normals, never below 0."""
+    z = rng.standard_normal()
+    if not all(map(math.isfinite, (interval.value, interval.low, interval.high))):
+        return unknown
+    side = interval.high - interval.value if z > 0 else interval.value - interval.low
+    return max(0.0, interval.value + z * side / Z95)
+
+
+def build_rows(demand: Demand, factors: Factors, conditions: Conditions) -> NDArray[np.void]:
+    """Service times of every measured request under ``factors``.
+
+    Postgres's CPU is split off each row's database time in proportion to it, where Postgres stands
+    on this machine; elsewhere its time is all delay.
+    """
+    tuples = demand.tuples
+    if len(tuples) == 0:
+        raise ValueError("the demand holds no measured requests")
+    db = _seconds(tuples["db"])
+    wait = _seconds(tuples["wait"])
+    cpu = _seconds(tuples["cpu"]) * factors.cpu_scale
+    share = 0.0
+    mean_db = float(db.mean())
+    if conditions.database_local and mean_db > 0:
+        share = min(1.0, factors.db_cpu_s / mean_db)
+    db_calls, wait_calls = _calls(demand, db, wait)
+    rows = np.empty(len(tuples), ROW)
+    rows["cpu"] = (cpu + factors.overhead_s) * factors.inflation
+    rows["db_delay"] = db * (1.0 - share)
+    rows["db_cpu"] = db * share
+    rows["wait"] = wait
+    rows["db_calls"] = db_calls
+    rows["wait_calls"] = wait_calls
+    return rows
+
+
+def draw_picks(
+    demand: Demand, count: int, rng: np.random.Generator, *, bootstrap: bool = False
+) -> NDArray[np.int64]:
+    """Indices of rows, one per request to simulate, in the workload's shares.
+
+    A systematic sample (each row as often as its share says, give or take one) in random order.
+    With ``bootstrap`` endpoints are drawn by share and their rows first resampled in blocks:
+    another sample that the same application might have given. Endpoints of which nothing was
+    measured are left out and the other shares stand for them.
+    """
+    endpoint = demand.tuples["endpoint"].astype(np.int64)
+    groups = [np.flatnonzero(endpoint == k) for k in range(len(demand.shares))]
+    shares = np.array(
+        [share if len(g) else 0.0 for share, g in zip(demand.shares, groups, strict=True)]
+    )
+    if not shares.sum() > 0:
+        raise ValueError("no endpoint of the workload has a measured request")
+    if not bootstrap:
+        return rng.permutation(_systematic(demand, groups, shares, count))
+    chosen = rng.choice(len(shares), size=count, p=shares / shares.sum())
+    picks = np.empty(count, np.int64)
+    for k, group in enumerate(groups):
+        mine = np.flatnonzero(chosen == k)
+        if len(mine):
+            pool = _blocks(group, rng)
+            picks[mine] = pool[rng.integers(0, len(pool), len(mine))]
+    return picks
+
+
+def _systematic(
+    demand: Demand, groups: list[NDArray[np.int64]], shares: NDArray[np.float64], count: int
+) -> NDArray[np.int64]:
+    """Every 1/count of the cumulated shares, endpoint by endpoint, the cheap requests first."""
+    cost = demand.tuples["cpu"]
+    ordered = np.concatenate([g[np.argsort(cost[g], kind="stable")] for g in groups])
+    weights = np.concatenate(
+        [np.full(len(g), share / max(1, len(g))) for g, share in zip(groups, shares, strict=True)]
+    )
+    cumulated = np.cumsum(weights / weights.sum())
+    at = np.searchsorted(cumulated, (np.arange(count) + 0.5) / count)
+    found: NDArray[np.int64] = ordered[np.minimum(at, len(ordered) - 1)]
+    return found
+
+
+def mean_rows(demand: Demand, rows: NDArray[np.void]) -> tuple[float, float, float, float]:
+    """Mean (cpu, db_delay, db_cpu, wait) of a request in the workload's mix, seconds."""
+    endpoint = demand.tuples["endpoint"]
+    weight = np.zeros(len(endpoint))
+    for k, share in enumerate(demand.shares):
+        mine = endpoint == k
+        if mine.any():
+            weight[mine] = share / mine.sum()
+    weight /= weight.sum()
+    cpu, delay, db_cpu, wait = (
+        float(weight @ rows[name]) for name in ("cpu", "db_delay", "db_cpu", "wait")
+    )
+    return cpu, delay, db_cpu, wait
+
+
+def _seconds(field: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What a clock could not tell, or told below zero, counts as nothing."""
+    return np.maximum(np.nan_to_num(field, nan=0.0), 0.0)
+
+
+def _blocks(group: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    length = max(1, len(group) // BLOCKS)
+    starts = rng.integers(0, len(group) - length + 1, size=math.ceil(len(group) / length))
+    resampled: NDArray[np.int64] = group[(starts[:, None] + np.arange(length)).ravel()]
+    return resampled
+
+
+def _calls(
+    demand: Demand, db: NDArray[np.float64], wait: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Waits per row, at most MAX_SEGMENTS - 1 together; a row that waited has at least one."""
+    most = MAX_SEGMENTS - 1
+    per_endpoint = np.full(len(demand.shares), _or(demand.db_calls.value, 1.0))
+    for k, measured in enumerate(demand.by_endpoint[: len(per_endpoint)]):
+        per_endpoint[k] = _or(measured.db_calls.value, per_endpoint[k])
+    calls = np.rint(per_endpoint[np.clip(demand.tuples["endpoint"], 0, len(per_endpoint) - 1)])
+    waits = np.where(wait > 0, np.clip(round(_or(demand.wait_calls.value, 1.0)), 1, most - 1), 0)
+    db_calls = np.where(db > 0, np.clip(calls, 1, most - waits), 0)
+    return db_calls.astype(np.int64), waits.astype(np.int64)
+
+
+def _or(value: float, unknown: float) -> float:
+    return value if math.isfinite(value) else unknown

@@ -1,0 +1,188 @@
+"""A discrete-event simulation of a pre-fork server: the one source of predicted times.
+
+What is modelled, and why so:
+
+*Slots.* ``workers`` x ``threads`` requests can be inside the app. A request waits outside for a
+slot. Under asgi a worker's slots are its ``worker_connections``.
+
+*The GIL*, one per worker, is a queue served in turn with a quantum. CPython hands it over when its
+holder waits for I/O, or 5 ms after a waiting thread began to want it
+(``sys.getswitchinterval``); segments shorter than that run through. Processor sharing would be
+as cheap, but wrong for the usual sub-millisecond segment (no sharing happens) and wrong about the
+convoy behind a long one (a thread back from I/O waits a whole interval). Under asgi the event loop
+never preempts: the same queue with an endless quantum.
+
+*Cores.* Whoever holds a GIL, runs outside it, or is a Postgres backend shares the cores of its
+pool equally, none faster than one core: processor sharing, which is what the kernel's fair
+scheduler tends to for bursts beyond its slice of some ms; for shorter ones its wake-up
+preemption keeps the newcomer's delay low in the same way. One virtual clock per pool, advancing
+at ``min(1, cores / runnable)``, turns sharing into one heap operation per burst. A fractional
+number of cores is a CFS quota: ``ceil(cores)`` cores until ``cores`` x 100 ms are spent, then
+nothing until the next period of 100 ms.
+
+*Waits.* A database call is a delay and then CPU of Postgres on its pool; any other wait is a
+delay. A request's CPU is cut into equal segments by its waits.
+
+*Connections.* See ``Discipline``. A backlog that is full drops the SYN; the client's kernel sends
+it again after 1 s.
+
+*The generator* is one more process, serving one request at a time: half of its CPU before the
+request leaves, half when the response has come, the latter inside the measured latency.
+
+Everything random comes from one seed. Compiled by numba; ``warm_up`` compiles or loads the cache.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretune.advisor.model import engine
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+SWITCH_INTERVAL_S = 0.005
+MAX_SEGMENTS = 6  # CPU segments per request; more waits than that are merged
+
+
+@dataclass(frozen=True)
+class Discipline:
+    """How a server kind hands requests to its workers.
+
+    ``when_free``: connections stay in the shared backlog until a worker has an idle slot (a central
+    queue). Otherwise a worker takes a connection at once, idle or not, and requests queue inside.
+    ``sticky``: the connection is kept alive and its later requests belong to the same worker.
+    ``pick``: "random", "idlest" (fewest requests inside, ties at random) or "first" (the lowest
+    number: the kernel wakes waiters in a fixed order).
+    """
+
+    when_free: bool = True
+    sticky: bool = True
+    pick: str = "idlest"
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """The server and the machine. ``shared_cores`` 0: Postgres and generator use ``cores``."""
+
+    workers: int
+    threads: int
+    cores: float
+    shared_cores: float = 0.0
+    gil_fraction: float = 1.0
+    switch_interval_s: float = SWITCH_INTERVAL_S  # inf: an event loop
+    discipline: Discipline = Discipline()
+    backlog: int = 2048
+    generator_cpu_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Closed:
+    """``users`` each send, wait for the answer, think (exponential), send again."""
+
+    users: int
+    think_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Open:
+    """Poisson arrivals, each on a connection of its own."""
+
+    rps: float
+    most_inside: int = 20_000  # arrivals beyond are dropped and counted as refused
+
+
+@dataclass(frozen=True)
+class Run:
+    """``response_s`` and ``row``: one entry per request completed after the warm-up."""
+
+    throughput_rps: float
+    response_s: Floats
+    row: Ints
+    window_s: float
+    cpu_busy: float  # fraction of ``cores``
+    shared_busy: float  # fraction of ``shared_cores``
+    gil_busy: float  # CPU under the GIL, as a fraction of one core, mean over workers
+    slots_busy: float
+    db_cores: float  # cores used by Postgres
+    retries: int  # SYNs sent again because the backlog was full
+    refused: int
+
+
+def simulate(
+    rows: NDArray[np.void],
+    picks: Ints,
+    arrangement: Arrangement,
+    load: Closed | Open,
+    *,
+    requests: int,
+    seed: int,
+    warm_up_requests: int | None = None,
+) -> Run:
+    """Simulate ``requests`` completions after the warm-up.
+
+    ``rows``: of ``engine.ROW``, one per measured request, seconds and counts. ``picks``: indices
+    into them, consumed one per request and again from the start when used up. Raises ValueError
+    for an arrangement that cannot serve anything.
+    """
+    a = arrangement
+    jobs = load.users if isinstance(load, Closed) else load.most_inside
+    if min(a.workers, a.threads, jobs, requests) < 1 or a.cores <= 0 or len(picks) == 0:
+        raise ValueError(f"nothing to simulate: {a}, {load}, {requests} requests")
+    if warm_up_requests is None:
+        warm_up_requests = max(200, requests // 8, 2 * jobs if isinstance(load, Closed) else 0)
+    given = {
+        "workers": a.workers,
+        "threads": a.threads,
+        "jobs": jobs,
+        "backlog": a.backlog,
+        "pick": engine.PICKS[a.discipline.pick],
+        "when_free": a.discipline.when_free,
+        "sticky": a.discipline.sticky and isinstance(load, Closed),
+        "shared": 2 if a.shared_cores > 0 else 1,
+        "gil": a.gil_fraction,
+        "quantum": a.switch_interval_s,
+        "generator": a.generator_cpu_s,
+        "think": load.think_s if isinstance(load, Closed) else 0.0,
+        "rate": load.rps if isinstance(load, Open) else 0.0,
+        "quota": 0.0 if a.cores == int(a.cores) else a.cores * engine.CFS_PERIOD_S,
+    }
+    state = engine.new_state(given, math.ceil(a.cores), a.shared_cores, rows, picks, seed)
+    response = np.empty(requests)
+    completed = np.empty(requests, np.int64)
+    marks, busy_marks = np.zeros_like(state.g), np.zeros(len(state.pools))
+    engine.drive(state, max(1, warm_up_requests), response, completed, marks, busy_marks)
+
+    if state.g["done"][0] < max(1, warm_up_requests) + requests:
+        raise ValueError("the simulation stood still: a time that is not a number?")
+
+    def rate(name: str) -> float:
+        """Per second of the window; a window of no length saw requests that cost nothing."""
+        return float(state.g[name][0] - marks[name][0]) / window if window > 0 else 0.0
+
+    window = float(state.g["now"][0] - marks["now"][0])
+    busy = (state.pools["busy"] - busy_marks) / (window if window > 0 else math.inf)
+    return Run(
+        throughput_rps=requests / window if window > 0 else math.inf,
+        response_s=response,
+        row=completed,
+        window_s=window,
+        cpu_busy=float(busy[1]) / a.cores,
+        shared_busy=float(busy[2]) / a.shared_cores if a.shared_cores > 0 else 0.0,
+        gil_busy=rate("gil_s") / a.workers,
+        slots_busy=rate("slots_s") / (a.workers * a.threads),
+        db_cores=rate("db_s"),
+        retries=int(state.g["retries"][0]),
+        refused=int(state.g["refused"][0]),
+    )
+
+
+def warm_up() -> None:
+    """Compile, or load from numba's cache. Takes seconds the first time; call it in a thread."""
+    rows = np.ones(1, engine.ROW)
+    picks = np.zeros(1, np.int64)
+    simulate(rows, picks, Arrangement(1, 1, 1.0), Closed(1), requests=1, seed=1)

@@ -1,0 +1,297 @@
+"""The main job: preflight, trials, demand, model, recommendation, verification, findings.
+
+The steps fill in one Run, so that a run which ends early still leaves all it has learned.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from pretune.advisor import baselines, demand, findings, judge, plan, preflight, search
+from pretune.advisor.demand import Demand
+from pretune.advisor.document import Failure, Run, Trial, Verification
+from pretune.advisor.failure import AppFailed, MeasurementInvalid
+from pretune.advisor.measurement import Conditions, Measurement
+from pretune.advisor.minder import TIMED_OUT
+from pretune.advisor.model.calibration import Calibration, calibrate
+from pretune.advisor.model.predict import capacity
+from pretune.advisor.options import Options
+from pretune.advisor.plan import PlannedTrial
+from pretune.advisor.preflight import Preflight, Progress
+from pretune.advisor.recommendation import Recommendation
+from pretune.advisor.trial import Bench
+from pretune.advisor.verdict import Verdict
+from pretune.advisor.workspace import Workspace, log_tail
+from pretune.loadtests.workload import Load
+
+# A trial is repeated at most this often when the machine disturbed it.
+REPEATS = 1
+# How often the recommendation is revised when its verification broke a promise.
+REVISIONS = 1
+MODEL_S = 12.0  # searching, with all cores to itself, and writing the report
+
+
+class Pipeline:
+    """One run. ``advise`` may raise; ``result`` gives what is known whatever happened."""
+
+    def __init__(self, options: Options, workspace: Workspace) -> None:
+        self._options = options
+        self._workspace = workspace
+        self._run = Run(options.location.spec, options.seed, Verdict.NOT_ENOUGH_DATA)
+        self._began = time.monotonic()
+        # the search's own verdict, before anything was verified
+        self._predicted, self._reason = Verdict.NOT_ENOUGH_DATA, "no arrangement was predicted"
+
+        # what the app was given: it holds secrets that no report may repeat
+        self.environ: Mapping[str, str] = {}
+        self.database_urls: tuple[str, ...] = ()
+
+    def _learn_environment(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+
+    def result(self) -> Run:
+        return self._run
+
+    def failed(self, verdict: Verdict, error: AppFailed | MeasurementInvalid) -> None:
+        """The run ends here; what was learned before stays."""
+        if isinstance(error, AppFailed):
+            failure = Failure(error.kind, error.message, error.traceback, error.log_tail)
+        else:
+            failure = Failure("measurement", str(error))
+        self._run = replace(self._run, verdict=verdict, failure=failure)
+
+    def cleaned(self, outcome: Mapping[str, object]) -> None:
+        """How the minder's work went; a teardown that failed is worth a note."""
+        code = outcome.get("teardown")
+        if code in (None, 0):
+            return
+        said = "did not end in time" if code == TIMED_OUT else f"ended with exit code {code}"
+        self._run = self._run.with_notes(
+            f"the teardown command {said}; its output is in {self._workspace.log('teardown')}"
+        )
+
+    def dry_run(self, progress: Progress) -> dict[str, Any]:
+        """What would be measured, without load."""
+        from pretune.advisor.dry_run import describe
+
+        known = self._preflight(progress)
+        return describe(self._run, known, self._planned(known), self._budget())
+
+    def advise(self, progress: Progress) -> None:
+        """Raises AppFailed, MeasurementInvalid, Refused, HookError."""
+        model = threading.Thread(target=_warm_up, name="model-warm-up", daemon=True)
+        model.start()
+        known = self._preflight(progress)
+        # compiling would take CPU from the first trial
+        progress.update("compiling the model")
+        model.join()
+        bench = Bench(self._workspace, known, progress)
+        try:
+            planned = self._planned(known)
+            measured = []
+            for number, trial in enumerate(planned):
+                after = sum(p.expected_s for p in planned[number + 1 :]) + self._answer_s()
+                measured.append(self._trial(bench, trial, progress, after))
+            self._run = replace(self._run, workload=bench.workload)
+            for _ in range(1 + REVISIONS):
+                progress.phase("model", "searching workers x threads under all budgets", 8.0)
+                solved = self._solve(known, bench, measured)
+                if solved is None or self._verified(known, bench, solved, progress):
+                    break
+                # the model learns from its miss; the next answer is verified again
+                measured.append(self._run.trials[-1].measurement)
+                if self._left() < self._answer_s():
+                    break
+                progress.line("the prediction did not hold; once more with what was learned")
+        finally:
+            bench.close()
+        self._conclude(known, bench)
+
+    def _preflight(self, progress: Progress) -> Preflight:
+        known = preflight.run(self._options, self._workspace, progress, self._learn_environment)
+        databases = [d.get("url") or "" for d in known.inspection.get("databases", ())]
+        self.database_urls = (known.database_url or "", *databases)
+        self._run = replace(
+            self._run,
+            target=known.target,
+            budget=known.budget,
+            slo=known.slo,
+            slo_source="" if known.slo.p95_s else f"{search.P95_FACTOR:g} x the unloaded p95",
+            workload=known.workload,
+            notes=known.notes,
+        )
+        return known
+
+    def _planned(self, known: Preflight) -> tuple[PlannedTrial, ...]:
+        return plan.trials(
+            known.target.interface, self._options.time_budget_s, known.budget.pg_connections
+        )
+
+    def _trial(
+        self, bench: Bench, planned: PlannedTrial, progress: Progress, after_s: float
+    ) -> Measurement:
+        """The measurement, repeated when the machine disturbed it and time allows.
+
+        ``after_s``: what is still to come needs so long. Raises for a trial that says nothing.
+        """
+        load = Load(planned.users, planned.duration_s, self._options.seed)
+        for attempt in range(1 + REPEATS):
+            progress.phase(planned.name, planned.why, planned.expected_s)
+            result = bench.run(planned.name, planned.settings, load, probes=planned.probes)
+            if not result.disturbed or attempt == REPEATS:
+                break
+            if self._left() < planned.expected_s + after_s:
+                break
+            progress.line(f"{planned.name}: disturbed ({result.disturbed}); once more")
+        self._run = replace(self._run, trials=(*self._run.trials, Trial(result)))
+        if planned.name == "demand":
+            _check_first(result, self._workspace)
+        return result
+
+    def _budget(self) -> float:
+        return self._options.time_budget_s
+
+    def _answer_s(self) -> float:
+        """What solving and one verification take."""
+        return MODEL_S + plan.duration("verification", self._budget()) + plan.AROUND_S
+
+    def _left(self) -> float:
+        return self._began + self._budget() - time.monotonic()
+
+    def _solve(
+        self, known: Preflight, bench: Bench, measured: Sequence[Measurement]
+    ) -> _Solved | None:
+        """Demand, calibration and the joint search; None when nothing fits the budgets."""
+        found = demand.assemble(
+            bench.workload,
+            measured[0],
+            measured[1],
+            measured[2:],
+            seed=self._options.seed,
+        )
+        slo = known.slo
+        source = "--p95"
+        if slo.p95_s is None:
+            slo = replace(slo, p95_s=search.slo_p95(found, slo))
+            source = f"{search.P95_FACTOR:g} x the unloaded p95"
+        assert slo.p95_s is not None
+        tuning = calibrate(found, measured, seed=self._options.seed)
+        self._run = replace(self._run, demand=found, slo=slo, slo_source=source)
+        model = partial(capacity, calibration=tuning, think_s=bench.think_s)
+        outcome = search.recommend(
+            found,
+            known.budget,
+            slo,
+            budget_conditions(known),
+            known.target.interface,
+            model,
+            seed=self._options.seed,
+        )
+        self._run = replace(
+            self._run,
+            candidates=outcome.candidates,
+            recommendation=outcome.recommendation,
+            baselines=baselines.predict_all(
+                found, known.budget, slo, budget_conditions(known), known.target.interface, model
+            ),
+        )
+        self._predicted, self._reason = outcome.verdict, outcome.reason
+        if outcome.recommendation is None:
+            return None
+        return _Solved(found, outcome.recommendation, tuning, slo.p95_s)
+
+    def _verified(
+        self, known: Preflight, bench: Bench, solved: _Solved, progress: Progress
+    ) -> bool:
+        """Runs the recommendation, predicted for the trial's own conditions and measured there.
+
+        Whether every promise was kept; a prediction that missed by little is no reason to go on.
+        """
+        settings = solved.recommendation.settings
+        conditions = replace(
+            bench.conditions, generator_cpu_s_per_request=solved.demand.generator_cpu_s
+        )
+        predicted = capacity(
+            solved.demand,
+            settings,
+            conditions,
+            solved.p95_s,
+            seed=self._options.seed,
+            reserve_bytes=known.budget.reserve_bytes,
+            calibration=solved.calibration,
+            think_s=bench.think_s,
+        )
+        planned = PlannedTrial(
+            "verification",
+            f"{settings.workers} workers x {settings.threads} threads, {predicted.users} users",
+            settings,
+            predicted.users,
+            plan.duration("verification", self._budget()),
+        )
+        measured = self._trial(bench, planned, progress, after_s=0.0)
+        *others, _ = self._run.trials
+        trial = Trial(measured, predicted)
+        slo = self._run.slo
+        assert slo is not None
+        misses = judge.misses(predicted, measured, known.budget, slo)
+        self._run = replace(
+            self._run, trials=(*others, trial), verification=Verification(trial, misses)
+        )
+        return not judge.broken(measured, known.budget, slo)
+
+    def _conclude(self, known: Preflight, bench: Bench) -> None:
+        """The verdict and the findings, from all that is known."""
+        assert self._run.slo is not None
+        verdict, why = judge.verdict(
+            self._run, known.budget, self._run.slo, self._predicted, self._reason
+        )
+        failure = Failure("verdict", why) if why else None
+        self._run = replace(self._run, verdict=verdict, failure=failure)
+        self._run = replace(
+            self._run, findings=findings.diagnose(self._run, known.inspection.get("settings"))
+        )
+
+
+@dataclass(frozen=True)
+class _Solved:
+    demand: Demand
+    recommendation: Recommendation
+    calibration: Calibration
+    p95_s: float
+
+
+def budget_conditions(known: Preflight) -> Conditions:
+    """Of the machine the budget describes: no generator there, a local database competes."""
+    return Conditions(
+        server_cores=known.budget.cores,
+        shared_cores=0.0,
+        pinned=False,
+        database_local=bool(known.database and known.database.local),
+    )
+
+
+def _check_first(measured: Measurement, workspace: Workspace) -> None:
+    """Whether the demand trial can carry any advice. Raises AppFailed, MeasurementInvalid."""
+    if measured.requests == 0 or measured.error_rate == 1.0:
+        shown = "; ".join(f"{what} ({count})" for what, count in measured.errors[:5])
+        raise AppFailed(
+            "only_errors",
+            f"under load the app answered only errors: {shown or 'no answer at all'}",
+            log_tail=log_tail(workspace.log(measured.name)),
+        )
+    if measured.generator_saturated:
+        raise MeasurementInvalid(
+            f"the load generator used {measured.generator_cpu:.0%} of its core: "
+            "what it saw is not what the app can do"
+        )
+
+
+def _warm_up() -> None:
+    from pretune.advisor.model.simulation import warm_up
+
+    warm_up()

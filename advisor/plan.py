@@ -1,0 +1,86 @@
+"""Which trials a run makes, with what settings and load, and for how long. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pretune.server.settings import Settings
+
+# Part of the time budget that goes into load; the rest is booting, stopping, modelling.
+LOAD_FRACTION = 0.5
+CONTRAST_THREADS = 4
+PRELOAD_WORKERS = 2
+PRELOAD_THREADS = 2
+# Seconds around the load of one trial: boot, first and last samples, stop.
+AROUND_S = 3.0
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """``why`` is what the trial is for, in words for the plan and the progress line."""
+
+    name: str
+    why: str
+    settings: Settings
+    users: int
+    duration_s: float
+    probes: bool = False
+
+    @property
+    def expected_s(self) -> float:
+        return self.duration_s + AROUND_S
+
+
+# name -> part of all the load time
+SHARES = {"demand": 0.32, "contrast": 0.20, "preload": 0.16, "verification": 0.32}
+
+
+def duration(name: str, time_budget_s: float) -> float:
+    return time_budget_s * LOAD_FRACTION * SHARES[name]
+
+
+def trials(
+    interface: str, time_budget_s: float, pg_connections: int | None
+) -> tuple[PlannedTrial, ...]:
+    """The trials before anything is known. No trial takes more connections than the budget."""
+    worker_class = "asgi" if interface == "asgi" else "gthread"
+    base = Settings(workers=1, threads=1, worker_class=worker_class, timeout=60.0)
+    most = CONTRAST_THREADS if pg_connections is None else max(1, pg_connections)
+    threads = min(CONTRAST_THREADS, most) if interface == "wsgi" else 1
+    contrast = replace(base, threads=threads)
+    planned = [
+        PlannedTrial(
+            "demand",
+            "what one request costs, undisturbed",
+            base,
+            1,
+            duration("demand", time_budget_s),
+            probes=True,
+        ),
+        PlannedTrial(
+            "contrast",
+            f"one worker, {threads} threads, saturated"
+            if interface == "wsgi"
+            else "one worker, requests at once",
+            contrast,
+            2 * CONTRAST_THREADS,
+            duration("contrast", time_budget_s),
+        ),
+    ]
+    if most >= PRELOAD_WORKERS * PRELOAD_THREADS:
+        preload = replace(
+            base,
+            workers=PRELOAD_WORKERS,
+            threads=PRELOAD_THREADS if interface == "wsgi" else 1,
+            preload_app=True,
+        )
+        planned.append(
+            PlannedTrial(
+                "preload",
+                "what preload saves after traffic",
+                preload,
+                2 * CONTRAST_THREADS,
+                duration("preload", time_budget_s),
+            )
+        )
+    return tuple(planned)

@@ -1,0 +1,1 @@
+"""Reads a trial from outside: processes, Postgres, the machine and the telemetry rings."""

@@ -1,0 +1,81 @@
+"""What the machine as a whole was doing: steal, throttling, pressure, everybody's CPU."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+
+
+def parse_cores(text: str) -> NDArray[np.float64]:
+    """Per core ``(busy, steal, total)`` s since boot, from /proc/stat; shape (cores, 3).
+
+    Busy is what processes used: interrupts, network packets over loopback among them, belong to
+    no process and would look like somebody else's work. Guest time is already inside user time.
+    """
+    rows = []
+    for line in text.splitlines()[1:]:
+        if not line.startswith("cpu"):
+            break
+        values = [int(x) for x in line.split()[1:9]]
+        user, nice, system, idle, iowait, irq, softirq, steal = values
+        busy = user + nice + system
+        rows.append((busy, steal, busy + steal + idle + iowait + irq + softirq))
+    return np.asarray(rows, dtype=np.float64).reshape(-1, 3) * _TICK_S
+
+
+def parse_pressure(text: str) -> float:
+    """Seconds since boot in which some task waited for the resource."""
+    for line in text.splitlines():
+        if line.startswith("some"):
+            return int(line.rsplit("total=", 1)[1]) * 1e-6
+    return 0.0
+
+
+class Throttled(NamedTuple):
+    """Of a cgroup's CPU quota; s summed over its CPUs, periods."""
+
+    seconds: float
+    periods: int
+
+
+def parse_cpu_stat(text: str) -> Throttled:
+    """cpu.stat of cgroup v1 (``throttled_time`` ns) or v2 (``throttled_usec``)."""
+    values = dict(line.split(None, 1) for line in text.splitlines() if " " in line)
+    seconds = int(values.get("throttled_usec", 0)) * 1e-6
+    seconds += int(values.get("throttled_time", 0)) * 1e-9
+    return Throttled(seconds, int(values.get("nr_throttled", 0)))
+
+
+class Machine:
+    """Reads the counters; a file that this kernel does not have reads as zero for ever."""
+
+    def __init__(self, cpu_stat: Path | None, proc: Path = Path("/proc")) -> None:
+        """``cpu_stat`` is the cpu.stat of the cgroup this process runs in, None when unlimited."""
+        self._stat = proc / "stat"
+        self._pressure = proc / "pressure" / "cpu"
+        self._cpu_stat = cpu_stat
+
+    def cores(self) -> NDArray[np.float64]:
+        return parse_cores(self._stat.read_text())
+
+    def pressure_s(self) -> float:
+        try:
+            return parse_pressure(self._pressure.read_text())
+        except (OSError, ValueError, IndexError):
+            return 0.0
+
+    def throttled_s(self) -> float:
+        if self._cpu_stat is None:
+            return 0.0
+        try:
+            return parse_cpu_stat(self._cpu_stat.read_text()).seconds
+        except (OSError, ValueError):
+            return 0.0

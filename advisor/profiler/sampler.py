@@ -1,0 +1,270 @@
+"""Samples one trial from outside: a thread that looks ten times a second and pays for each look.
+
+The profiler may cost one percent of one core. Every tick measures its own CPU; when the light
+readings alone would cost more than their part, ticks come less often, and what is left of the
+budget buys readings of smaps_rollup, the oldest reading first and never twice a second for one
+process. Between two such readings the reducer moves PSS along with private memory, which is read
+at every tick. One full round before and one after the load are outside the budget, because
+nothing is measured then; their cost is stated apart.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from pretune.advisor import limits
+from pretune.advisor.profiler.machine import Machine
+from pretune.advisor.profiler.processes import ROLES, ProcessTree, Usage, marked, run_mark
+from pretune.advisor.profiler.samples import (
+    CGROUP,
+    MACHINE,
+    MEMORY,
+    PROCESS,
+    Cost,
+    Samples,
+)
+from pretune.advisor.profiler.telemetry import RECORD, RingReader
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pretune.advisor.trial_cgroup import TrialCgroup
+
+INTERVAL_S = 0.1
+SCAN_S = 1.0  # new processes, new rings, descriptors, the machine as a whole
+FOOTPRINT_S = 1.0  # at most one smaps_rollup per process in this time
+BUDGET = 0.009  # of one core, for everything; it may be overdrawn by one reading
+LIGHT_BUDGET = 0.006  # of one core, for what is read at every tick
+
+_MASTER, _ZYGOTE, _WORKER = range(len(ROLES))
+
+
+class DatabaseWatch(Protocol):
+    """What the profiler needs of ``profiler.database.DatabaseObserver``."""
+
+    postmaster_pid: int | None
+
+    def start(self, worker_pids: Callable[[], tuple[int, ...]]) -> None: ...
+
+    def stop(self) -> NDArray[np.void] | None:
+        """Rows of SESSION; None when it could not be watched."""
+
+    def cpu_s(self) -> float:
+        """CPU its own thread has spent."""
+
+
+class Profiler:
+    """``start()`` before the load, ``stop()`` after it; nothing it reads can make it raise."""
+
+    def __init__(
+        self,
+        master_pid: int,
+        *,
+        worker_pids: Callable[[], tuple[int, ...]],
+        telemetry: Path | None,
+        database: DatabaseWatch | None = None,
+        generator_pid: int | None = None,
+        cgroup: TrialCgroup | None = None,
+    ) -> None:
+        self._master_pid = master_pid
+        self._worker_pids = worker_pids
+        self._rings = RingReader(telemetry) if telemetry else None
+        self._database = database
+        self._cgroup = cgroup
+        self._machine = Machine(limits.cpu_stat())
+        self._tree = ProcessTree(master_pid)
+        self._generator = ProcessTree(generator_pid) if generator_pid else None
+        postmaster = database.postmaster_pid if database else None
+        self._postgres = ProcessTree(postmaster) if postmaster else None
+
+        self._services: list[ProcessTree] = []
+        self._workers: set[int] = set()  # every pid that ever was one
+        self._fds: dict[int, int] = {}
+        self._footprint_at: dict[int, float] = {}
+        self._processes: list[tuple[float, ...]] = []
+        self._memory: list[tuple[float, ...]] = []
+        self._machine_rows: list[tuple[float, ...]] = []
+        self._cores: list[NDArray[np.float64]] = []
+        self._cgroup_rows: list[tuple[float, ...]] = []
+        self._records: list[NDArray[np.void]] = []
+
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._sampling_cpu_s = 0.0
+        self._sampling_wall_s = 0.0
+        self._rounds_cpu_s = 0.0
+        self._ticks = 0
+
+    def start(self) -> None:
+        """Take a full round now, then go on in a thread."""
+        before = time.thread_time()
+        self._find_services()
+        self._round()
+        self._rounds_cpu_s += time.thread_time() - before
+        if self._database:
+            self._database.start(self._worker_pids)
+        self._thread = threading.Thread(target=self._run, name="profiler", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> Samples:
+        """End the thread, take the last round, give everything. Call it while the server runs."""
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+        before = time.thread_time()
+        self._round()
+        postgres_pss = self._postgres.pss_bytes() if self._postgres else None
+        if self._rings:
+            self._records.append(self._rings.poll(final=True))
+        self._rounds_cpu_s += time.thread_time() - before
+        sessions = None
+        if self._database:
+            sessions = self._database.stop()
+            self._sampling_cpu_s += self._database.cpu_s()
+        for tree in self._trees():
+            tree.close()
+        return Samples(
+            master_pid=self._master_pid,
+            processes=np.array(self._processes, PROCESS),
+            memory=np.array(self._memory, MEMORY),
+            machine=np.array(self._machine_rows, MACHINE),
+            cores=np.array(self._cores) if self._cores else np.empty((0, 0, 3)),
+            cgroup=np.array(self._cgroup_rows, CGROUP),
+            sessions=sessions,
+            telemetry=np.concatenate(self._records) if self._records else np.empty(0, RECORD),
+            telemetry_lost=self._rings.lost if self._rings else 0,
+            postgres_local=self._postgres is not None,
+            cost=Cost(self._sampling_cpu_s, self._sampling_wall_s, self._rounds_cpu_s, self._ticks),
+            postgres_pss_bytes=postgres_pss,
+        )
+
+    def _run(self) -> None:
+        began, last_scan, light_s = time.monotonic(), 0.0, 0.0
+        while not self._stop.is_set():
+            now, before = time.monotonic(), time.thread_time()
+            if now - last_scan >= SCAN_S:
+                self._scan()
+                self._watch_machine(now)
+                last_scan = now
+            usages = self._tick(now)
+            light_s = 0.9 * light_s + 0.1 * (time.thread_time() - before)
+            self._ticks += 1
+            self._sampling_cpu_s += time.thread_time() - before
+            self._buy_footprints(usages, now, BUDGET * (now - began))
+            pause = max(INTERVAL_S, light_s / LIGHT_BUDGET) - (time.monotonic() - now)
+            self._stop.wait(max(pause, INTERVAL_S / 2))
+        self._sampling_wall_s = time.monotonic() - began
+
+    def _round(self) -> None:
+        """Everything of every process, whatever it costs."""
+        self._scan()
+        now = time.monotonic()
+        usages = self._tick(now)
+        self._watch_machine(now)
+        for pid, usage in usages.items():
+            self._read_footprint(pid, usage, now)
+
+    def _trees(self) -> list[ProcessTree]:
+        trees = (self._tree, self._generator, self._postgres, *self._services)
+        return [tree for tree in trees if tree]
+
+    def _find_services(self) -> None:
+        """Other processes this run started; their CPU is not a disturbance from outside."""
+        mark = run_mark(self._master_pid)
+        if not mark:
+            return
+        known = {os.getpid()}
+        for tree in self._trees():
+            tree.scan()
+            known |= tree.members.keys()
+        for pid in marked(mark):
+            if pid not in known:
+                self._services.append(tree := ProcessTree(pid))
+                tree.scan()
+                known |= tree.members.keys()
+
+    def _scan(self) -> None:
+        for pid in self._worker_pids():
+            self._workers.add(pid)
+            self._tree.add(pid)
+        for tree in self._trees():
+            tree.scan()
+        if self._rings:
+            self._rings.scan()
+        for pid, process in self._tree.members.items():
+            self._fds[pid] = process.fds() or self._fds.get(pid, 0)
+
+    def _tick(self, now: float) -> dict[int, Usage]:
+        if self._rings:
+            self._records.append(self._rings.poll())
+            served = self._rings.served()
+        else:
+            served = {}
+        usages = self._tree.usages()
+        for pid, ring in self._rings_bytes().items():
+            if pid in usages:
+                usages[pid] = usages[pid]._replace(rss_bytes=usages[pid].rss_bytes - ring)
+        for pid, usage in usages.items():
+            role = self._role(pid)
+            count = served.get(pid, 0) if self._rings else -1
+            self._processes.append((now, pid, role, *usage, self._fds.get(pid, 0), count))
+        if self._cgroup:
+            used = self._cgroup.usage()
+            self._cgroup_rows.append(
+                (now, used.total_bytes, used.kernel_bytes, used.cache_bytes, used.oom_kills)
+            )
+        return usages
+
+    def _watch_machine(self, now: float) -> None:
+        cores = self._machine.cores()
+        self._cores.append(cores)
+        self._machine_rows.append(
+            (
+                now,
+                *cores.sum(axis=0),
+                self._tree.last_cpu_s,
+                self._generator.cpu_s() if self._generator else 0.0,
+                self._postgres.cpu_s() if self._postgres else 0.0,
+                sum(tree.cpu_s() for tree in self._services),
+                time.process_time(),
+                self._machine.throttled_s(),
+                self._machine.pressure_s(),
+            )
+        )
+
+    def _buy_footprints(self, usages: dict[int, Usage], now: float, allowance_s: float) -> None:
+        for pid in sorted(usages, key=lambda pid: self._footprint_at.get(pid, 0.0)):
+            too_soon = now - self._footprint_at.get(pid, 0.0) < FOOTPRINT_S
+            if too_soon or self._sampling_cpu_s > allowance_s or self._stop.is_set():
+                return
+            before = time.thread_time()
+            self._read_footprint(pid, usages[pid], now)
+            self._sampling_cpu_s += time.thread_time() - before
+
+    def _read_footprint(self, pid: int, usage: Usage, now: float) -> None:
+        self._footprint_at[pid] = now
+        process = self._tree.members.get(pid)
+        footprint = process.footprint() if process else None
+        if footprint:
+            # The ring is mapped by the worker and by this process: half is in the worker's PSS.
+            ring = self._rings_bytes().get(pid, 0)
+            footprint = footprint._replace(
+                pss_bytes=footprint.pss_bytes - ring // 2, rss_bytes=footprint.rss_bytes - ring
+            )
+            row = (now, pid, self._role(pid), *footprint, usage.private_bytes)
+            self._memory.append(row)
+
+    def _rings_bytes(self) -> dict[int, int]:
+        return self._rings.sizes() if self._rings else {}
+
+    def _role(self, pid: int) -> int:
+        if pid == self._master_pid:
+            return _MASTER
+        return _WORKER if pid in self._workers else _ZYGOTE

@@ -1,0 +1,159 @@
+"""What a profiler brought home from one trial: plain arrays, so a saved trial can be reduced again.
+
+Times are CLOCK_MONOTONIC seconds, the clock of the server's events, its telemetry and the load
+driver's records. CPU columns count up from some start; only differences mean something.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pretune.advisor.profiler.telemetry import RECORD
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# One row per process and tick. served: requests finished so far, -1 without telemetry. A worker's
+# memory is without its telemetry ring, which is ours.
+PROCESS = np.dtype(
+    [
+        ("time", "<f8"),
+        ("pid", "<i4"),
+        ("role", "u1"),  # index into processes.ROLES
+        ("cpu_s", "<f8"),
+        ("rss_bytes", "<f8"),
+        ("private_bytes", "<f8"),
+        ("threads", "<i4"),
+        ("fds", "<i4"),
+        ("served", "<i8"),
+    ]
+)
+# One row per reading of smaps_rollup; private_bytes as statm said at that moment.
+MEMORY = np.dtype(
+    [
+        ("time", "<f8"),
+        ("pid", "<i4"),
+        ("role", "u1"),
+        ("pss_bytes", "<f8"),
+        ("uss_bytes", "<f8"),
+        ("rss_bytes", "<f8"),
+        ("anon_bytes", "<f8"),
+        ("private_bytes", "<f8"),
+    ]
+)
+# One row a second; all columns but time count up, in s of CPU.
+MACHINE = np.dtype(
+    [
+        ("time", "<f8"),
+        ("busy_s", "<f8"),
+        ("steal_s", "<f8"),
+        ("total_s", "<f8"),
+        ("server_s", "<f8"),  # the tree of the server's master
+        ("generator_s", "<f8"),
+        ("postgres_s", "<f8"),  # the tree of a local postmaster
+        ("services_s", "<f8"),  # what else this run started: the setup hook's services
+        ("tool_s", "<f8"),  # this process
+        ("throttled_s", "<f8"),
+        ("pressure_s", "<f8"),
+    ]
+)
+# One row per tick of the trial's own cgroup; bytes.
+CGROUP = np.dtype(
+    [
+        ("time", "<f8"),
+        ("usage_bytes", "<f8"),
+        ("kernel_bytes", "<f8"),
+        ("cache_bytes", "<f8"),
+        ("oom_kills", "<i8"),
+    ]
+)
+# One row per worker and look at pg_stat_activity; pid 0: sessions no worker could be found for.
+SESSION = np.dtype(
+    [
+        ("time", "<f8"),
+        ("pid", "<i4"),
+        ("active", "<i4"),
+        ("idle", "<i4"),
+        ("idle_in_transaction", "<i4"),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """CPU the profiler itself spent; the rounds before and after the load are apart."""
+
+    sampling_cpu_s: float
+    sampling_wall_s: float
+    rounds_cpu_s: float
+    ticks: int
+
+    @property
+    def core_fraction(self) -> float:
+        return self.sampling_cpu_s / self.sampling_wall_s if self.sampling_wall_s > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Samples:
+    """``cores``: per row of ``machine`` and core (busy, steal, total) s, shape (rows, cores, 3).
+
+    ``sessions`` is None when no database was watched.
+    """
+
+    master_pid: int
+    processes: NDArray[np.void]
+    memory: NDArray[np.void]
+    machine: NDArray[np.void]
+    cores: NDArray[np.float64]
+    cgroup: NDArray[np.void]
+    sessions: NDArray[np.void] | None
+    telemetry: NDArray[np.void]
+    telemetry_lost: int
+    postgres_local: bool
+    cost: Cost
+    postgres_pss_bytes: float | None = None  # of a local one's whole tree, after the load
+
+    def save(self, path: Path) -> None:
+        """As one .npz file, without pickled objects."""
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
+        if self.sessions is not None:
+            arrays["sessions"] = self.sessions
+        about = {name: getattr(self, name) for name in _SCALARS} | {"cost": asdict(self.cost)}
+        with path.open("wb") as file:
+            np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Samples:
+        """Raises OSError, or ValueError or KeyError when the file holds something else."""
+        with np.load(path, allow_pickle=False) as file:
+            about = json.loads(str(file["about"]))
+            arrays = {name: file[name] for name in _ARRAYS}
+            sessions = file.get("sessions")
+        cost = Cost(**about.pop("cost"))
+        return cls(sessions=sessions, cost=cost, **about, **arrays)
+
+
+_ARRAYS = ("processes", "memory", "machine", "cores", "cgroup", "telemetry")
+_SCALARS = ("master_pid", "telemetry_lost", "postgres_local", "postgres_pss_bytes")
+
+
+def nothing(master_pid: int) -> Samples:
+    """Of a trial that never ran."""
+    return Samples(
+        master_pid=master_pid,
+        processes=np.empty(0, PROCESS),
+        memory=np.empty(0, MEMORY),
+        machine=np.empty(0, MACHINE),
+        cores=np.empty((0, 0, 3)),
+        cgroup=np.empty(0, CGROUP),
+        sessions=None,
+        telemetry=np.empty(0, RECORD),
+        telemetry_lost=0,
+        postgres_local=False,
+        cost=Cost(0.0, 0.0, 0.0, 0),
+    )

@@ -1,0 +1,229 @@
+"""One trial: the server runs the app, the driver drives it, the profiler samples it.
+
+This is the only place where settings meet the world; what comes back is a Measurement.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pretune.advisor import cgroups, cores
+from pretune.advisor.failure import AppFailed, MeasurementInvalid, Refused
+from pretune.advisor.limits import TrialCgroup
+from pretune.advisor.measurement import Conditions, Measurement
+from pretune.advisor.preflight import Preflight, Progress
+from pretune.advisor.profiler.database import DatabaseObserver
+from pretune.advisor.profiler.reduce import measure
+from pretune.advisor.profiler.sampler import Profiler
+from pretune.advisor.traffic import BOOT_SECONDS
+from pretune.advisor.workspace import Workspace, log_tail
+from pretune.loadtests import records
+from pretune.loadtests.session import Driver, DriverFailed
+from pretune.loadtests.workload import Endpoint, Load, Workload
+from pretune.server.adapters import embedded
+from pretune.server.adapters.launch import BootFailed, Launch, RunningServer
+from pretune.server.settings import Settings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+STOP_SECONDS = 15.0
+STRAGGLE_SECONDS = 65.0  # the driver's own network timeout and a little
+# A trial may use this part of what is free now; the kernel ends it there, not the machine.
+MEMORY_FRACTION = 0.8
+
+
+@dataclass
+class Bench:
+    """Runs trials of one target with one driver process; ``close`` ends the driver."""
+
+    workspace: Workspace
+    preflight: Preflight
+    progress: Progress
+    workload: Workload = field(init=False)
+    driver: Driver = field(init=False)
+    pinned: bool = field(init=False, default=True)
+    think_s: float = field(init=False, default=0.0)  # a locustfile's own, once it has run
+    _count: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self.workload = self.preflight.workload
+        self.driver = Driver.start(
+            cores=self.preflight.core_plan.generator,
+            on_spawn=self.workspace.spawned,
+            env=self.workspace.marked(os.environ),
+        )
+        self.pinned = self.driver.pinned
+        cores.move_sessions(self.workspace.services, self.preflight.core_plan.generator)
+
+    def close(self) -> None:
+        self.driver.close()
+        self.workspace.forget_if_empty(self.driver.pid)
+
+    @property
+    def conditions(self) -> Conditions:
+        """Of every trial on this bench."""
+        plan = self.preflight.core_plan
+        database = self.preflight.database
+        return Conditions(
+            server_cores=float(len(plan.server)),
+            shared_cores=float(plan.shared),
+            pinned=self.pinned,
+            database_local=bool(database and database.local),
+        )
+
+    def run(
+        self, name: str, settings: Settings, load: Load, *, probes: bool = False
+    ) -> Measurement:
+        """Raises AppFailed, MeasurementInvalid."""
+        with cores.confined(self.preflight.core_plan.generator) as confined:
+            self.pinned = self.pinned and confined
+            return self._run(name, settings, load, probes)
+
+    def _run(self, name: str, settings: Settings, load: Load, probes: bool) -> Measurement:
+        preflight, workspace = self.preflight, self.workspace
+        # a trial may be repeated: nothing of the run before may be read as its own
+        self._count += 1
+        telemetry = workspace.directory(f"telemetry-{self._count}")
+        log = workspace.log(name)
+        cgroup = TrialCgroup.create(
+            f"pretune-{workspace.run_id}-{self._count}",
+            MEMORY_FRACTION,
+            before_making=workspace.minder.cgroup,
+        )
+
+        def on_spawn(pid: int) -> None:
+            workspace.spawned(pid)
+            if cgroup is None or not cgroup.add(pid):
+                bound_memory(pid, settings.workers)
+
+        server = embedded.start(
+            Launch(
+                target=preflight.target.spec,
+                settings=settings,
+                python=preflight.target.python,
+                chdir=preflight.target.chdir,
+                env=workspace.marked(preflight.environ),
+                log=log,
+                telemetry=telemetry,
+                probes=probes,
+                cores=preflight.core_plan.server,
+                on_spawn=on_spawn,
+            )
+        )
+        try:
+            address = self._ready(server, name)
+            self.pinned = self.pinned and server.pinned
+            observer = None
+            if preflight.database_url:
+                observer = DatabaseObserver(preflight.database_url)
+            profiler = Profiler(
+                server.master_pid,
+                worker_pids=server.worker_pids,
+                telemetry=telemetry,
+                database=observer,
+                generator_pid=self.driver.pid,
+                cgroup=cgroup,
+            )
+            profiler.start()
+            try:
+                client = self._drive(address, load)
+            finally:
+                samples = profiler.stop()
+            samples.save(workspace.out / "samples" / f"{name}.npz")
+            self._check_alive(server, name)
+        finally:
+            server.stop(STOP_SECONDS)
+            workspace.forget_if_empty(server.master_pid)
+            if cgroup:
+                cgroup.remove()
+        return measure(
+            name,
+            settings,
+            replace(load, think_s=self.think_s),
+            self.conditions,
+            self.workload,
+            samples,
+            client,
+            server.events(),
+        )
+
+    def _ready(self, server: RunningServer, name: str) -> tuple[str, int]:
+        try:
+            return server.wait_ready(BOOT_SECONDS)
+        except BootFailed as error:
+            tail = log_tail(self.workspace.log(name))
+            raise AppFailed("boot", str(error), error.traceback, tail) from error
+        except TimeoutError as error:
+            tail = log_tail(self.workspace.log(name))
+            raise AppFailed("boot_hangs", str(error), log_tail=tail) from error
+
+    def _drive(self, address: tuple[str, int], load: Load) -> NDArray[np.void]:
+        path = self.workspace.temporary / f"{self._count}.records"
+        run = self.driver.run(address, self.workload, load, records=path)
+        try:
+            started = run.wait_started(30.0)
+            while not run.finished and time.monotonic() < started + load.duration_s:
+                time.sleep(0.25)
+                left = max(0.0, started + load.duration_s - time.monotonic())
+                sent, failed = run.progress
+                self.progress.update(
+                    f"{load.users} users, {sent} requests"
+                    + (f", {failed} failed" if failed else "")
+                    + f", {left:.0f} s left"
+                )
+            result = run.wait(STRAGGLE_SECONDS)
+        except (DriverFailed, TimeoutError) as error:
+            if self.workload.locustfile and not run.progress[0]:
+                raise Refused(f"{self.workload.locustfile}: {error}") from error
+            raise MeasurementInvalid(f"the load generator failed: {error}") from error
+        found = records.read(path)
+        if self.workload.locustfile:
+            self.workload = named(self.workload, result.names, found["endpoint"])
+            self.think_s = think_time(found)
+        return found
+
+    def _check_alive(self, server: RunningServer, name: str) -> None:
+        if not server.worker_pids():
+            tail = log_tail(self.workspace.log(name))
+            raise AppFailed("died", "every worker died under load", log_tail=tail)
+
+
+def think_time(found: NDArray[np.void]) -> float:
+    """Mean seconds a user lets pass between an answer and its next request; 0 without pairs."""
+    ordered = np.sort(found, order=("user", "start"))
+    same = ordered["user"][1:] == ordered["user"][:-1]
+    ended = ordered["start"][:-1] + ordered["wall"][:-1]
+    pauses = (ordered["start"][1:] - ended)[same]
+    return float(np.clip(pauses, 0.0, None).mean()) if len(pauses) else 0.0
+
+
+def bound_memory(pid: int, workers: int) -> None:
+    """Where no control group can be made, each process may have its part of what is free now.
+
+    RLIMIT_DATA counts private writable memory, is inherited over fork, and fails allocations with
+    MemoryError in the one worker that asks too much.
+    """
+    part = int(cgroups.available_ram() * MEMORY_FRACTION) // max(1, workers)
+    with contextlib.suppress(OSError):
+        resource.prlimit(pid, resource.RLIMIT_DATA, (part, part))
+
+
+def named(workload: Workload, names: Sequence[str], numbers: NDArray[np.uint32]) -> Workload:
+    """A locustfile's endpoints, known once it has run: names as it gave them, shares as it sent."""
+    counts = [int((numbers == number).sum()) for number in range(1, len(names) + 1)]
+    total = max(1, sum(counts))
+    return replace(
+        workload,
+        endpoints=tuple(
+            Endpoint(name, (), count / total) for name, count in zip(names, counts, strict=True)
+        ),
+    )
