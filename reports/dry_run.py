@@ -1,0 +1,154 @@
+"""What a run would do, before it does it: ``tune --dry-run``.
+
+The plan is a plain dict with the document's ``target``, ``budget``, ``slo`` and ``workload`` and
+beside them::
+
+    database: null | {"url", "source", "local", ...}    # the url with or without its password
+    trials: [{"name", "detail", "expected_s"}]          # in the order they would run
+    total_s: the time budget
+    notes: [sentence]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from pretune.reports import numbers, redaction, summary, terminal
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MOST_ROUTES = 30
+
+
+def render(plan: Mapping[str, Any], console: Console) -> None:
+    """Print ``plan``; nothing is measured and nothing is sent."""
+    target = plan["target"]
+    console.print(Text("dry run: each route was tried once, no load is sent", style="bold"))
+    _pairs(console, "Target", _target(target))
+    _limits(console, plan.get("budget"), plan.get("slo"))
+    _pairs(console, "Database", _database(plan.get("database")))
+    _traffic(console, plan.get("workload"))
+    _trials(console, plan.get("trials") or (), plan.get("total_s"))
+    for note in plan.get("notes") or ():
+        terminal.paragraph(console, numbers.line(note), indent=0)
+
+
+def _target(target: Mapping[str, Any]) -> list[tuple[str, str]]:
+    boot = target.get("boot_s")
+    fields = [
+        ("application", target["spec"]),
+        ("callable", target.get("callable_name")),
+        ("file", target.get("file")),
+        ("directory", target.get("chdir")),
+        ("interpreter", target.get("python")),
+        ("its version", target.get("python_version")),
+        ("interface", (target.get("interface") or "").upper()),
+        ("framework", target.get("framework")),
+        ("imports in", None if boot is None else numbers.seconds(boot)),
+    ]
+    return [(label, numbers.line(value)) for label, value in fields if value]
+
+
+def _database(database: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    if not database:
+        return [("none", "no DATABASE_URL, no --database-url, none in the app's settings")]
+    rows = []
+    for name, value in database.items():
+        if value is None:
+            continue
+        shown = redaction.in_dsn(str(value)) if isinstance(value, str) else value
+        if isinstance(shown, bool):
+            shown = "yes" if shown else "no"
+        rows.append((numbers.line(name).replace("_", " "), numbers.line(shown)))
+    return rows
+
+
+def _pairs(console: Console, title: str, rows: list[tuple[str, str]]) -> None:
+    terminal.heading(console, title)
+    made = terminal.table(console, "", "")
+    made.show_header = False
+    for label, value in rows:
+        made.add_row(Text(label), Text(value))
+    terminal.put(console, made)
+
+
+def _limits(console: Console, budget: Any, slo: Any) -> None:
+    if not budget:
+        return
+    terminal.heading(console, "Limits")
+    made = terminal.table(console, "limit", "value", "from")
+    sources = budget["sources"]
+    shown = {
+        "ram_bytes": numbers.size(budget["ram_bytes"]),
+        "reserve_bytes": numbers.size(budget["reserve_bytes"]),
+        "cores": numbers.digits(budget["cores"]),
+        "pg_connections": numbers.count(budget["pg_connections"]),
+        "fds": numbers.count(budget["fds"]),
+        "instances": numbers.count(budget["instances"]),
+    }
+    for name, value in shown.items():
+        if budget[name] is None:
+            continue
+        label = {"reserve_bytes": "reserve of RAM"}.get(name, summary.resource(name))
+        made.add_row(Text(label), Text(value), Text(numbers.line(sources.get(name, "default"))))
+    if slo:
+        if slo["p95_ms"] is None:
+            p95 = "to be measured"
+        else:
+            p95 = f"at most {numbers.milliseconds(slo['p95_ms'])}"
+        source = Text(numbers.line(slo["source"]))
+        made.add_row(Text("SLO: p95"), Text(p95), source)
+        made.add_row(Text("SLO: error rate"), Text(f"at most {numbers.percent(slo['error_rate'])}"))
+        if slo["rps"] is not None:
+            made.add_row(Text("asked for"), Text(f"{numbers.digits(slo['rps'])} requests/s"))
+    terminal.put(console, made)
+
+
+def _traffic(console: Console, workload: Any) -> None:
+    if not workload:
+        return
+    endpoints = workload["endpoints"]
+    terminal.heading(console, f"Traffic: {len(endpoints)} routes ({workload['source']})")
+    if endpoints:
+        made = terminal.table(console, "route", "share", "first path", right=frozenset({1}))
+        for row in endpoints[:MOST_ROUTES]:
+            paths = row["paths"]
+            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            made.add_row(
+                Text(numbers.line(f"{row.get('method', 'GET')} {row['name']}")),
+                Text(numbers.percent(row["share"])),
+                Text(numbers.line(paths[0] if paths else "") + more),
+            )
+        terminal.put(console, made)
+        if len(endpoints) > MOST_ROUTES:
+            terminal.paragraph(console, f"and {len(endpoints) - MOST_ROUTES} more")
+    if workload["assumption"]:
+        terminal.paragraph(console, f"assumed: {numbers.line(workload['assumption'])}")
+    if workload["headers"]:
+        headers = redaction.redacted(workload["headers"], "headers")
+        rows = [(numbers.line(name), numbers.line(value)) for name, value in headers.items()]
+        _pairs(console, "Headers sent with each request", rows)
+    if workload["skipped"]:
+        rows = [(numbers.line(s["name"]), numbers.line(s["reason"])) for s in workload["skipped"]]
+        _pairs(console, "Skipped", rows[:MOST_ROUTES])
+        if len(rows) > MOST_ROUTES:
+            terminal.paragraph(console, f"and {len(rows) - MOST_ROUTES} more")
+
+
+def _trials(console: Console, trials: Any, total_s: float | None) -> None:
+    terminal.heading(console, "Plan")
+    made = terminal.table(console, "trial", "about", "what", right=frozenset({1}))
+    for trial in trials:
+        made.add_row(
+            Text(numbers.line(trial["name"])),
+            Text(numbers.seconds(trial["expected_s"])),
+            Text(numbers.line(trial.get("detail", ""))),
+        )
+    terminal.put(console, made)
+    expected = numbers.seconds(sum(trial["expected_s"] for trial in trials))
+    of = f" of a time budget of {numbers.seconds(total_s)}" if total_s else ""
+    terminal.paragraph(console, f"together about {expected}{of}")

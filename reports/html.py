@@ -1,0 +1,252 @@
+"""One self-contained ``report.html``: no script, no request, readable offline and on paper.
+
+The template escapes every text (autoescape); what it takes as markup is only our own stylesheet
+and charts that went through ``svg.sanitised``. A Content-Security-Policy in the page forbids
+scripts and requests all the same.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pretune.reports import charts, gunicorn_conf, numbers, redaction, setting, summary
+from pretune.reports.document import Document, write_text
+
+_HERE = Path(__file__).parent
+
+# Colour role of the charts -> custom property of the stylesheet.
+_ROLES = {
+    charts.INK: "--ink",
+    charts.MUTED: "--muted",
+    charts.GRID: "--grid",
+    charts.LIMIT: "--bad",
+    **{colour: f"--series-{i}" for i, colour in enumerate(charts.SERIES)},
+    **dict(zip(charts.PARTS.values(), ("--cpu", "--db", "--wait"), strict=True)),
+}
+
+
+def render(document: Document) -> str:
+    """The whole page as text. The document is taken as valid."""
+    # A lazy import: commands that only start must not pay for it.
+    from jinja2 import Environment, FileSystemLoader
+    from markupsafe import Markup
+
+    def visible(value: Any) -> Any:
+        """No control characters, nothing that turns the reading direction."""
+        if isinstance(value, Markup):
+            return value
+        return numbers.clean(value) if isinstance(value, str) else value
+
+    document = redaction.redacted(document)
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=visible,
+    )
+    for show in (
+        numbers.count,
+        numbers.size,
+        numbers.seconds,
+        numbers.milliseconds,
+        numbers.percent,
+        numbers.digits,
+        numbers.bare,
+        numbers.middle,
+        numbers.line,
+        setting.short,
+        summary.resource,
+        summary.evidence,
+        summary.violations,
+    ):
+        environment.filters[show.__name__] = show
+    drawn = charts.draw(document)
+    return environment.get_template("report.html.jinja").render(
+        document=document,
+        css=Markup((_HERE / "report.css").read_text(encoding="utf-8") + _chart_colours()),
+        charts={name: (chart, Markup(chart.svg)) for name, chart in drawn.items()},
+        sentence=summary.sentence(document),
+        settings=summary.settings_rows(document),
+        checks=summary.checks(document),
+        binding=summary.binding(document),
+        misses=summary.misses(document),
+        tiles=_tiles(document),
+        findings=summary.findings(document),
+        candidates=_candidates(document),
+        endpoints=_endpoints(document),
+        latency_from=_latency_trial(document)[0],
+        request_costs=_request_costs(document),
+        worker_costs=_worker_costs(document),
+        machine=_machine(document),
+        method=_method(document),
+        deploy=_deploy(document),
+    )
+
+
+def write(path: Path, document: Document) -> None:
+    """Replace ``path`` by the page in one step."""
+    write_text(path, render(document))
+
+
+def _chart_colours() -> str:
+    rules = (
+        f'svg [fill="{colour}"]{{fill:var({role})}}svg [stroke="{colour}"]{{stroke:var({role})}}'
+        for colour, role in _ROLES.items()
+    )
+    return "\n".join(rules)
+
+
+def _tiles(document: Document) -> list[tuple[str, str, float]]:
+    """The budgets of which something is used; p95 has a tile of its own."""
+    return [
+        (name, used, left)
+        for name, used, left in summary.headroom(document)
+        if left is not None and left < 0.99 and name != summary.resource("p95_ms")
+    ]
+
+
+def _candidates(document: Document) -> list[Any]:
+    """The winner first, then the fastest."""
+
+    def place(candidate: Any) -> tuple[bool, float]:
+        rps = numbers.middle(candidate["predicted"]["throughput_rps"])
+        return bool(candidate["rejected_by"]), -(rps or 0.0)
+
+    return sorted(document["candidates"], key=place)
+
+
+def _latency_trial(document: Document) -> tuple[str, dict[str, Any]]:
+    """The trial whose latencies per endpoint are shown: the verification, else the last one."""
+    verification = document.get("verification")
+    named = [(t["name"], t["measured"]) for t in document["trials"]]
+    if verification:
+        named.append(("verification", verification["measured"]))
+    with_endpoints = [(name, m) for name, m in named if m and m.get("by_endpoint")]
+    return with_endpoints[-1] if with_endpoints else ("", {})
+
+
+def _endpoints(document: Document) -> list[dict[str, Any]]:
+    """Demand and latency by the endpoint's name; either may be None."""
+    latency = {row["name"]: row for row in _latency_trial(document)[1].get("by_endpoint", ())}
+    demand = {row["name"]: row for row in (document.get("demand") or {}).get("by_endpoint", ())}
+    return [
+        {"name": name, "demand": demand.get(name), "measured": latency.get(name)}
+        for name in dict.fromkeys([*demand, *latency])
+    ]
+
+
+# label, field of demand, how it is shown
+_REQUEST = (
+    ("CPU in the app", "cpu_s", numbers.seconds),
+    ("part of it under the GIL", "cpu_gil_fraction", numbers.percent),
+    ("CPU of server and kernel", "overhead_cpu_s", numbers.seconds),
+    ("waiting for the database", "db_s", numbers.seconds),
+    ("database calls", "db_calls", numbers.count),
+    ("CPU of Postgres", "db_cpu_s", numbers.seconds),
+    ("other waiting", "wait_s", numbers.seconds),
+    ("outbound calls", "wait_calls", numbers.count),
+    ("p95 without load", "unloaded_p95_s", numbers.seconds),
+)
+_WORKER = (
+    ("warm worker with one thread (PSS)", "base_pss_bytes", numbers.size),
+    ("each further thread", "per_thread_bytes", numbers.size),
+    ("master, once per server", "fixed_pss_bytes", numbers.size),
+    ("saved per further worker by preload", "preload_saving_bytes", numbers.size),
+    ("growth per request", "leak_slope_bytes_per_request", numbers.size),
+    ("leak class", "leak_class", lambda x: str(x).replace("_", " ")),
+    ("boot", "boot_s", numbers.seconds),
+    ("shutdown", "shutdown_s", numbers.seconds),
+    ("file descriptors", "fds", numbers.count),
+    ("Postgres connections, one thread", "pg_connections", numbers.count),
+)
+
+
+def _costs(table: Any, source: Any) -> list[tuple[str, str]]:
+    return [
+        (label, show(source[field]))
+        for label, field, show in table
+        if source and source.get(field) is not None
+    ]
+
+
+def _request_costs(document: Document) -> list[tuple[str, str]]:
+    return _costs(_REQUEST, document.get("demand"))
+
+
+def _worker_costs(document: Document) -> list[tuple[str, str]]:
+    return _costs(_WORKER, (document.get("demand") or {}).get("worker"))
+
+
+def _machine(document: Document) -> list[tuple[str, str]]:
+    target, machine = document["target"], document["machine"]
+    rows = [
+        ("application", target["spec"]),
+        (
+            "framework",
+            ", ".join(filter(None, (target.get("framework"), target.get("interface")))),
+        ),
+        ("its Python", f"{target.get('python_version') or ''} {target.get('python') or ''}"),
+        (
+            "machine",
+            f"{numbers.digits(machine['cores'])} cores, {numbers.size(machine['ram_bytes'])}",
+        ),
+        ("CPU time stolen", numbers.percent(machine["cpu_steal"])),
+        ("tool", f"{document['tool']} on Python {machine['python']}, seed {document['seed']}"),
+        ("made", document["created"]),
+    ]
+    rows = [(label, value) for label, value in rows if value.strip()]
+    budget = document.get("budget")
+    if budget:
+        for name, value in (
+            ("ram_bytes", numbers.size(budget["ram_bytes"])),
+            ("cores", numbers.digits(budget["cores"])),
+            ("pg_connections", numbers.count(budget["pg_connections"])),
+            ("fds", numbers.count(budget["fds"])),
+            ("reserve_bytes", numbers.size(budget["reserve_bytes"])),
+            ("instances", numbers.count(budget["instances"])),
+        ):
+            if budget[name] is None:
+                continue
+            source = budget["sources"].get(name, "")
+            label = {"reserve_bytes": "reserve of RAM"}.get(name, summary.resource(name))
+            rows.append((f"budget: {label}", f"{value}{f' (from {source})' if source else ''}"))
+    return rows
+
+
+def _method(document: Document) -> list[str]:
+    """What the numbers rest on, one sentence each."""
+    said = []
+    workload, slo = document.get("workload"), document.get("slo")
+    if workload:
+        count = len(workload["endpoints"])
+        said.append(f"The traffic is {workload['source']}: {count} routes.")
+        if workload["assumption"]:
+            said.append(f"Assumed: {workload['assumption']}.")
+    if slo:
+        p95 = numbers.milliseconds(slo["p95_ms"])
+        rate = numbers.percent(slo["error_rate"])
+        source = f" ({slo['source']})" if slo["source"] else ""
+        said.append(f"The SLO is a p95 of at most {p95}{source} and at most {rate} errors.")
+    if document.get("demand"):
+        said.append(
+            "What one request and one worker cost was measured in trials on this machine; every "
+            "other configuration is predicted from that by simulation. Intervals are 95%."
+        )
+    said.extend(document.get("notes", ()))
+    return said
+
+
+def _deploy(document: Document) -> dict[str, Any] | None:
+    recommendation = document.get("recommendation")
+    if not recommendation:
+        return None
+    target = document["target"]
+    grace = recommendation["settings"]["graceful_timeout"]
+    return {
+        "command": f"gunicorn -c gunicorn.conf.py {target.get('callable_name') or target['spec']}",
+        "conf": gunicorn_conf.render(document),
+        "grace": numbers.digits(grace),
+        "stop": numbers.digits(grace + 5),
+    }

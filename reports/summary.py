@@ -1,0 +1,301 @@
+"""What a reader is told, as sentences and rows: the part that terminal and HTML share.
+
+Pure functions from the document. All text is plain and may be hostile: whoever renders escapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pretune.reports import numbers, setting
+from pretune.reports.document import Document
+
+_GIB = 1024**3
+_MIB = 1024**2
+
+SEVERITY_ORDER = {"critical": 0, "warning": 1, "info": 2}
+
+RESOURCES = {
+    "ram_bytes": "RAM",
+    "ram": "RAM",
+    "cores": "CPU",
+    "cpu": "CPU",
+    "gil": "GIL",
+    "slots": "slots (workers x threads)",
+    "db": "database",
+    "pg_connections": "Postgres connections",
+    "fds": "file descriptors",
+    "p95_ms": "p95",
+    "error_rate": "error rate",
+    "rps": "requests/s",
+}
+
+
+def resource(name: str) -> str:
+    """The word for a budget, threshold or resource of the model."""
+    return RESOURCES.get(name, numbers.line(name).replace("_", " "))
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of predicted beside measured; ``ok`` None: cannot be said.
+
+    What is not ``promised`` is shown beside the rest and does not decide whether it holds.
+    """
+
+    name: str
+    expected: str
+    measured: str
+    ok: bool | None
+    promised: bool = True
+
+    @property
+    def word(self) -> str:
+        """``ok``, ``miss``, ``outside`` (not promised) or ``-``."""
+        if self.ok is None:
+            return "-"
+        if self.ok:
+            return "ok"
+        return "miss" if self.promised else "outside"
+
+
+def of_budget(used: Any, budget: float) -> str:
+    """``1.4 of 4 GiB`` in one unit, the budget's."""
+    factor, unit = (_GIB, "GiB") if budget >= _GIB else (_MIB, "MiB")
+    value = numbers.middle(used)
+    shown = numbers.digits(None if value is None else value / factor)
+    return f"{shown} of {budget / factor:.4g} {unit}"
+
+
+def sentence(document: Document) -> str:
+    """The verdict in one sentence, its word first."""
+    verdict = document["verdict"]
+    word = verdict.replace("_", " ")
+    because = numbers.line((document.get("failure") or {}).get("message", ""))
+    recommendation = document.get("recommendation")
+    if verdict == "fits" and recommendation:
+        return f"{word}: {_carries(document, recommendation)}"
+    if not because and verdict == "does_not_fit":
+        because = _why_not(document)
+    if not because and verdict == "not_enough_data":
+        because = _what_is_missing(document)
+    if not because and verdict == "measurement_invalid":
+        because = _what_disturbed(document)
+    return f"{word}: {because}" if because else word
+
+
+def _carries(document: Document, recommendation: Any) -> str:
+    predicted = recommendation["predicted"]
+    settings = recommendation["settings"]
+    text = (
+        f"{setting.arrangement(settings)} {'carries' if settings['workers'] == 1 else 'carry'} "
+        f"{numbers.bare(predicted['throughput_rps'])} requests/s "
+        f"(p95 {numbers.milliseconds(numbers.middle(predicted['latency_ms']['p95']))})"
+    )
+    budget = document.get("budget")
+    if budget:
+        text += f" in {of_budget(predicted['ram_bytes'], budget['ram_bytes'])}"
+    return text
+
+
+def _why_not(document: Document) -> str:
+    failed = [c for c in (document.get("gate") or {}).get("checks", ()) if c["passed"] is False]
+    if failed:
+        return numbers.line(failed[0].get("message") or failed[0]["name"])
+    verification = document.get("verification")
+    # A broken promise to the user (SLO, connections: the last rows) before a wrong prediction.
+    missed = [check for check in reversed(checks(document)) if check.word == "miss"]
+    if verification and missed:
+        first = missed[0]
+        return (
+            f"{setting.arrangement(verification['settings'])} measured {first.name} "
+            f"{first.measured}, expected {first.expected}"
+        )
+    smallest = smallest_candidate(document)
+    if smallest is not None and smallest["rejected_by"]:
+        name = setting.arrangement(smallest["settings"])
+        return f"even {name}: {numbers.line(smallest['rejected_by'])}"
+    return ""
+
+
+def _what_is_missing(document: Document) -> str:
+    for trial in reversed(document["trials"]):
+        measured = trial["measured"] or {}
+        if measured.get("steady") is False:
+            note = numbers.line(measured.get("steady_note", "")) or "no steady state"
+            return f"{numbers.line(trial['name'])} trial: {note}"
+    return ""
+
+
+def _what_disturbed(document: Document) -> str:
+    for trial in reversed(document["trials"]):
+        measured = trial["measured"] or {}
+        if measured.get("generator_saturated"):
+            return f"the load generator was saturated in the {numbers.line(trial['name'])} trial"
+        if measured.get("disturbed"):
+            return f"{numbers.line(trial['name'])} trial: {numbers.line(measured['disturbed'])}"
+    return ""
+
+
+def smallest_candidate(document: Document) -> Any | None:
+    """The candidate with the fewest slots."""
+    return min(
+        document["candidates"],
+        key=lambda c: (c["settings"]["workers"], c["settings"]["threads"]),
+        default=None,
+    )
+
+
+def settings_rows(document: Document) -> list[tuple[str, str, str]]:
+    """(setting, value, reason) of the recommendation."""
+    recommendation = document.get("recommendation")
+    if not recommendation:
+        return []
+    reasons = recommendation["reasons"]
+    return [
+        (name, setting.shown(name, value), numbers.line(reasons.get(name, "")))
+        for name, value in setting.applying(recommendation["settings"])
+    ]
+
+
+# name, path into predicted and measured, how it is shown, whether it is promised
+_COMPARED: tuple[tuple[str, tuple[str, ...], Any, bool], ...] = (
+    ("throughput", ("throughput_rps",), lambda x: f"{numbers.count(x)}/s", True),
+    ("mean latency", ("latency_ms", "mean"), numbers.milliseconds, True),
+    ("p50 latency", ("latency_ms", "p50"), numbers.milliseconds, False),
+    ("p95 latency", ("latency_ms", "p95"), numbers.milliseconds, True),
+    ("p99 latency", ("latency_ms", "p99"), numbers.milliseconds, False),
+    ("memory (PSS)", ("pss_bytes",), numbers.size, True),
+)
+
+
+def _at(tree: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        tree = (tree or {}).get(key)
+    return tree
+
+
+def _inside(predicted: Any, measured: Any) -> bool | None:
+    low, high = numbers.bounds(predicted)
+    value = numbers.middle(measured)
+    if low is None or high is None or value is None:
+        return None
+    return low <= value <= high
+
+
+def _below(limit: float | None, measured: Any) -> bool | None:
+    """By the lower end of an interval, as the verdict judges: above it, the promise is broken."""
+    value = measured.get("low") if isinstance(measured, Mapping) else measured
+    return None if limit is None or value is None else value <= limit
+
+
+def checks(document: Document) -> list[Check]:
+    """Predicted beside measured: inside the predicted interval, the SLO, the connections."""
+    verification = document.get("verification")
+    if not verification:
+        return []
+    predicted, measured = verification["predicted"], verification["measured"]
+    rows = [
+        Check(
+            name,
+            show(_at(predicted, path)),
+            show(_at(measured, path)),
+            _inside(_at(predicted, path), _at(measured, path)),
+            promised,
+        )
+        for name, path, show, promised in _COMPARED
+    ]
+    peak = measured.get("pg_connections_peak")
+    if peak is not None:
+        limit = predicted["pg_connections"]
+        rows.append(
+            Check("Postgres connections", f"at most {limit}", str(peak), _below(limit, peak))
+        )
+    slo = document.get("slo")
+    if slo:
+        p95 = _at(measured, ("latency_ms", "p95"))
+        if slo["p95_ms"] is not None:
+            expected = f"at most {numbers.milliseconds(slo['p95_ms'])}"
+            value = numbers.milliseconds(numbers.middle(p95))
+            rows.append(Check("SLO: p95", expected, value, _below(slo["p95_ms"], p95)))
+        rate = measured["error_rate"]
+        rows.append(
+            Check(
+                "SLO: error rate",
+                f"at most {numbers.percent(slo['error_rate'])}",
+                numbers.percent(rate),
+                _below(slo["error_rate"], rate),
+            )
+        )
+    return rows
+
+
+def binding(document: Document) -> str:
+    """What stops the recommendation where it stops, with the model's own sentence."""
+    recommendation = document.get("recommendation")
+    if not recommendation:
+        return ""
+    why = numbers.line(recommendation["predicted"]["explanation"])
+    return resource(recommendation["binding"]) + (f": {why}" if why else "")
+
+
+def headroom(document: Document) -> list[tuple[str, str, float | None]]:
+    """(budget, used of it, fraction left free)."""
+    recommendation = document.get("recommendation")
+    if not recommendation:
+        return []
+    return [
+        (resource(name), _used(name, document), left)
+        for name, left in recommendation["headroom"].items()
+    ]
+
+
+def _used(name: str, document: Document) -> str:
+    predicted, budget = document["recommendation"]["predicted"], document.get("budget") or {}
+    limit = budget.get("ram_bytes" if name == "ram" else name)
+    if name in ("ram_bytes", "ram") and limit:
+        return of_budget(predicted["ram_bytes"], limit)
+    if name in ("cores", "cpu"):
+        busy = predicted["utilisation"].get("cpu")
+        cores = budget.get("cores")
+        if busy is not None and cores:
+            return f"{numbers.digits(busy * cores)} of {numbers.digits(cores)} cores"
+    if name == "pg_connections" and limit is not None:
+        # of all instances together already
+        return f"{predicted['pg_connections']} of {limit}"
+    slo_ms = (document.get("slo") or {}).get("p95_ms")
+    if name == "p95_ms" and slo_ms is not None:
+        p95 = numbers.milliseconds(numbers.middle(predicted["latency_ms"]["p95"]))
+        return f"{p95} of {numbers.milliseconds(slo_ms)}"
+    if name == "fds" and limit:
+        return f"{predicted['fds']} of {limit:,}"
+    return ""
+
+
+def misses(document: Document) -> str:
+    """What the verification did not keep, as the run judged it; empty when it holds."""
+    verification = document.get("verification") or {}
+    return "; ".join(resource(miss) for miss in verification.get("misses", ()))
+
+
+def findings(document: Document) -> list[Any]:
+    """Worst first, otherwise as they came."""
+    return sorted(document["findings"], key=lambda f: SEVERITY_ORDER.get(f["severity"], 3))
+
+
+def evidence(finding: Any) -> str:
+    """``database calls 31, ...`` of one finding, on a line."""
+    pairs = (numbers.named(name, value) for name, value in finding["evidence"].items())
+    return ", ".join(f"{label} {value}" for label, value in pairs)
+
+
+def violations(baseline: Any) -> str:
+    """What a baseline breaks, or "" when nothing."""
+    return ", ".join(resource(name) for name in baseline["violates"])
+
+
+def assumption(document: Document) -> str:
+    """``equal shares of 7 routes``; empty when the user said what the traffic is."""
+    return numbers.line((document.get("workload") or {}).get("assumption", ""))

@@ -1,0 +1,255 @@
+"""The verdict in the terminal: one sentence first, then why, in 80 columns.
+
+All text is put into rich as ``Text``, never as markup, and without control characters: names of
+routes and messages come from the app and may be hostile.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from pretune.reports import numbers, redaction, setting, summary
+from pretune.reports.document import Document
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_VERDICT_STYLE = {
+    "fits": "bold green",
+    "does_not_fit": "bold red",
+    "not_enough_data": "bold yellow",
+    "app_failed": "bold red",
+    "measurement_invalid": "bold yellow",
+}
+_SEVERITY_STYLE = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
+_CHECK_STYLE = {"ok": "green", "miss": "bold red", "outside": "yellow", "-": "dim"}
+_WIDEST = 116
+
+
+def render(document: Document, console: Console) -> None:
+    """Print ``document``; without colour where the console has none."""
+    document = redaction.redacted(document)
+    style = _VERDICT_STYLE.get(document["verdict"], "bold")
+    console.print(Text(summary.sentence(document), style=style))
+    for section in (
+        _failure,
+        _gate,
+        _settings,
+        _verification,
+        _limits,
+        _findings,
+        _baselines,
+        _candidates,
+        _workload,
+        _files,
+    ):
+        section(document, console)
+
+
+def heading(console: Console, text: str) -> None:
+    console.print()
+    console.print(Text(text, style="bold"))
+
+
+def table(console: Console, *columns: str, right: frozenset[int] = frozenset()) -> Table:
+    """An empty table in our one style; ``right`` are the columns set flush right."""
+    made = Table(
+        box=box.SIMPLE_HEAD if console.is_terminal else None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        show_edge=False,
+        header_style="dim" if console.is_terminal else "",
+    )
+    for i, name in enumerate(columns):
+        last = i == len(columns) - 1
+        made.add_column(
+            Text(name),
+            justify="right" if i in right else "left",
+            overflow="fold",
+            no_wrap=not last and i == 0,
+        )
+    return made
+
+
+def put(console: Console, made: Table) -> None:
+    console.print(Padding(made, (0, 0, 0, 2), expand=False), width=min(console.width, _WIDEST))
+
+
+def paragraph(console: Console, text: Text | str, indent: int = 2) -> None:
+    shown = text if isinstance(text, Text) else Text(text)
+    console.print(
+        Padding(shown, (0, 0, 0, indent), expand=False), width=min(console.width, _WIDEST)
+    )
+
+
+def _failure(document: Document, console: Console) -> None:
+    failure = document.get("failure")
+    if not failure:
+        return
+    # A traceback stays as it is: its lines are copied and searched for.
+    for title, text in (
+        ("The app's own traceback", failure["traceback"]),
+        ("Last lines of its log", failure.get("log_tail", "")),
+    ):
+        if text.strip():
+            heading(console, title)
+            for row in numbers.clean(text).rstrip().splitlines():
+                console.print(Text("  " + row), soft_wrap=True)
+
+
+def _gate(document: Document, console: Console) -> None:
+    checks = (document.get("gate") or {}).get("checks") or []
+    if not checks:
+        return
+    heading(console, "Gate")
+    made = table(console, "check", "result", "detail")
+    for check in checks:
+        word = {True: "ok", False: "failed", None: "undecided"}[check["passed"]]
+        style = {True: "green", False: "bold red", None: "yellow"}[check["passed"]]
+        detail = Text(numbers.line(check.get("message", "")))
+        made.add_row(Text(numbers.line(check["name"])), Text(word, style=style), detail)
+    put(console, made)
+
+
+def _settings(document: Document, console: Console) -> None:
+    rows = summary.settings_rows(document)
+    if not rows:
+        return
+    sure = document["verdict"] == "fits"
+    heading(console, "Settings" if sure else "Settings the model would choose (not confirmed)")
+    made = table(console, "setting", "value", "reason", right=frozenset({1}))
+    for name, value, reason in rows:
+        made.add_row(Text(name), Text(value, style="bold"), Text(reason))
+    put(console, made)
+
+
+def _verification(document: Document, console: Console) -> None:
+    verification = document.get("verification")
+    if not verification:
+        return
+    holds = "holds" if verification["holds"] else "does not hold"
+    heading(console, f"Predicted beside measured: {holds}")
+    made = table(console, "", "predicted", "measured", "")
+    for check in summary.checks(document):
+        made.add_row(
+            Text(check.name),
+            Text(check.expected),
+            Text(check.measured),
+            Text(check.word, style=_CHECK_STYLE[check.word]),
+        )
+    put(console, made)
+    ran_on = numbers.line(verification.get("server", ""))
+    note = numbers.line(verification.get("note", ""))
+    said = "; ".join(part for part in (ran_on, note) if part)
+    missed = summary.misses(document)
+    if missed:
+        paragraph(console, Text(f"not kept: {missed}", style="red"))
+    if said:
+        paragraph(console, Text(said, style="dim"))
+
+
+def _limits(document: Document, console: Console) -> None:
+    bound = summary.binding(document)
+    if not bound:
+        return
+    heading(console, "What binds")
+    paragraph(console, bound)
+    rows = summary.headroom(document)
+    if rows:
+        made = table(console, "budget", "used", "free", right=frozenset({2}))
+        for name, used, left in rows:
+            broken = left is not None and left < 0
+            free = Text(numbers.percent(left), style="bold red" if broken else "")
+            made.add_row(Text(name), Text(used), free)
+        put(console, made)
+
+
+def _findings(document: Document, console: Console) -> None:
+    rows = summary.findings(document)
+    if not rows:
+        return
+    heading(console, "Findings")
+    for finding in rows:
+        title = Text(finding["severity"], style=_SEVERITY_STYLE.get(finding["severity"], ""))
+        title.append("  " + numbers.line(finding["title"]), style="default")
+        title.append(f"  [{finding['id']}]", style="dim")
+        paragraph(console, title)
+        paragraph(console, "fix: " + numbers.line(finding["fix"]), indent=4)
+
+
+def _baselines(document: Document, console: Console) -> None:
+    rows: list[Any] = list(document["baselines"])
+    if not rows:
+        return
+    heading(console, "What other formulas would give this app")
+    made = table(
+        console, "formula", "settings", "requests/s", "p95", "RAM", "breaks", right=frozenset({2})
+    )
+    # a formula's name may wrap, its numbers may not
+    for column in made.columns[:-1]:
+        column.no_wrap = column is not made.columns[0]
+    recommendation = document.get("recommendation")
+    if recommendation:
+        rows.insert(0, {**recommendation, "name": "this report", "violates": []})
+    for row in rows:
+        predicted = row["predicted"]
+        made.add_row(
+            Text(numbers.line(row["name"])),
+            Text(setting.short(row["settings"])),
+            Text(numbers.digits(numbers.middle(predicted["throughput_rps"]))),
+            Text(numbers.milliseconds(numbers.middle(predicted["latency_ms"]["p95"]))),
+            Text(numbers.size(numbers.middle(predicted["ram_bytes"]))),
+            Text(summary.violations(row) or "nothing", style="red" if row["violates"] else "dim"),
+        )
+    put(console, made)
+
+
+def _candidates(document: Document, console: Console) -> None:
+    """Only where nothing won: else the report has them."""
+    if document.get("recommendation") or not document["candidates"]:
+        return
+    heading(console, "What was tried, and why each lost")
+    made = table(console, "settings", "reason")
+    for candidate in document["candidates"][:12]:
+        made.add_row(
+            Text(setting.short(candidate["settings"])),
+            Text(numbers.line(candidate["rejected_by"])),
+        )
+    put(console, made)
+
+
+def _workload(document: Document, console: Console) -> None:
+    workload = document.get("workload")
+    notes = [numbers.line(note) for note in document.get("notes", ())]
+    assumed = summary.assumption(document)
+    skipped = workload["skipped"] if workload else []
+    if not (notes or assumed or skipped):
+        return
+    console.print()
+    if assumed:
+        paragraph(console, f"assumed: {assumed}", indent=0)
+    if skipped:
+        paragraph(console, f"skipped {len(skipped)} routes:", indent=0)
+        for row in skipped[:8]:
+            text = f"{numbers.line(row['name'])}  {numbers.line(row['reason'])}"
+            paragraph(console, text)
+        if len(skipped) > 8:
+            paragraph(console, f"and {len(skipped) - 8} more, in the report")
+    for note in notes:
+        paragraph(console, f"note: {note}", indent=0)
+
+
+def _files(document: Document, console: Console) -> None:
+    files = document.get("files") or {}
+    if not files:
+        return
+    console.print()
+    width = max(len(name) for name in files)
+    for name, path in files.items():
+        text = Text(f"{numbers.line(name):<{width}}  ", style="dim")
+        console.print(text.append(numbers.line(path), style="default"), soft_wrap=True)
