@@ -1,0 +1,1 @@
+"""A message board on Flask, SQLAlchemy and Postgres."""

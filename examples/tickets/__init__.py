@@ -1,0 +1,1 @@
+"""A ticket desk on FastAPI and Postgres, with asynchronous and plain routes side by side."""
