@@ -1,0 +1,37 @@
+# Two commands do everything: `make demo` and `make test`. Each makes .venv on first use.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint clean
+
+# The main job: measure the example shop (Django and a real Postgres) for a 4 GiB machine.
+demo: $(VENV)/.examples
+	$(BIN)/tune examples.shop.wsgi --ram 4G
+
+# Style, types and the whole test suite.
+test: $(VENV)/.dev lint
+	$(BIN)/pytest
+
+# The rooms are imported as pretune.*; the type checker sees them so through links.
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	mkdir -p build/typing/pretune
+	for room in advisor server loadtests reports; do ln -sfn ../../../$$room build/typing/pretune/$$room; done
+	MYPYPATH=build/typing $(BIN)/mypy -p pretune.advisor -p pretune.server -p pretune.loadtests -p pretune.reports
+
+$(VENV)/.examples: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[examples]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[examples,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build capacity .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,116 @@
+"""Others' formulas give what their sources say, and are judged by the same budgets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pretune.advisor.baselines import FORMULAS, Case, predict_all, settings_of
+from pretune.advisor.budget import Budget, Slo
+from pretune.advisor.demand import TUPLE, Demand, WorkerDemand
+from pretune.advisor.measurement import Conditions, Latency
+from pretune.advisor.model import memory
+from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.quantity import Interval
+from pretune.server.settings import Settings
+
+MIB, GIB = 1 << 20, 1 << 30
+EXACT = Interval.exact
+WORKER = WorkerDemand(
+    EXACT(200.0 * MIB), EXACT(1.0 * MIB), 20.0 * MIB, None, EXACT(0.0), "none", 1.0, 0.1, 15, 1, 1.0
+)
+DEMAND = Demand(
+    np.zeros(10, TUPLE), (1.0,), EXACT(0.006), EXACT(1.0), EXACT(0.0), EXACT(0.004), EXACT(4.0),
+    None, EXACT(0.0), EXACT(0.0), (), WORKER, 0.01, 0.0001,
+)  # fmt: skip
+CONDITIONS = Conditions(2.0, 0.0, True, False)
+
+
+def capacity(
+    demand: Demand, settings: Settings, conditions: Conditions, p95_s: float, **more: Any
+) -> Prediction:
+    rate, p95 = EXACT(100.0), EXACT(p95_s)
+    return Prediction(
+        4, rate, Latency(p95, p95, p95, p95), memory.peak_pss(demand.worker, settings),
+        memory.ram_to_provide(demand.worker, settings, rate, more["reserve_bytes"]),
+        memory.postgres_connections(demand.worker, settings, more["instances"]), 20,
+        (("cpu", 0.5),), "cpu", "",
+    )  # fmt: skip
+
+
+def answers(case: Case) -> dict[str, tuple[int, int]]:
+    return {
+        name.split(":")[0]: (s.workers, s.threads)
+        for name, s in reversed(settings_of(case, "wsgi"))
+    }
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "expected"),
+    [
+        (Case(4, 8.0 * GIB, 200.0 * MIB, False), "gunicorn", (9, 1)),
+        (Case(4, 1.0 * GIB, 200.0 * MIB, False), "Heroku", (4, 1)),
+        (Case(4, 0.1 * GIB, 200.0 * MIB, False), "Heroku", (1, 1)),
+        (Case(1, 8.0 * GIB, 200.0 * MIB, False), "tiangolo image", (2, 1)),
+        (Case(4, 8.0 * GIB, 200.0 * MIB, False), "Puma", (4, 5)),
+        (Case(4, 8.0 * GIB, 200.0 * MIB, False), "Passenger", (4, 1)),
+        (Case(4, 0.5 * GIB, 200.0 * MIB, False), "Passenger", (1, 1)),
+        (Case(4, 0.3 * GIB, 200.0 * MIB, False), "GitLab", (1, 4)),
+        (Case(4, 8.0 * GIB, 200.0 * MIB, False), "GitLab", (4, 4)),
+        (Case(4, 8.0 * GIB, 200.0 * MIB, False), "Puppet", (3, 1)),
+    ],
+)
+def test_a_formula_gives_what_its_source_says(
+    case: Case, name: str, expected: tuple[int, int]
+) -> None:
+    assert answers(case)[name] == expected
+
+
+def test_every_formula_is_valid_on_tiny_and_huge_machines() -> None:
+    for cores in (1, 2, 64):
+        for ram in (0.05, 1, 256):
+            for blocking in (False, True):
+                for _, s in settings_of(Case(cores, ram * GIB, 200.0 * MIB, blocking), "wsgi"):
+                    assert s.workers >= 1
+                    assert 1 <= s.threads <= 32
+
+
+def test_the_copied_formula_is_caught_by_the_ram() -> None:
+    found = predict_all(DEMAND, Budget(GIB, 2.0, 100, 1024), Slo(1.0), CONDITIONS, "wsgi", capacity)
+    first = next(b for b in found if b.name.startswith("gunicorn: 2"))
+    assert first.settings.workers == 5
+    assert any(v.startswith("RAM: 1.19 GiB > 1 GiB") for v in first.violates)
+
+
+def test_connections_of_all_instances_are_judged() -> None:
+    budget = Budget(64 * GIB, 8.0, 100, 1024, instances=6)
+    found = predict_all(DEMAND, budget, Slo(1.0), CONDITIONS, "wsgi", capacity)
+    first = next(b for b in found if b.name.startswith("gunicorn: 2"))
+    assert "108 Postgres connections > 100" in first.violates  # 6 x (17 + 1 overlapping)
+
+
+def test_a_leak_nobody_recycles_is_told_in_hours() -> None:
+    leaking = replace(
+        DEMAND,
+        worker=replace(WORKER, leak_class="leak", leak_slope_bytes_per_request=EXACT(10_000.0)),
+    )
+    found = predict_all(leaking, Budget(4 * GIB, 2.0, None, 1024), Slo(1.0), CONDITIONS, "wsgi",
+                        capacity)  # fmt: skip
+    assert all(any("leak fills the RAM" in v for v in b.violates) for b in found[:1])
+
+
+def test_asgi_gets_workers_only_and_equal_shapes_are_predicted_once() -> None:
+    asked = []
+
+    def counting(*args: object, **more: Any) -> Prediction:
+        asked.append(args[1])
+        return capacity(*args, **more)  # type: ignore[arg-type]
+
+    found = predict_all(DEMAND, Budget(4 * GIB, 2.0, None, 1024), Slo(1.0), CONDITIONS, "asgi",
+                        counting)  # fmt: skip
+    assert len(found) == len(FORMULAS)
+    assert {(b.settings.worker_class, b.settings.threads) for b in found} == {("asgi", 1)}
+    assert len(asked) == len({b.settings.workers for b in found})

@@ -1,0 +1,299 @@
+"""From measurements with known truth to the demand that states it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pretune.advisor.demand import Demand, assemble, block_bootstrap
+from pretune.advisor.measurement import (
+    Conditions,
+    Latency,
+    Measurement,
+    WorkerMeasurement,
+)
+from pretune.advisor.model import memory
+from pretune.advisor.profiler.telemetry import RECORD
+from pretune.advisor.quantity import UNKNOWN, Interval
+from pretune.loadtests.workload import Endpoint, Load, Workload
+from pretune.server.settings import Settings
+
+MIB = 1 << 20
+EXACT = Interval.exact
+WORKLOAD = Workload((Endpoint("/cheap", ("/cheap",), 0.8), Endpoint("/dear", ("/dear",), 0.2)))
+
+
+def telemetry(n: int = 4000, seed: int = 1, dear: float = 0.5) -> np.ndarray:
+    """Cheap: 2 ms CPU; dear: 10 ms CPU, 20 ms database in 4 calls, 5 ms elsewhere."""
+    rng = np.random.default_rng(seed)
+    rows = np.zeros(n, RECORD)
+    is_dear = rng.random(n) < dear
+    rows["seq"] = np.arange(1, n + 1)
+    rows["start"] = np.arange(n) * 0.01
+    rows["endpoint"] = np.where(is_dear, 2, 1)
+    rows["cpu"] = np.where(is_dear, 0.010, 0.002) * rng.lognormal(-0.02, 0.2, n)
+    rows["db"] = np.where(is_dear, 0.020, 0.0)
+    rows["db_calls"] = np.where(is_dear, 4, 0)
+    rows["out"] = np.where(is_dear, 0.003, 0.0)
+    rows["out_calls"] = np.where(is_dear, 1, 0)
+    rows["runq"] = 0.0001
+    rows["wall"] = rows["cpu"] + rows["db"] + rows["runq"] + np.where(is_dear, 0.005, 0.0)
+    rows["status"] = 200
+    rows["bytes"] = np.where(is_dear, 9000, 1000)
+    return rows
+
+
+def worker(**changes: float) -> WorkerMeasurement:
+    fields = {
+        "pid": 1, "boot_s": 0.5, "requests": 100, "cpu_s": 1.0, "pss_bytes": 50 * MIB,
+        "uss_bytes": 45 * MIB, "rss_bytes": 70 * MIB, "fds": 12, "threads": 1,
+        "pg_connections": 1, "shutdown_s": None,
+    }  # fmt: skip
+    return WorkerMeasurement(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def measurement(
+    settings: Settings,
+    *,
+    rows: np.ndarray | None = None,
+    pss: float = 60 * MIB,
+    rps: float = 100.0,
+    cpu_s: float = 0.0045,
+    cores: float = 1.0,
+    workers: tuple[WorkerMeasurement, ...] | None = None,
+) -> Measurement:
+    nothing = Latency(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
+    return Measurement(
+        name="demand", settings=settings, load=Load(1, 10.0),
+        conditions=Conditions(cores, 0, True, False), steady=True, steady_note="", window_s=10.0,
+        requests=1000, throughput_rps=EXACT(rps), latency=nothing, error_rate=0.0, errors=(),
+        by_endpoint=(), pss_bytes=Interval(pss, pss * 0.99, pss * 1.01), rss_bytes=2 * pss,
+        master_pss_bytes=10 * MIB, kernel_bytes=0.0,
+        workers=workers or tuple(worker() for _ in range(settings.workers)), memory_series=(),
+        pg_connections_peak=None, pg_idle_in_transaction_peak=None, db_cpu_s_per_request=None,
+        cpu_s_per_request=Interval(cpu_s, cpu_s * 0.98, cpu_s * 1.02),
+        telemetry=telemetry() if rows is None else rows, telemetry_lost=0, generator_cpu=0.01,
+        generator_saturated=False, disturbed="",
+    )  # fmt: skip
+
+
+def demand_of(rows: np.ndarray | None = None) -> Demand:
+    return assemble(WORKLOAD, measurement(Settings(1, 1), rows=rows))
+
+
+def test_the_mix_is_the_workloads_and_not_the_samples() -> None:
+    demand = demand_of()  # the sample has dear at 50%, the workload at 20%
+    assert demand.cpu_s.value == pytest.approx(0.8 * 0.002 + 0.2 * 0.010, rel=0.03)
+    assert demand.db_s.value == pytest.approx(0.2 * 0.020, rel=0.01)
+    assert demand.db_calls.value == pytest.approx(0.8)
+    assert demand.wait_s.value == pytest.approx(0.2 * 0.005, rel=0.01)
+    assert demand.wait_calls.value == pytest.approx(0.2)
+    assert demand.cpu_s.low < demand.cpu_s.value < demand.cpu_s.high
+
+
+def test_each_endpoint_keeps_its_own_numbers() -> None:
+    cheap, dear = demand_of().by_endpoint
+    assert (cheap.name, dear.name) == ("/cheap", "/dear")
+    assert cheap.db_s.value == 0
+    assert dear.cpu_s.value == pytest.approx(0.010, rel=0.03)
+    assert dear.db_calls == EXACT(4.0)
+    assert dear.response_bytes == 9000
+    assert cheap.requests + dear.requests == 4000
+
+
+def test_rows_keep_the_correlation_between_parts() -> None:
+    tuples = demand_of().tuples
+    assert set(tuples["endpoint"]) == {0, 1}
+    assert not tuples["db"][tuples["endpoint"] == 0].any()
+    assert tuples["db"][tuples["endpoint"] == 1] == pytest.approx(0.020)
+
+
+def test_no_part_is_negative_and_parts_never_exceed_the_wall() -> None:
+    rows = telemetry()
+    rows["db"] *= 3  # a driver that burns CPU while it waits, or a gather
+    rows["runq"][::2] = np.nan
+    tuples = demand_of(rows).tuples
+    total = tuples["cpu"] + tuples["db"] + tuples["wait"]
+    assert (tuples["wait"] >= 0).all()
+    assert (total <= rows["wall"] + 1e-12).all()
+
+
+def test_overhead_is_what_the_process_used_beyond_its_requests() -> None:
+    rows = telemetry()
+    trial = measurement(Settings(1, 1), rows=rows, cpu_s=float(rows["cpu"].mean()) + 0.0003)
+    overhead = assemble(WORKLOAD, trial).overhead_cpu_s
+    assert overhead.value == pytest.approx(0.0003)
+    assert overhead.low <= overhead.value <= overhead.high
+
+
+def test_requests_outside_the_workload_and_failures_do_not_count() -> None:
+    rows = telemetry()
+    rows["endpoint"][:100] = 0
+    rows["status"][100:300] = 500
+    rows["cpu"][:300] = 5.0
+    assert len(demand_of(rows).tuples) == 3700
+    assert demand_of(rows).cpu_s.high < 0.01
+
+
+def test_no_request_of_the_workload_is_an_error() -> None:
+    rows = telemetry()
+    rows["endpoint"] = 0
+    with pytest.raises(ValueError, match="no request"):
+        demand_of(rows)
+
+
+def test_an_endpoint_never_served_is_unknown_and_leaves_its_share() -> None:
+    demand = demand_of(telemetry(dear=0.0))
+    assert math.isnan(demand.by_endpoint[1].cpu_s.value)
+    assert demand.cpu_s.value == pytest.approx(0.002, rel=0.03)
+
+
+def test_unloaded_p95_is_weighted_to_the_mix() -> None:
+    assert demand_of().unloaded_p95_s > 0.035  # a fifth of the mix is dear
+    rare = Workload((WORKLOAD.endpoints[0], WORKLOAD.endpoints[1]))
+    rare = Workload((Endpoint("/cheap", ("/cheap",), 0.99), Endpoint("/dear", ("/dear",), 0.01)))
+    assert assemble(rare, measurement(Settings(1, 1))).unloaded_p95_s < 0.004
+
+
+def tree(settings: Settings, anon: float, **changes: Any) -> Measurement:
+    """A tree with a master of 10 MiB and 15 MiB of files."""
+    found = measurement(settings, pss=anon + 15 * MIB)
+    return replace(
+        found,
+        **{
+            "anon_bytes": Interval(anon, anon * 0.99, anon * 1.01),
+            "file_bytes": 15.0 * MIB,
+            "master_anon_bytes": 10.0 * MIB,
+            **changes,
+        },
+    )
+
+
+def test_memory_is_solved_from_the_trees() -> None:
+    # 10 the master, 40 a worker, 2 a further thread; 15 of files, once
+    demand = assemble(
+        WORKLOAD,
+        tree(Settings(1, 1), 50 * MIB),
+        tree(Settings(1, 4), 56 * MIB),
+        [tree(Settings(3, 1), 130 * MIB)],
+    ).worker
+    assert demand.fixed_pss_bytes == pytest.approx(10 * MIB)
+    assert demand.base_pss_bytes.value == pytest.approx((40 + 15) * MIB)
+    assert demand.per_thread_bytes.value == pytest.approx(2 * MIB)
+    assert demand.shared_file_bytes == 15 * MIB
+    assert demand.preload_saving_bytes is None
+    four = memory.peak_pss(demand, Settings(4, 2))
+    assert four.value == pytest.approx((10 + 15 + 4 * 42) * MIB)
+    # trials differ by a percent or so even where nothing varies
+    assert four.low < four.value * 0.99 < four.value * 1.01 < four.high
+
+
+def test_preload_shares_what_workers_did_not_write_to() -> None:
+    # The zygote holds 35, of which a worker has copied 12 and added 5 of its own.
+    own = tuple(worker(uss_bytes=17.0 * MIB) for _ in range(2))
+    demand = assemble(
+        WORKLOAD,
+        tree(Settings(1, 1), 50 * MIB),
+        memory_trials=[
+            tree(Settings(2, 1, preload_app=True), (10 + 35 + 2 * 17) * MIB, workers=own)
+        ],
+    ).worker
+    assert demand.preload_saving_bytes is not None
+    assert demand.preload_saving_bytes.value == pytest.approx((40 - 17) * MIB)
+    for workers in (2, 5):
+        pss = memory.peak_pss(demand, Settings(workers, preload_app=True))
+        assert pss.value == pytest.approx((15 + 10 + 35 + workers * 17) * MIB)
+
+
+def test_where_files_are_not_told_apart_every_worker_has_its_own() -> None:
+    demand = assemble(
+        WORKLOAD,
+        measurement(Settings(1, 1), pss=60 * MIB),
+        measurement(Settings(1, 4), pss=66 * MIB),
+    ).worker
+    assert demand.fixed_pss_bytes == pytest.approx(10 * MIB)
+    assert demand.base_pss_bytes.value == pytest.approx(50 * MIB)
+    assert demand.shared_file_bytes == 0
+
+
+def test_a_local_postgres_is_told_apart_by_its_connections() -> None:
+    def trial(threads: int, pss: float, connections: int) -> Measurement:
+        found = measurement(Settings(1, threads))
+        return replace(found, db_pss_bytes=pss * MIB, pg_connections_peak=connections)
+
+    # 40 without connections, 4 for each
+    demand = assemble(WORKLOAD, trial(1, 44, 1), trial(4, 56, 4)).worker
+    assert demand.db_pss_bytes.value == pytest.approx(40 * MIB)
+    assert demand.db_pss_bytes_per_connection == pytest.approx(4 * MIB)
+    alone = assemble(WORKLOAD, trial(1, 44, 1)).worker
+    assert alone.db_pss_bytes.value == 44 * MIB
+    assert alone.db_pss_bytes_per_connection == 0
+    assert demand_of().worker.db_pss_bytes.value == 0
+
+
+def test_a_thread_nobody_measured_may_cost_a_tenth_of_a_worker() -> None:
+    demand = assemble(WORKLOAD, measurement(Settings(1, 1))).worker
+    assert demand.per_thread_bytes.low == 0
+    assert demand.per_thread_bytes.high == pytest.approx(demand.base_pss_bytes.high / 10)
+
+
+def test_connections_grow_by_thread_under_wsgi_and_to_saturation_under_asgi() -> None:
+    wsgi = assemble(
+        WORKLOAD,
+        measurement(Settings(1, 1)),
+        measurement(Settings(1, 4), workers=(worker(pg_connections=4),)),
+    ).worker
+    assert (wsgi.pg_connections, wsgi.pg_connections_per_thread) == (1, 1.0)
+    one = Settings(1, 1, "asgi")
+    asgi = assemble(
+        WORKLOAD, measurement(one), measurement(one, workers=(worker(pg_connections=5),))
+    ).worker
+    assert (asgi.pg_connections, asgi.pg_connections_per_thread) == (5, 0.0)
+
+
+def test_the_slowest_boot_and_shutdown_count() -> None:
+    demand = assemble(
+        WORKLOAD,
+        measurement(Settings(1, 1)),
+        measurement(Settings(1, 4), workers=(worker(boot_s=2.0, shutdown_s=0.7),)),
+    ).worker
+    assert (demand.boot_s, demand.shutdown_s) == (2.0, 0.7)
+
+
+@pytest.mark.parametrize(
+    ("rps", "cores", "low", "value"),
+    [
+        (100.0, 1.0, 0.0, 1.0),  # one core cannot tell
+        (100.0, 2.0, 0.8, 1.0),  # one busy core of two hungry for: all of it needs the lock
+        (160.0, 2.0, 0.5, 1 / 1.6),  # 1.6 busy cores
+        (195.0, 2.0, 0.0, 1 / 1.95),  # nothing held it back
+    ],
+)
+def test_the_lock_shows_in_how_far_threads_get(
+    rps: float, cores: float, low: float, value: float
+) -> None:
+    rows = telemetry(dear=0.0)
+    rows["cpu"] = 0.010
+    rows["wall"] = 0.0101
+    fraction = assemble(
+        WORKLOAD,
+        measurement(Settings(1, 1), rows=rows, cpu_s=0.010, cores=cores),
+        measurement(Settings(1, 4), rps=rps, cpu_s=0.010, cores=cores),
+    ).cpu_gil_fraction
+    assert fraction.value == pytest.approx(value)
+    assert fraction.low >= low
+    assert fraction.low <= fraction.value <= fraction.high <= 1
+
+
+def test_the_bootstrap_interval_covers_the_mean_of_correlated_rows() -> None:
+    covered = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        noise = np.repeat(rng.normal(0, 1, 250), 8)  # runs of eight alike
+        mix, _ = block_bootstrap(np.zeros(2000, dtype=np.int64), noise[:, None], (1.0,), rng)
+        covered += mix[0].contains(0.0)
+    assert covered >= 86

@@ -1,0 +1,234 @@
+"""Every finding fires on its evidence and is silent on a healthy run and on an empty one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pretune.advisor.budget import Budget, Slo
+from pretune.advisor.demand import TUPLE, Demand, EndpointDemand, WorkerDemand
+from pretune.advisor.document import Run, Trial, Verification
+from pretune.advisor.finding import SEVERITIES
+from pretune.advisor.findings import RULES, diagnose
+from pretune.advisor.measurement import Conditions, Latency, Measurement
+from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.profiler.telemetry import RECORD
+from pretune.advisor.quantity import UNKNOWN, Interval
+from pretune.advisor.recommendation import Baseline, Candidate, Recommendation
+from pretune.advisor.target import Target
+from pretune.advisor.verdict import Verdict
+from pretune.loadtests.workload import Endpoint, Load, Skipped, Workload
+from pretune.server.settings import Settings
+
+MIB, GIB = 1 << 20, 1 << 30
+EXACT = Interval.exact
+TENTH = EXACT(0.1)
+
+PREDICTION = Prediction(
+    8, EXACT(300.0), Latency(TENTH, TENTH, TENTH, TENTH), EXACT(200.0 * MIB), EXACT(300.0 * MIB), 6,
+    30, (("cpu", 0.6), ("gil", 0.5)), "slots", "slots are it",
+)  # fmt: skip
+ENDPOINT = EndpointDemand(
+    "/a", 1.0, 500, EXACT(0.006), EXACT(0.003), EXACT(3.0), EXACT(0.001), 0.012, 2000.0
+)
+WORKER = WorkerDemand(
+    EXACT(80.0 * MIB), EXACT(1.0 * MIB), 15.0 * MIB, None, EXACT(0.0), "none", 0.8, 0.1, 15, 1, 1.0
+)
+TUPLES = np.zeros(500, TUPLE)
+TUPLES["cpu"] = 0.006
+DEMAND = Demand(
+    TUPLES, (1.0,), EXACT(0.006), Interval(1.0, 0.0, 1.0), EXACT(0.0002), EXACT(0.003), EXACT(3.0),
+    EXACT(0.001), EXACT(0.001), EXACT(0.0), (ENDPOINT,), WORKER, 0.012, 0.0001,
+)  # fmt: skip
+TRIAL = Measurement(
+    name="demand", settings=Settings(), load=Load(1, 10.0),
+    conditions=Conditions(1.0, 1.0, True, True), steady=True, steady_note="", window_s=10.0,
+    requests=1000, throughput_rps=EXACT(100.0), latency=Latency(TENTH, TENTH, TENTH, TENTH),
+    error_rate=0.0, errors=(), by_endpoint=(), pss_bytes=EXACT(95.0 * MIB), rss_bytes=120.0 * MIB,
+    master_pss_bytes=15.0 * MIB, kernel_bytes=0.0, workers=(), memory_series=(),
+    pg_connections_peak=4, pg_idle_in_transaction_peak=1, db_cpu_s_per_request=None,
+    cpu_s_per_request=UNKNOWN, telemetry=np.zeros(0, RECORD), telemetry_lost=0, generator_cpu=0.2,
+    generator_saturated=False, disturbed="",
+)  # fmt: skip
+RECOMMENDATION = Recommendation(Settings(2, 3), PREDICTION, "slots", (), ())
+HEALTHY = Run(
+    "app", 1, Verdict.FITS,
+    target=Target("app", Path("."), Path("python"), "wsgi", "flask", "app:app", None, "3.12", 0.5),
+    budget=Budget(4 * GIB, 2.0, 97, 1024), slo=Slo(0.3),
+    workload=Workload((Endpoint("/a", ("/a",), 1.0),)), demand=DEMAND, trials=(Trial(TRIAL),),
+    candidates=(Candidate(Settings(2, 3), PREDICTION, ""),), recommendation=RECOMMENDATION,
+    verification=Verification(Trial(TRIAL), ()),
+)  # fmt: skip
+
+
+def trial(**changes: Any) -> Run:
+    return replace(HEALTHY, trials=(Trial(replace(TRIAL, **changes)),))
+
+
+def demand(**changes: Any) -> Run:
+    return replace(HEALTHY, demand=replace(DEMAND, **changes))
+
+
+def worker(**changes: Any) -> Run:
+    return demand(worker=replace(WORKER, **changes))
+
+
+def endpoint(**changes: Any) -> Run:
+    return demand(by_endpoint=(replace(ENDPOINT, **changes),))
+
+
+def bound(binding: str, *, run: Run = HEALTHY, **changes: Any) -> Run:
+    prediction = replace(PREDICTION, **changes)
+    return replace(
+        run, recommendation=replace(RECOMMENDATION, binding=binding, predicted=prediction)
+    )
+
+
+def asgi_that_computes() -> Run:
+    tuples = TUPLES.copy()
+    tuples["cpu"][:20] = 0.2
+    assert HEALTHY.target is not None
+    target = replace(HEALTHY.target, interface="asgi")
+    return replace(HEALTHY, target=target, demand=replace(DEMAND, tuples=tuples))
+
+
+def out_of_connections() -> Run:
+    over = Candidate(
+        Settings(40, 4), replace(PREDICTION, pg_connections=164), "164 Postgres connections > 97"
+    )
+    return replace(bound("pg_connections"), candidates=(*HEALTHY.candidates, over))
+
+
+def preloaded() -> Run:
+    saving = Interval(30.0 * MIB, 28.0 * MIB, 32.0 * MIB)
+    settings = Settings(3, 3, preload_app=True)
+    return replace(
+        worker(preload_saving_bytes=saving),
+        recommendation=replace(RECOMMENDATION, settings=settings),
+    )
+
+
+LEAK = Interval(2000.0, 1900.0, 2100.0)
+# finding -> (a run that shows it, what its title or fix must quote)
+SHOWN: dict[str, tuple[Callable[[], Run], str]] = {
+    "app-errors": (lambda: trial(error_rate=0.02, errors=(("500 on /x", 20),)), "500 on /x"),
+    "worker-died": (lambda: trial(worker_exits=(("crash", 2), ("stop", 1))), "2 workers died"),
+    "connections-exhausted": (out_of_connections, "164"),
+    "leak": (
+        lambda: worker(leak_class="leak", leak_slope_bytes_per_request=LEAK), "1.86 GiB",
+    ),
+    "still-warming": (
+        lambda: worker(
+            leak_class="still_warming", leak_slope_bytes_per_request=Interval(40.0, 0.0, 90.0)
+        ),
+        "90 B",
+    ),
+    "n-plus-one": (lambda: endpoint(db_calls=Interval(120.0, 110.0, 130.0)), "120 database calls"),
+    "idle-in-transaction": (lambda: trial(pg_idle_in_transaction_peak=3), "3 of 4"),
+    "blocking-event-loop": (asgi_that_computes, "200 ms"),
+    "db-bound": (lambda: bound("db"), "1 ms per request"),
+    "timeout-near-slowest": (lambda: endpoint(unloaded_p95_s=20.0), "20 s"),
+    "fds-scarce": (lambda: bound("slots", fds=900), "900 of 1,024"),
+    "large-response": (lambda: endpoint(response_bytes=5.0 * MIB), "5 MiB"),
+    "machine-disturbed": (lambda: trial(disturbed="steal 4.1%"), "steal 4.1%"),
+    "generator-near-saturation": (lambda: trial(generator_cpu=0.85), "85%"),
+    "prediction-missed": (
+        lambda: replace(HEALTHY, verification=Verification(Trial(TRIAL), ("p95 90 ms",))),
+        "p95 90 ms",
+    ),
+    "not-steady": (lambda: trial(steady=False, steady_note="still rising"), "still rising"),
+    "telemetry-lost": (lambda: trial(telemetry_lost=200), "200 of"),
+    "formula-breaks": (
+        lambda: replace(
+            HEALTHY,
+            baselines=(
+                Baseline("gunicorn: 2 x cores + 1", Settings(5), PREDICTION, ("RAM: 5 GiB > 4",)),
+            ),
+        ),
+        "RAM: 5 GiB > 4",
+    ),
+    "gil-bound": (
+        lambda: bound(
+            "gil",
+            run=demand(cpu_gil_fraction=Interval(0.9, 0.8, 1.0)),
+            utilisation=(("gil", 0.95),),
+        ),
+        "95%",
+    ),
+    "cpu-bound": (lambda: bound("cpu"), "100% of it in /a"),
+    "database-waits-dominate": (lambda: demand(db_s=EXACT(0.05)), "50 ms"),
+    "outbound-calls-dominate": (
+        lambda: demand(wait_s=EXACT(0.05), wait_calls=EXACT(1.0)), "1 outbound calls",
+    ),
+    "preload-saves": (preloaded, "60 MiB"),
+    "slow-boot": (lambda: worker(boot_s=9.0), "9 s"),
+    "not-pinned": (lambda: trial(conditions=Conditions(1.0, 0.0, False, True)), "demand"),
+    "routes-skipped": (
+        lambda: replace(
+            HEALTHY,
+            workload=Workload((Endpoint("/a", ("/a",), 1.0),), skipped=(Skipped("/b", "404"),)),
+        ),
+        "/b (404)",
+    ),
+}  # fmt: skip
+
+
+def test_a_healthy_run_has_no_findings() -> None:
+    assert diagnose(HEALTHY, {"debug": False}) == ()
+
+
+def test_a_run_that_learned_nothing_has_no_findings() -> None:
+    assert diagnose(Run("app", 1, Verdict.APP_FAILED)) == ()
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_finding_fires_on_its_evidence_and_alone(name: str) -> None:
+    run, quoted = SHOWN[name]
+    (finding,) = diagnose(run())
+    assert finding.id == name
+    assert quoted in finding.title
+    assert finding.fix.endswith(".")
+    json.dumps(finding.evidence, allow_nan=False)
+
+
+def test_debug_mode_is_taken_from_the_application() -> None:
+    (finding,) = diagnose(HEALTHY, {"debug": True})
+    assert finding.id == "debug-on"
+
+
+def test_every_rule_is_shown_here_and_well_formed() -> None:
+    ids = [rule.id for rule in RULES]
+    assert len(ids) == len(set(ids))
+    assert {*SHOWN, "debug-on"} == set(ids)
+    assert {rule.severity for rule in RULES} <= set(SEVERITIES)
+
+
+def test_the_most_severe_comes_first() -> None:
+    run = trial(error_rate=0.5, errors=(("500", 9),), disturbed="steal", conditions=Conditions(
+        1.0, 0.0, False, True))  # fmt: skip
+    assert [f.severity for f in diagnose(run)] == ["critical", "warning", "info"]
+
+
+def test_braces_from_traffic_are_only_text() -> None:
+    run = trial(error_rate=0.5, errors=(("500 on /{limit_rate}/{0.__class__}", 9),))
+    (finding,) = diagnose(run)
+    assert "/{limit_rate}/{0.__class__}" in finding.title
+
+
+def test_an_endpoint_never_served_is_no_evidence() -> None:
+    unknown = replace(
+        ENDPOINT, name="/never", cpu_s=UNKNOWN, db_s=UNKNOWN, db_calls=UNKNOWN, wait_s=UNKNOWN,
+        unloaded_p95_s=float("nan"), response_bytes=float("nan"),
+    )  # fmt: skip
+    assert diagnose(demand(by_endpoint=(unknown, ENDPOINT))) == ()
+
+
+@pytest.mark.parametrize("kind", ["none", "not_enough_data"])
+def test_without_a_proven_leak_there_is_no_alarm(kind: str) -> None:
+    assert diagnose(worker(leak_class=kind, leak_slope_bytes_per_request=UNKNOWN)) == ()

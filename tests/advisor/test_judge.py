@@ -1,0 +1,162 @@
+"""The verdict of a run, from values alone."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pretune.advisor import judge
+from pretune.advisor.budget import Budget, Slo
+from pretune.advisor.document import Run, Trial, Verification
+from pretune.advisor.measurement import Conditions, Latency, Measurement, WorkerMeasurement
+from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.quantity import Interval
+from pretune.advisor.recommendation import Recommendation
+from pretune.advisor.verdict import Verdict
+from pretune.loadtests.workload import Load
+from pretune.server.settings import Settings
+
+MIB = 1024**2
+BUDGET = Budget(ram_bytes=1024 * MIB, cores=2, pg_connections=20, fds=1024)
+SLO = Slo(p95_s=0.3)
+SETTINGS = Settings(workers=2, threads=4)
+
+
+def around(x: float, part: float = 0.1) -> Interval:
+    return Interval(x, x * (1 - part), x * (1 + part))
+
+
+LATENCY = Latency(around(0.1), around(0.09), around(0.2), around(0.25))
+PREDICTED = Prediction(
+    8, around(80), LATENCY, around(100 * MIB), around(200 * MIB), 8, 30, (), "cpu", ""
+)
+MEASURED = Measurement(
+    name="verification",
+    settings=SETTINGS,
+    load=Load(8, 10.0),
+    conditions=Conditions(1, 1, True, True),
+    steady=True,
+    steady_note="",
+    window_s=9.0,
+    requests=700,
+    throughput_rps=around(78, 0.03),
+    latency=LATENCY,
+    error_rate=0.0,
+    errors=(),
+    by_endpoint=(),
+    pss_bytes=around(101 * MIB, 0.01),
+    rss_bytes=150 * MIB,
+    master_pss_bytes=10 * MIB,
+    kernel_bytes=0.0,
+    workers=(),
+    memory_series=(),
+    pg_connections_peak=8,
+    pg_idle_in_transaction_peak=0,
+    db_cpu_s_per_request=None,
+    cpu_s_per_request=around(0.01),
+    telemetry=np.empty(0),
+    telemetry_lost=0,
+    generator_cpu=0.1,
+    generator_saturated=False,
+    disturbed="",
+)
+
+
+def judged(
+    predicted: Verdict = Verdict.FITS, slo: Slo = SLO, **changes: Any
+) -> tuple[Verdict, str]:
+    measured = replace(MEASURED, **changes)
+    trial = Trial(measured, PREDICTED)
+    run = Run(
+        "app",
+        1,
+        Verdict.NOT_ENOUGH_DATA,
+        recommendation=Recommendation(SETTINGS, PREDICTED, "cpu", (), ()),
+        verification=Verification(trial, ()),
+    )
+    return judge.verdict(run, BUDGET, slo, predicted, "the search said so")
+
+
+def late(p95: float) -> Latency:
+    return replace(LATENCY, p95=around(p95, 0.05))
+
+
+def test_a_verified_recommendation_fits() -> None:
+    assert judged() == (Verdict.FITS, "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"error_rate": 0.01}, "error rate 1.00% > 0.10%"),
+        ({"pss_bytes": around(1100 * MIB)}, "RAM"),
+        ({"pg_connections_peak": 21}, "21 Postgres connections > 20"),
+    ],
+)
+def test_a_budget_broken_in_verification_does_not_fit(changes: dict[str, Any], word: str) -> None:
+    verdict, why = judged(**changes)
+    assert verdict is Verdict.DOES_NOT_FIT
+    assert word in why
+
+
+def test_a_p95_beyond_the_slo_leaves_the_capacity_unconfirmed() -> None:
+    verdict, why = judged(latency=late(0.5))
+    assert verdict is Verdict.NOT_ENOUGH_DATA
+    assert "p95 500 ms > 300 ms at 8 users" in why
+
+
+def test_a_p95_beyond_the_slo_on_a_disturbed_machine_is_no_measurement() -> None:
+    verdict, why = judged(latency=late(0.5), disturbed="the hypervisor stole 40% of the CPU time")
+    assert verdict is Verdict.MEASUREMENT_INVALID
+    assert "stole 40%" in why
+
+
+def test_a_p95_whose_interval_reaches_the_slo_breaks_nothing() -> None:
+    assert judged(latency=late(0.31))[0] is Verdict.FITS
+
+
+@pytest.mark.parametrize("predicted", [Verdict.DOES_NOT_FIT, Verdict.NOT_ENOUGH_DATA])
+def test_an_objective_that_is_not_carried_stays_the_verdict(predicted: Verdict) -> None:
+    assert judged(predicted) == (predicted, "the search said so")
+
+
+def test_a_saturated_generator_makes_the_measurement_invalid() -> None:
+    assert judged(generator_saturated=True)[0] is Verdict.MEASUREMENT_INVALID
+
+
+def test_too_few_requests_are_not_enough_data() -> None:
+    assert judged(requests=20)[0] is Verdict.NOT_ENOUGH_DATA
+
+
+def test_nothing_recommended_is_the_search_s_verdict() -> None:
+    run = Run("app", 1, Verdict.NOT_ENOUGH_DATA)
+    assert judge.verdict(run, BUDGET, SLO, Verdict.DOES_NOT_FIT, "RAM") == (
+        Verdict.DOES_NOT_FIT,
+        "RAM",
+    )
+
+
+def test_what_lies_inside_its_interval_is_no_miss() -> None:
+    assert judge.misses(PREDICTED, MEASURED, BUDGET, SLO) == ()
+
+
+def test_a_miss_names_quantity_value_and_interval() -> None:
+    slow = replace(MEASURED, throughput_rps=around(40))
+    assert judge.misses(PREDICTED, slow, BUDGET, SLO) == (
+        "throughput 40 requests/s is outside 72 requests/s to 88 requests/s",
+    )
+
+
+def test_a_worker_that_served_nothing_excuses_memory_below_the_interval_only() -> None:
+    idle = WorkerMeasurement(7, 0.5, 0, 0.0, 6 * MIB, 6 * MIB, 20 * MIB, 10, 2, 0)
+    small = replace(MEASURED, pss_bytes=around(60 * MIB, 0.01), workers=(idle,))
+    large = replace(MEASURED, pss_bytes=around(150 * MIB, 0.01), workers=(idle,))
+    assert judge.misses(PREDICTED, small, BUDGET, SLO) == ()
+    assert judge.misses(PREDICTED, large, BUDGET, SLO) != ()
+
+
+def test_a_local_postgres_counts_against_the_ram() -> None:
+    verdict, why = judged(db_pss_bytes=950.0 * MIB)
+    assert verdict is Verdict.DOES_NOT_FIT
+    assert "RAM" in why

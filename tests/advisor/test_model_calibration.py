@@ -1,0 +1,224 @@
+"""Calibration finds again what a simulated trial was made with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pretune.advisor.demand import Demand, EndpointDemand, WorkerDemand
+from pretune.advisor.measurement import Conditions, Latency, Measurement
+from pretune.advisor.model import cpu
+from pretune.advisor.model.calibration import (
+    PRIOR_LATENCY_SD,
+    PRIOR_THROUGHPUT_SD,
+    calibrate,
+)
+from pretune.advisor.model.case import Case, embedded
+from pretune.advisor.model.predict import predict
+from pretune.advisor.model.rows import Factors
+from pretune.advisor.quantity import UNKNOWN, Interval
+from pretune.loadtests.workload import Load
+from pretune.server.settings import Settings
+
+CPU = 0.004
+ONE_CORE = Conditions(server_cores=1, shared_cores=1, pinned=True, database_local=False)
+TWO_CORES = replace(ONE_CORE, server_cores=2)
+
+
+def around(value: float, part: float = 0.005) -> Interval:
+    return Interval(value, value * (1 - part), value * (1 + part))
+
+
+def make_demand() -> Demand:
+    rng = np.random.default_rng(5)
+    tuples = np.zeros(3000, [("endpoint", "i8"), ("cpu", "f8"), ("db", "f8"), ("wait", "f8")])
+    tuples["cpu"] = CPU * rng.gamma(5, 0.2, len(tuples))
+    tuples["wait"] = 0.001
+    zero, cpu = Interval.exact(0.0), around(CPU)
+    endpoint = EndpointDemand("/", 1.0, 3000, cpu, zero, zero, around(0.001), 0.008, 100.0)
+    memory = Interval.exact(50e6)
+    worker = WorkerDemand(memory, UNKNOWN, 1e7, None, zero, "none", 0.5, 0.1, 10, 0, 0.0)
+    return Demand(
+        tuples=tuples,
+        shares=(1.0,),
+        cpu_s=cpu,
+        cpu_gil_fraction=Interval(1.0, 0.0, 1.0),
+        overhead_cpu_s=zero,
+        db_s=zero,
+        db_calls=zero,
+        db_cpu_s=None,
+        wait_s=around(0.001),
+        wait_calls=Interval.exact(1.0),
+        by_endpoint=(endpoint,),
+        worker=worker,
+        unloaded_p95_s=0.008,
+        generator_cpu_s=0.0,
+    )
+
+
+def make_trial(
+    settings: Settings,
+    users: int,
+    conditions: Conditions,
+    factors: Factors,
+    *,
+    throughput_factor: float = 1.0,
+) -> Measurement:
+    """What a trial would have measured, were the truth ``factors``."""
+    case = Case(make_demand(), settings, conditions, embedded(settings))
+    run = case.run(users, factors, 20_000, seed=99)
+    quantiles = (around(float(np.quantile(run.response_s, q))) for q in (0.5, 0.95, 0.99))
+    return Measurement(
+        name="made",
+        settings=settings,
+        load=Load(users, 20.0),
+        conditions=conditions,
+        steady=True,
+        steady_note="",
+        window_s=20.0,
+        requests=20_000,
+        throughput_rps=around(run.throughput_rps * throughput_factor),
+        latency=Latency(around(float(run.response_s.mean())), *quantiles),
+        error_rate=0.0,
+        errors=(),
+        by_endpoint=(),
+        pss_bytes=UNKNOWN,
+        rss_bytes=0.0,
+        master_pss_bytes=0.0,
+        kernel_bytes=0.0,
+        workers=(),
+        memory_series=(),
+        pg_connections_peak=None,
+        pg_idle_in_transaction_peak=None,
+        db_cpu_s_per_request=None,
+        cpu_s_per_request=around(CPU * factors.inflation),
+        telemetry=np.zeros(0, [("seq", "u8")]),
+        telemetry_lost=0,
+        generator_cpu=0.0,
+        generator_saturated=False,
+        disturbed="",
+    )
+
+
+ALONE = make_trial(Settings(), 1, TWO_CORES, Factors(1.0))
+
+
+def contrast(conditions: Conditions, gil: float, inflation: float) -> Measurement:
+    return make_trial(Settings(threads=8), 16, conditions, Factors(gil, inflation))
+
+
+@pytest.mark.parametrize("truth", [0.65, 0.8, 1.0])
+def test_two_cores_show_how_much_needs_the_gil(truth: float) -> None:
+    trials = [ALONE, contrast(TWO_CORES, truth, 1.1)]
+    found = calibrate(make_demand(), trials, seed=1)
+    assert found.gil_fraction is not None
+    assert found.gil_fraction.low - 0.02 <= truth <= found.gil_fraction.high + 0.02
+    assert found.cpu.factor(8) == pytest.approx(1.1, rel=0.01)
+
+
+def test_one_core_cannot_show_it() -> None:
+    found = calibrate(make_demand(), [ALONE, contrast(ONE_CORE, 0.6, 1.0)], seed=1)
+    assert found.gil_fraction is None
+
+
+def test_inflation_applies_to_busy_threads_only() -> None:
+    found = calibrate(make_demand(), [ALONE, contrast(ONE_CORE, 1.0, 1.3)], seed=1)
+    factors = Factors(1.0)
+    assert found.applied(factors, 1).inflation == pytest.approx(1.0, abs=0.02)
+    assert 1.1 < found.applied(factors, 2).inflation < 1.3
+    # one pair of trials: a part of it may have been the machine
+    assert found.applied(factors, 50).inflation == pytest.approx(1.3, rel=0.03)
+
+
+def test_without_trials_the_prior_stands() -> None:
+    found = calibrate(make_demand(), [], seed=1)
+    spread = (found.throughput_sd, found.latency_sd)
+    assert spread == pytest.approx((PRIOR_THROUGHPUT_SD, PRIOR_LATENCY_SD))
+    assert found.cpu.factor(8) == 1.0
+
+
+def test_trials_that_agree_narrow_the_spread_and_others_widen_it() -> None:
+    demand = make_demand()
+    good = calibrate(demand, [ALONE, contrast(ONE_CORE, 1.0, 1.0)], seed=1)
+    assert good.throughput_sd < PRIOR_THROUGHPUT_SD
+    far = make_trial(Settings(), 1, TWO_CORES, Factors(1.0), throughput_factor=0.7)
+    bad = calibrate(demand, [far, contrast(ONE_CORE, 1.0, 1.0)], seed=1)
+    assert bad.throughput_sd > 3 * PRIOR_THROUGHPUT_SD
+
+
+def test_a_calibrated_prediction_holds_the_truth_it_was_learned_from() -> None:
+    demand = make_demand()
+    found = calibrate(demand, [ALONE, contrast(TWO_CORES, 0.7, 1.15)], seed=1)
+    truth = make_trial(Settings(workers=2, threads=3), 12, TWO_CORES, Factors(0.7, 1.15))
+    got = predict(demand, Settings(workers=2, threads=3), 12, TWO_CORES, seed=4, calibration=found)
+    assert got.throughput_rps.contains(truth.throughput_rps.value)
+    assert got.latency.p95.contains(truth.latency.p95.value)
+    assert math.isfinite(got.latency.p99.high)
+
+
+def with_cpu(trial: Measurement, factor: float, disturbed: str = "") -> Measurement:
+    return replace(trial, cpu_s_per_request=around(CPU * factor), disturbed=disturbed)
+
+
+def width(*trials: Measurement) -> float:
+    """Of the throughput predicted for a further, CPU-bound trial: high over low."""
+    found = calibrate(make_demand(), trials, seed=1)
+    got = predict(make_demand(), Settings(4, 1), 8, TWO_CORES, seed=3, calibration=found)
+    return got.throughput_rps.high / got.throughput_rps.low
+
+
+def test_cpu_that_scatters_between_trials_widens_what_is_said_of_the_next() -> None:
+    one_core = contrast(ONE_CORE, 1.0, 1.0)
+    quiet = [ALONE, one_core, ALONE, one_core]
+    noisy = [with_cpu(t, f) for t, f in zip(quiet, (1.2, 1.0, 0.85, 1.15), strict=True)]
+    assert width(*noisy) > 1.3 * width(*quiet)
+    assert width(*quiet) < width()
+
+
+def test_trials_that_were_all_disturbed_never_narrow() -> None:
+    one_core = contrast(ONE_CORE, 1.0, 1.0)
+    trials = [with_cpu(t, 1.0, "steal 7%") for t in (ALONE, one_core, ALONE, one_core)]
+    found = calibrate(make_demand(), trials, seed=1)
+    assert found.throughput_sd >= PRIOR_THROUGHPUT_SD
+    assert found.latency_sd >= PRIOR_LATENCY_SD
+    assert found.cpu.state_sd >= cpu.DISTURBED_SD
+    assert width(*trials) > width()
+
+
+def test_a_disturbed_trial_weighs_less_than_the_others() -> None:
+    one_core = contrast(ONE_CORE, 1.0, 1.0)
+    last = with_cpu(ALONE, 1.4)
+    even = calibrate(make_demand(), [ALONE, one_core, ALONE, last], seed=1)
+    less = calibrate(
+        make_demand(), [ALONE, one_core, ALONE, replace(last, disturbed="steal 12%")], seed=1
+    )
+    assert 0 <= less.cpu.level < even.cpu.level
+    assert less.cpu.state_sd < even.cpu.state_sd
+
+
+def test_a_first_trial_in_a_bad_minute_does_not_set_the_level() -> None:
+    """One costly disturbed trial, then three that agree."""
+    seen = [cpu.Seen(1, 0.0, 0.01, True)]
+    seen += [cpu.Seen(busy, -0.18, 0.01, False) for busy in (4, 4, 1)]
+    assert cpu.fit(seen).factor(1) == pytest.approx(math.exp(-0.18), rel=0.04)
+
+
+def test_the_next_trial_falls_into_the_interval_as_often_as_claimed() -> None:
+    """Machines of every noise, four trials each; does the fifth lie where it was expected?"""
+    for noise in (0.01, 0.05, 0.12):
+        inside = []
+        for seed in range(200):
+            rng = np.random.default_rng(seed)
+            state = noise * rng.standard_normal(5)
+            seen = [
+                cpu.Seen(b, 0.05 * cpu.reach(b) + s, 0.005, False)
+                for b, s in zip((1, 4, 2, 4), state, strict=False)
+            ]
+            found = cpu.fit(seen)
+            expected = [found.drawn(rng).level for _ in range(100)]
+            low, high = np.quantile(expected, (0.025, 0.975))
+            inside.append(low <= state[4] <= high)
+        assert np.mean(inside) >= 0.85, (noise, np.mean(inside))

@@ -1,0 +1,182 @@
+"""Predictions of synthetic demands whose answer is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pretune.advisor.demand import Demand, EndpointDemand, WorkerDemand
+from pretune.advisor.measurement import Conditions
+from pretune.advisor.model.predict import _most, capacity, predict
+from pretune.advisor.quantity import Interval
+from pretune.server.settings import Settings
+
+MIB = 1 << 20
+FIELDS = [("endpoint", "i8"), ("cpu", "f8"), ("db", "f8"), ("wait", "f8")]
+TWO_CORES = Conditions(server_cores=2, shared_cores=0, pinned=False, database_local=False)
+
+
+def around(value: float, part: float = 0.02) -> Interval:
+    return Interval(value, value * (1 - part), value * (1 + part))
+
+
+def make_demand(
+    cpu: float = 0.005, db: float = 0.002, wait: float = 0.0, *, db_cpu: float | None = None
+) -> Demand:
+    rng = np.random.default_rng(7)
+    tuples = np.zeros(2000, FIELDS)
+    for name, mean in (("cpu", cpu), ("db", db), ("wait", wait)):
+        tuples[name] = mean * rng.gamma(4.0, 0.25, len(tuples))
+    exact = Interval.exact
+    p95 = float(np.quantile(tuples["cpu"] + tuples["db"] + tuples["wait"], 0.95))
+    endpoint = EndpointDemand(
+        "/", 1.0, 2000, around(cpu), around(db), exact(2.0), around(wait), p95, 1000.0
+    )
+    worker = WorkerDemand(
+        base_pss_bytes=around(60 * MIB),
+        per_thread_bytes=around(2 * MIB),
+        fixed_pss_bytes=20 * MIB,
+        preload_saving_bytes=None,
+        leak_slope_bytes_per_request=Interval(0.0, -1.0, 1.0),
+        leak_class="none",
+        boot_s=0.5,
+        shutdown_s=0.1,
+        fds=12,
+        pg_connections=1,
+        pg_connections_per_thread=1.0,
+    )
+    return Demand(
+        tuples=tuples,
+        shares=(1.0,),
+        cpu_s=around(cpu),
+        cpu_gil_fraction=exact(1.0),
+        overhead_cpu_s=exact(0.0),
+        db_s=around(db),
+        db_calls=exact(2.0),
+        db_cpu_s=None if db_cpu is None else exact(db_cpu),
+        wait_s=around(wait),
+        wait_calls=exact(1.0 if wait else 0.0),
+        by_endpoint=(endpoint,),
+        worker=worker,
+        unloaded_p95_s=p95,
+        generator_cpu_s=0.0,
+    )
+
+
+def test_the_cpu_limits_many_workers_on_two_cores() -> None:
+    p = predict(make_demand(), Settings(workers=8, threads=2), 32, TWO_CORES, seed=1)
+    assert p.throughput_rps.contains(2 / 0.005)
+    assert p.binding == "cpu"
+    assert "2 cores / " in p.explanation
+    assert dict(p.utilisation)["cpu"] == pytest.approx(1.0, abs=0.02)
+
+
+def test_one_worker_is_limited_by_its_gil() -> None:
+    p = predict(make_demand(), Settings(workers=1, threads=8), 32, TWO_CORES, seed=1)
+    assert p.throughput_rps.contains(1 / 0.005)
+    assert p.binding == "gil"
+
+
+def test_one_thread_that_waits_is_limited_by_its_slot() -> None:
+    p = predict(make_demand(wait=0.05), Settings(workers=2, threads=1), 8, TWO_CORES, seed=1)
+    assert p.binding == "slots"
+    assert p.throughput_rps.contains(2 / 0.057)
+
+
+def test_the_same_seed_gives_the_same_prediction() -> None:
+    demand, settings = make_demand(), Settings(workers=2, threads=2)
+    one, again, other = (predict(demand, settings, 8, TWO_CORES, seed=s) for s in (1, 1, 2))
+    assert one == again
+    assert one != other
+
+
+def test_capacity_is_the_last_load_that_surely_keeps_the_slo() -> None:
+    demand, settings, slo = make_demand(), Settings(workers=4, threads=2), 0.1
+    best = capacity(demand, settings, TWO_CORES, slo, seed=1)
+    assert best.latency.p95.high <= slo
+    more = predict(demand, settings, round(best.users * 1.2) + 1, TWO_CORES, seed=1)
+    assert more.latency.p95.high > slo
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (6, 4), (16, 2)])
+def test_screening_agrees_with_the_full_prediction(shape: tuple[int, int]) -> None:
+    demand, slo = make_demand(), 0.1
+    first = Settings(4, 2)
+    known = {first: capacity(demand, first, TWO_CORES, slo, seed=1)}
+    full = capacity(demand, Settings(*shape), TWO_CORES, slo, seed=1)
+    screened = capacity(demand, Settings(*shape), TWO_CORES, slo, seed=1, known=known)
+    assert screened.throughput_rps.value == pytest.approx(full.throughput_rps.value, rel=0.01)
+    assert screened.users == pytest.approx(full.users, rel=0.15)
+    assert screened.latency.p95.high <= slo
+    width = screened.throughput_rps.high / screened.throughput_rps.low
+    assert width == pytest.approx(full.throughput_rps.high / full.throughput_rps.low, rel=0.05)
+
+
+def test_what_nothing_known_is_alike_is_predicted_in_full() -> None:
+    demand, slo = make_demand(), 0.1
+    many, one = Settings(4, 2), Settings(1, 1)
+    known = {many: capacity(demand, many, TWO_CORES, slo, seed=1)}
+    full = capacity(demand, one, TWO_CORES, slo, seed=1)
+    assert capacity(demand, one, TWO_CORES, slo, seed=1, known=known) == full
+
+
+def test_the_search_for_users_ends_where_the_aim_is_crossed() -> None:
+    for wanted in (1, 2, 7, 60, 900):
+        for guess in (1, 10, 4000):
+
+            def p95(n: int, wanted: int = wanted) -> float:
+                return 0.9 if n <= wanted else 1.1  # tells nothing of how far
+
+            assert wanted * 0.97 <= _most(p95, 1.0, guess, 4096) <= wanted
+    assert _most(lambda n: 2.0, 1.0, 50, 4096) == 1
+    assert _most(lambda n: 0.1, 1.0, 50, 4096) >= 0.98 * 4096
+
+
+def test_an_slo_that_one_user_breaks_is_answered_with_one_user() -> None:
+    got = capacity(make_demand(), Settings(), TWO_CORES, 0.001, seed=1)
+    assert got.users == 1
+    assert got.latency.p95.value > 0.001
+
+
+def test_a_database_on_the_same_cores_takes_its_part_of_them() -> None:
+    demand, settings = make_demand(db_cpu=0.002), Settings(workers=8, threads=2)
+    beside = predict(demand, settings, 32, replace(TWO_CORES, database_local=True), seed=1)
+    elsewhere = predict(demand, settings, 32, TWO_CORES, seed=1)
+    assert beside.throughput_rps.contains(2 / 0.007)
+    assert elsewhere.throughput_rps.contains(2 / 0.005)
+    assert dict(beside.utilisation)["db"] == pytest.approx(0.002 / 0.007, rel=0.03)
+
+
+def test_an_event_loop_serialises_cpu_and_overlaps_waits() -> None:
+    demand, settings = make_demand(wait=0.05), Settings(workers=1, worker_class="asgi")
+    got = predict(demand, settings, 64, TWO_CORES, seed=1)
+    assert got.throughput_rps.contains(1 / 0.005)
+    assert got.binding == "gil"
+    assert "event loop" in got.explanation
+
+
+def test_shares_of_the_workload_outweigh_how_often_endpoints_were_measured() -> None:
+    demand = make_demand(db=0.0)
+    tuples = demand.tuples.copy()
+    tuples["endpoint"][:1500] = 0
+    tuples["endpoint"][1500:] = 1
+    tuples["cpu"] = np.where(tuples["endpoint"] == 0, 0.001, 0.009)
+    even = replace(demand, tuples=tuples, shares=(0.5, 0.5), cpu_s=around(0.005))
+    got = predict(even, Settings(workers=4), 16, TWO_CORES, seed=1)
+    assert got.throughput_rps.contains(2 / 0.005)
+
+
+def test_nothing_measured_is_refused() -> None:
+    empty = replace(make_demand(), tuples=np.zeros(0, FIELDS))
+    with pytest.raises(ValueError, match="no measured requests"):
+        predict(empty, Settings(), 1, TWO_CORES, seed=1)
+
+
+def test_a_time_that_is_not_a_number_counts_as_nothing() -> None:
+    demand = make_demand()
+    tuples = demand.tuples.copy()
+    tuples["wait"] = np.nan
+    one = predict(replace(demand, tuples=tuples), Settings(workers=2), 4, TWO_CORES, seed=1)
+    assert one == predict(demand, Settings(workers=2), 4, TWO_CORES, seed=1)

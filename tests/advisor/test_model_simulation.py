@@ -1,0 +1,274 @@
+"""The simulation against queueing theory's exact results."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pretune.advisor.model import engine
+from pretune.advisor.model.bounds import (
+    Station,
+    asymptotic,
+    balanced_job,
+    closed_network,
+)
+from pretune.advisor.model.engine import ROW
+from pretune.advisor.model.simulation import (
+    Arrangement,
+    Closed,
+    Discipline,
+    Open,
+    Run,
+    simulate,
+)
+
+ROWS = 200_000
+FIRST = Discipline(when_free=True, sticky=False, pick="first")
+RNG = np.random.default_rng(11)
+
+
+def exponential(mean: float) -> NDArray[np.float64]:
+    sample = RNG.exponential(1.0, ROWS)
+    return np.asarray(sample * (mean / sample.mean()))
+
+
+def make_rows(
+    cpu: NDArray[np.float64] | float = 0.0,
+    *,
+    db_delay: NDArray[np.float64] | float = 0.0,
+    db_cpu: NDArray[np.float64] | float = 0.0,
+    wait: NDArray[np.float64] | float = 0.0,
+) -> NDArray[np.void]:
+    rows = np.zeros(ROWS, ROW)
+    for name, values in (("cpu", cpu), ("db_delay", db_delay), ("db_cpu", db_cpu), ("wait", wait)):
+        rows[name] = values
+    rows["db_calls"] = (rows["db_delay"] + rows["db_cpu"]) > 0
+    rows["wait_calls"] = rows["wait"] > 0
+    return rows
+
+
+def run(
+    rows: NDArray[np.void],
+    arrangement: Arrangement,
+    load: Closed | Open,
+    *,
+    requests: int = 200_000,
+    seed: int = 3,
+) -> Run:
+    return simulate(rows, np.arange(ROWS), arrangement, load, requests=requests, seed=seed)
+
+
+@pytest.mark.parametrize("utilisation", [0.3, 0.6, 0.8])
+def test_open_arrivals_at_one_core_are_m_m_1_processor_sharing(utilisation: float) -> None:
+    mean = 0.01
+    many = Arrangement(workers=400, threads=1, cores=1.0, discipline=FIRST)
+    got = run(make_rows(exponential(mean)), many, Open(utilisation / mean))
+    assert got.response_s.mean() == pytest.approx(mean / (1 - utilisation), rel=0.04)
+    assert got.cpu_busy == pytest.approx(utilisation, rel=0.02)
+
+
+def test_processor_sharing_is_insensitive_to_the_distribution() -> None:
+    """M/G/1-PS: the mean depends on the mean service only, however bimodal it is."""
+    cpu = np.where(RNG.random(ROWS) < 0.95, 0.002, 0.05)
+    rho = 0.7
+    many = Arrangement(workers=400, threads=1, cores=1.0, discipline=FIRST)
+    got = run(make_rows(cpu), many, Open(rho / cpu.mean()))
+    assert got.response_s.mean() == pytest.approx(cpu.mean() / (1 - rho), rel=0.05)
+
+
+@pytest.mark.parametrize("servers", [2, 4])
+def test_a_central_queue_before_single_slots_is_m_m_c(servers: int) -> None:
+    mean, rho = 0.01, 0.75
+    arrangement = Arrangement(servers, 1, float(servers), discipline=FIRST)
+    got = run(make_rows(exponential(mean)), arrangement, Open(rho * servers / mean))
+    a = rho * servers
+    tail = a**servers / math.factorial(servers) / (1 - rho)
+    waits = tail / (sum(a**k / math.factorial(k) for k in range(servers)) + tail)  # Erlang C
+    expected = mean + waits * mean / (servers - a)
+    assert got.response_s.mean() == pytest.approx(expected, rel=0.04)
+
+
+def test_threads_of_one_worker_queue_at_its_gil() -> None:
+    """M/G/1 first come first served by Pollaczek and Khinchine: bursts below the interval."""
+    cpu = RNG.uniform(0.0005, 0.0035, ROWS)
+    rho, mean = 0.7, cpu.mean()
+    one = Arrangement(workers=1, threads=400, cores=4.0, discipline=FIRST)
+    got = run(make_rows(cpu), one, Open(rho / mean))
+    wait = rho / mean * (cpu**2).mean() / 2 / (1 - rho)
+    assert got.response_s.mean() == pytest.approx(mean + wait, rel=0.04)
+
+
+def test_the_gil_is_taken_from_a_long_burst_after_the_switch_interval() -> None:
+    cpu = np.where(np.arange(ROWS) % 2 == 0, 0.0005, 0.2)
+    two = Arrangement(workers=1, threads=2, cores=2.0)
+    got = run(make_rows(cpu), two, Closed(2), requests=2_000)
+    short = got.response_s[got.row % 2 == 0]
+    assert np.quantile(short, 0.99) <= 0.005 + 0.0005 + 1e-9
+    loop = Arrangement(workers=1, threads=2, cores=2.0, switch_interval_s=math.inf)
+    got = run(make_rows(cpu), loop, Closed(2), requests=2_000)
+    assert np.quantile(got.response_s[got.row % 2 == 0], 0.99) > 0.1
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.4, 1.0])
+def test_one_process_gets_as_far_as_its_gil_lets_it(fraction: float) -> None:
+    many = Arrangement(workers=1, threads=16, cores=2.0, gil_fraction=fraction)
+    got = run(make_rows(0.004), many, Closed(16), requests=20_000)
+    expected = min(2 / 0.004, 1 / (0.004 * fraction) if fraction else math.inf)
+    assert got.throughput_rps == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize(("workers", "users"), [(1, 4), (3, 12), (5, 3)])
+def test_thinking_users_are_the_machine_repairman(workers: int, users: int) -> None:
+    mean, think = 0.01, 0.03
+    arrangement = Arrangement(workers, 1, float(workers), discipline=FIRST)
+    got = run(make_rows(exponential(mean)), arrangement, Closed(users, think))
+    exact = closed_network([Station("cpu", mean, workers)], users, think)
+    assert got.throughput_rps == pytest.approx(exact.throughput_rps, rel=0.02)
+    assert got.response_s.mean() == pytest.approx(exact.response_s, rel=0.03)
+
+
+@pytest.mark.parametrize("users", [1, 3, 10, 40])
+def test_a_network_of_cores_and_database_has_its_product_form_solution(users: int) -> None:
+    stations = [
+        Station("cpu", 0.008, 2),
+        Station("db", 0.005, 1),
+        Station("wait", 0.012, math.inf),
+    ]
+    rows = make_rows(exponential(0.008), db_cpu=exponential(0.005), wait=exponential(0.012))
+    arrangement = Arrangement(
+        workers=users, threads=1, cores=2.0, shared_cores=1.0, discipline=FIRST
+    )
+    got = run(rows, arrangement, Closed(users))
+    exact = closed_network(stations, users)
+    assert got.throughput_rps == pytest.approx(exact.throughput_rps, rel=0.02)
+    least, most = asymptotic(stations, users)
+    assert least <= got.throughput_rps * 1.01
+    assert got.throughput_rps <= most * 1.01
+
+
+def test_equal_work_without_waiting_meets_the_bound_exactly() -> None:
+    """D/D: as many users as slots never queue, so the asymptotic bound is reached."""
+    arrangement = Arrangement(workers=2, threads=1, cores=2.0)
+    got = run(make_rows(0.004, wait=0.006), arrangement, Closed(2), requests=5_000)
+    assert got.throughput_rps == pytest.approx(2 / 0.010, rel=1e-3)
+    assert np.allclose(got.response_s, 0.010)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_arrangement_beats_the_operational_bounds(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    cpu, db, wait = rng.uniform(0.001, 0.02, 3)
+    workers, threads, users = (int(rng.integers(1, n)) for n in (6, 6, 60))
+    cores, fraction = float(rng.choice([1, 1.5, 2, 3])), float(rng.choice([0, 0.7, 1]))
+    arrangement = Arrangement(
+        workers,
+        threads,
+        cores,
+        shared_cores=1.0,
+        gil_fraction=fraction,
+        discipline=Discipline(
+            when_free=bool(rng.integers(2)),
+            sticky=bool(rng.integers(2)),
+            pick=str(rng.choice(["random", "idlest", "first"])),
+        ),
+    )
+    rows = make_rows(exponential(cpu), db_cpu=exponential(db), wait=exponential(wait))
+    got = run(rows, arrangement, Closed(users), requests=30_000, seed=seed)
+    bounds = [
+        Station("cpu", cpu, cores),
+        Station("gil", cpu * fraction, workers),
+        Station("db", db, 1),
+        Station("slots", cpu + db + wait, workers * threads),
+    ]
+    most = min([users / (cpu + db + wait), *(s.most_rps for s in bounds)])
+    assert got.throughput_rps <= most * 1.02
+    assert got.slots_busy <= 1 + 1e-9
+    assert got.cpu_busy <= 1 + 1e-9
+
+
+def test_a_quota_stops_the_server_for_the_rest_of_each_period() -> None:
+    """1.5 cores are two cores for 75 ms and none for 25: same throughput, a longer tail."""
+    rows = make_rows(0.001)
+    quota = run(rows, Arrangement(8, 1, 1.5), Closed(8), requests=20_000)
+    assert quota.throughput_rps == pytest.approx(1500, rel=0.02)
+    assert quota.response_s.max() > 0.025
+    whole = run(rows, Arrangement(8, 1, 2.0), Closed(8), requests=20_000)
+    assert whole.response_s.max() < 0.025
+
+
+def test_connections_stay_with_the_worker_that_took_them() -> None:
+    """Two users at one worker and none at the other: kept-alive connections cannot move."""
+    greedy = Discipline(when_free=False, sticky=True, pick="first")
+    got = run(
+        make_rows(0.004, wait=0.004),
+        Arrangement(2, 1, 2.0, discipline=greedy),
+        Closed(2),
+        requests=5_000,
+    )
+    assert got.throughput_rps == pytest.approx(1 / 0.008, rel=0.01)
+    central = run(make_rows(0.004, wait=0.004), Arrangement(2, 1, 2.0), Closed(2), requests=5_000)
+    assert central.throughput_rps == pytest.approx(2 / 0.008, rel=0.01)
+
+
+def test_taking_at_random_has_a_longer_tail_than_a_central_queue() -> None:
+    rows, load = make_rows(exponential(0.01)), Open(0.75 * 4 / 0.01)
+    p99 = {}
+    for when_free in (True, False):
+        discipline = Discipline(when_free=when_free, sticky=False, pick="random")
+        got = run(rows, Arrangement(4, 1, 4.0, discipline=discipline), load)
+        p99[when_free] = np.quantile(got.response_s, 0.99)
+    assert p99[False] > 1.5 * p99[True]
+
+
+def test_a_full_backlog_costs_the_client_a_second() -> None:
+    arrangement = Arrangement(1, 1, 1.0, backlog=2, discipline=FIRST)
+    got = run(make_rows(exponential(0.01)), arrangement, Closed(8, 0.02), requests=2_000)
+    assert got.retries > 0
+    assert got.response_s.max() > 1.0
+
+
+def test_a_slow_generator_takes_its_part_of_the_shared_cores() -> None:
+    arrangement = Arrangement(4, 1, 4.0, shared_cores=1.0, generator_cpu_s=0.005)
+    got = run(make_rows(0.001), arrangement, Closed(16), requests=5_000)
+    assert got.throughput_rps == pytest.approx(1 / 0.005, rel=0.01)
+    assert got.shared_busy == pytest.approx(1.0, abs=0.01)
+
+
+def test_one_seed_one_result() -> None:
+    rows, arrangement = make_rows(exponential(0.005)), Arrangement(2, 2, 2.0)
+    one, again, other = (
+        run(rows, arrangement, Closed(8, 0.01), requests=3_000, seed=s).response_s
+        for s in (1, 1, 2)
+    )
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+def test_balanced_job_bounds_hold_the_exact_solution() -> None:
+    stations = [Station("a", 0.004), Station("b", 0.007), Station("c", 0.002)]
+    for users in (1, 2, 5, 20, 100):
+        for think in (0.0, 0.05):
+            exact = closed_network(stations, users, think).throughput_rps
+            for least, most in (
+                asymptotic(stations, users, think),
+                balanced_job(stations, users, think),
+            ):
+                assert least * (1 - 1e-9) <= exact <= most * (1 + 1e-9)
+
+
+def test_mean_numbers_at_the_stations_add_up_to_the_users() -> None:
+    stations = [Station("a", 0.004, 2), Station("b", 0.007), Station("c", 0.1, math.inf)]
+    solution = closed_network(stations, 50)
+    assert sum(solution.at_station) == pytest.approx(50)
+
+
+def test_nowhere_to_cache_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    from numba.core import caching
+
+    for kind in (caching.CacheImpl, caching.CompileResultCacheImpl):
+        monkeypatch.setattr(kind, "_locator_classes", [])
+    twice = engine.entry(lambda x: 2 * x)
+    assert twice(4) == 8

@@ -1,0 +1,22 @@
+import pytest
+
+from pretune.advisor import plan
+
+
+def test_all_load_together_takes_its_part_of_the_time_budget() -> None:
+    total = sum(plan.duration(name, 120.0) for name in plan.SHARES)
+    assert total == pytest.approx(120.0 * plan.LOAD_FRACTION)
+
+
+@pytest.mark.parametrize("interface", ["wsgi", "asgi"])
+def test_the_first_trial_is_undisturbed_and_probed(interface: str) -> None:
+    first = plan.trials(interface, 120.0, None)[0]
+    assert (first.name, first.users, first.probes) == ("demand", 1, True)
+    assert (first.settings.workers, first.settings.threads) == (1, 1)
+    assert first.settings.interface == interface
+
+
+@pytest.mark.parametrize("connections", [1, 2, 3, 4, 100])
+def test_no_trial_takes_more_connections_than_the_budget(connections: int) -> None:
+    for trial in plan.trials("wsgi", 120.0, connections):
+        assert trial.settings.slots <= connections

@@ -1,0 +1,430 @@
+"""The joint search, with an analytic model for the simulation, against exhaustive search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pretune.advisor import recycling, tail
+from pretune.advisor.budget import Budget, Slo
+from pretune.advisor.demand import TUPLE, Demand, WorkerDemand
+from pretune.advisor.measurement import Conditions, Latency
+from pretune.advisor.model import memory
+from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.quantity import Interval
+from pretune.advisor.search import Found, conclusion, preload_pays, recommend, shape
+from pretune.advisor.verdict import Verdict
+from pretune.advisor.violations import broken
+from pretune.server.settings import Settings
+
+MIB, GIB = 1 << 20, 1 << 30
+EXACT = Interval.exact
+
+
+def demand(
+    cpu_s: float = 0.006,
+    db_s: float = 0.004,
+    *,
+    gil: float = 1.0,
+    leak: float = 0.0,
+    saving: Interval | None = None,
+    connections: int = 1,
+) -> Demand:
+    rng = np.random.default_rng(1)
+    tuples = np.zeros(2000, TUPLE)
+    tuples["cpu"] = cpu_s * rng.lognormal(-0.125, 0.5, 2000)
+    tuples["db"] = db_s
+    worker = WorkerDemand(
+        EXACT(80.0 * MIB), EXACT(1.0 * MIB), 15.0 * MIB, saving,
+        Interval(leak, 0.9 * leak, 1.1 * leak), "leak" if leak else "none",
+        0.8, 0.1, 15, connections, float(connections),
+    )  # fmt: skip
+    return Demand(
+        tuples, (1.0,), EXACT(cpu_s), EXACT(gil), EXACT(0.0), EXACT(db_s), EXACT(4.0), None,
+        EXACT(0.0), EXACT(0.0), (), worker, cpu_s + db_s, 0.0001,
+    )  # fmt: skip
+
+
+class Analytic:
+    """Throughput by the bounds, softened; p95 from the SLO. Counts what it was asked."""
+
+    def __init__(self, slowest_s: float = 0.0) -> None:
+        self.asked: list[Settings] = []
+        self.in_full: list[Settings] = []
+        self.slowest_s = slowest_s
+
+    def __call__(
+        self,
+        demand: Demand,
+        settings: Settings,
+        conditions: Conditions,
+        slo_p95_s: float,
+        *,
+        seed: int,
+        instances: int = 1,
+        reserve_bytes: int = 0,
+        known: Mapping[Settings, Prediction] | None = None,
+    ) -> Prediction:
+        (self.in_full if known is None else self.asked).append(settings)
+        cpu, total = demand.cpu_s.value, demand.cpu_s.value + demand.db_s.value
+        ceilings = {
+            "cpu": conditions.server_cores / cpu,
+            "gil": settings.workers / (cpu * demand.cpu_gil_fraction.value),
+            "slots": settings.workers * settings.threads / total,
+        }
+        rps = sum(x**-6.0 for x in ceilings.values()) ** (-1 / 6)
+        binding = min(ceilings, key=lambda name: ceilings[name])
+        rate = Interval(rps, 0.95 * rps, 1.05 * rps)
+        users = 1 if self.slowest_s else max(2, round(rps * slo_p95_s))
+        p95 = EXACT(self.slowest_s or slo_p95_s)
+        worker = demand.worker
+        return Prediction(
+            users, rate, Latency(p95, p95, p95, p95), memory.peak_pss(worker, settings),
+            memory.ram_to_provide(worker, settings, rate, reserve_bytes),
+            memory.postgres_connections(worker, settings, instances),
+            memory.descriptors(worker, settings, users),
+            tuple((name, rps / x) for name, x in ceilings.items()), binding, f"{binding} is it",
+        )  # fmt: skip
+
+
+def solve(d: Demand, b: Budget, slo: Slo = Slo(None), interface: str = "wsgi") -> Found:  # noqa: B008
+    return recommend(d, b, slo, Conditions(b.cores, 0.0, True, False), interface, Analytic())
+
+
+def exhaustive(d: Demand, b: Budget) -> float:
+    """The most requests/s of all arrangements that keep the budgets."""
+    model, best = Analytic(), 0.0
+    conditions = Conditions(b.cores, 0.0, True, False)
+    for w in range(1, 65):
+        for t in range(1, 33):
+            settings = Settings(w, t)
+            ram = memory.ram_to_provide(d.worker, settings, EXACT(0.0), b.reserve_bytes)
+            connections = memory.postgres_connections(d.worker, settings, b.instances)
+            if ram.high <= b.ram_bytes and connections <= (b.pg_connections or 10**9):
+                p = model(d, settings, conditions, 0.1, seed=1)
+                best = max(best, p.throughput_rps.value)
+    return best
+
+
+CASES = [
+    (demand(), Budget(4 * GIB, 2.0, 97, 1024)),
+    (demand(0.002, 0.030), Budget(2 * GIB, 4.0, 97, 1024)),
+    (demand(0.002, 0.030), Budget(2 * GIB, 4.0, 10, 1024)),
+    (demand(0.002, 0.030), Budget(600 * MIB, 4.0, 40, 1024)),
+    (demand(0.006, 0.0), Budget(700 * MIB, 8.0, None, 1024)),
+    (demand(0.006, 0.100), Budget(8 * GIB, 2.0, 30, 1024, instances=3)),
+    (demand(0.003, 0.010, gil=0.4), Budget(GIB, 3.5, 60, 1024)),
+]
+
+
+@pytest.mark.parametrize(("d", "b"), CASES)
+def test_the_answer_is_within_noise_of_exhaustive_search(d: Demand, b: Budget) -> None:
+    found = solve(d, b)
+    assert found.recommendation is not None
+    chosen = found.recommendation.predicted
+    assert chosen.throughput_rps.value >= 0.98 * exhaustive(d, b)
+    assert chosen.ram_bytes.high <= b.ram_bytes
+    assert b.pg_connections is None or chosen.pg_connections <= b.pg_connections
+    assert chosen.fds <= b.fds
+    assert found.verdict is Verdict.FITS
+
+
+@pytest.mark.parametrize(("d", "b"), CASES)
+def test_few_predictions_are_enough(d: Demand, b: Budget) -> None:
+    model = Analytic()
+    recommend(d, b, Slo(None), Conditions(b.cores, 0.0, True, False), "wsgi", model)
+    assert len(model.asked) <= 45
+    assert len(set(model.asked)) == len(model.asked)
+    assert len(set(model.in_full)) == len(model.in_full) <= 5
+
+
+@pytest.mark.parametrize(("d", "b"), CASES)
+@pytest.mark.parametrize("rps", [None, 100.0])
+def test_the_winner_was_predicted_in_full(d: Demand, b: Budget, rps: float | None) -> None:
+    model = Analytic()
+    conditions = Conditions(b.cores, 0.0, True, False)
+    found = recommend(d, b, Slo(None, rps=rps), conditions, "wsgi", model)
+    assert found.candidates[0].settings in model.in_full
+
+
+@pytest.mark.parametrize(("d", "b"), CASES)
+def test_no_kept_candidate_as_fast_is_smaller(d: Demand, b: Budget) -> None:
+    found = solve(d, b)
+    assert found.recommendation is not None
+    mine = found.recommendation.predicted
+    for c in found.candidates:
+        if c.rejected_by.startswith("no faster"):
+            assert c.predicted.pss_bytes.high >= mine.pss_bytes.high
+
+
+def test_only_the_winner_is_not_rejected_and_stands_first() -> None:
+    found = solve(*CASES[3])
+    assert [c.rejected_by for c in found.candidates].count("") == 1
+    assert found.candidates[0].rejected_by == ""
+    assert found.recommendation is not None
+    assert found.candidates[0].predicted == found.recommendation.predicted
+
+
+@pytest.mark.parametrize(
+    ("d", "b", "binding", "rejected"),
+    [
+        (demand(0.002, 0.030), Budget(8 * GIB, 4.0, 10, 1024), "pg_connections", "11 Postgres"),
+        (demand(), Budget(300 * MIB, 4.0, None, 1024), "ram_bytes", "RAM: "),
+        (demand(), Budget(4 * GIB, 2.0, None, 1024), "cpu", "no faster"),
+    ],
+)
+def test_the_binding_constraint_is_the_one_that_forbids_more(
+    d: Demand, b: Budget, binding: str, rejected: str
+) -> None:
+    found = solve(d, b)
+    assert found.recommendation is not None
+    assert found.recommendation.binding == binding
+    assert any(c.rejected_by.startswith(rejected) for c in found.candidates)
+
+
+def test_instances_share_the_connections() -> None:
+    one = solve(demand(0.002, 0.03), Budget(8 * GIB, 4.0, 40, 1024)).recommendation
+    four = solve(demand(0.002, 0.03), Budget(8 * GIB, 4.0, 40, 1024, instances=4)).recommendation
+    assert one is not None
+    assert four is not None
+    assert four.predicted.pg_connections <= 40
+    assert four.settings.slots < one.settings.slots
+
+
+def test_a_target_takes_the_smallest_that_surely_carries_it() -> None:
+    d, b = demand(), Budget(4 * GIB, 4.0, None, 1024)
+    most = solve(d, b).recommendation
+    found = solve(d, b, Slo(None, rps=200.0))
+    assert most is not None
+    assert found.recommendation is not None
+    assert found.recommendation.predicted.throughput_rps.low >= 200
+    assert found.recommendation.predicted.pss_bytes.value < most.predicted.pss_bytes.value
+    assert found.recommendation.binding == "rps"
+    assert found.verdict is Verdict.FITS
+    smaller = [c for c in found.candidates if "surely only" in c.rejected_by]
+    assert smaller
+
+
+@pytest.mark.parametrize(("d", "b"), CASES)
+@pytest.mark.parametrize("part", [0.05, 0.3, 0.6, 0.9])
+def test_no_arrangement_that_surely_carries_a_target_is_smaller(
+    d: Demand, b: Budget, part: float
+) -> None:
+    rps = part * 0.95 * exhaustive(d, b)
+    found = solve(d, b, Slo(None, rps=rps))
+    assert found.recommendation is not None
+    assert found.verdict is Verdict.FITS
+    model, conditions = Analytic(), Conditions(b.cores, 0.0, True, False)
+    mine = found.recommendation.predicted
+    assert mine.throughput_rps.low >= rps
+    smallest = min(
+        memory.peak_pss(d.worker, Settings(w, t)).high
+        for w in range(1, 33)
+        for t in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+        for p in [model(d, Settings(w, t), conditions, 0.1, seed=1, instances=b.instances)]
+        if p.throughput_rps.low >= rps and not broken(p, b, 0.1)
+    )
+    assert mine.pss_bytes.high <= 1.02 * smallest
+
+
+@pytest.mark.parametrize(("d", "b"), CASES)
+def test_a_target_out_of_reach_still_finds_the_most(d: Demand, b: Budget) -> None:
+    found = solve(d, b, Slo(None, rps=1e6))
+    assert found.recommendation is not None
+    assert found.recommendation.predicted.throughput_rps.value >= 0.98 * exhaustive(d, b)
+
+
+@pytest.mark.parametrize(
+    ("rps", "verdict", "words"),
+    [
+        (None, Verdict.FITS, "carries 200 requests/s (190 to 210); "),
+        (150.0, Verdict.FITS, "the smallest that surely carries 150 requests/s"),
+        (190.0, Verdict.FITS, "the smallest that surely carries 190 requests/s"),
+        (190.1, Verdict.NOT_ENOUGH_DATA, "190.1 asked for are within what is uncertain"),
+        (210.0, Verdict.NOT_ENOUGH_DATA, "210 asked for are within what is uncertain"),
+        (211.0, Verdict.DOES_NOT_FIT, "less than the 211 asked for; cpu is it"),
+    ],
+)
+def test_the_sentence_says_on_which_side_of_the_target_it_is(
+    rps: float | None, verdict: Verdict, words: str
+) -> None:
+    found = solve(demand(), Budget(4 * GIB, 2.0, None, 1024)).recommendation
+    assert found is not None
+    prediction = replace(found.predicted, throughput_rps=Interval(200.0, 190.0, 210.0))
+    got, reason = conclusion(found.settings, prediction, rps)
+    assert got is verdict
+    assert words in reason
+    assert shape(found.settings) in reason
+
+
+def test_a_target_out_of_reach_does_not_fit_but_shows_the_most() -> None:
+    found = solve(demand(), Budget(4 * GIB, 2.0, None, 1024), Slo(None, rps=1000.0))
+    assert found.verdict is Verdict.DOES_NOT_FIT
+    assert found.recommendation is not None
+    assert "1000" in found.reason
+
+
+def test_a_target_inside_the_uncertainty_is_not_enough_data() -> None:
+    most = solve(demand(), Budget(4 * GIB, 2.0, None, 1024)).recommendation
+    assert most is not None
+    target = most.predicted.throughput_rps.value
+    found = solve(demand(), Budget(4 * GIB, 2.0, None, 1024), Slo(None, rps=target))
+    assert found.verdict is Verdict.NOT_ENOUGH_DATA
+
+
+def test_nothing_fits_names_the_budget() -> None:
+    found = solve(demand(), Budget(100 * MIB, 2.0, None, 1024))
+    assert found.recommendation is None
+    assert found.verdict is Verdict.DOES_NOT_FIT
+    assert "RAM: 175 MiB > 100 MiB" in found.reason
+
+
+def test_an_slo_that_no_load_keeps_is_said() -> None:
+    found = recommend(
+        demand(), Budget(4 * GIB, 2.0, None, 1024), Slo(0.005),
+        Conditions(2.0, 0.0, True, False), "wsgi", Analytic(slowest_s=0.012),
+    )  # fmt: skip
+    assert found.recommendation is None
+    assert found.verdict is Verdict.DOES_NOT_FIT
+    assert "5 ms" in found.reason
+    assert all(c.rejected_by for c in found.candidates)
+
+
+def test_asgi_has_workers_only() -> None:
+    found = solve(demand(), Budget(4 * GIB, 2.0, None, 1024), interface="asgi")
+    assert found.recommendation is not None
+    assert {(c.settings.worker_class, c.settings.threads) for c in found.candidates} == {
+        ("asgi", 1)
+    }
+    assert "threads" not in dict(found.recommendation.reasons)
+
+
+def test_a_leak_is_bounded_by_recycling_within_the_ram() -> None:
+    d, b = demand(leak=20_000.0), Budget(GIB, 2.0, None, 1024)
+    recommendation = solve(d, b).recommendation
+    assert recommendation is not None
+    s = recommendation.settings
+    assert s.max_requests > 0
+    assert 0 < s.max_requests_jitter <= s.max_requests
+    grown = s.workers * (s.max_requests + s.max_requests_jitter) * 22_000
+    still = replace(d.worker, leak_class="none")
+    needed = memory.ram_to_provide(still, s, EXACT(0.0)).high
+    assert needed + grown <= b.ram_bytes
+    assert "leak" in dict(recommendation.reasons)["max_requests"]
+
+
+def test_without_a_leak_nothing_is_recycled() -> None:
+    recommendation = solve(*CASES[0]).recommendation
+    assert recommendation is not None
+    assert recommendation.settings.max_requests == 0
+    assert "max_requests_jitter" not in dict(recommendation.reasons)
+
+
+def test_jitter_keeps_restarts_apart() -> None:
+    d, b = demand(leak=500.0), Budget(8 * GIB, 2.0, None, 1024)
+    cycle = recycling.plan(d, Settings(4, 4), b)
+    assert cycle is not None
+    settings = Settings(4, 4, max_requests=cycle.max_requests, max_requests_jitter=cycle.jitter)
+    assert recycling.meeting_probability(settings, d.worker.boot_s, 300.0) <= 0.05
+    # The probability holds: restarts uniform in the window, simulated.
+    rng = np.random.default_rng(1)
+    window = settings.max_requests_jitter * 4 / 300.0
+    starts = np.sort(rng.uniform(0, window, (20_000, 4)), axis=1)
+    met = (np.diff(starts, axis=1) < d.worker.boot_s).any(axis=1).mean()
+    expected = recycling.meeting_probability(settings, d.worker.boot_s, 300.0)
+    assert met == pytest.approx(expected, rel=0.2)
+
+
+def test_a_leak_too_fast_to_recycle_does_not_fit() -> None:
+    found = solve(demand(leak=50e6), Budget(GIB, 2.0, None, 1024))
+    assert found.recommendation is None
+
+
+@pytest.mark.parametrize(
+    ("saving", "pays"),
+    [
+        (None, False),
+        (Interval(30.0 * MIB, 25.0 * MIB, 35.0 * MIB), True),
+        (Interval(1.0 * MIB, 0.5 * MIB, 1.5 * MIB), False),
+        (Interval(30.0 * MIB, -5.0 * MIB, 65.0 * MIB), False),
+    ],
+)
+def test_preload_is_used_when_its_saving_is_sure(saving: Interval | None, pays: bool) -> None:
+    d = demand(saving=saving)
+    assert preload_pays(d) is pays
+    recommendation = solve(d, Budget(4 * GIB, 4.0, None, 1024)).recommendation
+    assert recommendation is not None
+    assert recommendation.settings.workers > 1
+    assert recommendation.settings.preload_app is pays
+
+
+def test_a_hindrance_forbids_preload_and_is_the_reason() -> None:
+    d = demand(saving=Interval(30.0 * MIB, 25.0 * MIB, 35.0 * MIB))
+    found = recommend(
+        d, Budget(4 * GIB, 4.0, None, 1024), Slo(None), Conditions(4.0, 0.0, True, False), "wsgi",
+        Analytic(), preload_hindrance="connections are opened before the fork",
+    )  # fmt: skip
+    assert found.recommendation is not None
+    assert not found.recommendation.settings.preload_app
+    assert "before the fork" in dict(found.recommendation.reasons)["preload_app"]
+
+
+@pytest.mark.parametrize(("d", "b"), CASES)
+def test_every_setting_has_a_reason_with_a_number(d: Demand, b: Budget) -> None:
+    recommendation = solve(d, b).recommendation
+    assert recommendation is not None
+    reasons = dict(recommendation.reasons)
+    for name in ("workers", "timeout", "graceful_timeout", "max_requests", "backlog"):
+        assert any(ch.isdigit() for ch in reasons[name]), name
+        assert reasons[name].endswith(".")
+    assert recommendation.settings.timeout >= 5
+    assert recommendation.settings.graceful_timeout <= 9
+    assert all(-1 <= left <= 1 for _, left in recommendation.headroom)
+
+
+def test_shapes_read_as_people_say_them() -> None:
+    assert shape(Settings(1, 4)) == "1 worker x 4 threads"
+    assert shape(Settings(3, 1, "sync")) == "3 sync workers"
+
+
+# ---- the tail behind the timeout
+
+
+def test_the_bound_of_the_tail_lies_beyond_the_sample_and_above_the_truth() -> None:
+    above = 0
+    for seed in range(50):
+        times = np.random.default_rng(seed).exponential(0.01, 4000)
+        fitted = tail.fit(times, (1 - 1e-6,), seed=seed)
+        assert fitted is not None
+        above += fitted.bound(1 - 1e-6) >= 0.01 * np.log(1e6)
+        assert fitted.bound(1 - 1e-6) <= 10 * fitted.maximum_s
+    assert above >= 40
+
+
+def test_a_heavy_tail_is_capped_at_ten_times_the_sample() -> None:
+    times = 0.01 * np.random.default_rng(1).pareto(0.9, 2000)
+    fitted = tail.fit(times, (1 - 1e-6,))
+    assert fitted is not None
+    assert fitted.shape > 0.4
+    assert fitted.bound(1 - 1e-6) <= 10 * fitted.maximum_s
+
+
+def test_a_quantile_inside_the_sample_is_the_samples_own() -> None:
+    times = np.linspace(0, 1, 10_001)
+    fitted = tail.fit(times, (0.9, 0.999))
+    assert fitted is not None
+    assert fitted.bound(0.9) == pytest.approx(0.9, abs=0.001)
+    assert fitted.bound(0.999) == pytest.approx(1.0, abs=0.05)
+
+
+def test_too_few_times_have_no_tail() -> None:
+    assert tail.fit(np.full(50, 0.1), (0.999,)) is None
+
+
+def test_constant_times_do_not_break_the_fit() -> None:
+    fitted = tail.fit(np.full(1000, 0.1), (1 - 1e-6,))
+    assert fitted is not None
+    assert fitted.bound(1 - 1e-6) == pytest.approx(0.1)

@@ -1,0 +1,26 @@
+"""What tests of several rooms need."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    """A throw-away Postgres of the test module's own."""
+    directory = tmp_path_factory.mktemp("postgres")
+    command = [sys.executable, "-m", "examples.postgres"]
+    said = subprocess.run(
+        [*command, "start", "--dir", str(directory)],
+        cwd=REPOSITORY,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    yield re.search(r"DATABASE_URL=(\S+)", said)[1]
+    subprocess.run([*command, "stop", "--dir", str(directory)], cwd=REPOSITORY, check=True)

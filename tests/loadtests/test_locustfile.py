@@ -1,0 +1,148 @@
+"""A user's own locustfile: any request, but to the trial's address only."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from pretune.loadtests import records
+from pretune.loadtests.session import Driver, DriverFailed
+from pretune.loadtests.workload import Load, Workload
+
+
+def run(server, tmp_path, text, *, users=2, seconds=0.5, times=1, headers=()):
+    file = tmp_path / "locustfile.py"
+    file.write_text(text)
+    workload = Workload((), headers=headers, source="locustfile", locustfile=file)
+    with Driver.start() as driver:
+        for _ in range(times):
+            load = driver.run(
+                server.address, workload, Load(users, seconds), tmp_path / "load.records"
+            )
+            result = load.wait(seconds + 20)
+    return result, records.read(tmp_path / "load.records")
+
+
+BOTH = """
+from locust import FastHttpUser, HttpUser, events, task, constant
+
+@events.init.add_listener
+def prepare(environment, **_):
+    Fast.path = "/item/1"
+
+class Fast(FastHttpUser):
+    wait_time = constant(0.02)
+    @task
+    def read(self):
+        self.client.get(self.path, name="/item/[id]")
+
+class Plain(HttpUser):
+    wait_time = constant(0.02)
+    @task
+    def write(self):
+        self.client.post("/order", data={"a": 1})
+"""
+
+
+def test_requests_are_recorded_and_numbered_by_name(server, tmp_path):
+    result, sent = run(server, tmp_path, BOTH, headers=(("Host", "shop.example"),))
+    assert set(result.names) == {"/item/[id]", "/order"}
+    assert result.errors == 0
+    assert len(sent) == result.requests > 4
+    seen = server.seen()
+    for item in seen:
+        number = result.names.index({"P": "/order", "G": "/item/[id]"}[item["line"][0]]) + 1
+        assert item["headers"]["x-pretune-endpoint"] == str(number)
+        assert item["headers"]["host"] == "shop.example"
+    assert set(sent["endpoint"]) == {1, 2}
+    assert set(sent["user"]) == {0, 1}
+    start, end = sent["start"].min(), (sent["start"] + sent["wall"]).max()
+    times = [item["time"] for item in seen]
+    assert start < min(times) < max(times) < end
+
+
+def test_a_second_run_counts_each_request_once(server, tmp_path):
+    result, sent = run(server, tmp_path, BOTH, seconds=0.3, times=2)
+    assert len(sent) == result.requests
+    assert len(server.seen()) > result.requests  # the first run's are there as well
+    assert len(set(zip(sent["start"], sent["user"], strict=True))) == len(sent)
+
+
+ELSEWHERE = """
+import requests
+from locust import FastHttpUser, HttpUser, task
+
+class Fast(FastHttpUser):
+    @task
+    def away(self):
+        self.client.get("http://127.0.0.1:{port}/fast")
+        self.client.get("/redirect/127.0.0.1:{port}")
+        self.client.get("/home")
+
+class Plain(HttpUser):
+    @task
+    def away(self):
+        self.client.get("http://127.0.0.1:{port}/plain")
+        self.client.get("/redirect/127.0.0.1:{port}")
+        try:
+            requests.get("http://127.0.0.1:{port}/direct")
+        except requests.ConnectionError:
+            self.client.get("/home")
+"""
+
+
+def test_other_addresses_are_refused(server, other_server, tmp_path):
+    text = ELSEWHERE.replace("{port}", str(other_server.address[1]))
+    result, sent = run(server, tmp_path, text)
+    assert other_server.seen() == []
+    kinds = {records.ERRORS[number] for number in sent["error"]}
+    assert kinds == {"", "address refused"}
+    homes = sum(item["line"].startswith("GET /home") for item in server.seen())
+    assert homes > 1
+    assert result.errors_by_kind.keys() == {"address refused"}
+
+
+def test_the_locustfile_judges_answers(server, tmp_path):
+    text = """
+from locust import FastHttpUser, task, constant
+
+class Judge(FastHttpUser):
+    wait_time = constant(0.01)
+    @task
+    def missing_is_fine(self):
+        with self.client.get("/status/404", catch_response=True) as answer:
+            answer.success()
+    @task
+    def hello_is_wrong(self):
+        with self.client.get("/", catch_response=True) as answer:
+            answer.failure("not what I want")
+    @task
+    def broken(self):
+        self.client.get("/status/500")
+"""
+    result, sent = run(server, tmp_path, text, seconds=1.0)
+    kinds = {(int(item["status"]), records.ERRORS[item["error"]]) for item in sent}
+    assert kinds == {(404, ""), (200, "check failed"), (500, "status")}
+    assert set(result.names) == {"/status/404", "/", "/status/500"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("raise RuntimeError('no such fixture')", "no such fixture"),
+        ("x = 1", "no HttpUser or FastHttpUser"),
+    ],
+)
+def test_a_locustfile_that_cannot_be_used_fails_with_the_reason(server, tmp_path, text, message):
+    with pytest.raises(DriverFailed, match=message):
+        run(server, tmp_path, text)
+
+
+def test_the_tools_side_imports_neither_locust_nor_gevent():
+    code = (
+        "import sys, pretune.loadtests.session, pretune.loadtests.records\n"
+        "sys.exit(bool({'locust', 'gevent'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,298 @@
+"""Workers come, are watched, replaced and let go."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pretune.server import policy
+from pretune.server.adapters import embedded
+from pretune.server.adapters.launch import BootFailed
+
+PRELOADS = pytest.mark.parametrize("preload", [False, True], ids=["", "preload"])
+
+BROKEN = "import os\nimport no_such_library\n"
+
+
+class Clients:
+    """Keep-alive and closing clients that count what went wrong."""
+
+    def __init__(self, served, count: int = 4) -> None:
+        self.served = served
+        self.failures: list[str] = []
+        self.answers = 0
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(n,)) for n in range(count)]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, number: int) -> None:
+        connection = http.client.HTTPConnection(*self.served.address, timeout=20)
+        while not self._stop.is_set():
+            try:
+                connection.request("GET", "/hello")
+                response = connection.getresponse()
+                assert response.read() == b"hello"
+                self.answers += 1
+            except Exception as error:
+                self.failures.append(repr(error))
+            if number % 2:
+                connection.close()  # the next request opens it again
+        connection.close()
+
+
+def test_events_tell_the_story(serve):
+    served = serve(workers=2)
+    served.running.stop(10)
+    names = [event.name for event in served.running.events()]
+    assert names == [
+        "listening", "worker_ready", "worker_ready", "ready",
+        "worker_exit", "worker_exit", "stopped",
+    ]  # fmt: skip
+    exits = served.events("worker_exit")
+    assert {e["reason"] for e in exits} == {"stop"}
+    assert all(e["shutdown_s"] < 5 for e in exits)
+    assert all(e["boot_s"] > 0 for e in served.events("worker_ready"))
+    times = [event.time for event in served.running.events()]
+    assert times == sorted(times)
+
+
+def test_term_finishes_what_was_begun(serve):
+    served = serve(threads=2)
+    socks = [served.connect() for _ in range(4)]  # two are served, two wait in the queue
+    for sock in socks:
+        sock.sendall(b"GET /sleep/0.4 HTTP/1.1\r\nHost: x\r\n\r\n")
+    time.sleep(0.2)
+    served.signal(signal.SIGTERM)
+    for sock in socks:
+        assert sock.recv(1000).endswith(b"slept")
+        sock.close()
+    served.wait_for(lambda: served.events("stopped") or "stopped" in served.log())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_int_and_quit_do_not_wait(serve, number):
+    served = serve()
+    with served.connect() as sock:
+        sock.sendall(b"GET /sleep/60 HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.2)
+        served.signal(number)
+        assert sock.recv(100) == b""
+    served.wait_for(lambda: "stopped" in served.log())
+
+
+def test_stop_kills_what_does_not_end(serve):
+    served = serve(graceful_timeout=0.3)
+    with served.connect() as sock:
+        sock.sendall(b"GET /sleep/60 HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.2)
+        assert served.running.stop(10) < 8
+    assert embedded.session_pids(served.running.master_pid) == []
+
+
+@PRELOADS
+def test_a_dead_master_takes_all_with_it(serve, preload):
+    served = serve(workers=2, preload_app=preload)
+    with served.connect() as busy:
+        busy.sendall(b"GET /sleep/60 HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.1)
+        served.signal(signal.SIGKILL)
+        served.wait_for(lambda: embedded.session_pids(served.running.master_pid) == [])
+
+
+def test_a_crashed_worker_is_replaced(serve):
+    served = serve(workers=2)
+    victim = served.running.worker_pids()[0]
+    os.kill(victim, signal.SIGKILL)
+    served.wait_for(lambda: len(served.events("worker_ready")) == 3)
+    assert served.events("worker_exit")[0] == {
+        "pid": victim, "status": 9, "reason": "crash", "shutdown_s": None,
+    }  # fmt: skip
+    assert len(served.running.worker_pids()) == 2
+
+
+def test_a_crash_loop_ends_with_a_word(serve, tmp_path):
+    (tmp_path / "dies.py").write_text(
+        "import os, threading, time\n"
+        "def die():\n"
+        "    while threading.active_count() < 3: time.sleep(0.01)\n"  # until it serves
+        "    time.sleep(0.2)\n"
+        "    os._exit(7)\n"
+        "threading.Thread(target=die).start()\n"
+        "def application(environ, start_response): ...\n"
+    )
+    served = serve("dies", chdir=tmp_path, ready=False)
+    served.wait_for(lambda: "giving up" in served.log(), timeout=60)
+    served.wait_for(lambda: "stopped" in served.log())
+    assert len(served.events("worker_ready")) == policy.LOOP
+
+
+@PRELOADS
+def test_an_app_that_does_not_boot_is_the_users_traceback(serve, tmp_path, preload):
+    (tmp_path / "broken_app.py").write_text(BROKEN)
+    served = serve("broken_app", chdir=tmp_path, ready=False, preload_app=preload, workers=2)
+    with pytest.raises(BootFailed, match="no_such_library") as failure:
+        served.running.wait_ready(30)
+    text = failure.value.traceback
+    assert text.startswith("Traceback (most recent call last)")
+    assert 'broken_app.py", line 2' in text
+    assert "importing.py" not in text
+    assert "importlib" not in text
+    served.running._process.wait(10)
+    assert served.running._process.returncode == 3
+
+
+@PRELOADS
+def test_a_boot_that_hangs_is_noticed(tmp_path, preload):
+    (tmp_path / "hangs.py").write_text("import time\ntime.sleep(600)\n")
+    command = [sys.executable, str(embedded._BOOTSTRAP), "serve", "hangs"]
+    command += ["-b", "127.0.0.1:0", "--boot-timeout", "0.5", *(["--preload"] if preload else [])]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 3
+    assert "after 0.5 s" in done.stderr
+
+
+@PRELOADS
+def test_hup_brings_new_code_without_losing_a_request(serve, tmp_path, preload):
+    (tmp_path / "changing.py").write_text((_apps() / "plain.py").read_text())
+    served = serve("changing", chdir=tmp_path, workers=2, threads=2, preload_app=preload)
+    before = set(served.running.worker_pids())
+    with Clients(served) as clients:
+        source = (tmp_path / "changing.py").read_text()
+        source = source.replace('APP_VERSION", "1"', 'APP_VERSION", "2"')
+        (tmp_path / "changing.py").write_text(source)
+        served.signal(signal.SIGHUP)
+        served.wait_for(lambda: len(served.events("worker_exit")) == 2)
+        time.sleep(0.2)
+    assert clients.failures == []
+    assert clients.answers > 0
+    assert not before & set(served.running.worker_pids())
+    assert served.text("/version") == "2"
+    source = source.replace('APP_VERSION", "2"', 'APP_VERSION", "1"')
+    (tmp_path / "changing.py").write_text(source)
+
+
+@PRELOADS
+def test_hup_with_broken_code_keeps_the_old_workers(serve, tmp_path, preload):
+    good = (_apps() / "plain.py").read_text()
+    (tmp_path / "changing.py").write_text(good)
+    served = serve("changing", chdir=tmp_path, workers=2, preload_app=preload)
+    before = served.running.worker_pids()
+    (tmp_path / "changing.py").write_text(BROKEN)
+    with Clients(served) as clients:
+        served.signal(signal.SIGHUP)
+        served.wait_for(lambda: "the old workers go on serving" in served.log())
+        time.sleep(0.2)
+    assert clients.failures == []
+    assert served.running.worker_pids() == before
+    (tmp_path / "changing.py").write_text(good)
+    served.signal(signal.SIGHUP)
+    served.wait_for(lambda: not set(before) & set(served.running.worker_pids()))
+    assert served.text("/hello") == "hello"
+
+
+def test_ttin_and_ttou_change_the_number_of_workers(serve):
+    served = serve(workers=1)
+    served.signal(signal.SIGTTIN)
+    served.wait_for(lambda: len(served.running.worker_pids()) == 2)
+    served.signal(signal.SIGTTOU)
+    served.wait_for(lambda: len(served.running.worker_pids()) == 1)
+    assert served.text("/hello") == "hello"
+
+
+@PRELOADS
+def test_recycling_loses_no_request_and_never_leaves_too_few(serve, preload):
+    served = serve(workers=2, threads=2, max_requests=50, preload_app=preload)
+    with Clients(served) as clients:
+        served.wait_for(lambda: len(served.events("worker_exit")) >= 6)
+    assert clients.failures == []
+    assert {e["reason"] for e in served.events("worker_exit")} == {"max_requests"}
+    ready = 0
+    for event in served.running.events():
+        ready += {"worker_ready": 1, "worker_exit": -1}.get(event.name, 0)
+        if event.name == "worker_exit":
+            assert ready >= 2
+
+
+def test_preloaded_workers_come_from_the_zygote(serve):
+    served = serve(workers=2, preload_app=True)
+    pid, parent = served.text("/pid").split()
+    assert int(pid) in served.running.worker_pids()
+    assert int(parent) not in (served.running.master_pid, 1)
+    plain = serve(workers=2)
+    assert int(plain.text("/pid").split()[1]) == plain.running.master_pid
+
+
+def test_a_dead_zygote_is_replaced_while_its_workers_serve(serve):
+    served = serve(workers=2, preload_app=True)
+    before = set(served.running.worker_pids())
+    with Clients(served) as clients:
+        os.kill(int(served.text("/pid").split()[1]), signal.SIGKILL)
+        served.wait_for(lambda: not before & set(served.running.worker_pids()))
+        served.wait_for(lambda: len(served.running.worker_pids()) == 2)
+    assert clients.failures == []
+    assert served.running.stop(10) < 10
+
+
+def test_a_stuck_request_costs_its_worker_only(serve):
+    served = serve(workers=2, threads=2, timeout=1.0)
+    with served.connect() as stuck:
+        stuck.sendall(b"GET /sleep/60 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert stuck.recv(100) == b""
+    served.wait_for(lambda: served.events("worker_exit"))
+    assert [e["reason"] for e in served.events("worker_exit")] == ["timeout"]
+    assert "takes longer than 1 s" in served.log()
+    assert 'plain.py", line' in served.log()
+    assert " in sleep" in served.log()
+    served.wait_for(lambda: len(served.running.worker_pids()) == 2)
+    assert served.text("/hello") == "hello"
+
+
+def test_a_stuck_request_lets_its_neighbour_finish(serve):
+    served = serve(workers=1, threads=2, timeout=1.5)
+    with served.connect() as stuck, served.connect() as healthy:
+        stuck.sendall(b"GET /sleep/60 HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(1.0)
+        healthy.sendall(b"GET /sleep/1.2 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert healthy.recv(1000).endswith(b"slept")
+        assert stuck.recv(100) == b""
+
+
+def test_a_request_that_holds_the_gil_is_killed_too(serve):
+    served = serve(workers=1, threads=2, timeout=1.0)
+    with served.connect() as stuck:
+        stuck.sendall(b"GET /catastrophe HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert stuck.recv(100) == b""
+    assert " in catastrophe" in served.log()
+
+
+def test_a_slow_client_is_not_a_stuck_request(serve):
+    served = serve(timeout=2.0)
+    with served.connect() as sock:
+        sock.sendall(b"GET /large/16000000 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        time.sleep(3.0)
+        received = 0
+        while data := sock.recv(1 << 20):
+            received += len(data)
+    assert received > 16000000
+    assert served.events("worker_exit") == []
+
+
+def _apps() -> Path:
+    return Path(__file__).parent / "apps"

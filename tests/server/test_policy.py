@@ -1,0 +1,126 @@
+"""The master's decisions and the flags, without processes."""
+
+from __future__ import annotations
+
+import pytest
+
+from pretune.server import cli, policy
+from pretune.server.config import Config, boot_limit, choose_class
+from pretune.server.listening import split
+from pretune.server.policy import CrashLoop
+from pretune.server.settings import Settings
+
+
+def test_crashes_are_answered_ever_more_slowly():
+    loop, delays = CrashLoop(), []
+    for _ in range(policy.LOOP):
+        assert not loop.hopeless
+        loop = loop.died(lifetime=0.1, now=100.0)
+        delays.append(loop.not_before - 100.0)
+    assert delays[0] == 0
+    assert delays == sorted(delays)
+    assert loop.hopeless
+
+
+def test_a_worker_that_lived_long_starts_the_count_again():
+    loop = CrashLoop().died(0.1, 1.0).died(0.1, 1.0)
+    assert loop.died(lifetime=60.0, now=100.0) == CrashLoop()
+
+
+@pytest.mark.parametrize(
+    ("cells", "overdue", "only"),
+    [
+        ([0.0, 0.0], False, True),
+        ([99.0, 0.0], False, False),
+        ([90.0, 0.0], True, True),
+        ([90.0, 99.0], True, False),
+    ],
+)
+def test_overdue_threads(cells, overdue, only):
+    assert policy.overdue(cells, now=100.0, timeout=5.0) is overdue
+    assert policy.only_overdue(cells, now=100.0, timeout=5.0) is only
+    assert policy.overdue(cells, now=100.0, timeout=0.0) is False
+
+
+@pytest.mark.parametrize(
+    ("ordered", "status", "booted", "reason"),
+    [
+        (None, 9, True, "crash"),
+        (None, 0, True, "stop"),
+        (None, None, True, "crash"),
+        (None, 3 << 8, False, "boot"),
+        ("max_requests", 0, True, "max_requests"),
+        ("timeout", 9, True, "timeout"),
+    ],
+)
+def test_reasons_of_exits(ordered, status, booted, reason):
+    assert policy.exit_reason(ordered, status, booted) == reason
+
+
+def test_gunicorns_flags():
+    flags = """
+        myapp.wsgi:application -b 0.0.0.0:80 --bind unix:/tmp/s -w 9 --threads 3 --timeout 120
+        --graceful-timeout 20 --keep-alive 2 --max-requests 5000 --max-requests-jitter 1000
+        --preload --backlog 64 --worker-connections 50 -e A=b=c --access-logfile -
+        --error-logfile - --forwarded-allow-ips 10.0.0.1,10.0.0.2
+    """
+    config = cli.parse(flags.split())
+    assert config.target == "myapp.wsgi:application"
+    assert config.binds == ("0.0.0.0:80", "unix:/tmp/s")
+    assert config.env == (("A", "b=c"),)
+    assert (config.access_log, config.error_log) == ("-", "-")
+    assert config.settings == Settings(
+        workers=9, threads=3, worker_class="auto", timeout=120, graceful_timeout=20, keepalive=2,
+        max_requests=5000, max_requests_jitter=1000, preload_app=True, backlog=64,
+        worker_connections=50,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "flags",
+    ["", "a -w 0", "a -w x", "a --timeout -1", "a --timeout nan", "a -e novalue", "a -k magic"],
+)
+def test_wrong_usage_is_2(flags, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.parse(flags.split())
+    assert stop.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "threads", "interface", "chosen"),
+    [
+        ("auto", 1, "wsgi", "sync"),
+        ("auto", 4, "wsgi", "gthread"),
+        ("auto", 4, "asgi", "asgi"),
+        ("sync", 4, "wsgi", "gthread"),
+        ("gthread", 1, "wsgi", "gthread"),
+    ],
+)
+def test_the_class_follows_from_interface_and_threads(asked, threads, interface, chosen):
+    assert choose_class(Settings(worker_class=asked, threads=threads), interface) == chosen
+
+
+@pytest.mark.parametrize(("asked", "interface"), [("asgi", "wsgi"), ("sync", "asgi")])
+def test_a_class_of_the_other_interface_is_refused(asked, interface):
+    with pytest.raises(ValueError, match="application, worker class"):
+        choose_class(Settings(worker_class=asked), interface)
+
+
+def test_the_limit_of_a_boot():
+    assert boot_limit(Config("a", Settings(timeout=2.0))) == 60.0
+    assert boot_limit(Config("a", Settings(timeout=120.0))) == 120.0
+    assert boot_limit(Config("a", Settings(timeout=0.0))) == 0.0
+    assert boot_limit(Config("a", Settings(), boot_timeout=5.0)) == 5.0
+
+
+@pytest.mark.parametrize(
+    ("bind", "address"),
+    [
+        ("1.2.3.4:80", ("1.2.3.4", 80)),
+        ("[::1]:80", ("::1", 80)),
+        (":80", ("0.0.0.0", 80)),
+        ("80", ("127.0.0.1", 80)),
+    ],
+)
+def test_addresses(bind, address):
+    assert split(bind) == address

@@ -1,0 +1,151 @@
+"""Records of requests, and whether they add up to what the processes spent."""
+
+from __future__ import annotations
+
+import math
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pretune.server import telemetry
+from pretune.server.telemetry import CAPACITY, HEADER, HEADER_SIZE, MAGIC, RECORD, Ring
+
+NAMES = [name for name, _, _ in telemetry.FIELDS]
+
+
+def records(directory: Path) -> list[dict]:
+    found = []
+    for path in directory.glob("*.ring"):
+        data = path.read_bytes()
+        magic, capacity, size, pid = HEADER.unpack_from(data)
+        assert (magic, capacity, size, f"{pid}.ring") == (
+            MAGIC, CAPACITY, RECORD.size, path.name,
+        )  # fmt: skip
+        assert len(data) == HEADER_SIZE + capacity * size
+        for slot in range(capacity):
+            values = RECORD.unpack_from(data, HEADER_SIZE + slot * size)
+            record = dict(zip(NAMES, values, strict=True))
+            if record["seq"]:
+                assert (record["seq"] - 1) % capacity == slot
+                found.append({**record, "pid": pid})
+    return sorted(found, key=lambda r: (r["pid"], r["seq"]))
+
+
+def write(ring: Ring, start: float) -> None:
+    ring.write(start, 0.0, 0.0, 0.0, 0.0, math.nan, math.nan, 0, 0, 0, 0, 0, 200, 1)
+
+
+def test_the_ring_overwrites_its_oldest(tmp_path):
+    ring = Ring(str(tmp_path), 7)
+    for n in range(CAPACITY + 5):
+        write(ring, float(n))
+    found = records(tmp_path)
+    assert len(found) == CAPACITY
+    assert found[0]["seq"] == 6
+    assert found[-1]["seq"] == CAPACITY + 5
+    assert all(record["start"] == record["seq"] - 1 for record in found)
+
+
+def test_the_whole_ring_is_resident_before_the_first_request(tmp_path):
+    ring = Ring(str(tmp_path), 7)
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    mapping = next(i for i, line in enumerate(lines) if line.endswith(ring.path))
+    resident = next(line for line in lines[mapping:] if line.startswith("Rss:"))
+    assert int(resident.split()[1]) * 1024 >= HEADER_SIZE + CAPACITY * RECORD.size
+
+
+def test_threads_write_side_by_side(tmp_path):
+    ring = Ring(str(tmp_path), 7)
+    threads = [
+        threading.Thread(target=lambda: [write(ring, 1.0) for _ in range(1000)]) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [record["seq"] for record in records(tmp_path)] == list(range(1, 4001))
+
+
+def test_a_request_is_recorded(serve, tmp_path):
+    served = serve(telemetry=tmp_path, probes=True, threads=2)
+    served.get("/burn/0.05", X_Pretune_Endpoint="3")
+    served.get("/sleep/0.1", X_Pretune_Endpoint="4")
+    served.get("/broken", X_Pretune_Endpoint="hostile")
+    served.wait_for(lambda: len(records(tmp_path)) == 3)
+    burn, sleep, broken = records(tmp_path)
+    assert [r["endpoint"] for r in (burn, sleep, broken)] == [3, 4, 0]
+    assert [r["status"] for r in (burn, sleep, broken)] == [200, 200, 500]
+    assert burn["cpu"] >= 0.05
+    assert burn["wall"] >= 0.05
+    assert sleep["cpu"] < 0.05 < 0.1 <= sleep["wall"]
+    assert burn["bytes"] > len("burnt")
+    assert burn["inflight"] == 1
+    assert not math.isnan(burn["runq"])
+
+
+def test_no_file_without_telemetry(serve, tmp_path):
+    served = serve(telemetry=None)
+    served.text("/hello")
+    assert list(tmp_path.glob("**/*.ring")) == []
+
+
+def concurrently(served, path: str, users: int, each: int) -> None:
+    threads = [
+        threading.Thread(target=lambda: [served.text(path) for _ in range(each)])
+        for _ in range(users)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("target", "settings"),
+    [
+        ("plain", {"worker_class": "gthread", "threads": 4}),
+        ("plain", {"worker_class": "sync"}),
+        ("asynchronous", {"worker_class": "asgi"}),
+    ],
+    ids=["gthread", "sync", "asgi"],
+)
+def test_the_records_add_up_to_the_cpu_of_the_process(serve, tmp_path, target, settings):
+    served = serve(target, telemetry=tmp_path, **settings)
+    served.text("/burn/0.001")
+    served.wait_for(lambda: len(records(tmp_path)) == 1)
+    process = psutil.Process(served.running.worker_pids()[0])
+
+    def spent() -> float:
+        times = process.cpu_times()
+        return times.user + times.system
+
+    before = spent()
+    concurrently(served, "/burn/0.02", users=8, each=5)
+    served.wait_for(lambda: len(records(tmp_path)) == 41)
+    after = spent()
+    recorded = records(tmp_path)[1:]
+    total = sum(record["cpu"] for record in recorded)
+    # Each burns 20 ms. What the event loop does between steps belongs to no request.
+    assert all(record["cpu"] > 0.019 for record in recorded)
+    assert 0.75 * (after - before) < total < 1.05 * (after - before) + 0.05
+
+
+def test_concurrency_is_seen(serve, tmp_path):
+    for target, settings in (
+        ("plain", {"threads": 4}),
+        ("asynchronous", {"worker_class": "asgi"}),
+    ):
+        directory = tmp_path / target
+        directory.mkdir()
+        served = serve(target, telemetry=directory, **settings)
+        concurrently(served, "/sleep/0.3", users=4, each=1)
+        served.wait_for(lambda d=directory: len(records(d)) == 4)
+        assert max(record["inflight"] for record in records(directory)) > 1
+        assert all(record["cpu"] < 0.2 for record in records(directory))
+
+
+def test_sessions_carry_the_workers_name(serve, tmp_path):
+    served = serve("plain", telemetry=tmp_path, chdir=Path(__file__).parent / "apps")
+    assert served.text("/environment/PGAPPNAME") == f"pretune-{served.running.worker_pids()[0]}"

@@ -1,0 +1,61 @@
+"""Who may import whom, as docs/ARCHITECTURE.md says."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("advisor", "server", "loadtests", "reports")
+
+
+def imports(file: Path, *, top_level_only: bool = False) -> set[str]:
+    """Absolute names of what a module imports."""
+    tree = ast.parse(file.read_text())
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def modules(room: str) -> list[Path]:
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", modules("server"), ids=lambda p: p.name)
+def test_the_server_needs_nothing_but_the_standard_library(file: Path) -> None:
+    for name in imports(file, top_level_only=True):
+        first = name.partition(".")[0]
+        assert name.startswith("pretune.server") or first in sys.stdlib_module_names, name
+
+
+@pytest.mark.parametrize(
+    ("room", "forbidden"),
+    [
+        ("server", ("pretune.advisor", "pretune.loadtests", "pretune.reports")),
+        ("loadtests", ("pretune.advisor", "pretune.reports")),
+        ("reports", ("pretune.loadtests", "pretune.server.adapters", "pretune.advisor.trial")),
+    ],
+)
+def test_a_room_does_not_reach_into_another(room: str, forbidden: tuple[str, ...]) -> None:
+    for file in modules(room):
+        reached = [name for name in imports(file) if name.startswith(forbidden)]
+        assert reached == [], file
+
+
+def test_only_commands_render() -> None:
+    for file in modules("advisor"):
+        if "commands" not in file.parts:
+            assert [n for n in imports(file) if n.startswith("pretune.reports")] == [], file
+
+
+def test_locust_lives_in_a_process_of_its_own() -> None:
+    for room in ROOMS:
+        for file in modules(room):
+            if any(name.partition(".")[0] in ("locust", "gevent") for name in imports(file)):
+                assert file.parent.name == "loadtests", file
