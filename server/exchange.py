@@ -212,7 +212,8 @@ class Exchange:
         token = current.set(self.account)
         worker.hold(loop.create_task(Metered(self._run(self._scope()), self.account)))
         current.reset(token)
-        self.account.cpu += time.thread_time() - began
+        spent = time.thread_time() - began
+        self.account.cpu += spent
 
     def take(self, part: bytes, whole: bool) -> None:
         """More of the body came."""

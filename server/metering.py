@@ -33,14 +33,16 @@ class Metered(Coroutine[Any, Any, Any]):
         try:
             return self._coro.send(value)
         finally:
-            self._account.cpu += _clock() - began
+            spent = _clock() - began
+            self._account.cpu += spent
 
     def throw(self, *error: Any) -> Any:
         began = _clock()
         try:
             return self._coro.throw(*error)
         finally:
-            self._account.cpu += _clock() - began
+            spent = _clock() - began
+            self._account.cpu += spent
 
     def close(self) -> None:
         self._coro.close()

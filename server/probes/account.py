@@ -2,7 +2,9 @@
 
 The account travels in a context variable, so it follows the request into asyncio tasks and into
 executor threads that copy the context. Several threads may add to one account (a request that
-gathers executor calls); the sums are statistics, a lost update there is accepted.
+gathers executor calls), so an amount is computed first and added in a statement of its own: CPython
+switches threads at calls and loops, not between the load and the store of ``x.cpu += spent``, but
+``x.cpu += clock() - began`` loads before it calls, and loses what others add meanwhile.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ class _Metered:
         try:
             return self.function(*args, **kwargs)
         finally:
-            self.account.cpu += time.thread_time() - began
+            spent = time.thread_time() - began
+            self.account.cpu += spent
             current.reset(token)
 
 
