@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pretune.server.hooks import Hooks
 from pretune.server.settings import Settings
 
 # The class follows from the app's interface and the number of threads.
 AUTO_CLASS = "auto"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of a request's head is taken; beyond it the request is refused."""
+
+    line: int = 8190  # bytes of the request line
+    fields: int = 100
+    field_size: int = 8190  # bytes of one field line
 
 
 @dataclass(frozen=True)
@@ -23,7 +33,19 @@ class Config:
     error_log: str = "-"  # path, "-" for stderr
     pid_file: str | None = None
     forwarded_allow_ips: str = "127.0.0.1,::1"  # comma-separated, "*" trusts everyone
+    proxy_protocol: bool = False  # every connection starts with a PROXY header
+    proxy_allow_ips: str = "127.0.0.1,::1"  # peers that may send one
     boot_timeout: float = 0.0  # 0: the larger of timeout and 60 s
+    max_worker_memory: int = 0  # bytes of PSS after which a worker is replaced; 0: never
+    max_worker_age: float = 0.0  # s after which a worker is replaced; 0: never
+    limits: Limits = field(default_factory=lambda: Limits())
+    user: int | None = None  # uid the workers run as; None: the master's
+    group: int | None = None
+    umask: int | None = None
+    reuse_port: bool = False
+    proc_name: str | None = None  # in process titles; None: the target
+    metrics: str | None = None  # address of the metrics endpoint; None: off
+    hooks: Hooks = field(default_factory=Hooks)
     events_fd: int | None = None
     telemetry: str | None = None  # directory of the rings; None: off
     probes: bool = False
