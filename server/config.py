@@ -7,6 +7,18 @@ from dataclasses import dataclass, field
 from pretune.server.hooks import Hooks
 from pretune.server.settings import Settings
 
+
+class ConfigBroken(Exception):
+    """The configuration cannot be used. The message is for the user, without our frames.
+
+    ``usage``: the command line is at fault, not a file.
+    """
+
+    def __init__(self, message: str, *, usage: bool = False) -> None:
+        super().__init__(message)
+        self.usage = usage
+
+
 # The class follows from the app's interface and the number of threads.
 AUTO_CLASS = "auto"
 
@@ -35,17 +47,22 @@ class Config:
     forwarded_allow_ips: str = "127.0.0.1,::1"  # comma-separated, "*" trusts everyone
     proxy_protocol: bool = False  # every connection starts with a PROXY header
     proxy_allow_ips: str = "127.0.0.1,::1"  # peers that may send one
+    log_level: str = "info"
+    access_format: str | None = None  # gunicorn's atoms; None: the combined format
+    capture_output: bool = False  # what the app prints goes to the error log
+    pythonpath: tuple[str, ...] = ()  # searched before all other places
     boot_timeout: float = 0.0  # 0: the larger of timeout and 60 s
     max_worker_memory: int = 0  # bytes of PSS after which a worker is replaced; 0: never
     max_worker_age: float = 0.0  # s after which a worker is replaced; 0: never
     limits: Limits = field(default_factory=lambda: Limits())
     user: int | None = None  # uid the workers run as; None: the master's
     group: int | None = None
-    umask: int | None = None
+    umask: int | None = None  # of the workers; None: the master's. Of unix sockets; None: 0
     reuse_port: bool = False
     proc_name: str | None = None  # in process titles; None: the target
     metrics: str | None = None  # address of the metrics endpoint; None: off
     hooks: Hooks = field(default_factory=Hooks)
+    notes: tuple[tuple[str, str], ...] = ()  # (level, text): said in the log once it is open
     events_fd: int | None = None
     telemetry: str | None = None  # directory of the rings; None: off
     probes: bool = False
