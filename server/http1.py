@@ -1,13 +1,16 @@
-"""HTTP/1.1 framing without I/O: bytes in, requests out, and a refusal whenever unsure.
+"""HTTP/1.1 heads without I/O: bytes in, requests out, and a refusal whenever unsure.
 
-Follows RFC 9112. One regular expression checks a whole head (request line and every field line)
-at C speed; only what it refuses is looked at again, slowly, to answer with the right status.
-Leniency is where request smuggling lives, so there is none: no bare LF, no folded lines, no space
-before a colon, one Host, one Content-Length of digits only, never Content-Length beside
-Transfer-Encoding, no coding but chunked.
+Follows RFC 9112. Leniency is where request smuggling lives, so there is none: no bare LF, no folded
+lines, no space before a colon, one Host, one Content-Length of digits only, never Content-Length
+beside Transfer-Encoding, no coding but chunked. What is refused on purpose, and why, stands in
+docs/SERVER.md.
 
-Field names are kept as CGI keys (``HTTP_ACCEPT``), which WSGI needs as they are. A name with an
-underscore is dropped, for ``X_Forwarded_For`` and ``X-Forwarded-For`` would become one key.
+A connection has a ``Reader``: its ``take`` finds a head, however slowly it comes, and parses it.
+Field names are kept as CGI keys (``HTTP_ACCEPT``), which WSGI needs as they are; ``headers()``
+derives ASGI's pairs from the bytes when somebody asks.
+
+Beside this: ``proxy.take`` for the PROXY header a connection may begin with, ``forwarded.Trust``
+for what a proxy says about its client, ``bodies`` for what follows a head.
 """
 
 from __future__ import annotations
@@ -15,61 +18,48 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote_to_bytes
 
-MAX_LINE = 8190  # request line
-MAX_HEAD = 65536  # request line and fields together
-MAX_FIELDS = 100
-MAX_CHUNK_LINE = 4096  # chunk size and its extensions
-MAX_TRAILERS = 8192
+from pretune.server.bodies import ChunkedBody, FixedBody
+from pretune.server.config import Limits
+from pretune.server.fields import TOKEN, fields_of, key_of, raw_of
+from pretune.server.refused import Refused
 
-_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # RFC 9110 section 5.6.2
-_VALUE = r"[\t -~\x80-\xff]*"  # field-value with its surrounding whitespace
-_HEAD = re.compile(
-    rf"({_TOKEN}) ([!-\"$-~]+) HTTP/1\.([01])((?:\r\n{_TOKEN}:{_VALUE})*)", re.DOTALL
-)
-_FIELDS = re.compile(rf"(?:{_TOKEN}:{_VALUE}\r\n)*")
-_REQUEST_LINE = re.compile(rf"({_TOKEN}) ([^ \r\n]+) HTTP/([0-9])\.([0-9])")
+__all__ = [
+    "ChunkedBody", "FixedBody", "Reader", "Refused", "Request", "body_of", "decoded_path",
+    "parse_head", "take_head",
+]  # fmt: skip
+
+MAX_HEAD = 65536  # request line and fields together; more only if one line alone may be longer
+MAX_EMPTY = 2  # empty lines before a request: RFC 9112 section 2.2 asks for one
+BEGINNING = 32  # bytes that are looked at before the line is whole
+KEPT_BLOCK = 4096  # bytes of field lines a connection remembers
+
+DEFAULT_LIMITS = Limits()
+
+# Not only URI characters: browsers send "|", "{" and the like as they are.
+_LINE = re.compile(rf"({TOKEN}) ([!-\"$-~]+) HTTP/1\.([01])").fullmatch
+_TARGET = re.compile(r"[!-\"$-~]+").fullmatch
+_ANY_LINE = re.compile(rf"({TOKEN}) ([^ \r\n]+) HTTP/([0-9])\.([0-9])").fullmatch
 # RFC 3986 host: a bracketed address, or registered name characters; then an optional port.
-_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.%vV]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]*)(?::[0-9]*)?")
-_ABSOLUTE = re.compile(r"https?://([^/?]*)(/[^?]*)?(\?.*)?", re.IGNORECASE)
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[\t -~\x80-\xff]*)?)")
-_BARE_LF = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
-
-# Fields that may stand only once; a second one is a sign of an attack.
-_SINGLE = frozenset({"HTTP_HOST", "CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_TRANSFER_ENCODING"})
-_JOINED_BY = {"HTTP_COOKIE": "; "}  # all others by a comma
-
-
-class Refused(Exception):
-    """The request is answered with ``status`` and the connection closed."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-
-
-class _Keys(dict[str, "str | None"]):
-    """Field name as sent -> CGI key, None for a name to drop. Bounded: names are hostile input."""
-
-    def __missing__(self, name: str) -> str | None:
-        key = None if "_" in name else "HTTP_" + name.upper().replace("-", "_")
-        if key in ("HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE"):
-            key = key[5:]
-        if len(self) < 2048:
-            self[name] = key
-        return key
-
-
-_keys = _Keys()
+_HOST = re.compile(
+    r"(?:\[[0-9A-Fa-f:.%vV]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]*)(?::[0-9]{0,5})?"
+).fullmatch
+_ABSOLUTE = re.compile(r"https?://([^/?]*)(/[^?]*)?(\?.*)?", re.IGNORECASE).fullmatch
+_BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)").search
+# How a request may begin. TLS sent to a plain port is refused at its first byte.
+_BEGINNING = re.compile(rf"(?:\r\n){{0,{MAX_EMPTY}}}(?:\r?\Z|{TOKEN}(?: |\Z))".encode()).match
 
 
 class Request:
     """One request's head.
 
     ``length`` is the body's length, 0 without a body, None for a chunked one. ``path`` and
-    ``query`` are as sent; ``fields`` maps CGI keys to values.
+    ``query`` are as sent; ``fields`` maps CGI keys to values, repeated fields joined. ``upgrade``
+    is the protocol the client would like to change to, in lower case, or "".
     """
 
     __slots__ = (
+        "_block",
+        "_host",
         "expects",
         "fields",
         "keep_alive",
@@ -79,170 +69,256 @@ class Request:
         "path",
         "query",
         "target",
+        "upgrade",
     )
 
-    def __init__(self, method: str, target: str, minor: int, fields: dict[str, str]) -> None:
+    def __init__(self, method: str, target: str, minor: int, block: _Block) -> None:
         self.method = method
         self.target = target
         self.minor = minor
-        self.fields = fields
-        self.path = target
-        self.query = ""
+        self.fields = block.fields.copy()
+        self.length = block.length
+        self.keep_alive = block.keep_alive
+        self.expects = block.expects
+        self.upgrade = block.upgrade
+        self._block = block
+        self._host: str | None = None  # from the target
+        if target[0] == "/":
+            self.path, _, self.query = target.partition("?")
+        else:
+            self._set_target()
+
+    def _set_target(self) -> None:
+        """The other three forms of RFC 9112 section 3.2. Raises Refused."""
+        target, self.path, self.query = self.target, "*", ""
+        if target == "*" and self.method == "OPTIONS":
+            return
+        if self.method == "CONNECT":
+            raise Refused(501, "CONNECT is not implemented")
+        absolute = _ABSOLUTE(target)
+        if absolute is None or not absolute[1] or _HOST(absolute[1]) is None:
+            raise Refused(400, "malformed request target")
+        # An authority in the target replaces Host: RFC 9112 section 3.2.2.
+        self.fields["HTTP_HOST"] = self._host = absolute[1]
+        self.path = absolute[2] or "/"
+        self.query = (absolute[3] or "?")[1:]
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Lower-case pairs in the order they came, repeated fields apart, as ASGI wants them.
+
+        What was taken out of ``fields`` is left out here, too.
+        """
+        block = self._block
+        if block.raw is None:
+            block.raw = raw_of(block.data, block.fields)
+        if self._host is None and len(self.fields) == len(block.fields):
+            return block.raw.copy()
+        host = [] if self._host is None else [(b"host", self._host.encode("latin-1"))]
+        return host + [
+            pair
+            for pair in block.raw
+            if key_of(pair[0]) in self.fields and not (host and pair[0] == b"host")
+        ]
+
+    raw = property(headers)
+
+
+class _Block:
+    """The field lines of a head, checked, and what follows from them alone. Raises Refused."""
+
+    __slots__ = ("data", "expects", "fields", "keep_alive", "length", "minor", "raw", "upgrade")
+
+    def __init__(self, data: bytes, minor: int, limits: Limits) -> None:
+        self.data = data
+        self.minor = minor
+        self.raw: list[tuple[bytes, bytes]] | None = None  # made when ASGI asks
+        lines = data.split(b"\r\n", limits.fields) if data else []
+        if len(lines) > limits.fields:
+            raise Refused(431, "too many header fields")
+        if len(data) > limits.field_size and max(map(len, lines)) > limits.field_size:
+            raise Refused(431, "a header field is too long")
+        self.fields = fields = fields_of(lines)
         self.length: int | None = 0
         self.keep_alive = minor == 1
         self.expects = False
+        self.upgrade = ""
+        host = fields.get("HTTP_HOST")
+        if host is None:
+            if minor == 1:
+                raise Refused(400, "no Host")
+        elif _HOST(host) is None:
+            raise Refused(400, "malformed Host")
+        if "CONTENT_LENGTH" in fields or "HTTP_TRANSFER_ENCODING" in fields:
+            self._set_framing()
+        connection = fields.get("HTTP_CONNECTION")
+        if connection is not None:
+            self._set_connection(connection.lower())
+        expect = fields.get("HTTP_EXPECT")
+        if expect is not None and minor == 1:
+            if expect.lower() != "100-continue":
+                raise Refused(417, "cannot meet this expectation")
+            self.expects = self.length != 0
 
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """Lower-case pairs, as ASGI wants them; repeated fields are joined."""
-        return [
-            (
-                (key[5:] if key.startswith("HTTP_") else key)
-                .lower()
-                .replace("_", "-")
-                .encode("latin-1"),
-                value.encode("latin-1"),
-            )
-            for key, value in self.fields.items()
-        ]
+    def _set_framing(self) -> None:
+        """How long the body is: RFC 9112 section 6.3."""
+        length = self.fields.get("CONTENT_LENGTH")
+        coding = self.fields.get("HTTP_TRANSFER_ENCODING")
+        if coding is not None:
+            if length is not None:
+                raise Refused(400, "Content-Length beside Transfer-Encoding")
+            if self.minor == 0:
+                raise Refused(400, "Transfer-Encoding in HTTP/1.0")
+            if coding.lower() != "chunked":
+                names = _options(coding.lower())
+                # chunked must come last and once; anything else cannot be framed at all.
+                unframed = names[-1] != "chunked" or names.count("chunked") > 1
+                raise Refused(400 if unframed and "chunked" in names else 501, "transfer coding")
+            self.length = None
+        elif length is not None:
+            if not (length.isascii() and length.isdigit()):
+                raise Refused(400, "malformed Content-Length")
+            if len(length) > 18:
+                raise Refused(413, "the body is too long")
+            self.length = int(length)
 
-
-def parse_head(head: bytes) -> Request:
-    """A head without its final blank line. Raises Refused."""
-    text = head.decode("latin-1")
-    match = _HEAD.fullmatch(text)
-    if match is None:
-        raise _diagnose(text)
-    method, target, minor, block = match.groups()
-    if len(target) > MAX_LINE - 20:
-        raise Refused(414, "the request line is too long")
-    fields: dict[str, str] = {}
-    lines = block.split("\r\n")
-    if len(lines) - 1 > MAX_FIELDS:
-        raise Refused(431, "too many header fields")
-    del lines[0]
-    keys = _keys
-    for line in lines:
-        name, _, value = line.partition(":")
-        key = keys[name]
-        if key is None:
-            continue
-        if key in fields:
-            if key in _SINGLE:
-                raise Refused(400, f"more than one {name}")
-            fields[key] += _JOINED_BY.get(key, ",") + value.strip(" \t")
-        else:
-            fields[key] = value.strip(" \t")
-    request = Request(method, target, 1 if minor == "1" else 0, fields)
-    _set_target(request)
-    if "CONTENT_LENGTH" in fields or "HTTP_TRANSFER_ENCODING" in fields:
-        _set_framing(request)
-    connection = fields.get("HTTP_CONNECTION")
-    if connection is not None:
-        options = [option.strip() for option in connection.lower().split(",")]
-        request.keep_alive = "close" not in options and (
-            request.minor == 1 or "keep-alive" in options
-        )
-    expect = fields.get("HTTP_EXPECT")
-    if expect is not None and request.minor == 1:
-        if expect.lower() != "100-continue":
-            raise Refused(417, "cannot meet this expectation")
-        request.expects = request.length != 0
-    return request
+    def _set_connection(self, connection: str) -> None:
+        """Connection: RFC 9110 section 7.6.1; Upgrade, which it must name: section 7.8."""
+        if connection == "keep-alive":
+            self.keep_alive = True
+            return
+        options = _options(connection)
+        self.keep_alive = "close" not in options and (self.minor == 1 or "keep-alive" in options)
+        if "upgrade" in options and self.minor == 1:
+            protocols = _options(self.fields.get("HTTP_UPGRADE", "").lower())
+            # One that is asked for among others is found; of the others one is as good as another.
+            self.upgrade = "websocket" if "websocket" in protocols else protocols[0]
 
 
-def _set_target(request: Request) -> None:
-    """Path, query and Host from the four forms of RFC 9112 section 3.2."""
-    target = request.target
-    host = request.fields.get("HTTP_HOST")
-    if host is None:
-        if request.minor == 1:
-            raise Refused(400, "no Host")
-    elif _HOST.fullmatch(host) is None:
-        raise Refused(400, "malformed Host")
-    if target[0] == "/":
-        request.path, _, request.query = target.partition("?")
-    elif target == "*" and request.method == "OPTIONS":
-        request.path = "*"
-    elif request.method == "CONNECT":
-        raise Refused(501, "CONNECT is not implemented")
-    else:
-        absolute = _ABSOLUTE.fullmatch(target)
-        if absolute is None or not absolute[1] or _HOST.fullmatch(absolute[1]) is None:
-            raise Refused(400, "malformed request target")
-        # An authority in the target replaces Host: RFC 9112 section 3.2.2.
-        request.fields["HTTP_HOST"] = absolute[1]
-        request.path = absolute[2] or "/"
-        request.query = (absolute[3] or "?")[1:]
+def _options(text: str) -> list[str]:
+    """The members of a comma-separated list."""
+    return [option.strip(" \t") for option in text.split(",")]
 
 
-def _set_framing(request: Request) -> None:
-    """How long the body is: RFC 9112 section 6.3."""
-    length = request.fields.get("CONTENT_LENGTH")
-    coding = request.fields.get("HTTP_TRANSFER_ENCODING")
-    if coding is not None:
-        if length is not None:
-            raise Refused(400, "Content-Length beside Transfer-Encoding")
-        if request.minor == 0:
-            raise Refused(400, "Transfer-Encoding in HTTP/1.0")
-        if coding.lower() != "chunked":
-            names = [name.strip() for name in coding.lower().split(",")]
-            # chunked must come last and once; anything else cannot be framed at all.
-            unframed = names[-1] != "chunked" or names.count("chunked") > 1
-            raise Refused(400 if unframed and "chunked" in names else 501, "transfer coding")
-        request.length = None
-    elif length is not None:
-        if not (length.isascii() and length.isdigit()):
-            raise Refused(400, "malformed Content-Length")
-        if len(length) > 18:
-            raise Refused(413, "the body is too long")
-        request.length = int(length)
+class Reader:
+    """Finds and parses the heads of one connection's requests.
+
+    It remembers how far it has looked, so that a head sent byte by byte is searched once, and the
+    last field lines, which a client on keep-alive mostly sends again.
+    """
+
+    __slots__ = ("_block", "_limits", "_line_end", "_most", "_seen")
+
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._limits = limits = limits if limits is DEFAULT_LIMITS else _filled(limits)
+        self._most = max(MAX_HEAD, limits.line + limits.field_size)
+        self._seen = 0  # bytes of the unfinished head
+        self._line_end = -1  # where its first line ends
+        self._block: _Block | None = None
+
+    def take(self, data: bytes) -> tuple[Request | None, bytes]:
+        """``(request, rest)``, or ``(None, data)`` while the head is incomplete. Raises Refused.
+
+        The next call after an incomplete one must begin with the same bytes.
+        """
+        start = 0
+        if data[:2] == b"\r\n":
+            start = _start(data)
+        end = data.find(b"\r\n\r\n", max(start, self._seen - 3))
+        if end < 0:
+            self._check_unfinished(data, start)
+            return None, data
+        self._seen = 0
+        self._line_end = -1
+        if end - start > self._most:
+            raise _too_long(data[start:end], self._limits)
+        return self._parse(data[start:end]), data[end + 4 :]
+
+    def _parse(self, head: bytes) -> Request:
+        line, _, block = head.partition(b"\r\n")
+        text = line.decode("latin-1")
+        match = _LINE(text)
+        if match is None or len(text) > self._limits.line:
+            raise _diagnose(text, self._limits)
+        method, target, version = match.groups()
+        minor = 1 if version == "1" else 0
+        last = self._block
+        if last is None or last.data != block or last.minor != minor:
+            last = _Block(block, minor, self._limits)
+            self._block = last if len(block) <= KEPT_BLOCK else None
+        return Request(method, target, minor, last)
+
+    def _check_unfinished(self, data: bytes, start: int) -> None:
+        """Refuse early what no further byte can make right, so that nobody waits for it."""
+        seen, self._seen = self._seen, len(data)
+        if self._line_end < 0:
+            self._line_end = data.find(b"\r\n", max(start, seen - 1))
+        if seen < BEGINNING and _BEGINNING(data[:BEGINNING]) is None:
+            raise Refused(400, "malformed request line")
+        line = (self._line_end if self._line_end >= 0 else len(data)) - start
+        if line > self._limits.line or len(data) - start > self._most:
+            raise _too_long(data[start:], self._limits)
+        if _BARE(data, max(start, seen - 1)) is not None:
+            raise Refused(400, "a line ends without CRLF")
 
 
-def _diagnose(text: str) -> Refused:
-    """Why a head was refused."""
-    line = text.partition("\r\n")[0]
-    if len(line) > MAX_LINE:
+def _filled(limits: Limits) -> Limits:
+    """0 means, as for gunicorn, that only the whole head has a limit."""
+    if limits.line and limits.fields and limits.field_size:
+        return limits
+    return Limits(
+        limits.line or MAX_HEAD // 2, limits.fields or MAX_HEAD // 4, limits.field_size or MAX_HEAD
+    )
+
+
+def _start(data: bytes) -> int:
+    """Where the request begins after empty lines. Raises Refused if they do not end."""
+    start = 0
+    while data[start : start + 2] == b"\r\n":
+        start += 2
+        if start > 2 * MAX_EMPTY:
+            raise Refused(400, "empty lines instead of a request")
+    return start
+
+
+def _too_long(head: bytes, limits: Limits) -> Refused:
+    line = head.find(b"\r\n")
+    if (len(head) if line < 0 else line) > limits.line:
         return Refused(414, "the request line is too long")
-    match = _REQUEST_LINE.fullmatch(line)
+    return Refused(431, "the header fields are too long")
+
+
+def _diagnose(line: str, limits: Limits) -> Refused:
+    """Why a request line was refused."""
+    if len(line) > limits.line:
+        return Refused(414, "the request line is too long")
+    match = _ANY_LINE(line)
     if match is None:
         return Refused(400, "malformed request line")
-    if (match[3], match[4]) not in (("1", "0"), ("1", "1")):
-        return Refused(505, "only HTTP/1.0 and HTTP/1.1 are served")
-    if re.fullmatch(r"[!-\"$-~]+", match[2]) is None:
+    if _TARGET(match[2]) is None:
         return Refused(400, "malformed request target")
-    return Refused(400, "malformed header field")
+    return Refused(505, "only HTTP/1.0 and HTTP/1.1 are served")
 
 
 def take_head(data: bytes) -> tuple[bytes | None, bytes]:
     """Split the first head off: ``(head, rest)``, or ``(None, data)`` while it is incomplete.
 
-    Empty lines before a request are skipped (RFC 9112 section 2.2). Raises Refused.
+    Empty lines before a request are skipped. Raises Refused. A Reader does this and the parsing in
+    one, and looks at no byte twice.
     """
-    end = data.find(b"\r\n\r\n")
-    if data[:2] == b"\r\n":
-        stripped = data[2:]
-        if stripped[:2] == b"\r\n":
-            stripped = stripped[2:]
-        if stripped[:1] == b"\r" and len(stripped) > 1:
-            raise Refused(400, "empty lines instead of a request")
-        return take_head(stripped) if stripped else (None, b"")
+    start = _start(data)
+    end = data.find(b"\r\n\r\n", start)
     if end < 0:
-        _check_unfinished(data)
+        if data:
+            Reader()._check_unfinished(data, start)
         return None, data
-    if end > MAX_HEAD:
-        raise Refused(431, "the header fields are too long")
-    return data[:end], data[end + 4 :]
+    if end - start > MAX_HEAD:
+        raise _too_long(data[start:end], DEFAULT_LIMITS)
+    return data[start:end], data[end + 4 :]
 
 
-def _check_unfinished(data: bytes) -> None:
-    """Refuse early what no further byte can make right, so that nobody waits for it."""
-    line_end = data.find(b"\r\n")
-    if (len(data) if line_end < 0 else line_end) > MAX_LINE:
-        raise Refused(414, "the request line is too long")
-    if len(data) > MAX_HEAD:
-        raise Refused(431, "the header fields are too long")
-    if _BARE_LF.search(data) is not None:
-        raise Refused(400, "a line ends without CRLF")
+def parse_head(head: bytes, limits: Limits = DEFAULT_LIMITS) -> Request:
+    """A head without its final blank line. Raises Refused."""
+    return Reader(limits)._parse(head)
 
 
 def decoded_path(path: str) -> str:
@@ -250,102 +326,10 @@ def decoded_path(path: str) -> str:
     return unquote_to_bytes(path).decode("latin-1") if "%" in path else path
 
 
-class FixedBody:
-    """A body of known length."""
-
-    __slots__ = ("_left", "done")
-
-    def __init__(self, length: int) -> None:
-        self._left = length
-        self.done = length == 0
-
-    def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """``(body, rest)``: what of ``data`` is body, and what follows the body."""
-        body, rest = data[: self._left], data[self._left :]
-        self._left -= len(body)
-        self.done = self._left == 0
-        return body, rest
-
-
-class ChunkedBody:
-    """A chunked body: RFC 9112 section 7.1. Extensions and trailers are checked and dropped."""
-
-    __slots__ = ("_data", "_left", "_state", "_trailers", "done")
-
-    def __init__(self) -> None:
-        self._data = b""
-        self._left = 0
-        self._state = "size"
-        self._trailers = 0
-        self.done = False
-
-    def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """``(body, rest)`` as of FixedBody. Raises Refused."""
-        self._data += data
-        out: list[bytes] = []
-        while not self.done and getattr(self, "_" + self._state)(out):
-            pass
-        rest = b""
-        if self.done:
-            rest, self._data = self._data, b""
-        return b"".join(out), rest
-
-    def _line(self, limit: int) -> bytes | None:
-        end = self._data.find(b"\r\n")
-        if (len(self._data) if end < 0 else end) > limit:
-            raise Refused(400, "a line of the chunked body is too long")
-        if end < 0:
-            if _BARE_LF.search(self._data) is not None:
-                raise Refused(400, "a line ends without CRLF")
-            return None
-        line, self._data = self._data[:end], self._data[end + 2 :]
-        return line
-
-    def _size(self, out: list[bytes]) -> bool:
-        line = self._line(MAX_CHUNK_LINE)
-        if line is None:
-            return False
-        match = _CHUNK_LINE.fullmatch(line)
-        if match is None:
-            raise Refused(400, "malformed chunk size")
-        self._left = int(match[1], 16)
-        self._state = "chunk" if self._left else "trailer"
-        return True
-
-    def _chunk(self, out: list[bytes]) -> bool:
-        part, self._data = self._data[: self._left], self._data[self._left :]
-        if part:
-            out.append(part)
-            self._left -= len(part)
-        if self._left:
-            return False
-        self._state = "end"
-        return True
-
-    def _end(self, out: list[bytes]) -> bool:
-        if len(self._data) < 2:
-            if self._data not in (b"", b"\r"):
-                raise Refused(400, "a chunk is longer than its size")
-            return False
-        if self._data[:2] != b"\r\n":
-            raise Refused(400, "a chunk is longer than its size")
-        self._data = self._data[2:]
-        self._state = "size"
-        return True
-
-    def _trailer(self, out: list[bytes]) -> bool:
-        line = self._line(MAX_TRAILERS)
-        if line is None:
-            return False
-        self._trailers += len(line) + 2
-        if self._trailers > MAX_TRAILERS:
-            raise Refused(431, "the trailers are too long")
-        if not line:
-            self.done = True
-        elif _FIELDS.fullmatch(line.decode("latin-1") + "\r\n") is None:
-            raise Refused(400, "malformed trailer field")
-        return not self.done
-
-
-def body_of(request: Request) -> FixedBody | ChunkedBody:
-    return ChunkedBody() if request.length is None else FixedBody(request.length)
+def body_of(request: Request, most: int = 0) -> FixedBody | ChunkedBody:
+    """``most`` bytes of body are taken; 0: any number. Raises Refused."""
+    if request.length is None:
+        return ChunkedBody(most)
+    if most and request.length > most:
+        raise Refused(413, "the body is too long")
+    return FixedBody(request.length)

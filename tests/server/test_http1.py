@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from pretune.server.http1 import ChunkedBody, FixedBody, Refused, body_of, parse_head, take_head
+from pretune.server import fields
+from pretune.server.config import Limits
+from pretune.server.http1 import (
+    ChunkedBody,
+    FixedBody,
+    Reader,
+    Refused,
+    body_of,
+    parse_head,
+    take_head,
+)
 
 
 def parse(text: str):
@@ -153,8 +163,8 @@ def test_ambiguous_names_with_underscores_are_dropped():
 
 
 def test_cookies_are_joined_as_cookies():
-    fields = parse("GET / HTTP/1.1\nHost: x\nCookie: a=1\nCookie: b=2\n\n").fields
-    assert fields["HTTP_COOKIE"] == "a=1; b=2"
+    found = parse("GET / HTTP/1.1\nHost: x\nCookie: a=1\nCookie: b=2\n\n").fields
+    assert found["HTTP_COOKIE"] == "a=1; b=2"
 
 
 CHUNKED = b"4\r\nWiki\r\nC;a=b\r\npedia in \r\nc\r\n0\r\nTrailer: x\r\n\r\nGET"
@@ -204,3 +214,109 @@ def test_a_fixed_body_leaves_the_rest():
     assert body.feed(b"cde") == (b"c", b"de")
     assert body.done
     assert body_of(parse("GET / HTTP/1.1\nHost: x\n\n")).done
+
+
+def head_of(*lines: str) -> bytes:
+    return "\r\n".join(("GET /a?b HTTP/1.1", "Host: x", *lines)).encode("latin-1")
+
+
+def test_raw_headers_keep_repeated_fields_apart_and_in_order():
+    request = parse_head(head_of("Accept: a", "X-B:\t b ", "ACCEPT: c", "Cookie: d", "Cookie: e"))
+    assert request.raw == [
+        (b"host", b"x"), (b"accept", b"a"), (b"x-b", b"b"), (b"accept", b"c"),
+        (b"cookie", b"d"), (b"cookie", b"e"),
+    ]  # fmt: skip
+    assert request.fields["HTTP_ACCEPT"] == "a,c"
+
+
+def test_raw_headers_leave_out_what_wsgi_does_not_see_either():
+    request = parse_head(head_of("X_Forwarded_For: 1", "A: b", "X-Taken: c"))
+    del request.fields["HTTP_X_TAKEN"]
+    assert request.headers() == [(b"host", b"x"), (b"a", b"b")]
+    absolute = parse_head(b"GET http://other/ HTTP/1.1\r\nA: b\r\nHost: x")
+    assert absolute.headers() == [(b"host", b"other"), (b"a", b"b")]
+
+
+def test_a_request_cannot_change_what_another_one_gets():
+    reader = Reader()
+    first, _ = reader.take(head_of("A: b") + b"\r\n\r\n")
+    assert first is not None
+    first.fields["HTTP_A"] = "changed"
+    first.headers().clear()
+    second, _ = reader.take(head_of("A: b") + b"\r\n\r\n")
+    assert second is not None
+    assert second.fields["HTTP_A"] == "b"
+    assert second.headers() == [(b"host", b"x"), (b"a", b"b")]
+
+
+def test_the_same_fields_mean_something_else_in_an_older_version():
+    reader = Reader()
+    new, _ = reader.take(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    old, _ = reader.take(b"GET / HTTP/1.0\r\nHost: x\r\n\r\n")
+    assert (new.keep_alive, old.keep_alive) == (True, False)
+
+
+def test_memories_of_lines_are_bounded_and_hold_no_secret():
+    for n in range(3 * fields.KEPT):
+        parse_head(
+            head_of(f"X-{n}: {n}", "Authorization: secret", "Cookie: secret", f"Y: {'y' * 999}")
+        )
+        parse_head(head_of(f"X-{n}: {n}", "Cookie: secret")).headers()
+    for memory in (fields._lines, fields._raw_lines, fields._keys):
+        assert len(memory) <= fields.KEPT
+        assert "secret" not in repr(memory)
+        assert "yyy" not in repr(memory)
+
+
+@pytest.mark.parametrize(
+    ("limits", "status", "data"),
+    [
+        (Limits(line=30), 414, b"GET /" + b"a" * 30 + b" HTTP/1.1\r\nHost: x\r\n\r\n"),
+        (Limits(line=30), 414, b"GET /" + b"a" * 30),
+        (Limits(fields=2), 431, b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\nC: d\r\n\r\n"),
+        (Limits(field_size=20), 431, b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 20 + b"\r\n\r\n"),
+    ],
+)
+def test_limits(limits, status, data):
+    with pytest.raises(Refused) as refused:
+        Reader(limits).take(data)
+    assert refused.value.status == status
+    assert Reader(Limits(0, 0, 0)).take(data)[0] is not None or b"\r\n" not in data
+
+
+def test_tls_sent_to_a_plain_port_is_refused_at_once():
+    with pytest.raises(Refused):
+        Reader().take(b"\x16\x03\x01\x02")
+
+
+@pytest.mark.parametrize(
+    ("lines", "upgrade"),
+    [
+        (("Connection: Upgrade", "Upgrade: WebSocket"), "websocket"),
+        (("Connection: keep-alive, Upgrade", "Upgrade: h2c, websocket"), "websocket"),
+        (("Connection: upgrade", "Upgrade: h2c"), "h2c"),
+        (("Connection: upgrade",), ""),
+        (("Upgrade: websocket",), ""),
+    ],
+)
+def test_upgrade(lines, upgrade):
+    assert parse_head(head_of(*lines)).upgrade == upgrade
+    old = head_of(*lines).replace(b"HTTP/1.1", b"HTTP/1.0")
+    assert parse_head(old).upgrade == ""
+
+
+def test_a_body_longer_than_it_may_be():
+    with pytest.raises(Refused) as refused:
+        body_of(parse_head(head_of("Content-Length: 11")), most=10)
+    assert refused.value.status == 413
+    chunked = body_of(parse_head(head_of("Transfer-Encoding: chunked")), most=10)
+    assert chunked.feed(b"5\r\nabcde\r\n")[0] == b"abcde"
+    with pytest.raises(Refused) as refused:
+        chunked.feed(b"6\r\n")
+    assert refused.value.status == 413
+
+
+def test_extensions_are_no_way_to_send_without_end():
+    with pytest.raises(Refused) as refused:
+        ChunkedBody().feed((b"1;" + b"e" * 999 + b"\r\na\r\n") * 100)
+    assert refused.value.status == 413
