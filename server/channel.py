@@ -8,6 +8,7 @@ from __future__ import annotations
 import array
 import json
 import os
+import select
 import socket
 from collections.abc import Iterable
 from typing import Any
@@ -17,19 +18,24 @@ MAX_MESSAGE = 60_000
 
 
 class Channel:
-    """One end. Sequenced packets: a message is read whole or not at all."""
+    """One end. Sequenced packets: a message is read whole or not at all.
 
-    def __init__(self, sock: socket.socket) -> None:
+    ``patient``: sending waits while the other end's buffer is full. The master must not: a stopped
+    worker would stop it too.
+    """
+
+    def __init__(self, sock: socket.socket, *, patient: bool = True) -> None:
         self._sock = sock
+        self._flags = socket.MSG_NOSIGNAL | (0 if patient else socket.MSG_DONTWAIT)
 
     def fileno(self) -> int:
         return self._sock.fileno()
 
     def send(self, message: dict[str, Any], fds: Iterable[int] = ()) -> bool:
-        """False if the other end is gone."""
+        """False if the other end is gone, or does not listen."""
         data = json.dumps(message).encode()
         try:
-            socket.send_fds(self._sock, [data], list(fds))
+            socket.send_fds(self._sock, [data], list(fds), self._flags)
         except OSError:
             return False
         return True
@@ -45,6 +51,12 @@ class Channel:
             os.set_inheritable(fd, False)
         return (json.loads(data) if data else None), list(fds)
 
+    def readable(self) -> bool:
+        """Whether ``receive`` would not wait. False while another process holds the other end."""
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        return bool(poll.poll(0))
+
     def detach(self) -> int:
         return self._sock.detach()
 
@@ -53,10 +65,11 @@ class Channel:
 
 
 def pair() -> tuple[Channel, Channel]:
+    """The master's end and the other's."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    return Channel(ours), Channel(theirs)
+    return Channel(ours, patient=False), Channel(theirs)
 
 
-def adopt(fd: int) -> Channel:
+def adopt(fd: int, *, patient: bool = True) -> Channel:
     """The end that was passed as a descriptor."""
-    return Channel(socket.socket(fileno=fd))
+    return Channel(socket.socket(fileno=fd), patient=patient)

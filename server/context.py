@@ -7,9 +7,10 @@ import signal
 import socket
 from dataclasses import dataclass
 
-from pretune.server.board import Board
+from pretune.server.board import Board, Tally
 from pretune.server.channel import Channel
 from pretune.server.config import Config
+from pretune.server.hooks import Worker
 from pretune.server.importing import Loaded
 from pretune.server.log import Log
 from pretune.server.settings import Settings
@@ -37,6 +38,14 @@ class Context:
     row: int
     log: Log
     ring: Ring | None
+    # Two ends for connections handed from a busy worker to an idle one: give, take. All workers of
+    # all generations hold the same pair.
+    exchange: tuple[socket.socket, socket.socket] | None = None
+    view: Worker | None = None  # the ``worker`` of hooks
+
+    def tally(self, thread: int) -> Tally | None:
+        """Where a thread counts what it serves; None when nobody reads metrics."""
+        return self.board.tally(self.row, thread) if self.board.tallies else None
 
     def request_limit(self) -> int:
         """After how many requests this worker asks for a successor; 0: never."""
