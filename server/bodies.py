@@ -11,12 +11,12 @@ import re
 from pretune.server.fields import TOKEN, VALUE
 from pretune.server.refused import Refused
 
-MAX_CHUNK_LINE = 4096  # chunk size and its extensions
-MAX_EXTENSIONS = 65536  # of all chunks of one body together
-MAX_TRAILERS = 8192
-
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[\t -~\x80-\xff]*)?)").fullmatch
-_TRAILER = re.compile(rf"{TOKEN}:{VALUE}".encode("latin-1")).fullmatch
+MAX  # chunk-size [ chunk-ext ], RFC 9112 section 7.1.1
+_EXTENSION = rf"[ \t]*;[ \t]*{TOKEN}(?:[ \t]*=[ \t]*(?:{TOKEN}|{_QUOTED}))?"
+_CHUNK_LINE = re.compile(rf"([0-9A-Fa-f]{{1,16}})((?:{_EXTENSION})*)".encode()).fullmatch
+_TRAILER = re.compile(rf"({TOKEN}):{VALUE}".encode()).fullmatch
+# Fields that frame or route a message mean nothing after it: RFC 9110 section 6.5.1.
+_NO_TRAILER = frozenset({b"content-length", b"host", b"transfer-encoding"})
 
 
 class FixedBody:
@@ -106,8 +106,10 @@ class ChunkedBody:
                 raise Refused(431, "the trailers are too long")
             if not line:
                 self.done = True
-            elif _TRAILER(line) is None:
-                raise Refused(400, "malformed trailer field")
+            else:
+                match = _TRAILER(line)
+                if match is None or match[1].lower() in _NO_TRAILER:
+                    raise Refused(400, "malformed trailer field")
 
     def _hold(self, rest: bytes) -> None:
         """An unfinished line. What no further byte can make right is refused now."""

@@ -35,10 +35,12 @@ KEPT_BLOCK = 4096  # bytes of field lines a connection remembers
 
 DEFAULT_LIMITS = Limits()
 
-# Not only URI characters: browsers send "|", "{" and the like as they are.
-_LINE = re.compile(rf"({TOKEN}) ([!-\"$-~]+) HTTP/1\.([01])").fullmatch
+# A token that does not begin with a letter is no method but the rest of something else. In targets
+# browsers send "|", "{" and the like as they are.
+METHOD = rf"(?=[A-Za-z]){TOKEN}"
+_LINE = re.compile(rf"({METHOD}) ([!-\"$-~]+) HTTP/1\.([01])").fullmatch
 _TARGET = re.compile(r"[!-\"$-~]+").fullmatch
-_ANY_LINE = re.compile(rf"({TOKEN}) ([^ \r\n]+) HTTP/([0-9])\.([0-9])").fullmatch
+_ANY_LINE = re.compile(rf"({METHOD}) ([^ \r\n]+) HTTP/([0-9])\.([0-9])").fullmatch
 # RFC 3986 host: a bracketed address, or registered name characters; then an optional port.
 _HOST = re.compile(
     r"(?:\[[0-9A-Fa-f:.%vV]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]*)(?::[0-9]{0,5})?"
@@ -46,7 +48,7 @@ _HOST = re.compile(
 _ABSOLUTE = re.compile(r"https?://([^/?]*)(/[^?]*)?(\?.*)?", re.IGNORECASE).fullmatch
 _BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)").search
 # How a request may begin. TLS sent to a plain port is refused at its first byte.
-_BEGINNING = re.compile(rf"(?:\r\n){{0,{MAX_EMPTY}}}(?:\r?\Z|{TOKEN}(?: |\Z))".encode()).match
+_BEGINNING = re.compile(rf"(?:\r\n){{0,{MAX_EMPTY}}}(?:\r?\Z|{METHOD}(?: |\Z))".encode()).match
 
 
 class Request:
