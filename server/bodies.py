@@ -11,7 +11,12 @@ import re
 from pretune.server.fields import TOKEN, VALUE
 from pretune.server.refused import Refused
 
-MAX  # chunk-size [ chunk-ext ], RFC 9112 section 7.1.1
+MAX_CHUNK_LINE = 4096  # chunk size and its extensions
+MAX_EXTENSIONS = 65536  # of all chunks of one body together
+MAX_TRAILERS = 8192
+
+# chunk-size [ chunk-ext ], RFC 9112 section 7.1.1; quoted-string, RFC 9110 section 5.6.4
+_QUOTED = r'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
 _EXTENSION = rf"[ \t]*;[ \t]*{TOKEN}(?:[ \t]*=[ \t]*(?:{TOKEN}|{_QUOTED}))?"
 _CHUNK_LINE = re.compile(rf"([0-9A-Fa-f]{{1,16}})((?:{_EXTENSION})*)".encode()).fullmatch
 _TRAILER = re.compile(rf"({TOKEN}):{VALUE}".encode()).fullmatch
