@@ -1,35 +1,47 @@
-"""Workers of class asgi: one event loop, HTTP and lifespan.
+"""Workers of class asgi: one event loop, HTTP and lifespan and WebSocket.
 
 ``timeout`` means how long the loop may stand still: the worker's cell holds the time of the last
-beat, and the master sees when it grows old. New connections are taken one at a time, and none
-beyond ``worker_connections``.
+beat, and the master sees when it grows old. A single request may take as long as it likes: on a
+loop it is in nobody's way, and killing the worker for it would hit all others.
+
+New connections are taken one at a time. Beyond ``worker_connections`` one that idles is closed for
+a new one; when none idles, new ones wait in the kernel's queue.
+
+The loop is uvloop's where the app's environment has it, as under uvicorn, else asyncio's own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 import os
 import select
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
+from pretune.server import metering
 from pretune.server.board import NOT_SERVING
 from pretune.server.context import Context
-from pretune.server.exchange import Exchange, HttpProtocol
-from pretune.server.importing import TargetBroken, user_traceback
-from pretune.server.metering import task_factory
+from pretune.server.forwarded import Trust
+from pretune.server.lifespan import Lifespan
+from pretune.server.metering import Call, task_factory
+from pretune.server.protocol import HttpProtocol
 
 SWEEP = 0.5  # s
 YIELD = 0.001  # s a sibling with fewer connections gets to accept first
+RECOVERY = 0.1  # s without accepting when there are no descriptors left
+LAST_WORDS = 0.1  # of graceful_timeout, kept for the end of what was not finished
 
 
 class AsgiWorker:
     """Serves an ASGI app until told to leave."""
+
+    loop: asyncio.AbstractEventLoop
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -37,36 +49,44 @@ class AsgiWorker:
         self.keepalive = context.settings.keepalive
         # What an answer already sent has promised: it holds while leaving, too.
         self.promised = self.keepalive
-        self.connections: set[HttpProtocol] = set()
-        self.inflight = 0
+        self.clock = metering.clock if context.ring is not None else None
+        self.trust = Trust(context.config.forwarded_allow_ips)
+        self.proxy_trust = Trust(context.config.proxy_allow_ips)
+        self.connections: dict[Any, None] = {}  # oldest first
+        self.calls: set[Call] = set()
+        self.sockets: set[Call] = set()
         self.leaving: str | None = None
         self.state: dict[str, Any] = {}  # what the app's lifespan put there
         self._limit = context.request_limit()
         self._served = count(1)
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._full = False
-        self._opening = 0
+        self._tally = context.tally(0)
+        self._deaf = False  # not listening for the time being
+        self._opening: set[asyncio.Task[None]] = set()
+        self._victims: list[Any] = []
+        self._complained = -math.inf
         self._cells = context.board.cells(context.row)
-        self._open_listeners: dict[int, socket.socket] = {}
+        self._listeners: dict[int, socket.socket] = {}
 
     def run(self, ready: Callable[[], None]) -> int:
         """Serve; the exit code. Raises TargetBroken if the app's lifespan does not start."""
-        loop = asyncio.new_event_loop()
+        self.loop = loop = _new_loop()
         asyncio.set_event_loop(loop)
         if self.context.ring is not None:
             loop.set_task_factory(task_factory)
         return loop.run_until_complete(self._main(ready))
 
     async def _main(self, ready: Callable[[], None]) -> int:
-        self._loop = loop = asyncio.get_running_loop()
+        loop = self.loop
         self._told_to_leave = asyncio.Event()
-        lifespan = Lifespan(self.app, self.state)
+        lifespan = Lifespan(self.app, self.state, self.context.log)
         await lifespan.startup()
         loop.add_signal_handler(signal.SIGTERM, self._leave, "stop")
         for number in (signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, os._exit, 0)
         loop.add_reader(self.context.channel.fileno(), self._obey)
-        self._open_listeners = {sock.fileno(): sock for sock in self.context.listeners}
+        self._listeners = {sock.fileno(): sock for sock in self.context.listeners}
+        self._servers = {fd: _server_of(sock) for fd, sock in self._listeners.items()}
+        self.context.board.beats_in_cells(self.context.row)
         self._listen()
         self._beat()
         self._sweep()
@@ -75,6 +95,7 @@ class AsgiWorker:
         await self._told_to_leave.wait()
         await self._finish()
         await lifespan.shutdown()
+        await _wind_up(loop)
         return 0
 
     def _obey(self) -> None:
@@ -94,102 +115,126 @@ class AsgiWorker:
     def _beat(self) -> None:
         self._cells[0] = time.monotonic()
         timeout = self.context.settings.timeout
-        self._loop.call_later(min(1.0, timeout / 5) if timeout else 1.0, self._beat)
+        self.loop.call_later(min(1.0, timeout / 5) if timeout else 1.0, self._beat)
 
     def _sweep(self) -> None:
         now = time.monotonic()
         for protocol in tuple(self.connections):
             protocol.expire(now)
-        self._loop.call_later(SWEEP, self._sweep)
+        self.loop.call_later(SWEEP, self._sweep)
 
     # -- connections
 
     def _listen(self) -> None:
-        for fd, sock in self._open_listeners.items():
-            self._loop.add_reader(fd, self._accept, sock)
+        self._deaf = False
+        for fd, sock in self._listeners.items():
+            self.loop.add_reader(fd, self._accept, sock)
+
+    def _be_deaf(self) -> None:
+        self._deaf = True
+        for fd in self._listeners:
+            self.loop.remove_reader(fd)
 
     def _accept(self, listener: socket.socket) -> None:
-        if len(self.connections) + self._opening >= self.context.settings.worker_connections:
-            self._full = True
-            for fd in self._open_listeners:
-                self._loop.remove_reader(fd)
-            return
-        if len(self.connections) + self._opening > self.context.board.fewest_connections():
+        held = len(self.connections) + len(self._opening)
+        if held >= self.context.settings.worker_connections and not self._evict():
+            self._be_deaf()
+        elif held > self.context.board.fewest_connections():
             # A sibling has fewer: give it the time to be first.
-            self._loop.remove_reader(listener.fileno())
-            self._loop.call_later(YIELD, self._accept_late, listener)
-            return
-        self._take(listener)
+            self.loop.remove_reader(listener.fileno())
+            self.loop.call_later(YIELD, self._accept_late, listener)
+        else:
+            self._take(listener)
 
     def _accept_late(self, listener: socket.socket) -> None:
-        if listener.fileno() in self._open_listeners:
+        if listener.fileno() in self._listeners:
             self._take(listener)
-            if not self._full:
-                self._loop.add_reader(listener.fileno(), self._accept, listener)
+            if not self._deaf:
+                self.loop.add_reader(listener.fileno(), self._accept, listener)
 
     def _take(self, listener: socket.socket) -> None:
         try:
             sock, _ = listener.accept()
-        except OSError:
-            return  # a sibling was faster, or no descriptors are left for now
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                self._exhausted(error)
+            return  # else a sibling was faster, or the client has gone again
         sock.setblocking(False)
-        self._opening += 1
-        self.hold(self._loop.create_task(self._open(sock, _server_of(listener))))
+        opening = self.loop.create_task(self._open(sock, self._servers[listener.fileno()]))
+        self._opening.add(opening)
 
     async def _open(self, sock: socket.socket, server: tuple[str, int | None]) -> None:
         try:
-            await self._loop.connect_accepted_socket(lambda: HttpProtocol(self, server), sock)
+            await self.loop.connect_accepted_socket(lambda: HttpProtocol(self, server), sock)
         except OSError:
             sock.close()
         finally:
-            self._opening -= 1
+            self._opening.discard(asyncio.current_task())
             self.count()
+
+    def _exhausted(self, error: OSError) -> None:
+        """No descriptor is left: the queue would wake us again and again for nothing."""
+        now = time.monotonic()
+        if now > self._complained + 60:
+            self._complained = now
+            held = len(self.connections)
+            self.context.log.error(f"cannot accept: {error.strerror} ({held} connections)")
+        self._evict()
+        self._be_deaf()
+        self.loop.call_later(RECOVERY, self._listen)
+
+    def _evict(self) -> bool:
+        """Close a connection that idles, the most silent first; False if none does."""
+        for _ in range(2):
+            while self._victims:
+                protocol = self._victims.pop()
+                if protocol in self.connections and protocol.evictable:
+                    protocol.transport.close()
+                    return True
+            candidates = [p for p in self.connections if p.evictable]
+            # Those who never sent a request go first, then those whose time is up first.
+            candidates.sort(key=lambda p: (not p.served, -p.deadline))
+            self._victims = candidates[-64:]
+        return False
 
     def count(self) -> None:
         """Tell the siblings how many connections we have."""
         if self.leaving is None:
-            count = len(self.connections) + self._opening
-            self.context.board.set_connections(self.context.row, count)
+            held = len(self.connections) + len(self._opening)
+            self.context.board.set_connections(self.context.row, held)
 
-    def accept_again(self) -> None:
+    def lost(self, protocol: Any) -> None:
         """A connection has ended; there is room for another."""
+        self.connections.pop(protocol, None)
         self.count()
-        if self._full:
-            self._full = False
+        if self._deaf:
             self._listen()
 
-    def hold(self, task: asyncio.Task[Any]) -> None:
-        """The loop itself holds tasks only weakly."""
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    # -- requests
 
-    def finished(self, exchange: Exchange) -> None:
+    def finished(self, call: Call) -> None:
         """Record a request that is over."""
-        context = self.context
-        if context.ring is not None:
-            account = exchange.account
-            self._loop.call_soon(self._record, exchange, account)
+        context, account = self.context, call.account
+        if account is not None:
+            assert context.ring is not None
+            context.ring.write(
+                call.began, call.ended - call.began, call.cpu, account.db, account.out,
+                math.nan, math.nan, call.sent, account.db_calls, account.out_calls,
+                call.endpoint, 0, call.status, call.inflight,
+            )  # fmt: skip
+        if self._tally is not None:
+            self._tally.add(call.ended - call.began, call.status)
         if context.log.has_access:
-            request = exchange.request
-            client = exchange.protocol.client
+            request, fields = call.request, call.request.fields
             context.log.access(
-                client[0] if client else "",
+                call.client[0] if call.client else "",
                 f"{request.method} {request.target} HTTP/1.{request.minor}",
-                exchange.status, exchange.sent,
-                request.fields.get("HTTP_REFERER", "-"),
-                request.fields.get("HTTP_USER_AGENT", "-"),
+                call.status, call.sent,
+                fields.get("HTTP_REFERER", "-"), fields.get("HTTP_USER_AGENT", "-"),
+                call.ended - call.began, fields, call.said(),
             )  # fmt: skip
         if self._limit and next(self._served) == self._limit:
             context.channel.send({"retire": self._limit})
-
-    def _record(self, exchange: Exchange, account: Any) -> None:
-        """After the last step, so that the account holds all of them."""
-        assert self.context.ring is not None
-        self.context.ring.write(
-            exchange.began, exchange.ended - exchange.began, account.cpu, account.db, account.out,
-            math.nan, math.nan, exchange.sent, account.db_calls, account.out_calls,
-            exchange.endpoint, 0, exchange.status, exchange.inflight,
-        )  # fmt: skip
 
     # -- leaving
 
@@ -197,85 +242,65 @@ class AsgiWorker:
         """Finish what was begun. A connection waiting in the kernel's queue was begun too."""
         self.keepalive = 0.0
         began = time.monotonic()
-        while time.monotonic() < began + self.context.settings.graceful_timeout:
+        patience = self.context.settings.graceful_timeout * (1 - LAST_WORDS)
+        while time.monotonic() < began + patience:
             impatient = self.leaving == "retire" and time.monotonic() > began + 0.5
-            for fd, sock in tuple(self._open_listeners.items()):
-                if impatient or not _readable(sock):
-                    self._loop.remove_reader(fd)
-                    del self._open_listeners[fd]
-            if self.leaving == "stop" and not self._open_listeners:
-                for protocol in tuple(self.connections):
-                    if protocol.idle and not _readable(protocol.transport):
-                        protocol.transport.close()
-            if not self._open_listeners and not self.connections and not self._opening:
+            waiting = _readable(self._listeners.values())
+            for fd in tuple(self._listeners):
+                if impatient or fd not in waiting:
+                    self.loop.remove_reader(fd)
+                    del self._listeners[fd]
+            for protocol in tuple(self.connections):
+                protocol.go_away()
+            if self.leaving == "stop" and not self._listeners:
+                self._close_idle()
+            if not (self._listeners or self.connections or self._opening or self.calls):
                 return
             await asyncio.sleep(0.01)
-        for task in tuple(self._tasks):
+        left = [call.task for call in (*self.calls, *self.sockets)]
+        for task in left:
             task.cancel()
-        await asyncio.sleep(0)
+        if left:
+            await asyncio.wait(left, timeout=patience * LAST_WORDS)
+
+    def _close_idle(self) -> None:
+        idle = {}
+        for protocol in self.connections:
+            sock = protocol.transport.get_extra_info("socket") if protocol.idle else None
+            if sock is not None and sock.fileno() >= 0:
+                idle[sock.fileno()] = protocol
+        # A request may have come in the meantime: it will be answered.
+        waiting = _readable(idle)
+        for fd, protocol in idle.items():
+            if fd not in waiting:
+                protocol.transport.close()
 
 
-class Lifespan:
-    """The app's startup and shutdown; an app without lifespan raises, and that is fine."""
-
-    def __init__(self, app: Any, state: dict[str, Any]) -> None:
-        self._app = app
-        self._state = state
-        self._inbox: asyncio.Queue[dict[str, str]] = asyncio.Queue()
-        self._answer: asyncio.Future[dict[str, Any]] | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._supported = False
-
-    async def startup(self) -> None:
-        """Raises TargetBroken."""
-        answer = await self._ask("lifespan.startup")
-        self._supported = answer is not None
-        if answer is not None and answer["type"] == "lifespan.startup.failed":
-            message = answer.get("message", "")
-            last = message.strip().rsplit("\n", 1)[-1]
-            raise TargetBroken(f"the application's startup failed: {last}", message)
-
-    async def shutdown(self) -> None:
-        if self._supported:
-            await self._ask("lifespan.shutdown")
-
-    async def _ask(self, kind: str) -> dict[str, Any] | None:
-        """The app's answer, None if it has ended instead."""
-        loop = asyncio.get_running_loop()
-        self._answer = loop.create_future()
-        self._inbox.put_nowait({"type": kind})
-        if self._task is None:
-            self._task = loop.create_task(self._run())
-        waited: set[asyncio.Future[Any]] = {self._answer, self._task}
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        return self._answer.result() if self._answer.done() else None
-
-    async def _run(self) -> None:
-        scope = {
-            "type": "lifespan",
-            "asgi": {"version": "3.0", "spec_version": "2.0"},
-            "state": self._state,
-        }
-        try:
-            await self._app(scope, self._inbox.get, self._send)
-        except Exception as error:
-            if self._supported:
-                print(user_traceback(error), flush=True)
-
-    async def _send(self, message: dict[str, Any]) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(message)
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop  # type: ignore[import-not-found, unused-ignore]
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
 
 
-def _readable(thing: Any) -> bool:
-    if isinstance(thing, asyncio.Transport):
-        sock = thing.get_extra_info("socket")
-        if sock is None or sock.fileno() < 0:
-            return False
-        thing = sock
+async def _wind_up(loop: asyncio.AbstractEventLoop) -> None:
+    """Let the app's stray tasks and generators hear of the end; they do not delay it."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=1.0)
+    await loop.shutdown_asyncgens()
+
+
+def _readable(things: Iterable[Any]) -> set[int]:
+    """Descriptors among these that have something to read."""
     poll = select.poll()
-    poll.register(thing.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
+    for thing in things:
+        poll.register(thing, select.POLLIN)
+    return {fd for fd, _ in poll.poll(0)}
 
 
 def _server_of(listener: socket.socket) -> tuple[str, int | None]:

@@ -8,40 +8,49 @@ count every other request's steps too, many times over.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
-from collections.abc import Coroutine, Generator
-from typing import Any
+from collections.abc import Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any
 
+from pretune.server.http1 import Request
 from pretune.server.probes.account import Account, current
 
-_clock = time.thread_time
+if TYPE_CHECKING:
+    from pretune.server.asgi import AsgiWorker
+
+clock = time.thread_time
+# A task can take its first step where it is made: a request that waits for nothing then costs the
+# loop nothing more.
+EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
 class Metered(Coroutine[Any, Any, Any]):
     """A coroutine whose steps add to an account; in all else it is the one it wraps."""
 
-    __slots__ = ("__name__", "__qualname__", "_account", "_coro")
+    __slots__ = ("__name__", "__qualname__", "_account", "_coro", "began")
 
     def __init__(self, coro: Coroutine[Any, Any, Any], account: Account) -> None:
         self._coro = coro
         self._account = account
+        self.began = 0.0  # the clock at the beginning of the step under way
         self.__name__ = getattr(coro, "__name__", type(coro).__name__)
         self.__qualname__ = getattr(coro, "__qualname__", self.__name__)
 
     def send(self, value: Any) -> Any:
-        began = _clock()
+        self.began = clock()
         try:
             return self._coro.send(value)
         finally:
-            spent = _clock() - began
+            spent = clock() - self.began
             self._account.cpu += spent
 
     def throw(self, *error: Any) -> Any:
-        began = _clock()
+        self.began = clock()
         try:
             return self._coro.throw(*error)
         finally:
-            spent = _clock() - began
+            spent = clock() - self.began
             self._account.cpu += spent
 
     def close(self) -> None:
@@ -62,3 +71,72 @@ def task_factory(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> 
     if account is not None and isinstance(coro, Coroutine) and not isinstance(coro, Metered):
         coro = Metered(coro, account)
     return asyncio.Task(coro, loop=loop, **options)
+
+
+class Call:
+    """One call of the app with its time, its CPU and its task.
+
+    What is recorded of it is complete when the app returns: CPU of its own steps up to that moment,
+    of its child tasks and executor calls up to the end of each.
+    """
+
+    __slots__ = (
+        "_meter", "account", "began", "client", "ended", "endpoint", "inflight", "request",
+        "scheme", "sent", "status", "task", "worker",
+    )  # fmt: skip
+
+    def __init__(
+        self, worker: AsgiWorker, request: Request, scheme: str, client: tuple[str, int] | None
+    ) -> None:
+        self.worker = worker
+        self.request = request
+        self.scheme = scheme  # http or https
+        self.client = client
+        self.account: Account | None = None
+        self.endpoint = 0
+        self.sent = 0  # bytes, head included
+        self.status = 0  # 0: nothing was sent
+        self.ended = 0.0  # when the last byte was handed over
+        self._meter: Metered | None = None
+
+    def begin(self, began: float) -> None:
+        """``began`` is the thread's clock before the head was parsed."""
+        worker = self.worker
+        self.began = time.monotonic()
+        calls = worker.calls
+        calls.add(self)
+        self.inflight = len(calls)
+        if worker.clock is not None:
+            self.account = account = Account()
+            endpoint = self.request.fields.pop("HTTP_X_PRETUNE_ENDPOINT", "")
+            if endpoint and endpoint.isascii() and endpoint.isdigit() and len(endpoint) < 10:
+                self.endpoint = int(endpoint)
+            spent = clock() - began
+            account.cpu = spent
+
+    def launch(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Make the task."""
+        loop, account = self.worker.loop, self.account
+        if account is None:
+            self.task = asyncio.Task(run(), loop=loop, **EAGER)
+            return
+        token = current.set(account)
+        self._meter = Metered(run(), account)
+        self.task = asyncio.Task(self._meter, loop=loop, **EAGER)
+        current.reset(token)
+
+    @property
+    def cpu(self) -> float:
+        """So far, the step under way included (called within it)."""
+        if self.account is None or self._meter is None:
+            return 0.0
+        return self.account.cpu + clock() - self._meter.began
+
+    def finish(self) -> None:
+        """The app has returned."""
+        self.worker.calls.discard(self)
+        self.worker.finished(self)
+
+    def said(self) -> list[tuple[str, str]]:
+        """The response's headers, as far as the app gave them."""
+        return []
