@@ -1,4 +1,4 @@
-"""As whom the app runs: directory, environment, title, umask, groups and user of its processes.
+"""As whom the app runs: title, directory, environment, umask, groups and user of its processes.
 
 The master keeps what it was started with (it needs it to bind again, to read the workers' memory
 and to hand over log files); workers and the zygote take on the other before the app is imported.
@@ -7,6 +7,7 @@ and to hand over log files); workers and the zygote take on the other before the
 from __future__ import annotations
 
 import os
+import sys
 
 from pretune.server import title
 from pretune.server.config import Config, ConfigBroken
@@ -76,6 +77,7 @@ def assume(config: Config, role: str = "worker") -> None:
     title.show(title.of(role, config.proc_name or config.target))
     os.chdir(config.chdir)
     os.environ.update(config.env)
+    sys.path[:0] = [path for path in config.pythonpath if path not in sys.path]
     if config.umask is not None:
         os.umask(config.umask)
     wanted = owner(config)

@@ -136,7 +136,7 @@ def _open_unix(
         sock.file, sock.bind_ = None, bind
         sock.bind(path)
         info = os.stat(path)
-        sock.file = (path, info.st_dev, info.st_ino)
+        sock.file = (os.path.abspath(path), info.st_dev, info.st_ino)
         if owner is not None and os.geteuid() == 0:
             os.chown(path, *owner)
         sock.listen(backlog)

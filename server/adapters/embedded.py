@@ -64,6 +64,8 @@ def command(launch: Launch, events_fd: int) -> list[str]:
     line += ["--bind", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
     line += ["--chdir", str(launch.chdir), "--events-fd", str(events_fd)]
     line += ["--forwarded-allow-ips", launch.forwarded_allow_ips]
+    # A file that happens to lie there would change what is measured.
+    line += ["--no-config"] if launch.config is None else ["--config", str(launch.config)]
     line += _setting_flags(launch.settings)
     if launch.telemetry is not None:
         line += ["--telemetry", str(launch.telemetry)]

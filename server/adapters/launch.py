@@ -30,6 +30,7 @@ class Launch:
     log: Path  # stdout and stderr of the server and the app
     bind: tuple[str, int] = ("127.0.0.1", 0)
     telemetry: Path | None = None  # directory for rings; None: telemetry off
+    config: Path | None = None  # a gunicorn.conf.py; what is given here goes before it
     probes: bool = False  # database and outbound probes (demand trials)
     cores: frozenset[int] | None = None  # affinity; None: leave it
     forwarded_allow_ips: str = "127.0.0.1"
