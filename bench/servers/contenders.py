@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+import pretune.server
+
 APPS = Path(__file__).with_name("apps")
-BOOTSTRAP = REPOSITORY / "server" / "bootstrap.py"
+BOOTSTRAP = Path(pretune.server.__file__).with_name("bootstrap.py")
 
 WSGI = "trivial_wsgi:application"
 ASGI = "trivial_asgi:application"

@@ -1,0 +1,346 @@
+"""Requests lost while the server is reloaded, resized, recycled, upgraded and wounded.
+
+``python -m bench.reliability`` from the top of the repository; ``--short`` takes about a minute.
+The clients keep sending (bench/clients.py says what counts as a failure); the aim is none at all,
+and under SIGKILL none but on connections that the killed worker owned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.clients import KINDS, Clients, Kill, attribute
+from bench.servers import machine
+from bench.servers.tables import table
+from pretune.server.adapters import embedded
+from pretune.server.adapters.launch import BootFailed, Launch
+from pretune.server.settings import Settings
+
+APPS = Path(__file__).with_name("apps")
+OUT = Path(__file__).resolve().parents[1] / "build" / "bench" / "reliability"
+CLASSES = ("gthread", "sync", "asgi")
+PATIENCE = 60.0  # s for the server to do what a signal says
+ENOUGH = 500  # failures; a server that only fails need not be watched any longer
+SUSPICIOUS = ("error in the server", "Traceback", "giving up")
+
+
+class Stuck(Exception):
+    """The server did not do what it was told."""
+
+
+@dataclass
+class Subject:
+    """The server under test, and what was done to it."""
+
+    running: embedded.EmbeddedServer
+    launch: Launch
+    draw: random.Random
+    clients: Clients | None = None
+    events: int = 0
+    kills: list[Kill] = field(default_factory=list)
+
+    @property
+    def workers(self) -> int:
+        return self.launch.settings.workers
+
+    def signal(self, number: int) -> None:
+        self.events += 1
+        os.kill(self.running.master_pid, number)
+
+    def count(self, name: str) -> int:
+        return sum(event.name == name for event in self.running.events())
+
+    def wait_for(self, what: str, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            if time.monotonic() > deadline:
+                raise Stuck(f"{what}, in vain for {PATIENCE:g} s")
+            if self.clients is not None and len(self.clients.failures) > ENOUGH:
+                raise Stuck(f"{what}: too many failures to go on")
+            time.sleep(0.01)
+
+    def pause(self, most: float) -> None:
+        time.sleep(self.draw.uniform(0, most))
+
+    def settle(self) -> None:
+        self.wait_for("as many workers as asked for", self._settled)
+
+    def _settled(self) -> bool:
+        return self.workers <= len(self.running.worker_pids()) <= self.workers + 1
+
+
+# -- what is done to the server
+
+
+def hup(subject: Subject, events: int) -> None:
+    """HUP after HUP; now and then the next one while the last is still on its way."""
+    while subject.events < events:
+        ready = subject.count("worker_ready")
+        subject.signal(signal.SIGHUP)
+        if subject.draw.random() < 0.8:
+            wanted = ready + subject.workers
+            subject.wait_for("new workers", lambda w=wanted: subject.count("worker_ready") >= w)
+        subject.pause(0.2)
+
+
+def resize(subject: Subject, events: int) -> None:
+    """A worker more, a worker less."""
+    while subject.events < events:
+        before = subject.count("worker_ready")
+        subject.signal(signal.SIGTTIN)
+        if subject.draw.random() < 0.8:
+            subject.wait_for("one more", lambda b=before: subject.count("worker_ready") > b)
+        subject.pause(0.1)
+        subject.signal(signal.SIGTTOU)
+        subject.pause(0.1)
+
+
+def recycle(subject: Subject, events: int) -> None:
+    """Workers leave after so many requests; an event is one that left."""
+    subject.wait_for("recycled workers", lambda: subject.count("worker_exit") >= events)
+    subject.events = subject.count("worker_exit")
+
+
+def kill(subject: Subject, events: int) -> None:
+    """A random worker is killed every second."""
+    while subject.events < events:
+        pids = subject.running.worker_pids()
+        if len(pids) == subject.workers:
+            victim = subject.draw.choice(pids)
+            subject.kills.append(Kill(victim, time.monotonic()))
+            os.kill(victim, signal.SIGKILL)
+            subject.events += 1
+        time.sleep(subject.draw.uniform(0.5, 1.5))
+
+
+def storm(subject: Subject, events: int) -> None:
+    """Everything that must not lose a request, at random and without waiting."""
+    while subject.events < events:
+        subject.signal(subject.draw.choice((signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)))
+        subject.pause(0.4)
+    for _ in range(subject.events):  # so many TTOU at most are missing, one worker is the least
+        os.kill(subject.running.master_pid, signal.SIGTTOU)
+    time.sleep(0.5)
+    for _ in range(subject.workers - 1):
+        os.kill(subject.running.master_pid, signal.SIGTTIN)
+        time.sleep(0.1)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    name: str
+    act: Callable[[Subject, int], None]
+    events: int  # of a full run
+    short: int
+    settings: dict[str, Any] = field(default_factory=dict)
+    preloads: tuple[bool, ...] = (False,)
+    classes: tuple[str, ...] = CLASSES
+
+
+_RECYCLING = {"max_requests": 50, "max_requests_jitter": 10}
+SCENARIOS = (
+    Scenario("hup", hup, 200, 8, preloads=(False, True)),
+    Scenario("ttin/ttou", resize, 200, 10),
+    Scenario("recycle", recycle, 200, 12, _RECYCLING, preloads=(False, True)),
+    Scenario("kill", kill, 60, 3),
+    Scenario("storm", storm, 200, 10, _RECYCLING),
+)
+
+
+# -- one scenario, and what came of it
+
+
+@dataclass
+class Outcome:
+    scenario: str
+    worker_class: str
+    preload: bool
+    events: int
+    answers: int
+    failures: dict[str, int]
+    explained: dict[str, int]
+    reconnects: int
+    slowest_s: float
+    took_s: float
+    trouble: list[str]  # what went wrong beside lost requests
+    samples: list[dict[str, Any]]
+
+    @property
+    def lost(self) -> int:
+        """Requests lost without an excuse."""
+        return self.explained["none"]
+
+
+def run(
+    scenario: Scenario, worker_class: str, preload: bool, events: int, options: argparse.Namespace
+) -> Outcome:
+    settings = Settings(
+        workers=options.workers,
+        threads=options.threads if worker_class == "gthread" else 1,
+        worker_class=worker_class,
+        preload_app=preload,
+        **scenario.settings,
+    )
+    OUT.mkdir(parents=True, exist_ok=True)
+    name = f"{scenario.name.replace('/', '-')}-{worker_class}{'-preload' if preload else ''}"
+    log = OUT / f"{name}.log"
+    log.unlink(missing_ok=True)
+    launch = Launch(
+        target="pid_asgi" if worker_class == "asgi" else "pid_wsgi",
+        settings=settings,
+        python=Path(options.python),
+        chdir=APPS,
+        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
+        log=log,
+    )
+    running = embedded.start(launch)
+    subject = Subject(running, launch, random.Random(options.seed))
+    trouble = []
+    began = time.monotonic()
+    half = options.clients // 2
+    clients = Clients(("", 0), options.clients - half, half, seed=options.seed)
+    try:
+        clients.address = running.wait_ready(60)
+        subject.clients = clients
+        with clients:
+            try:
+                scenario.act(subject, events)
+                subject.settle()
+                time.sleep(0.5)
+            except Stuck as stuck:
+                trouble.append(str(stuck))
+    except (BootFailed, TimeoutError) as error:
+        trouble.append(f"it did not start: {error}")
+    finally:
+        running.stop(60)
+    trouble += clients.crashed
+    said = log.read_text(errors="replace")
+    trouble += [f"the log says {text!r}" for text in SUSPICIOUS if text in said]
+    explained = attribute(clients.failures, subject.kills)
+    since = lambda failure: {**asdict(failure), "sent": failure.sent - began,  # noqa: E731
+                             "seen": failure.seen - began}  # fmt: skip
+    return Outcome(
+        scenario=scenario.name,
+        worker_class=worker_class,
+        preload=preload,
+        events=subject.events,
+        answers=clients.answers,
+        failures=dict(clients.counts()),
+        explained={key: len(value) for key, value in explained.items()},
+        reconnects=clients.reconnects,
+        slowest_s=clients.slowest,
+        took_s=time.monotonic() - began,
+        trouble=trouble,
+        samples=[since(failure) for failure in explained["none"][:20]],
+    )
+
+
+@contextlib.contextmanager
+def hogs(wanted: bool) -> Iterator[None]:
+    """Somebody else who uses every core."""
+    started = [
+        subprocess.Popen(["taskset", "-c", str(core), sys.executable, "-c", "while 1: pass"])
+        for core in (machine.cores() if wanted else ())
+    ]
+    try:
+        yield
+    finally:
+        for hog in started:
+            hog.kill()
+            hog.wait()
+
+
+def render(outcomes: list[Outcome], *, markdown: bool) -> str:
+    head = ("scenario", "class", "events", "requests", "failed", "kinds", "killed worker's own",
+            "lost", "slowest s", "trouble")  # fmt: skip
+    rows = []
+    for one in outcomes:
+        own = one.explained["pid"] + one.explained["time"]
+        rows.append(
+            [
+                one.scenario + (" preload" if one.preload else ""),
+                one.worker_class,
+                str(one.events),
+                f"{one.answers:,}",
+                str(sum(one.failures.values())),
+                ", ".join(f"{kind} {n}" for kind, n in sorted(one.failures.items())) or "-",
+                str(own),
+                str(one.lost),
+                f"{one.slowest_s:.1f}",
+                "; ".join(one.trouble) or "-",
+            ]
+        )
+    total = Counter[str]()
+    for one in outcomes:
+        total.update(events=one.events, requests=one.answers, lost=one.lost)
+    kinds = "; ".join(f"{kind}: {text}" for kind, text in KINDS.items())
+    return (
+        table(head, rows, markdown=markdown)
+        + f"\n\n{total['events']:,} events, {total['requests']:,} requests, {total['lost']} lost "
+        + f"without an excuse. {kinds}.\n"
+    )
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.reliability", description=__doc__)
+    add = parser.add_argument
+    add("--short", action="store_true", help="few events, about a minute")
+    add("--scenario", action="append", choices=[each.name for each in SCENARIOS])
+    add("--worker-class", action="append", choices=CLASSES)
+    add("--events", type=int, help="instead of each scenario's own number")
+    add("--workers", type=int, default=2)
+    add("--threads", type=int, default=2)
+    add("--clients", type=int, default=8, help="half of them keep their connections")
+    add("--hogs", action="store_true", help="burn every core meanwhile: some races need it")
+    add("--seed", type=int, default=int(time.time()))
+    add("--python", default=sys.executable, help="interpreter of the server")
+    add("--json", type=Path, default=OUT / "outcome.json", metavar="FILE")
+    add("--markdown", type=Path, metavar="FILE")
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = arguments()
+    outcomes = []
+    with hogs(options.hogs):
+        for scenario in SCENARIOS:
+            if options.scenario and scenario.name not in options.scenario:
+                continue
+            for worker_class in options.worker_class or scenario.classes:
+                for preload in scenario.preloads:
+                    events = options.events or (
+                        scenario.short if options.short else scenario.events
+                    )
+                    one = run(scenario, worker_class, preload, events, options)
+                    outcomes.append(one)
+                    print(
+                        f"{one.scenario:10}{one.worker_class:8}{'preload' if preload else '':8}"
+                        f"{one.events:5} events {one.answers:8} answers in {one.took_s:.0f} s, "
+                        f"failed {one.failures}, lost {one.lost} {one.trouble}",
+                        file=sys.stderr,
+                    )
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    document = {"seed": options.seed, "hogs": options.hogs, "machine": machine.description(),
+                "outcomes": [asdict(one) for one in outcomes]}  # fmt: skip
+    options.json.write_text(json.dumps(document, indent=1))
+    print(render(outcomes, markdown=False))
+    if options.markdown:
+        options.markdown.write_text(render(outcomes, markdown=True))
+    return 1 if any(one.lost or one.trouble for one in outcomes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
