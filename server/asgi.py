@@ -28,6 +28,7 @@ from pretune.server import metering
 from pretune.server.board import NOT_SERVING
 from pretune.server.context import Context
 from pretune.server.forwarded import Trust
+from pretune.server.leaving import LOOK, STOP, next_step
 from pretune.server.lifespan import Lifespan
 from pretune.server.metering import Call, task_factory
 from pretune.server.protocol import HttpProtocol
@@ -55,7 +56,7 @@ class AsgiWorker:
         self.connections: dict[Any, None] = {}  # oldest first
         self.calls: set[Call] = set()
         self.sockets: set[Call] = set()
-        self.leaving: str | None = None
+        self.leaving: str | None = None  # how, once it was said: leaving.STOP or RETIRE
         self.state: dict[str, Any] = {}  # what the app's lifespan put there
         self._limit = context.request_limit()
         self._served = count(1)
@@ -239,24 +240,26 @@ class AsgiWorker:
     # -- leaving
 
     async def _finish(self) -> None:
-        """Finish what was begun. A connection waiting in the kernel's queue was begun too."""
+        """Finish what was begun."""
         self.keepalive = 0.0
         began = time.monotonic()
         patience = self.context.settings.graceful_timeout * (1 - LAST_WORDS)
-        while time.monotonic() < began + patience:
-            impatient = self.leaving == "retire" and time.monotonic() > began + 0.5
-            waiting = _readable(self._listeners.values())
-            for fd in tuple(self._listeners):
-                if impatient or fd not in waiting:
-                    self.loop.remove_reader(fd)
-                    del self._listeners[fd]
+        while True:
             for protocol in tuple(self.connections):
                 protocol.go_away()
-            if self.leaving == "stop" and not self._listeners:
+            waiting = _readable(self._listeners.values())
+            doors = {fd: fd in waiting for fd in self._listeners}
+            held = (self.connections, self._opening, self.calls, self.sockets)
+            elapsed = time.monotonic() - began
+            step = next_step(self.leaving or STOP, elapsed, patience, doors, sum(map(len, held)))
+            for fd in step.close_doors:
+                self.loop.remove_reader(fd)
+                del self._listeners[fd]
+            if step.close_idle:
                 self._close_idle()
-            if not (self._listeners or self.connections or self._opening or self.calls):
-                return
-            await asyncio.sleep(0.01)
+            if step.done:
+                break
+            await asyncio.sleep(LOOK)
         left = [call.task for call in (*self.calls, *self.sockets)]
         for task in left:
             task.cancel()

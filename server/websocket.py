@@ -318,6 +318,10 @@ class Reader:
             raise Violation(1007, "the text is not UTF-8") from None
         if text:
             self._parts.append(text)
+        # The decoder waits for the third byte of a surrogate, which no byte can make right.
+        waits = self._decode.getstate()[0]
+        if waits[:1] == b"\xed" and waits[1:] >= b"\xa0":
+            raise Violation(1007, "the text is not UTF-8")
 
     @property
     def _ends(self) -> bool:
