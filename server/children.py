@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from dataclasses import dataclass, field
 
+from pretune.server import hooks
 from pretune.server.channel import Channel
+from pretune.server.config import Config
 from pretune.server.policy import CrashLoop
+from pretune.server.recycling import Restraint
 
 
 @dataclass(eq=False)
@@ -18,47 +22,87 @@ class Zygote:
     pid: int
     channel: Channel
     born: float
+    config: Config
     loaded: bool = False
     stopping: bool = False
+    gone: bool = False
+    deadline: float = 0.0  # when it is killed, 0: not for now
+
+    def stop(self) -> None:
+        """It ends when its last worker has; at once, if it has not even loaded the app."""
+        if not self.stopping:
+            self.stopping = True
+            self.channel.send({"stop": True})
+        if not self.loaded:
+            self.signal(signal.SIGKILL)
+
+    def signal(self, number: int) -> None:
+        if not self.gone:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
 
 @dataclass(eq=False)
 class Generation:
-    """One version of the user's code: every worker forked since the last reload."""
+    """One version of the user's code and configuration, as of one reload."""
 
     number: int
+    config: Config
     zygote: Zygote | None = None
+    begun: bool = False  # its zygote was started, or it needs none
+    proven: bool = False  # a worker of it was ready
+    announced: bool = False  # all of them were
+    tries: int = 0  # boots that ended without a word before it was proven
     loop: CrashLoop = field(default_factory=CrashLoop)
-    announced: bool = False  # `ready` was said
+    restraint: Restraint = field(default_factory=Restraint)
 
 
 @dataclass(eq=False)
 class Worker:
-    """One worker. ``pid`` is 0 until the zygote has said it."""
+    """One worker. ``pid`` is 0 until the zygote has said it. Times are monotonic s."""
 
     ticket: int
     generation: Generation
     channel: Channel
     row: int  # on the board
+    cells: memoryview[float]  # there
     born: float
+    view: hooks.Worker
     pid: int = 0
-    ready: bool = False
+    ready_at: float | None = None
     boot_failure: str | None = None
-    asks_to_retire: bool = False
+    asks: str | None = None  # the reason for which it should get a successor
+    asks_at: float = 0.0
     ordered: str | None = None  # the reason it was told to leave
     ordered_at: float = 0.0
     deadline: float = 0.0  # when it is killed
+    aborted: bool = False  # it got SIGABRT before that
     killed: bool = False
+
+    @property
+    def config(self) -> Config:
+        return self.generation.config
+
+    @property
+    def ready(self) -> bool:
+        return self.ready_at is not None
 
     @property
     def serving(self) -> bool:
         return self.ready and self.ordered is None
 
+    def ask(self, reason: str, now: float) -> None:
+        if self.asks is None:
+            self.asks, self.asks_at = reason, now
+
     def order(self, reason: str, how: str, patience: float) -> None:
         """Tell it to leave within ``patience`` seconds; ``how``: "stop" or "retire"."""
+        now = time.monotonic()
         if self.ordered is None:
-            self.ordered, self.ordered_at = reason, time.monotonic()
-        self.deadline = time.monotonic() + patience
+            self.ordered, self.ordered_at = reason, now
+            self.deadline = now + patience
+        else:
+            self.deadline = min(self.deadline, now + patience)
         if not self.ready:
             self.deadline = 0.0  # it is still importing: nothing is lost
         self.channel.send({"leave": how})

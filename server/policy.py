@@ -1,32 +1,48 @@
-"""The master's decisions, without the master: pure functions and values."""
+"""The master's decisions about time and death, without the master: pure functions and values."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-QUICK = 5.0  # s; a worker that lived shorter than this crashed quickly
-LOOP = 6  # so many quick crashes in a row, and nothing that serves: give up
+QUICK = 5.0  # s; a worker that served for less than this crashed quickly
+LOOP = 6  # so many quick crashes in a row: a loop; if nothing serves besides, give up
 LONGEST_DELAY = 30.0  # s between attempts
+FORGET = 300.0  # s without a crash, after which earlier ones do not count any more
+TRIES = 3  # boots that end without a word, before a generation is given up
+
+LEAST_LOOK = 0.05  # s between two looks at the workers' clocks
+STACKS = 1.0  # s a process gets to write where its threads stand, before it is killed
+BEAT = 15.0  # s; a beat older than this and the timeout is none (threaded workers beat every 5 s)
+LATE = 2.0  # s; a master that wakes up later than this does not trust the clocks it reads
 
 
 @dataclass(frozen=True)
 class CrashLoop:
-    """How often in a row workers died soon after their birth, and when to try again."""
+    """How often in a row workers died soon after they began to serve, and when to try again."""
 
     quick: int = 0
     not_before: float = 0.0  # monotonic s
+    last: float = 0.0  # when the last one died
 
-    def died(self, lifetime: float, now: float) -> CrashLoop:
-        """The first quick crash is answered at once, each further one after twice the time."""
-        if lifetime >= QUICK:
+    def died(self, served: float, now: float) -> CrashLoop:
+        """A worker crashed that had served for so long (0: it never did).
+
+        The first quick crash is answered at once, each further one after twice the time.
+        """
+        if served >= QUICK:
             return CrashLoop()
-        delay = 0.0 if self.quick == 0 else min(LONGEST_DELAY, 0.25 * 2 ** (self.quick - 1))
-        return replace(self, quick=self.quick + 1, not_before=now + delay)
+        quick = self.quick if now - self.last < FORGET else 0
+        delay = 0.0 if quick == 0 else min(LONGEST_DELAY, 0.25 * 2 ** (quick - 1))
+        return replace(self, quick=quick + 1, not_before=now + delay, last=now)
 
     @property
     def hopeless(self) -> bool:
         return self.quick >= LOOP
+
+
+# -- the clocks of workers
 
 
 def overdue(cells: Iterable[float], now: float, timeout: float) -> bool:
@@ -39,9 +55,34 @@ def only_overdue(cells: Iterable[float], now: float, timeout: float) -> bool:
     return all(not since or since < now - timeout for since in cells)
 
 
-def watch_interval(timeout: float) -> float:
-    """How often to look at the workers' cells: often enough to be punctual, rarely enough."""
-    return min(1.0, max(0.05, timeout / 5)) if timeout else 1.0
+def silent(beat: float, now: float, timeout: float) -> bool:
+    """Whether a worker that gives beats has stopped to: it hangs though no request does."""
+    return timeout > 0 and 0 < beat < now - max(timeout, BEAT)
+
+
+def next_look(cells: Iterable[float], now: float, timeout: float) -> float:
+    """When a worker's clock could next be overdue, if nothing changes until then.
+
+    A request that begins after this look cannot be overdue before ``now + timeout``, so an idle
+    server needs no look before. A passing request that is old now costs one look too many.
+    """
+    if not timeout:
+        return now + 3600.0
+    oldest = min((since for since in cells if since), default=now)
+    return max(now + LEAST_LOOK, min(oldest, now) + timeout + 0.001)
+
+
+def asleep(expected: float, now: float) -> float:
+    """How much later than it wanted the master woke up, if that is too much, else 0.
+
+    The machine was stopped, or so busy that the workers had no chance either: their clocks stand
+    for time nobody had.
+    """
+    late = now - expected
+    return late if late > LATE else 0.0
+
+
+# -- ends
 
 
 def exit_reason(ordered: str | None, status: int | None, booted: bool) -> str:
@@ -57,8 +98,39 @@ def describe(status: int | None) -> str:
     """A wait status for people."""
     if status is None:
         return "nobody saw how"
-    if status & 0x7F:
-        return f"killed by signal {status & 0x7F}" + (
-            " (out of memory?)" if status & 0x7F == 9 else ""
-        )
+    number = status & 0x7F
+    if number:
+        return f"killed by signal {number}{_signal_name(number)}"
     return f"exit code {status >> 8}"
+
+
+# what a wait status most likely means; a signal by its number, an exit code as its negative
+_CAUSES = {
+    signal.SIGKILL: "somebody killed it; if nobody did, the kernel for want of memory (see dmesg)",
+    signal.SIGSEGV: "native code of a library crashed",
+    signal.SIGBUS: "native code of a library crashed, or a mapped file was cut short",
+    signal.SIGILL: "a library was built for another processor",
+    signal.SIGABRT: "native code gave up (see what it wrote to the log)",
+    signal.SIGFPE: "native code of a library crashed",
+    signal.SIGSYS: "a sandbox forbids a system call it needs",
+    signal.SIGXCPU: "its limit of CPU time (ulimit -t) is used up",
+    signal.SIGXFSZ: "its limit of file size (ulimit -f) is reached",
+    0: "the app or a library ended the process, or somebody sent it TERM",
+}
+_ANY_CODE = "the app or a library ended the process (os._exit, a failed assertion in C)"
+
+
+def likely_cause(status: int | None, *, out_of_memory: bool = False) -> str:
+    """Why a process that nobody ordered to end most likely did. ``out_of_memory``: is known."""
+    if out_of_memory:
+        return "the kernel killed it: the control group's memory is used up"
+    if status is None:
+        return "its zygote is gone too"
+    return _CAUSES.get(status & 0x7F or -(status >> 8), _ANY_CODE)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f" ({signal.Signals(number).name})"
+    except ValueError:
+        return ""

@@ -15,7 +15,7 @@ def test_crashes_are_answered_ever_more_slowly():
     loop, delays = CrashLoop(), []
     for _ in range(policy.LOOP):
         assert not loop.hopeless
-        loop = loop.died(lifetime=0.1, now=100.0)
+        loop = loop.died(served=0.1, now=100.0)
         delays.append(loop.not_before - 100.0)
     assert delays[0] == 0
     assert delays == sorted(delays)
@@ -24,7 +24,7 @@ def test_crashes_are_answered_ever_more_slowly():
 
 def test_a_worker_that_lived_long_starts_the_count_again():
     loop = CrashLoop().died(0.1, 1.0).died(0.1, 1.0)
-    assert loop.died(lifetime=60.0, now=100.0) == CrashLoop()
+    assert loop.died(served=60.0, now=100.0) == CrashLoop()
 
 
 @pytest.mark.parametrize(
