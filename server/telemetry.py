@@ -19,16 +19,24 @@ import itertools
 import math
 import mmap
 import os
+import socket
 import struct
 from collections.abc import Callable
 
 MAGIC = b"pretune1"
 HEADER_SIZE = 64
-# magic, capacity, record size, pid; the rest of the header is zero.
+# magic, capacity, record size, pid; READER; the rest of the header is zero.
 HEADER = struct.Struct("<8sIII")
+# Where the reader keeps the time of its last look, CLOCK_MONOTONIC s as a double; 0: none yet.
+READER = 24
+FORGOTTEN = 10.0  # s without a look after which nobody reads any more, and nothing is written
 # At 10,000 requests a second this is 0.8 s; the reader looks every 0.1 s, rarely 0.5 s late.
 CAPACITY = 1 << 13
 
+QUEUE_MEANING = (
+    "s from the arrival of the request's last bytes in the kernel to start, in whole jiffies, the"
+    " kernel's clock for connections (1 to 10 ms); NaN when unknown (unix sockets)"
+)
 # name, struct code, meaning
 FIELDS: tuple[tuple[str, str, str], ...] = (
     ("seq", "Q", "1-based number of the request in this worker; 0 in a slot never written"),
@@ -38,7 +46,7 @@ FIELDS: tuple[tuple[str, str, str], ...] = (
     ("db", "d", "s spent waiting in database drivers (0 without probes)"),
     ("out", "d", "s spent waiting in outbound calls (0 without probes)"),
     ("runq", "d", "s the serving thread was runnable but not running; NaN when unknown"),
-    ("queue", "d", "s from the connection's readiness to start, NaN when unknown"),
+    ("queue", "d", QUEUE_MEANING),
     ("bytes", "Q", "bytes of the response, head included"),
     ("db_calls", "I", "calls into database drivers"),
     ("out_calls", "I", "outbound calls"),
@@ -55,6 +63,20 @@ _BODY = struct.Struct("<" + "".join(code for _, code, _ in FIELDS[1:]))
 # server takes it out before the app sees the request.
 ENDPOINT_HEADER = "x-pretune-endpoint"
 
+_TCP_INFO = getattr(socket, "TCP_INFO", 11)
+_INFO_SIZE = 56  # bytes of struct tcp_info (linux/tcp.h) up to and with tcpi_last_data_recv
+_LAST_DATA_RECV = struct.Struct("=I").unpack_from  # ms, at offset 52
+COARSE = 0.004  # s; a shorter wait may be said to be none
+
+
+def queued(sock: socket.socket) -> float:
+    """Seconds since the connection last received bytes; NaN if the kernel does not say."""
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _INFO_SIZE)
+        return float(_LAST_DATA_RECV(info, 52)[0]) / 1e3
+    except (OSError, struct.error):
+        return math.nan
+
 
 class Ring:
     """The writing end, one per worker. Threads may write at the same time: each has a slot."""
@@ -68,8 +90,15 @@ class Ring:
         for page in range(0, size, mmap.PAGESIZE):
             self._memory[page] = 0
         self._seqs = memoryview(self._memory).cast("Q")
+        self._looked = memoryview(self._memory)[READER : READER + 8].cast("d")
+        self.on = True  # whether somebody reads, as of the last ``check``
         self._next = itertools.count(1).__next__
         HEADER.pack_into(self._memory, 0, MAGIC, CAPACITY, RECORD.size, pid)
+
+    def check(self, now: float) -> None:
+        """Look whether there is a reader (or may be soon); a worker does now and then."""
+        looked = self._looked[0]
+        self.on = not looked or now - looked < FORGOTTEN
 
     def write(
         self,

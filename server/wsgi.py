@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from pretune.server.http1 import Request, decoded_path
@@ -52,6 +52,7 @@ def base_environ(
     """What is the same in every request of a worker on one listening address."""
     return {
         "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": multithread,
         "wsgi.multiprocess": multiprocess,
@@ -61,6 +62,7 @@ def base_environ(
         "SERVER_SOFTWARE": "pretune",
         "SERVER_NAME": server[0],
         "SERVER_PORT": server[1],
+        "SERVER_PROTOCOL": "HTTP/1.1",
         "SCRIPT_NAME": "",
     }
 
@@ -72,44 +74,47 @@ def environ_of(
     scheme: str,
     body: Any,
 ) -> Environ:
-    environ = dict(base)
+    """The whole of it, from ``base_environ``."""
+    environ = connection_environ(base, peer)
+    if scheme != "http":
+        environ["wsgi.url_scheme"] = scheme
+    return fill(environ, request, body)
+
+
+def connection_environ(base: Mapping[str, Any], peer: tuple[str, str]) -> Environ:
+    """What is the same in every request of one connection."""
+    return {**base, "REMOTE_ADDR": peer[0], "REMOTE_PORT": peer[1]}
+
+
+def fill(environ: Environ, request: Request, body: Any) -> Environ:
+    """Add what is the request's own to a copy of ``connection_environ``'s."""
     environ.update(request.fields)
+    path = request.path
     environ["REQUEST_METHOD"] = request.method
     environ["RAW_URI"] = request.target
-    environ["PATH_INFO"] = decoded_path(request.path)
+    environ["PATH_INFO"] = path if "%" not in path else decoded_path(path)
     environ["QUERY_STRING"] = request.query
-    environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.minor else "HTTP/1.0"
-    environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = peer
-    environ["wsgi.url_scheme"] = scheme
     environ["wsgi.input"] = body
+    if not request.minor:
+        environ["SERVER_PROTOCOL"] = "HTTP/1.0"
     return environ
 
 
 class Response:
     """One run of the app: start_response, write, and the framing of what it yields."""
 
-    __slots__ = (
-        "_error",
-        "_headers",
-        "_left",
-        "_status",
-        "head",
-        "keep_alive",
-        "request",
-        "sent",
-        "sink",
-    )
+    # Most responses need few of these: instances begin empty.
+    head: Head | None = None  # once it was sent
+    sent = 0  # bytes, head included
+    headers: Sequence[tuple[str, str]] = ()
+    _error = 0
+    _status: str | None = None
+    _left: int | None = None  # of Content-Length
 
     def __init__(self, request: Request, sink: Sink, keep_alive: bool) -> None:
         self.request = request
         self.sink = sink
         self.keep_alive = keep_alive
-        self.head: Head | None = None  # once it was sent
-        self.sent = 0  # bytes, head included
-        self._error = 0
-        self._status: str | None = None
-        self._headers: list[tuple[str, str]] = []
-        self._left: int | None = None  # of Content-Length
 
     @property
     def status(self) -> int:
@@ -128,16 +133,18 @@ class Response:
         elif self._status is not None:
             raise AssertionError("start_response was called twice without exc_info")
         self._status = status
-        self._headers = headers
+        self.headers = headers
         return self.write
 
     def run(self, app: App, environ: Environ) -> None:
         """Send all the app has to say. Its exceptions pass through; close() is always called."""
         result = app(environ, self.start_response)
+        kind = type(result)
+        if kind is list or kind is tuple:  # these have no close()
+            self._whole(result[0] if len(result) == 1 else b"".join(result))  # type: ignore[index, arg-type]
+            return
         try:
-            if type(result) is list or type(result) is tuple:
-                self._whole(b"".join(result))
-            elif type(result) is FileWrapper and (extent := result.extent()) is not None:
+            if kind is FileWrapper and (extent := result.extent()) is not None:  # type: ignore[attr-defined]
                 self._file(*extent)
             else:
                 for data in result:
@@ -148,6 +155,13 @@ class Response:
             close = getattr(result, "close", None)
             if close is not None:
                 close()
+
+    def early_hints(self, headers: Iterable[tuple[str, str]]) -> None:
+        """``wsgi.early_hints``: fields the client may act on before the response (RFC 8297)."""
+        if self.head is None:
+            self.sink.send(
+                Head("103 Early Hints", list(headers), method="GET", minor=1, keep_alive=True).data
+            )
 
     def fail(self) -> None:
         """The app raised before anything was sent: the client gets an error page."""
@@ -209,7 +223,7 @@ class Response:
             raise AssertionError("the application did not call start_response")
         head = Head(
             self._status,
-            self._headers,
+            self.headers,
             method=self.request.method,
             minor=self.request.minor,
             keep_alive=self.keep_alive,

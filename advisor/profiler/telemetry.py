@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ _STEP = 128
 # One poll in so many looks for numbers further on even if the next two are missing.
 _THOROUGH = 16
 _NUMBER = struct.Struct("<Q")
+_LOOKED = struct.Struct("<d")
 _NONE = np.empty(0, RECORD)
 
 
@@ -46,8 +48,8 @@ class Ring:
 
     def __init__(self, path: Path) -> None:
         """Raises OSError when there is no file, ValueError when it is not a ring (yet)."""
-        with path.open("rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        with path.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), 0)
         magic, capacity, size, pid = layout.HEADER.unpack(
             self._map[: layout.HEADER.size].ljust(layout.HEADER.size, b"\0")
         )
@@ -77,6 +79,7 @@ class Ring:
 
     def poll(self, *, final: bool = False) -> NDArray[np.void]:
         """The records since the last poll, in order of their numbers; ``final`` waits for none."""
+        _LOOKED.pack_into(self._map, layout.READER, time.monotonic())  # the writer stops without it
         patience = 0 if final else PATIENCE
         self._polls += 1
         if not final and self._polls % _THOROUGH and self._quiet():

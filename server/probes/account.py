@@ -15,7 +15,7 @@ from contextvars import ContextVar
 class Account:
     """Seconds and counts of one request."""
 
-    __slots__ = ("cpu", "db", "db_calls", "out", "out_calls")
+    __slots__ = ("cpu", "db", "db_calls", "out", "out_calls", "shared")
 
     def __init__(self) -> None:
         self.cpu = 0.0  # CPU outside the serving thread's own clock (executor calls)
@@ -23,6 +23,7 @@ class Account:
         self.db_calls = 0
         self.out = 0.0
         self.out_calls = 0
+        self.shared = False  # an executor has it, too, and may add to it after the request
 
 
 # None outside a request, and always when telemetry is off.

@@ -43,6 +43,7 @@ def _metered(function: Callable[..., Any]) -> Callable[..., Any]:
     account = current.get()
     if account is None or isinstance(function, _Metered):
         return function
+    account.shared = True
     return _Metered(function, account)
 
 

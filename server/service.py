@@ -1,0 +1,208 @@
+"""One request's turn in a WSGI app: its environ, the call, and what is told about it afterwards.
+
+The same for threads and greenlets. What only some configurations need (telemetry, hooks, tallies,
+the access log, a request limit) costs the others one comparison.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import socket
+import time
+from contextlib import suppress
+
+from pretune.server.connection import Connection, Gone
+from pretune.server.context import Context
+from pretune.server.forwarded import scheme_of
+from pretune.server.http1 import Request
+from pretune.server.importing import user_traceback
+from pretune.server.probes.account import Account, current
+from pretune.server.telemetry import COARSE, ENDPOINT_HEADER, queued, run_queue_clock
+from pretune.server.wsgi import Response, base_environ, connection_environ, fill
+
+_ENDPOINT_KEY = "HTTP_" + ENDPOINT_HEADER.upper().replace("-", "_")
+HELD = -1.0  # in a cell: a slow client holds the thread
+_monotonic = time.monotonic
+_thread_time = time.thread_time
+
+
+class Seat:
+    """What belongs to one serving thread."""
+
+    __slots__ = ("account", "cells", "cpu", "index", "runq", "tally")
+
+    def __init__(self, context: Context, index: int) -> None:
+        self.index = index
+        self.cells = context.board.cells(context.row)
+        self.tally = context.tally(index)
+        self.cpu = _thread_time()  # up to here it is accounted for; negative: unknown
+        self.account = Account()
+        if context.ring is not None:
+            current.set(self.account)  # in this thread for good
+        self.runq = run_queue_clock() if context.config.probes else None
+
+    def waiting(self, begins: bool) -> None:
+        """While it waits for a slow client, the app is not to blame: the clock stands still.
+
+        The thread is not idle, either, so the cell is not 0.
+        """
+        self.cells[self.index] = HELD if begins else _monotonic()
+
+
+class Service:
+    """Calls the app for requests, from several threads at once."""
+
+    def __init__(self, context: Context, *, multithread: bool, keepalive: float) -> None:
+        self.context = context
+        self.keepalive = keepalive  # s; 0: every answer ends its connection
+        self.active: set[int] = set()  # seats inside the app
+        self._app = context.loaded.app
+        self._ring = context.ring
+        self._probes = context.config.probes
+        self._log = context.log
+        self._limit = context.request_limit()
+        self._count = itertools.count(1).__next__
+        hooks = context.config.hooks
+        self._before = hooks.get("pre_request")
+        self._after = hooks.get("post_request")
+        self._bases = [
+            base_environ(
+                server_of(sock),
+                multithread=multithread,
+                multiprocess=context.settings.workers > 1,
+            )
+            for sock in context.listeners
+        ]
+
+    def respond(self, connection: Connection, request: Request, seat: Seat) -> bool:
+        """Run the app for one request; whether the connection may go on. Raises Refused."""
+        fields = request.fields
+        base = connection.environ
+        if base is None:
+            base = connection.environ = connection_environ(
+                self._bases[connection.address], connection.peer
+            )
+        environ = base.copy()
+        if connection.trusted and (
+            "HTTP_X_FORWARDED_PROTO" in fields
+            or "HTTP_X_FORWARDED_PROTOCOL" in fields
+            or "HTTP_X_FORWARDED_SSL" in fields
+        ):
+            environ["wsgi.url_scheme"] = scheme_of(fields, True)
+        start = _monotonic()
+        index, ring = seat.index, self._ring
+        seat.cells[index] = start
+        if ring is not None:
+            endpoint = fields.pop(_ENDPOINT_KEY, None)
+            if ring.on:
+                self.active.add(index)
+                inflight = len(self.active)
+                account = seat.account
+                if self._probes or account.shared:
+                    account = seat.account = Account()
+                    current.set(account)
+                runq = seat.runq() if seat.runq is not None else math.nan
+                if not connection.tcp:
+                    queue = math.nan
+                elif start - connection.ended < COARSE:
+                    queue = 0.0  # it cannot have come before the last answer went
+                else:
+                    queue = queued(connection.sock)
+            else:
+                ring = None
+                seat.cpu = -1.0
+        keep = request.keep_alive and self.keepalive > 0.0
+        response = Response(request, connection, keep)
+        fill(environ, request, connection.input())
+        if request.minor:
+            environ["wsgi.early_hints"] = response.early_hints
+        connection.on_wait = seat.waiting
+        try:
+            if self._before is not None:
+                self._before(self.context.view, request)
+            response.run(self._app, environ)
+            if connection.backlog is not None:
+                connection.settle()
+            keep = response.keep_alive and (connection.body is None or connection.body.done)
+        except Gone:
+            keep = False
+            connection.out = b""
+        except BaseException as error:
+            keep = False
+            self._failed(connection, request, response, error)
+        connection.served += 1
+        end = connection.ended = _monotonic()
+        if ring is not None:
+            self.active.discard(index)
+            cpu = _thread_time()
+            if seat.cpu >= 0.0:
+                ring.write(
+                    start, end - start, cpu - seat.cpu + account.cpu, account.db, account.out,
+                    seat.runq() - runq if seat.runq is not None else math.nan, queue,
+                    response.sent, account.db_calls, account.out_calls,
+                    _number(endpoint) if endpoint is not None else 0, index,
+                    response.status, inflight,
+                )  # fmt: skip
+            seat.cpu = cpu
+        seat.cells[index] = 0.0
+        if seat.tally is not None:
+            seat.tally.add(end - start, response.status)
+        if self._after is not None:
+            self._call_after(request, environ, response)
+        if self._log.has_access:
+            self._log_access(connection, request, environ, response, end - start)
+        if self._limit and self._count() == self._limit:
+            self.context.channel.send({"retire": self._limit})
+        return keep
+
+    def _failed(
+        self, connection: Connection, request: Request, response: Response, error: BaseException
+    ) -> None:
+        line = f"{request.method} {request.path}"
+        self._log.error(f"error handling {line}\n{user_traceback(error)}")
+        try:
+            if response.head is None:
+                response.fail()
+            else:
+                # Cut short: the client gets what there is and must see that it is not whole.
+                connection.settle()
+        except Gone:
+            connection.out = b""
+
+    def _call_after(self, request: Request, environ: object, response: Response) -> None:
+        assert self._after is not None
+        try:
+            self._after(self.context.view, request, environ, response)
+        except Exception as error:
+            self._log.error(f"error in post_request\n{user_traceback(error)}")
+
+    def _log_access(
+        self,
+        connection: Connection,
+        request: Request,
+        environ: dict[str, object],
+        response: Response,
+        seconds: float,
+    ) -> None:
+        fields = request.fields
+        with suppress(Exception):  # the app may have put anything into environ
+            self._log.access(
+                connection.peer[0],
+                f"{request.method} {request.target} HTTP/1.{request.minor}",
+                response.status, response.sent,
+                fields.get("HTTP_REFERER", "-"), fields.get("HTTP_USER_AGENT", "-"),
+                seconds, environ, response.headers,
+            )  # fmt: skip
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def server_of(sock: socket.socket) -> tuple[str, str]:
+    """SERVER_NAME and SERVER_PORT of a listening socket."""
+    if sock.family == socket.AF_UNIX:
+        return "localhost", ""
+    host, port = sock.getsockname()[:2]
+    return host, str(port)
