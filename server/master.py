@@ -1,296 +1,429 @@
 """The master: listens, has workers forked, watches them, replaces them, and lets them go.
 
 It never imports the app. Everything it does is an answer to one of: a signal, a message of a
-worker or zygote, a child's end, the passing of time; after each of them ``_reconcile`` compares
-what there is with what there should be. Signals: TERM finishes what was begun; INT and QUIT stop
-at once; HUP brings up new workers and lets the old ones go once those are ready; TTIN and TTOU
-change the number of workers; USR1 reopens the logs.
+child, a child's end, the passing of time; after each of them ``_reconcile`` compares what there is
+with what there should be (staffing.py). What the signals mean is in SIGNALS and in docs/SERVER.md.
 """
 
 from __future__ import annotations
 
 import os
-import selectors
 import signal
 import socket
 import time
-from collections import deque
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
-from pretune.server import birth, listening, policy, worker, zygote
+from pretune.server import board as b
+from pretune.server import (
+    exporting,
+    hooks,
+    inheritance,
+    listening,
+    policy,
+    recycling,
+    staffing,
+    upgrade,
+    worker,
+)  # fmt: skip
 from pretune.server.board import Board
-from pretune.server.channel import pair
+from pretune.server.brood import Brood
 from pretune.server.children import Generation, Worker, Zygote
-from pretune.server.config import Config, boot_limit
-from pretune.server.context import DUMP_SIGNAL
+from pretune.server.config import Config, ConfigBroken
 from pretune.server.events import Events
 from pretune.server.log import Log
+from pretune.server.loop import Loop
+from pretune.server.notify import Notifier
+from pretune.server.pidfile import PidFile, PidFileTaken
+from pretune.server.watch import Watch
 
+FAILED = 1  # exit code when the server cannot be what it was told to be
 CRASHED = 1  # exit code after a crash loop
 BOOT_FAILED = worker.BOOT_FAILED  # exit code when no worker was ever ready
 
 SIGNALS = {
-    signal.SIGTERM: "term",
-    signal.SIGINT: "quit",
+    signal.SIGTERM: "term",  # finish what was begun, and end
+    signal.SIGINT: "quit",  # end at once
     signal.SIGQUIT: "quit",
-    signal.SIGHUP: "hup",
-    signal.SIGTTIN: "ttin",
-    signal.SIGTTOU: "ttou",
-    signal.SIGUSR1: "usr1",
+    signal.SIGHUP: "hup",  # configuration and code again
+    signal.SIGTTIN: "ttin",  # one worker more
+    signal.SIGTTOU: "ttou",  # one less
+    signal.SIGUSR1: "usr1",  # open the logs again
+    signal.SIGUSR2: "usr2",  # start the new program beside this one
+    signal.SIGWINCH: "winch",  # let the workers go: the new program serves
     signal.SIGCHLD: "chld",
 }
 
+# What HUP cannot change: it is decided when the server starts.
+FIXED = ("binds", "pid_file", "metrics", "reuse_port", "events_fd", "telemetry")
+
+HURRIED = 0.5  # s after QUIT until what is left is killed
+LINGERS = 5.0  # s a zygote without workers may take to end: threads of the app may hold it up
+STALE = 5.0  # s; code that has not booted after so long gives way to a newer reload
+
 
 class Master:
-    """Runs until told to stop."""
+    """Runs until told to stop. ``reread`` gives the configuration anew, or raises ConfigBroken."""
 
-    def __init__(self, config: Config, listeners: list[socket.socket], log: Log) -> None:
-        self.config = config
-        self.settings = config.settings
+    def __init__(
+        self,
+        config: Config,
+        listeners: list[socket.socket],
+        log: Log,
+        reread: Callable[[], Config] | None = None,
+    ) -> None:
+        self.config = config  # of the start; what serves is in a generation
         self.listeners = listeners
         self.log = log
         self.events = Events(config.events_fd)
-        self.board = Board(config.settings.threads)
         self.count = config.settings.workers
-        self.workers: dict[int, Worker] = {}  # by ticket
-        self.zygotes: set[Zygote] = set()
+        self.coming: Generation | None = Generation(1, config)  # no worker of it was ready yet
         self.serving: Generation | None = None
-        self.coming: Generation | None = Generation(1)
-        self.retiring: Worker | None = None  # waits for its successor
-        self.ever_ready = False
         self.stopping_since: float | None = None
         self.code = 0
-        self._pid = os.getpid()
-        self._tickets = 0
-        self._signals: deque[int] = deque()
-        self._selector = selectors.DefaultSelector()
-        self._looked = 0.0
-
-    # -- the loop
-
-    def run(self) -> int:
-        """Serve; the exit code."""
-        self._catch_signals()
-        if self.config.pid_file:
-            with open(self.config.pid_file, "w") as file:
-                file.write(f"{self._pid}\n")
-        address = ", ".join(listening.name(sock) for sock in self.listeners)
-        self.log.info(f"listening at {address}, starting {self.count} workers")
-        self.events.emit("listening", address=address)
-        assert self.coming is not None
-        self._begin(self.coming)
-        try:
-            while not self._ended():
-                for key, _ in self._selector.select(self._patience()):
-                    # What came before it in this round may have ended whom it is about.
-                    if self._selector.get_map().get(key.fd) is key:
-                        key.data()
-                while self._signals:
-                    getattr(self, "_on_" + SIGNALS[signal.Signals(self._signals.popleft())])()
-                self._watch(time.monotonic())
-                self._reconcile(time.monotonic())
-        finally:
-            self._kill_all()
-            listening.close(self.listeners, unlink=True)
-            if self.config.pid_file and os.path.exists(self.config.pid_file):
-                os.unlink(self.config.pid_file)
-        self.log.info("stopped")
-        self.events.emit("stopped")
-        return self.code
-
-    def _catch_signals(self) -> None:
-        wake, woken = os.pipe()
-        for fd in (wake, woken):
-            os.set_blocking(fd, False)
-        signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
-        for number in SIGNALS:
-            signal.signal(number, lambda n, _: self._signals.append(n))
-        self._wake = (wake, woken)
-        self._selector.register(wake, selectors.EVENT_READ, lambda: os.read(wake, 512))
-
-    def _ended(self) -> bool:
-        return self.stopping_since is not None and not self.workers and not self.zygotes
-
-    def _patience(self) -> float:
-        if self.stopping_since is not None or any(w.ordered for w in self.workers.values()):
-            return 0.05
-        nearest = policy.watch_interval(self.settings.timeout)
-        loop = self._current.loop
-        if loop.not_before:
-            nearest = min(nearest, max(0.01, loop.not_before - time.monotonic()))
-        return nearest
+        addresses = [listening.name(sock) for sock in listeners]
+        self.server = hooks.Server(config, log, addresses, self.count)
+        self.board = Board(config.settings.threads, tallies=config.metrics is not None)
+        self.inheritance = inheritance.Inheritance(
+            tuple(listeners), self.board, log, inheritance.exchange(), self.server
+        )
+        self.loop = Loop()
+        self.brood = Brood(self.loop, self.inheritance, self)
+        self.watch = Watch(self.board, log, self.boot_failed)
+        self.scales = recycling.Scales(time.monotonic)
+        self.exporting = exporting.Exporting(config, self.inheritance, self.brood)
+        self.predecessor = upgrade.predecessor(os.environ)
+        self.successor: upgrade.Relative | None = None
+        self.notifier = Notifier(os.environ)
+        self.pid_file: PidFile | None = None
+        self._reread = reread or (lambda: self.current.config)
+        self._reload_wanted = False
+        self._resting = False  # WINCH: the successor serves
+        self._unforkable = 0.0  # until when no fork is tried again
+        self._handlers = {int(n): getattr(self, f"_on_{name}") for n, name in SIGNALS.items()}
 
     @property
-    def _current(self) -> Generation:
+    def current(self) -> Generation:
         """The generation that gets new workers."""
         generation = self.coming or self.serving
         assert generation is not None
         return generation
 
+    @property
+    def wanted(self) -> int:
+        return 0 if self._resting else self.count
+
+    # -- the loop
+
+    def run(self) -> int:
+        """Serve; the exit code."""
+        self.loop.catch(SIGNALS)
+        if not self._start():
+            listening.close(self.listeners, unlink=self.predecessor is None)
+            return FAILED
+        try:
+            while not (self.stopping_since is not None and self.brood.empty):
+                expected = time.monotonic() + self._patience()
+                self.loop.wait(expected - time.monotonic())
+                now = time.monotonic()
+                late = policy.asleep(expected, now)
+                if late:
+                    self.watch.postpone(late, now)
+                for number in self.loop.signals():
+                    self._handlers[number]()
+                self.watch.look(self.brood, self.brood.zygotes, time.monotonic())
+                self._reconcile(time.monotonic())
+                self.notifier.beat(now)
+        finally:
+            self.brood.kill()
+            self.exporting.stop()
+            # The other master serves on: its sockets, its files.
+            listening.close((*self.listeners, *self.exporting.doors), unlink=self._alone)
+            if self.pid_file is not None:
+                self.pid_file.remove()
+        self.hook(None, "on_exit", self.server)
+        self.log.info("stopped")
+        self.events.emit("stopped")
+        return self.code
+
+    @property
+    def _alone(self) -> bool:
+        return self.predecessor is None and self.successor is None
+
+    def _start(self) -> bool:
+        """Whether the server can start at all."""
+        if not self.hook(self.current, "on_starting", self.server):
+            return False
+        try:
+            self.exporting.listen()
+            if self.config.pid_file:
+                self.pid_file = PidFile(self.config.pid_file + (".2" if self.predecessor else ""))
+                self.pid_file.create()
+        except (PidFileTaken, listening.BindFailed) as error:
+            self.log.error(str(error))
+            return False
+        if self.predecessor is not None:
+            self.loop.watch(self.predecessor.channel, self._hear_predecessor)
+        self.board.note(b.STARTED, time.monotonic())
+        self._set_count(self.count, first=True)
+        address = ", ".join(self.server.address)
+        self.log.info(f"listening at {address}, starting {self.count} workers")
+        self.events.emit("listening", address=address)
+        if self.predecessor is None:
+            self.exporting.resume()
+        return True
+
+    def _patience(self) -> float:
+        """Seconds until something has to be looked at."""
+        now = time.monotonic()
+        nearest = self.watch.next(self.brood, self.brood.zygotes, now)
+        nearest = min(nearest, self.notifier.next_beat, self.exporting.due)
+        if self.stopping_since is None:
+            current = self.current
+            if current.loop.not_before > now:
+                nearest = min(nearest, current.loop.not_before)
+            if self._unforkable > now:
+                nearest = min(nearest, self._unforkable)
+            for each in self.brood:
+                age = each.config.max_worker_age and each.generation is self.current
+                if age and each.serving and each.asks is None:
+                    nearest = min(nearest, (each.ready_at or 0.0) + each.config.max_worker_age)
+                if each.ordered is not None:  # others may wait for it to be gone
+                    late = each.ordered_at + staffing.GONE_SOON
+                    nearest = min(nearest, late if late > now else nearest)
+            if any(each.config.max_worker_memory for each in self.brood):
+                nearest = min(nearest, self.scales.next)
+            if self._reload_wanted:
+                nearest = min(nearest, now + 0.5)
+        return max(0.0, nearest - now)
+
     # -- signals
 
     def _on_term(self) -> None:
-        self._stop("stop", self.settings.graceful_timeout)
+        self._stop(self.current.config.settings.graceful_timeout)
 
     def _on_quit(self) -> None:
-        self._stop("stop", 0.0)
+        self._stop(0.0)
 
     def _on_hup(self) -> None:
-        if self.stopping_since is not None:
-            return
-        if self.coming is not None:
-            if self.serving is None:
-                return  # the first workers are still coming, with the code there is
-            self._abandon(self.coming)
-        self.log.info("reloading")
-        self.coming = Generation(self._current.number + 1)
-        self._begin(self.coming)
+        if self._resting:
+            # Its workers come back as they were, in case the new program turns out badly.
+            self._rest(False)
+        elif self.stopping_since is None:
+            self._reload_wanted = True
 
     def _on_ttin(self) -> None:
-        self.count += 1
-        self._current.announced = False
+        self._set_count(self.count + 1)
+        self.current.announced = False
 
     def _on_ttou(self) -> None:
-        self.count = max(1, self.count - 1)
+        self._set_count(max(1, self.count - 1))
 
     def _on_usr1(self) -> None:
         self.log.reopen()
-        for each in self.workers.values():
+        for each in (*self.brood, *self.brood.zygotes):
             each.channel.send({"reopen": True})
 
-    def _on_chld(self) -> None:
-        """Reap every child, also those an init process inherits."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if not pid:
-                return
-            self._exited(pid, status)
-
-    # -- children come
-
-    def _begin(self, generation: Generation) -> None:
-        """Start a generation's zygote, if it has one; its workers follow in _reconcile."""
-        if not self.settings.preload_app:
+    def _on_usr2(self) -> None:
+        if self.stopping_since is not None:
             return
-        ours, theirs = pair()
-
-        def role() -> int:
-            self._become_child()
-            ours.close()
-            return zygote.main(self.config, tuple(self.listeners), theirs, self.board, self.log)
-
-        pid = birth.fork(role)
-        theirs.close()
-        made = Zygote(pid, ours, time.monotonic())
-        generation.zygote = made
-        self.zygotes.add(made)
-        self._selector.register(
-            ours, selectors.EVENT_READ, lambda: self._hear_zygote(generation, made)
-        )
-
-    def _spawn(self, generation: Generation) -> None:
-        ours, theirs = pair()
-        self._tickets += 1
-        row = self.board.allot()
-        made = Worker(self._tickets, generation, ours, row, time.monotonic())
-        if generation.zygote is not None:
-            message = {"fork": made.ticket, "row": row}
-            generation.zygote.channel.send(message, (theirs.fileno(),))
+        if not self._alone:
+            self.log.warning("no upgrade: the other master still lives")
+        elif os.getpid() == 1:
+            # Its end, after the upgrade, would be the end of everything in the container.
+            self.log.warning("no upgrade: this is process 1; HUP brings new code")
         else:
+            self._upgrade()
 
-            def role() -> int:
-                self._become_child()
-                ours.close()
-                listeners = tuple(self.listeners)
-                return worker.main(self.config, listeners, theirs, self.board, row, self.log)
+    def _on_winch(self) -> None:
+        # A terminal sends it too, whenever its size changes.
+        if self.successor is not None and self.successor.ready and self.stopping_since is None:
+            self._rest(True)
+        else:
+            self.log.debug("WINCH means nothing while no new master serves")
 
-            made.pid = birth.fork(role)
-        theirs.close()
-        self.workers[made.ticket] = made
-        self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(made))
+    def _on_chld(self) -> None:
+        for pid, status in self.brood.reap():
+            if self.successor is not None and pid == self.successor.pid:
+                self._lost_successor(status)
+            else:
+                self.exporting.ended(pid, status)
 
-    def _become_child(self) -> None:
-        """In a child: close what is the master's, above all its ends of the other channels.
+    def _set_count(self, count: int, *, first: bool = False) -> None:
+        before = None if first else self.count
+        self.count = self.server.num_workers = count
+        self.board.note(b.WANTED, count)
+        if count != before:
+            self.hook(None, "nworkers_changed", self.server, count, before)
 
-        A sibling that held them would hide the master's death from their owners.
-        """
-        self._selector.close()
-        self.events.close()
-        for fd in self._wake:
-            os.close(fd)
-        for each in self.workers.values():
-            each.channel.close()
-        for other in self.zygotes:
-            other.channel.close()
+    # -- reload
 
-    # -- messages
-
-    def _hear(self, who: Worker) -> None:
+    def _reload(self, now: float) -> None:
+        """New workers with the configuration and the code there is now."""
+        self._reload_wanted = False
+        self.log.info("reloading")
+        self.log.reopen()
+        self.notifier.reloading()
+        self.hook(None, "on_reload", self.server)
         try:
-            message, _ = who.channel.receive()
-        except OSError:
-            message = None
-        if message is None:
-            self._selector.unregister(who.channel)
-            # The zygote that could tell how it ended is gone too.
-            zygote_ = who.generation.zygote
-            if zygote_ is not None and zygote_ not in self.zygotes:
-                self._lost(who, None)
-        elif "ready" in message:
-            self._became_ready(who, message["ready"])
-        elif "boot_failed" in message:
-            who.boot_failure = message["boot_failed"]
-            self._boot_failed(who.pid, message["boot_failed"], message["traceback"])
-        elif "retire" in message:
-            who.asks_to_retire = True
+            config = self._reread()
+        except ConfigBroken as error:
+            self.log.error(f"the configuration is broken, the old one stays: {error}")
+            self._say_ready()
+            return
+        self.board.note(b.RELOADS, self.board.value(b.RELOADS) + 1)
+        before = self.current.config
+        for name in FIXED:
+            if getattr(config, name) != getattr(before, name):
+                self.log.warning(f"{name} changes with a restart, not with a reload")
+                config = replace(config, **{name: getattr(before, name)})
+        self._come(config)
 
-    def _hear_zygote(self, generation: Generation, who: Zygote) -> None:
+    def _come(self, config: Config, loop: policy.CrashLoop | None = None) -> None:
+        """A new generation; an earlier one that was only coming is given up for it."""
+        number = self.current.number + 1
+        if self.coming is not None:
+            self._abandon(self.coming)
+        self.coming = Generation(number, config, loop=loop or policy.CrashLoop())
+
+    def _abandon(self, generation: Generation) -> None:
+        self.coming = None
+        for each in self.brood:
+            if each.generation is generation:
+                patience = generation.config.settings.graceful_timeout
+                self.brood.order(each, "stop", "retire", patience)
+        if generation.zygote is not None:
+            generation.zygote.stop()
+
+    def _give_up(self, generation: Generation) -> None:
+        """The generation on its way does not boot."""
+        if self.serving is None:
+            self.log.error("no worker could be started: stopping")
+            self.code = BOOT_FAILED
+            self._stop(0.0)
+        else:
+            self.log.error("the new code does not boot: the old workers go on serving")
+            self._abandon(generation)
+            self._say_ready()
+
+    def _prove(self, generation: Generation) -> None:
+        """A generation's first worker is ready: from now on it replaces what was before."""
+        generation.proven = True
+        if generation is not self.coming:
+            return
+        before, self.serving, self.coming = self.serving, generation, None
+        self.board.note(b.GENERATION, generation.number)
+        if before is not None:
+            self.server.cfg = hooks.View(generation.config)
+            if generation.config.settings.workers != before.config.settings.workers:
+                self._set_count(generation.config.settings.workers)
+            if before.zygote is not None:
+                before.zygote.stop()
+
+    # -- what is against what should be
+
+    def _reconcile(self, now: float) -> None:
+        if self.stopping_since is not None:
+            return
+        if self._reload_wanted and self._may_reload(now):
+            self._reload(now)
+        self.exporting.reconcile(now)
+        self._find_due(now)
+        generation = self.current
+        plan = staffing.plan(self._posts(now), self.wanted, proven=generation.proven)
+        for ticket in plan.surplus:
+            who = self.brood.workers[ticket]
+            self.brood.order(who, "stop", "retire", who.config.settings.graceful_timeout)
+        if plan.replaced is not None:
+            who = self.brood.workers[plan.replaced]
+            reason = (who.asks if who.generation is generation else None) or "stop"
+            self.brood.order(who, reason, "retire", who.config.settings.graceful_timeout)
+        if plan.spawn and now >= max(generation.loop.not_before, self._unforkable):
+            self._fork(generation, plan.spawn, now)
+        if plan.complete and not generation.announced:
+            generation.announced = True
+            self._all_ready()
+
+    def _posts(self, now: float) -> list[staffing.Post]:
+        return [
+            staffing.Post(
+                each.ticket,
+                each.generation is self.current,
+                each.ready,
+                None if each.ordered is None else now - each.ordered_at,
+                each.asks_at if each.asks is not None else None,
+            )
+            for each in self.brood
+        ]
+
+    def _fork(self, generation: Generation, count: int, now: float) -> None:
         try:
-            message, _ = who.channel.receive()
-        except OSError:
-            message = None
-        if message is None:
-            self._selector.unregister(who.channel)
-        elif "loaded" in message:
-            who.loaded = True
-            self.log.info(f"zygote {who.pid} loaded the app in {message['loaded']:.2f} s")
-        elif "boot_failed" in message:
-            self._boot_failed(who.pid, message["boot_failed"], message["traceback"])
-        elif "forked" in message:
-            born = self.workers.get(message["ticket"])
-            if born is not None:
-                born.pid = message["forked"]
-        elif "exited" in message:
-            self._exited(message["exited"], message["status"])
+            if not generation.begun:
+                self.brood.begin(generation)
+            if generation.zygote is None or generation.zygote.loaded:
+                for _ in range(count):
+                    self.brood.spawn(generation)
+        except (OSError, OverflowError) as error:
+            self._unforkable = now + 1.0
+            self.log.error(f"no process can be forked, trying again in 1 s: {error}")
+        self.watch.soon(now)
 
-    def _became_ready(self, who: Worker, boot_s: float) -> None:
-        who.ready = True
-        self.ever_ready = True
+    def _may_reload(self, now: float) -> bool:
+        """A reload under way is finished first, unless nothing has come of it for a while."""
+        if self.coming is None:
+            return True
+        if self.serving is None:
+            return False  # the first workers are still coming
+        mine = [each for each in self.brood if each.generation is self.coming]
+        return bool(mine) and now > mine[0].born + STALE
+
+    def _find_due(self, now: float) -> None:
+        """Recycling by age and by memory; by requests, a worker asks itself."""
+        heavy = []
+        for each in self.brood:
+            if not each.serving or each.asks is not None or each.generation is not self.current:
+                continue
+            if recycling.too_old(each.ready_at or now, now, each.config.max_worker_age):
+                each.ask("max_age", now)
+            elif each.config.max_worker_memory:
+                heavy.append(each)
+        if now < self.scales.next:
+            return
+        found = self.scales.look([(w.pid, w.config.max_worker_memory) for w in heavy])
+        if found is not None:
+            self._too_large(next(w for w in heavy if w.pid == found[0]), found[1], now)
+
+    def _too_large(self, who: Worker, size: int, now: float) -> None:
+        generation, limit = who.generation, who.config.max_worker_memory
+        if now < generation.restraint.not_before:
+            return
+        age = now - who.born
+        generation.restraint = generation.restraint.recycled(age, now)
+        who.ask("max_memory", now)
+        text = f"worker {who.pid} has {recycling.megabytes(size)}, the limit is "
+        text += f"{recycling.megabytes(limit)}: it gets a successor"
+        if generation.restraint.delay:
+            text += (
+                f"; it was only {age:.0f} s old, so a successor will be no smaller for long: "
+                f"the next one not before {generation.restraint.delay:.0f} s. Raise the limit"
+            )
+        (self.log.warning if generation.restraint.delay else self.log.info)(text)
+
+    # -- what the brood tells
+
+    def became_ready(self, who: Worker, boot_s: float) -> None:
         self.log.info(f"worker {who.pid} is ready after {boot_s:.2f} s")
         self.events.emit("worker_ready", pid=who.pid, boot_s=boot_s)
+        self.watch.soon(time.monotonic())
+        if who.ordered is None:
+            self._prove(who.generation)
 
-    def _boot_failed(self, pid: int, message: str, traceback: str) -> None:
+    def boot_failed(self, pid: int, message: str, traceback: str = "") -> None:
         self.log.error(f"the app does not boot: {message}\n{traceback}")
         self.events.emit("boot_failed", pid=pid, message=message, traceback=traceback)
 
-    # -- children go
-
-    def _exited(self, pid: int, status: int) -> None:
-        for each in self.workers.values():
-            if each.pid == pid:
-                self._lost(each, status)
-                return
-        for each_zygote in self.zygotes:
-            if each_zygote.pid == pid:
-                self._lost_zygote(each_zygote, status)
-                return
-
-    def _lost(self, who: Worker, status: int | None) -> None:
+    def lost(self, who: Worker, status: int | None) -> None:
         """A worker has ended."""
-        self._drain(who)
         now = time.monotonic()
         reason = policy.exit_reason(who.ordered, status, who.ready)
         shutdown = now - who.ordered_at if who.ordered is not None else None
@@ -299,197 +432,179 @@ class Master:
         self.events.emit(
             "worker_exit", pid=who.pid, status=status, reason=reason, shutdown_s=shutdown
         )
-        self._unregister(who.channel)
-        del self.workers[who.ticket]
-        who.channel.close()
-        self.board.release(who.row)
-        if self.retiring is who:
-            self.retiring = None
+        self.board.count_exit(reason)
+        who.view.alive = False
+        self.hook(who.generation, "child_exit", self.server, who.view)
+        zygote = who.generation.zygote
+        last = all(each.generation is not who.generation for each in self.brood)
+        if last and zygote is not None and zygote.stopping and not zygote.deadline:
+            zygote.deadline = now + LINGERS
         if reason in ("crash", "boot"):
-            self._crashed(who, reason, now)
+            self._crashed(who, status, now)
 
-    def _crashed(self, who: Worker, reason: str, now: float) -> None:
+    def _crashed(self, who: Worker, status: int | None, now: float) -> None:
         generation = who.generation
-        generation.loop = generation.loop.died(now - who.born, now)
-        if reason == "boot" and generation is self.coming:
+        served = now - who.ready_at if who.ready_at is not None else 0.0
+        generation.loop = generation.loop.died(served, now)
+        cause = policy.likely_cause(status)
+        if generation is self.coming and not generation.proven:
+            generation.tries += 1
             if who.boot_failure is None:
-                text = "a worker ended before it was ready"
-                self._boot_failed(who.pid, text, "")
+                text = f"a worker ended before it was ready ({policy.describe(status)}: {cause})"
+                if generation.tries < policy.TRIES:
+                    self.log.error(f"{text}; trying again")
+                    return
+                self.boot_failed(who.pid, text)
             self._give_up(generation)
-        elif generation.loop.hopeless and not any(w.serving for w in self.workers.values()):
-            self.log.error(f"{generation.loop.quick} workers in a row ended at once: giving up")
-            self.code = CRASHED
-            self._stop("stop", 0.0)
+        elif generation.loop.hopeless and self.stopping_since is None:
+            self._loops(generation, f"{policy.describe(status)}: {cause}", now)
 
-    def _lost_zygote(self, who: Zygote, status: int) -> None:
-        while self._registered(who.channel):
-            self._selector.get_key(who.channel).data()
-        self.zygotes.discard(who)
-        who.channel.close()
-        for each in tuple(self.workers.values()):
-            if each.generation.zygote is who and not each.pid:
-                self._lost(each, None)
+    def _loops(self, generation: Generation, last: str, now: float) -> None:
+        many = f"{generation.loop.quick} workers in a row ended at once, the last with {last}"
+        serving = sum(each.serving for each in self.brood)
+        if serving:
+            pause = max(0.0, generation.loop.not_before - now)
+            self.log.error(f"{many}; trying again in {pause:.0f} s, {serving} workers serve on")
+        else:
+            self.log.error(f"{many}: giving up")
+            self.code = CRASHED
+            self._stop(0.0)
+
+    def lost_zygote(self, who: Zygote, status: int) -> None:
         if who.stopping or self.stopping_since is not None:
             return
         self.log.error(f"zygote {who.pid} ended ({policy.describe(status)})")
-        if self.coming is not None and self.coming.zygote is who:
-            if not who.loaded and status >> 8 != BOOT_FAILED:
-                self._boot_failed(who.pid, "the zygote ended before the app was loaded", "")
-            self._give_up(self.coming)
-        else:
-            self._on_hup()  # its workers serve on until new ones, from a new zygote, are ready
+        coming, serving, now = self.coming, self.serving, time.monotonic()
+        if coming is not None and coming.zygote is who:
+            if not who.loaded and status >> 8 != BOOT_FAILED and not who.deadline:
+                cause = policy.likely_cause(status)
+                text = f"the zygote ended before the app was loaded ({policy.describe(status)}"
+                self.boot_failed(who.pid, f"{text}: {cause})")
+            self._give_up(coming)
+        elif serving is not None and serving.zygote is who and coming is None:
+            # Its workers serve on until new ones, from a new zygote, are ready.
+            self._come(serving.config, serving.loop.died(now - who.born, now))
 
-    def _give_up(self, generation: Generation) -> None:
-        """The generation on its way does not boot."""
-        if self.serving is None:
-            self.log.error("no worker could be started: stopping")
-            self.code = BOOT_FAILED
-            self._stop("stop", 0.0)
-        else:
-            self.log.error("the new code does not boot: the old workers go on serving")
-            self._abandon(generation)
+    def hook(self, generation: Generation | None, name: str, *arguments: object) -> bool:
+        """Call the user's function; whether it did not raise."""
+        try:
+            (generation or self.current).config.hooks.call(name, *arguments)
+        except (Exception, SystemExit) as error:
+            from pretune.server.importing import user_traceback
 
-    def _abandon(self, generation: Generation) -> None:
-        self.coming = None
-        for each in self.workers.values():
-            if each.generation is generation:
-                each.order("stop", "stop", 0.0)
-        self._stop_zygote(generation)
+            self.log.error(f"the hook {name} failed\n{user_traceback(error)}")
+            return False
+        return True
 
-    def _stop_zygote(self, generation: Generation) -> None:
-        if generation.zygote is not None and not generation.zygote.stopping:
-            generation.zygote.stopping = True
-            generation.zygote.channel.send({"stop": True})
+    def shed(self) -> None:
+        """In a forked child: close what is the master's."""
+        self.loop.abandon()
+        self.events.close()
+        self.exporting.shed()
+        for other in (self.predecessor, self.successor):
+            if other is not None:
+                other.channel.close()
 
-    # -- what is against what should be
+    def _all_ready(self) -> None:
+        self.log.info(f"ready: {self.count} workers can answer")
+        self.events.emit("ready")
+        self._say_ready()
+        if self.predecessor is not None and not self.predecessor.ready:
+            self.predecessor.ready = True
+            self.predecessor.channel.send({"ready": True})
+            self.exporting.resume()
+        if self._first_ready:
+            self._first_ready = False
+            self.hook(None, "when_ready", self.server)
 
-    def _reconcile(self, now: float) -> None:
-        if self.stopping_since is not None:
+    _first_ready = True
+
+    def _say_ready(self) -> None:
+        self.notifier.ready(f"{self.count} workers serve {self.current.config.target}")
+
+    # -- the other master
+
+    def _upgrade(self) -> None:
+        generation = self.current
+        others = [fd for fd in (self.config.events_fd,) if fd is not None]
+        log, server = self.log, self.server
+
+        def before() -> None:
+            self.hook(generation, "pre_exec", server)
+
+        try:
+            self.successor = upgrade.start(self.listeners, self.exporting.doors, others, before)
+        except OSError as error:
+            log.error(f"no upgrade: {error}")
             return
-        self._replace_retiring()
-        generation = self._current
-        mine = [w for w in self.workers.values() if w.generation is generation]
-        live = [w for w in mine if w.ordered is None]
-        wanted = self.count + (1 if self.retiring in live else 0)
-        may = generation.zygote is None or generation.zygote.loaded
-        if may and now >= generation.loop.not_before:
-            for _ in range(wanted - len(live)):
-                self._spawn(generation)
-        for surplus in live[wanted:]:
-            surplus.order("stop", "retire", self.settings.graceful_timeout)
-        if sum(w.serving for w in mine) >= self.count:
-            if not generation.announced:
-                generation.announced = True
-                self.log.info(f"ready: {self.count} workers can answer")
-                self.events.emit("ready")
-            if self.coming is generation:
-                self._switch(generation)
+        self.loop.watch(self.successor.channel, self._hear_successor)
+        self.log.info(f"starting a new master beside this one, pid {self.successor.pid}")
 
-    def _switch(self, generation: Generation) -> None:
-        """The coming generation is ready: it serves, and the one before leaves."""
-        before, self.serving, self.coming = self.serving, generation, None
-        if before is None:
-            return
-        for each in self.workers.values():
-            if each.generation is not generation and each.ordered is None:
-                each.order("stop", "retire", self.settings.graceful_timeout)
-        self._stop_zygote(before)
+    def _hear_successor(self) -> None:
+        successor = self.successor
+        assert successor is not None
+        message, _ = successor.channel.receive()
+        if message is None:
+            self.loop.forget(successor.channel)  # its end is heard of by SIGCHLD
+        elif "ready" in message:
+            successor.ready = True
+            self.log.info(f"the new master {successor.pid} is ready: TERM to this one ends it")
+            self.exporting.stop()
+            self.notifier.main_pid(successor.pid)
 
-    def _replace_retiring(self) -> None:
-        """Recycling, one at a time: the successor is ready before the worker leaves."""
-        if self.retiring is None and self.coming is None:
-            asking = [w for w in self.workers.values() if w.asks_to_retire and w.serving]
-            self.retiring = asking[0] if asking else None
-        leaver = self.retiring
-        if leaver is None:
-            return
-        if leaver.ordered is not None:
-            self.retiring = None
-            return
-        others = [
-            w
-            for w in self.workers.values()
-            if w.serving and w is not leaver and w.generation is leaver.generation
-        ]
-        if len(others) >= self.count:
-            leaver.order("max_requests", "retire", self.settings.graceful_timeout)
-            self.retiring = None
+    def _lost_successor(self, status: int) -> None:
+        successor = self.successor
+        assert successor is not None
+        self.loop.forget(successor.channel)
+        successor.channel.close()
+        self.successor = None
+        what = "ended" if successor.ready else "did not come up"
+        self.log.error(
+            f"the new master {successor.pid} {what} ({policy.describe(status)}): this one goes on"
+        )
+        if self.stopping_since is None:
+            self.notifier.main_pid(os.getpid())
+            self.exporting.resume()
+            self._rest(False)
 
-    def _watch(self, now: float) -> None:
-        """Look at every worker's clock."""
-        hurried = self.stopping_since is not None
-        due = now >= self._looked + policy.watch_interval(self.settings.timeout)
-        boot = boot_limit(self.config)
-        if due or hurried:
-            self._looked = now
-        for each in tuple(self.workers.values()):
-            # The other requests of a stuck worker may finish, if they can.
-            if each.ordered == "timeout" and policy.only_overdue(
-                self.board.cells(each.row), now, self.settings.timeout
-            ):
-                each.deadline = min(each.deadline, each.ordered_at + 0.2)
-            if each.ordered is not None:
-                if now >= each.deadline and each.pid:
-                    each.killed = True
-                    each.signal(signal.SIGKILL)
-            elif due and each.ready:
-                if policy.overdue(self.board.cells(each.row), now, self.settings.timeout):
-                    self._stuck(each)
-            elif due and boot and not each.ready and now > each.born + boot:
-                self._boot_failed(each.pid, f"not ready after {boot:g} s", "")
-                each.boot_failure = "timeout"
-                each.signal(DUMP_SIGNAL)
-                each.ordered, each.ordered_at = "boot", now
-                each.deadline = now + 0.2
-        for zygote_ in self.zygotes:
-            if due and boot and not zygote_.loaded and now > zygote_.born + boot:
-                self._boot_failed(zygote_.pid, f"not loaded after {boot:g} s", "")
-                os.kill(zygote_.pid, signal.SIGKILL)
+    def _hear_predecessor(self) -> None:
+        """It never says anything: it is gone."""
+        before, self.predecessor = self.predecessor, None
+        assert before is not None
+        self.loop.forget(before.channel)
+        before.channel.close()
+        self.log.info(f"the old master {before.pid} is gone")
+        self.exporting.resume()
+        if self.pid_file is not None and self.config.pid_file:
+            try:
+                self.pid_file.rename(self.config.pid_file)
+            except PidFileTaken as error:
+                self.log.error(str(error))
 
-    def _stuck(self, who: Worker) -> None:
-        timeout = self.settings.timeout
-        self.log.error(f"worker {who.pid}: a request takes longer than {timeout:g} s; its threads:")
-        who.signal(DUMP_SIGNAL)
-        who.order("timeout", "stop", min(timeout, self.settings.graceful_timeout))
+    def _rest(self, resting: bool) -> None:
+        if resting != self._resting:
+            self._resting = resting
+            self.current.announced = resting
+            self.log.info("the workers leave" if resting else "the workers come back")
+            self.board.note(b.WANTED, self.wanted)
 
     # -- the end
 
-    def _stop(self, reason: str, patience: float) -> None:
+    def _stop(self, patience: float) -> None:
         """Let all go; again with less patience if asked again."""
-        first = self.stopping_since is None
-        self.stopping_since = self.stopping_since or time.monotonic()
-        if first:
+        if self.stopping_since is None:
+            self.stopping_since = time.monotonic()
             self.log.info("stopping")
+            self.notifier.stopping()
             for sock in self.listeners:
                 sock.close()
-            for zygote_ in self.zygotes:
-                zygote_.stopping = True
-                zygote_.channel.send({"stop": True})
-        for each in self.workers.values():
-            each.order(reason, "stop", patience)
+            self.exporting.closed()
+        # What waits in the queue is ours to answer, unless another master does.
+        how = "stop" if self._alone else "retire"
+        for each in self.brood:
+            self.brood.order(each, "stop", how, patience if patience else HURRIED)
             if not patience:
                 each.signal(signal.SIGQUIT)
-                each.deadline += 0.5
-        for zygote_ in self.zygotes:
-            if not zygote_.loaded:
-                os.kill(zygote_.pid, signal.SIGKILL)
-
-    def _kill_all(self) -> None:
-        for each in self.workers.values():
-            each.signal(signal.SIGKILL)
-        for zygote_ in self.zygotes:
-            os.kill(zygote_.pid, signal.SIGKILL)
-
-    # -- helpers
-
-    def _drain(self, who: Worker) -> None:
-        """Hear a child's last words: its end may be seen before its messages are."""
-        while self._registered(who.channel):
-            self._selector.get_key(who.channel).data()
-
-    def _registered(self, channel: Any) -> bool:
-        return channel.fileno() in self._selector.get_map()
-
-    def _unregister(self, channel: Any) -> None:
-        if self._registered(channel):
-            self._selector.unregister(channel)
+        for zygote in self.brood.zygotes:
+            zygote.stop()
+            zygote.deadline = time.monotonic() + (patience or HURRIED) + LINGERS

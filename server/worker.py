@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import socket
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from types import FrameType
 
-from pretune.server import importing
-from pretune.server.board import Board
+from pretune.server import hooks, identity
 from pretune.server.channel import MAX_MESSAGE, Channel
 from pretune.server.config import Config, choose_class
 from pretune.server.context import DUMP_SIGNAL, Context
+from pretune.server.importing import Loaded, TargetBroken, TargetError, load, user_traceback
+from pretune.server.inheritance import Inheritance
 from pretune.server.log import Log
 from pretune.server.telemetry import Ring
 
 BOOT_FAILED = 3  # exit code of a worker or zygote whose app does not boot
 
 
-def load_app(config: Config) -> importing.Loaded:
+def load_app(config: Config) -> Loaded:
     """Import the target, probes first. Raises importing.TargetError."""
     if config.telemetry is not None:
         from pretune.server.probes import executors
@@ -31,58 +33,76 @@ def load_app(config: Config) -> importing.Loaded:
 
         database.install()
         outbound.install()
-    return importing.load(config.target, config.chdir)
+    return load(config.target, config.chdir)
 
 
-def report_failure(channel: Channel, error: importing.TargetError) -> int:
+def report_failure(channel: Channel, error: Exception) -> int:
     """Tell the master why the app does not boot; the exit code."""
-    text = error.traceback.encode("utf-8", "backslashreplace")[-MAX_MESSAGE // 2 :]
+    trace = error.traceback if isinstance(error, TargetError) else ""
+    text = trace.encode("utf-8", "backslashreplace")[-MAX_MESSAGE // 2 :]
     channel.send({"boot_failed": str(error)[:2000], "traceback": text.decode("utf-8", "replace")})
     return BOOT_FAILED
 
 
+def dump_on_signal(log: Log) -> None:
+    """From now on the master can see where every thread of this process stands."""
+    faulthandler.register(DUMP_SIGNAL, file=log.error_fd, all_threads=True, chain=False)
+
+
+def become(config: Config, role: str) -> None:
+    """Take on the identity the app runs under. Raises TargetBroken."""
+    try:
+        identity.assume(config, role)
+    except OSError as error:
+        raise TargetBroken(f"this process cannot be what the app should run in: {error}") from error
+
+
 def main(
     config: Config,
-    listeners: tuple[socket.socket, ...],
+    inheritance: Inheritance,
     channel: Channel,
-    board: Board,
     row: int,
-    log: Log,
-    loaded: importing.Loaded | None = None,
+    me: hooks.Worker,
+    loaded: Loaded | None = None,
 ) -> int:
     """Run a worker; ``loaded`` if the zygote has imported the app already. The exit code."""
     began = time.monotonic()
-    faulthandler.register(DUMP_SIGNAL, file=log.error_fd, all_threads=True, chain=False)
+    log, board = inheritance.log, inheritance.board
+    me.pid = os.getpid()
+    dump_on_signal(log)
     if config.telemetry is not None:
         # libpq tells it to Postgres, which tells the profiler whose session is whose.
         os.environ["PGAPPNAME"] = f"pretune-{os.getpid()}"
     try:
+        _hook(config, "post_fork", inheritance.server, me)
+        become(config, "worker")
         if loaded is None:
             loaded = load_app(config)
         name = choose_class(config.settings, loaded.interface)
-    except importing.TargetError as error:
-        return report_failure(channel, error)
-    except ValueError as error:
-        return report_failure(channel, importing.TargetError(str(error)))
-    context = Context(
-        config=config,
-        settings=replace(config.settings, worker_class=name),
-        loaded=loaded,
-        listeners=listeners,
-        channel=channel,
-        board=board,
-        row=row,
-        log=log,
-        ring=Ring(config.telemetry, os.getpid()) if config.telemetry is not None else None,
-    )
+        context = Context(
+            config=config,
+            settings=replace(config.settings, worker_class=name),
+            loaded=loaded,
+            listeners=inheritance.listeners,
+            channel=channel,
+            board=board,
+            row=row,
+            log=log,
+            ring=Ring(config.telemetry, os.getpid()) if config.telemetry is not None else None,
+            exchange=inheritance.exchange,
+            view=me,
+        )
+        _hook(config, "post_worker_init", me)
 
-    def ready() -> None:
-        channel.send({"ready": time.monotonic() - began})
+        def ready() -> None:
+            _heed(config, inheritance.server, me, log)
+            channel.send({"ready": time.monotonic() - began})
 
-    try:
-        return _run(name, context, ready)
-    except importing.TargetError as error:
+        code = _run(name, context, ready)
+    except (TargetError, ValueError) as error:
         return report_failure(channel, error)
+    _last(config, inheritance.server, me, log)
+    return code
 
 
 def _run(name: str, context: Context, ready: Callable[[], None]) -> int:
@@ -90,7 +110,57 @@ def _run(name: str, context: Context, ready: Callable[[], None]) -> int:
     if name == "asgi":
         from pretune.server.asgi import AsgiWorker
 
+        context.board.beats_in_cells(context.row)
         return AsgiWorker(context).run(ready)
     from pretune.server.threaded import ThreadedWorker
 
     return ThreadedWorker(context).run(ready)
+
+
+# -- the user's functions
+
+
+def _hook(config: Config, name: str, *arguments: object) -> None:
+    """A hook without which the worker must not serve. Raises TargetBroken."""
+    try:
+        config.hooks.call(name, *arguments)
+    except (Exception, SystemExit) as error:
+        text = user_traceback(error)
+        raise TargetBroken(f"the hook {name} failed: {error!r}", text) from error
+
+
+def _try_hook(config: Config, log: Log, name: str, *arguments: object) -> None:
+    try:
+        config.hooks.call(name, *arguments)
+    except (Exception, SystemExit) as error:
+        log.error(f"the hook {name} failed\n{user_traceback(error)}")
+
+
+def _last(config: Config, server: hooks.Server, me: hooks.Worker, log: Log) -> None:
+    me.alive = False
+    _try_hook(config, log, "worker_exit", server, me)
+
+
+def _heed(config: Config, server: hooks.Server, me: hooks.Worker, log: Log) -> None:
+    """Hooks for signals, if there are any; set when the worker has set its own handlers.
+
+    Python runs them between two instructions of the main thread, so a hook for an abort comes in
+    vain where that thread waits for the GIL for ever; the master does not wait for it long.
+    """
+    for name, numbers in _SIGNAL_HOOKS.items():
+        if config.hooks.get(name) is None and config.hooks.get("worker_exit") is None:
+            continue
+
+        def handle(number: int, frame: FrameType | None, name: str = name) -> None:
+            _try_hook(config, log, name, me)
+            _last(config, server, me, log)
+            os._exit(1 if number == signal.SIGABRT else 0)
+
+        for number in numbers:
+            signal.signal(number, handle)
+
+
+_SIGNAL_HOOKS = {
+    "worker_int": (signal.SIGINT, signal.SIGQUIT),
+    "worker_abort": (signal.SIGABRT,),
+}

@@ -11,34 +11,27 @@ import gc
 import os
 import select
 import signal
-import socket
 import time
 
-from pretune.server import birth, importing, worker
-from pretune.server.board import Board
+from pretune.server import birth, hooks, worker
 from pretune.server.channel import Channel, adopt
 from pretune.server.config import Config, choose_class
-from pretune.server.log import Log
+from pretune.server.importing import TargetError, user_traceback
+from pretune.server.inheritance import Inheritance
 
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)  # the master decides
 
 
-def main(
-    config: Config,
-    listeners: tuple[socket.socket, ...],
-    channel: Channel,
-    board: Board,
-    log: Log,
-) -> int:
+def main(config: Config, inheritance: Inheritance, channel: Channel) -> int:
     """Run the zygote until the master is gone or says stop and the last worker has ended."""
     began = time.monotonic()
+    worker.dump_on_signal(inheritance.log)
     try:
+        worker.become(config, "zygote")
         loaded = worker.load_app(config)
         choose_class(config.settings, loaded.interface)
-    except importing.TargetError as error:
+    except (TargetError, ValueError) as error:
         return worker.report_failure(channel, error)
-    except ValueError as error:
-        return worker.report_failure(channel, importing.TargetError(str(error)))
     gc.collect()
     gc.freeze()
     for number in _IGNORED:
@@ -65,23 +58,41 @@ def main(
             if "fork" in message:
                 (end,) = fds
                 row = message["row"]
+                me = hooks.Worker(config, inheritance.log, message["fork"])
+                _before_fork(config, inheritance, me)
 
-                def role(end: int = end, row: int = row) -> int:
+                def role(end: int = end, row: int = row, me: hooks.Worker = me) -> int:
                     channel.close()
                     os.close(wake)
                     os.close(woken)
-                    return worker.main(config, listeners, adopt(end), board, row, log, loaded)
+                    return worker.main(config, inheritance, adopt(end), row, me, loaded)
 
-                pid = birth.fork(role)
+                try:
+                    pid = birth.fork(role)
+                except OSError as error:
+                    inheritance.log.error(f"no worker can be forked: {error.strerror}")
+                    os.close(end)
+                    continue  # the master sees its end of the channel close
                 os.close(end)
                 children.add(pid)
                 channel.send({"forked": pid, "ticket": message["fork"]})
+            elif "reopen" in message:
+                inheritance.log.reopen()
             else:
                 stopping = True
     return 0
 
 
+def _before_fork(config: Config, inheritance: Inheritance, me: hooks.Worker) -> None:
+    """Here, and not in the master: the hook's business is with what the app has opened."""
+    try:
+        config.hooks.call("pre_fork", inheritance.server, me)
+    except (Exception, SystemExit) as error:
+        inheritance.log.error(f"the hook pre_fork failed\n{user_traceback(error)}")
+
+
 def _reap(channel: Channel, children: set[int]) -> None:
+    """Tell of every child that has ended."""
     while children:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
