@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pretune.server import identity
+from pretune.server import identity, origin
 from pretune.server.config import Config, ConfigBroken
 from pretune.server.configuration import assemble, gather, here, parse
 
@@ -17,6 +18,7 @@ BROKEN = 1  # for a configuration, an app or an address that cannot be used
 
 def main(argv: Sequence[str]) -> int:
     """Serve until a signal says otherwise; the exit code."""
+    origin.remember()
     _occupy_standard_descriptors()
     directory = here()
     try:
@@ -31,7 +33,14 @@ def main(argv: Sequence[str]) -> int:
         from pretune.server import checking
 
         return checking.check(config, gathered)
-    return _serve(config, lambda: parse(argv, directory))
+
+    def read() -> Config:
+        try:
+            return parse(argv, directory)
+        except SystemExit as error:  # argparse has said why: GUNICORN_CMD_ARGS are checked too
+            raise ConfigBroken("the command line is not valid any more") from error
+
+    return _serve(config, read)
 
 
 def _serve(config: Config, read: Callable[[], Config]) -> int:
@@ -44,14 +53,7 @@ def _serve(config: Config, read: Callable[[], Config]) -> int:
     environment.set(config.env)
     owner = identity.owner(config)
     try:
-        log = Log(
-            config.error_log,
-            config.access_log,
-            level=config.log_level,
-            access_format=config.access_format,
-            owner=owner,
-            capture=config.capture_output,
-        )
+        log = Log(config.error_log, config.access_log, **_manner(config))
     except LogFailed as error:
         print(f"tune serve: {error}", file=sys.stderr)
         return BROKEN
@@ -72,16 +74,29 @@ def _serve(config: Config, read: Callable[[], Config]) -> int:
 
     def reread() -> Config:
         """The configuration as it is now. Raises ConfigBroken, and changes nothing then."""
-        try:
+        with environment.as_before():
             fresh = read()
-        except SystemExit as error:  # argparse, about GUNICORN_CMD_ARGS or a flag's file
-            raise ConfigBroken("the command line is not valid any more") from error
+            identity.check(fresh)
         _enter(fresh.chdir)
+        try:
+            log.change(fresh.error_log, fresh.access_log, **_manner(fresh))
+        except LogFailed as error:
+            raise ConfigBroken(str(error)) from error
         environment.set(fresh.env)
         _say(fresh.notes, log)
         return fresh
 
-    return Master(config, listeners, log, *_further(Master, reread)).run()
+    return Master(config, listeners, log, reread).run()
+
+
+def _manner(config: Config) -> dict[str, Any]:
+    """How the log is kept."""
+    return {
+        "level": config.log_level,
+        "access_format": config.access_format,
+        "owner": identity.owner(config),
+        "capture": config.capture_output,
+    }
 
 
 def _say(notes: Iterable[tuple[str, str]], log: Any) -> None:
@@ -103,13 +118,28 @@ class _Environment:
         self._before: dict[str, str | None] = {}
 
     def set(self, pairs: Iterable[tuple[str, str]]) -> None:
-        for name, value in self._before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        self._before = {name: os.environ.get(name) for name, _ in pairs}
+        _restore(self._before)
+        pairs = dict(pairs)
+        self._before = {name: os.environ.get(name) for name in pairs}
         os.environ.update(pairs)
+
+    @contextlib.contextmanager
+    def as_before(self) -> Iterator[None]:
+        """The environment we were started with: what a configuration says must not feed it."""
+        ours = {name: os.environ.get(name) for name in self._before}
+        _restore(self._before)
+        try:
+            yield
+        finally:
+            _restore(ours)
+
+
+def _restore(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def _occupy_standard_descriptors() -> None:
@@ -117,7 +147,3 @@ def _occupy_standard_descriptors() -> None:
     while (fd := os.open(os.devnull, os.O_RDWR)) < 3:
         os.set_inheritable(fd, True)
     os.close(fd)
-
-
-def _further(made: Any, reread: Any) -> tuple[Any, ...]:
-    return (reread,) if made.__init__.__code__.co_argcount > 4 else ()

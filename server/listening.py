@@ -62,6 +62,7 @@ def listen(
     if environ is not None:
         given = from_systemd(environ)
         if given:
+            environ.pop(LEGACY, None)  # a master before us had the same ones
             return given
     left = from_master(environ) if environ is not None else {}
     opened: list[socket.socket] = []

@@ -41,20 +41,48 @@ class Log:
         owner: tuple[int, int] | None = None,
         capture: bool = False,
     ) -> None:
+        self._error: Sink | None = None
+        self._access: Sink | None = None
+        self.change(error, access, level=level, access_format=access_format,
+                    owner=owner, capture=capture)  # fmt: skip
+
+    def change(
+        self,
+        error: str,
+        access: str | None,
+        *,
+        level: str = "info",
+        access_format: str | None = None,
+        owner: tuple[int, int] | None = None,
+        capture: bool = False,
+    ) -> None:
+        """Be another log from now on, for this process and its children to come.
+
+        Raises LogFailed, and goes on as before.
+        """
+        complain = _to_stderr if error != "-" else _nowhere
+        before = (self._error, self._access)
+        fresh = _opened("error", error, 2, owner, complain)
+        try:
+            wanted = access is not None
+            told = _opened("access", access or "-", 1, owner, self._complain) if wanted else None
+        except LogFailed:
+            fresh.close()
+            raise
+        self._error, self._access = fresh, told
         self._threshold = LEVELS[level]
         self._format = None if access_format == accesslog.COMBINED else access_format
-        self._error = _opened("error", error, 2, owner, _to_stderr if error != "-" else _nowhere)
-        self._access: Sink | None = None
-        if access is not None:
-            self._access = _opened("access", access, 1, owner, self._complain)
-        self.has_access = self._access is not None
-        self._capture = capture and self._error.is_file
+        self.has_access = told is not None
+        self._capture = capture and fresh.is_file
         self._redirect()
+        for sink in before:
+            if sink is not None:
+                sink.close()
 
     def _redirect(self) -> None:
         if self._capture:
-            os.dup2(self._error.fd, 1)
-            os.dup2(self._error.fd, 2)
+            os.dup2(self.error_fd, 1)
+            os.dup2(self.error_fd, 2)
 
     def _complain(self, text: str) -> None:
         self.error(f"the access log {text}")
@@ -98,11 +126,13 @@ class Log:
         name = next((n for n, least in reversed(LEVELS.items()) if number >= least), "debug")
         now = time.strftime("%Y-%m-%d %H:%M:%S %z")
         line = _filled(text, arguments).rstrip()
+        assert self._error is not None
         self._error.write(f"[{now}] [{os.getpid()}] [{name.upper()}] {line}\n")
 
     @property
     def error_fd(self) -> int:
         """A descriptor of the error log; it keeps its number when the log is reopened."""
+        assert self._error is not None
         return self._error.fd
 
     def access(

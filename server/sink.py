@@ -38,6 +38,7 @@ class Sink:
         self._lost = 0
         self._socket: socket.socket | None = None
         given = standard if path == "-" else _STANDARD.get(path)
+        self._given = given
         self.is_file = given is None
         self.fd = self._open() if given is None else self._take(given)
 
@@ -75,6 +76,13 @@ class Sink:
             fresh = self._open()
             os.dup2(fresh, self.fd, inheritable=False)
             os.close(fresh)
+
+    def close(self) -> None:
+        """Give up what is ours; a descriptor we were given stays open."""
+        if self._socket is not None:
+            self._socket.close()
+        if self.fd != self._given:
+            os.close(self.fd)
 
     def write(self, text: str) -> None:
         """One line or several, as one write."""
