@@ -9,42 +9,15 @@ badly. Between them is a channel: it says ``ready``, and its end is the sign tha
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 
-from pretune.server import birth, listening
+from pretune.server import birth, listening, origin
 from pretune.server.channel import Channel, adopt, pair
 
 PARENT = "PRETUNE_MASTER"  # pid of the master before us, and our end of the channel to it
 METRICS = "PRETUNE_METRICS"  # as listening.LEGACY, for the address of the metrics
 _OURS = (PARENT, METRICS, listening.LEGACY)
-
-
-@dataclass(frozen=True)
-class Origin:
-    """How this process was started."""
-
-    command: tuple[str, ...]
-    directory: str
-    environ: tuple[tuple[str, str], ...]
-
-
-def _origin() -> Origin:
-    directory = os.getcwd()
-    # The name by which we came here: it may lead through a link that points elsewhere tomorrow.
-    named = os.environ.get("PWD", "")
-    try:
-        if os.path.isabs(named) and os.path.samefile(named, directory):
-            directory = named
-    except OSError:
-        pass
-    command = (sys.executable, *sys.orig_argv[1:])
-    return Origin(command, directory, tuple(os.environ.items()))
-
-
-# Now, and not when it is needed: configuration changes directory and environment.
-ORIGIN = _origin()
 
 
 @dataclass(eq=False)
@@ -76,7 +49,8 @@ def start(
 
     ``before`` runs in the new process, before the program; what it raises ends that process.
     """
-    environ = {name: value for name, value in ORIGIN.environ if name not in _OURS}
+    begun = origin.remember()
+    environ = {name: value for name, value in begun.environ if name not in _OURS}
     variables, fds = listening.bequeath(listeners)  # type: ignore[arg-type]
     environ.update(variables)
     if metrics:
@@ -92,10 +66,10 @@ def start(
             if environ.get(name):
                 environ[name] = str(os.getpid())
         before()
-        os.chdir(ORIGIN.directory)
+        os.chdir(begun.directory)
         for fd in (*fds, *others, theirs.fileno()):
             os.set_inheritable(fd, True)
-        os.execve(ORIGIN.command[0], ORIGIN.command, environ)
+        os.execve(begun.command[0], begun.command, environ)
 
     try:
         pid = birth.fork(role)
