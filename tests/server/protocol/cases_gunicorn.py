@@ -1,0 +1,88 @@
+# ruff: noqa: E501 (a table: one case, one line)
+"""gunicorn 27, tests/requests/invalid: all of it but what tests an option we do not have."""
+
+from __future__ import annotations
+
+from strictness import CLOSED, OPEN, WAITS, Case, case
+
+G = "gunicorn invalid"
+H = "HTTP/1.1\nHost: a\n"
+POST = f"POST / {H}"
+CHUNKED = f"POST / {H}Transfer-Encoding: chunked\n\n"
+
+CASES: list[Case] = [
+    case(G, "001 the head ends early", "GET / HTTP/1.0\nbaz", WAITS),
+    case(G, "002 no target", "GET HTTP/1.1\n\n", 400),
+    case(G, "003 LF for spaces", "GET␊/␊HTTP/1.1\n\n", 400),
+    case(G, "003b a colon in the method", f"bla:rgh / {H}\n", 400),
+    case(G, "003c a method that begins with a dash", f"-bl / {H}\n", 400),
+    case(G, "004 another protocol", "GET / FTP/1.1\nHost: a\n\n", 400),
+    case(G, "005 a NUL in a name", f"GET / {H}b\0z: c\n\n", 400),
+    case(G, "006 a long request line", f"PUT /{'q' * 9000} {H}\n", 414),
+    case(G, "007 a long value on a folded line", f"GET / {H}A:\n{'b' * 9000}\n\n", 431),
+    case(G, "008 a long value", f"GET / {H}A: {'b' * 9000}\n\n", 431),
+    case(G, "009 many fields", f"GET / {H}" + "".join(f"x{n}: {n}\n" for n in range(110)) + "\n", 431),
+    case(G, "013 a folded line", f"GET / {H}Accept:\n */*\n\n", 400),
+    case(G, "014 length: negative", "PUT / HTTP/1.0\nCONTENT-LENGTH: -1\n\n", 400),
+    case(G, "015 length: words", "PUT / HTTP/1.0\nCONTENT-LENGTH: bla-bla\n\n", 400),
+    case(G, "016 a broken URI", f"PUT s://]u/: {H}\n", 400),
+    case(G, "017 a long field of two", f"GET / {H}A: {'0' * 8200}\nB: c\n\n", 431),
+    case(G, "018 version 111", "GET / HTTP/111\nHost: a\n\n", 400),
+    case(G, "020 a space before the colon", f"GET / {H}Content-Length : 3\n\nxyz", 400),
+    case(G, "021 two lengths", f"GET / {H}Content-Length: 3\nContent-Length: 2\n\nxyz", 400),
+    case(G, "022 length: -0", "GET / HTTP/1.0\nContent-Length: -0\n\n", 400),
+    case(G, "023 length: an underscore", "GET / HTTP/1.0\nContent-Length: 0_1\n\n", 400),
+    case(G, "024 length: plus", "GET / HTTP/1.0\nContent-Length: +1\n\n", 400),
+    case(
+        G, "040 names that only look like framing (gunicorn drops them, too, unless told to refuse)",
+        "GET / HTTP/1.0\nTransfer_Encoding: x\nContent-Length: 2\nContent_Length: -1E2\n\nhi",
+        "GET / hi", CLOSED,
+    ),
+    case(G, "041 two Content-Types", f"GET / {H}Content-Type: a/b\nContent-Type: c/d\n\n", 400),
+    case(G, "042 two Hosts", f"GET / {H}Host: evil.example\n\n", 400),
+    case(G, "chunked_01 an underscore in a size", f"{CHUNKED}5\nhello\n6_0\n world\n0\n\n", 400),
+    case(G, "chunked_02 a length beside chunked after a tab", f"{POST}Content-Length: 2\nTransfer-Encoding: \tchunked\n\n0\n\n", 400),
+    case(G, "chunked_03 identity and chunked, twice", f"{POST}Transfer-Encoding: identity, chunked, identity, chunked\n\n0\n\n", 400),
+    case(G, "chunked_04 the same on several lines", f"{POST}Transfer-Encoding: identity\nTransfer-Encoding: chunked\nTransfer-Encoding: identity\nTransfer-Encoding: chunked\n\n0\n\n", 400),
+    case(G, "chunked_05 chunked in 1.0", "POST / HTTP/1.0\nTransfer-Encoding: chunked\n\n5\nhello\n0\nVary: *\n\n", 400),
+    case(G, "chunked_06 gzip after chunked", f"{POST}Transfer-Encoding: chunked\nTransfer-Encoding: gzip\n\n0\n\n", 400),
+    case(
+        G, "chunked_07 a name that only looks like Transfer-Encoding",
+        f"{POST}Transfer_Encoding: gzip\nTransfer-Encoding: chunked\n\n5\nhello\n0\n\n", "POST / hello", OPEN,
+    ),
+    case(G, "chunked_08 identity after chunked", f"{POST}Transfer-Encoding: chunked\nTransfer-Encoding: identity\n\n0\n\n", 400),
+    case(G, "chunked_09 a space after the size", f"{CHUNKED}5\nhello\n0 \n\n", 400),
+    case(G, "chunked_10 a space before the size", f"{CHUNKED}5\nhello\n 0\n\n", 400),
+    case(G, "chunked_11 a LF before the extension", f"{CHUNKED}5␊;\nhello\n0\n\n", 400),
+    case(G, "chunked_12 an extension without a size", f"{CHUNKED} ;a=b\nhello\n0\n\n", 400),
+    case(G, "chunked_13 no size", f"{CHUNKED}\nhello\n0\n\n", 400),
+    case(G, "chunked_14 a CR in an extension", f"{CHUNKED}5;a=b␍c\nhello\n0\n\n", 400),
+    case(G, "invalid_field_value_01 a LF hides a field", f"GET / {H}A: b␊Content-Length: 26\n\n", 400),
+    case(G, "limit_header_default_01", f"GET / HTTP/1.0\nX: {'y' * 8200}\n\n", 431),
+    case(G, "nonascii_01 in the method", f"GET\xdf / {H}\n", 400),
+    case(G, "nonascii_02 in the method", f"GET\xff / {H}\n", 400),
+    case(G, "nonascii_03 in a name", f"GET / {H}Content-Length\xdf: 3\nContent-Length: 3\n\nabc", 400),
+    case(G, "nonascii_04 in a name", f"GET / {H}Content-Length\xff: 3\nContent-Length: 3\n\nabc", 400),
+    case(G, "obs_fold_01", f"GET / {H}Long: one\n two\n\n", 400),
+    case(G, "prefix_01 a NUL in the method", f"GET\0PROXY / {H}\n", 400),
+    case(G, "prefix_02 a NUL after the method", f"GET\0 / {H}\n", 400),
+    case(G, "prefix_03 length: 0 1", f"GET / {H}Content-Length: 0 1\n\nx", 400),
+    case(G, "prefix_04 length: 3 1", f"GET / {H}Content-Length: 3 1\n\nxyz", 400),
+    case(G, "prefix_05 a colon after the method", f"GET: / {H}\n", 400),
+    case(G, "prefix_06 a long version", f"GET / HTTP/{'1' * 80}.1\nHost: a\n\n", 400),
+    case(G, "ctl_bel", f"GET / {H}X: a\x07b\n\n", 400),
+    case(G, "ctl_del", f"GET / {H}X: a\x7fb\n\n", 400),
+    case(G, "trailer_forbidden_cl", f"{CHUNKED}5\nhello\n0\nContent-Length: 99\n\n", 400),
+    case(G, "trailer_forbidden_host", f"{CHUNKED}5\nhello\n0\nHost: evil.example\n\n", 400),
+    case(G, "trailer_forbidden_te", f"{CHUNKED}5\nhello\n0\nTransfer-Encoding: chunked\n\n", 400),
+    case(G, "chunked_missing_final_crlf", f"{CHUNKED}0\n", WAITS),
+    case(G, "chunked_size_minus", f"{CHUNKED}-5\nhello\n0\n\n", 400),
+    case(G, "chunked_size_plus", f"{CHUNKED}+5\nhello\n0\n\n", 400),
+    case(G, "smuggle_cl_list_form", f"{POST}Content-Length: 5, 5\n\nhello", 400),
+    case(G, "smuggle_cl_te_chunked", f"{POST}Content-Length: 3\nTransfer-Encoding: chunked\n\n0\n\n", 400),
+    case(G, "target_asterisk_non_options", f"GET * {H}\n", 400),
+    case(G, "target_authority_non_connect", f"GET a.example:443 {H}\n", 400),
+    case(G, "target_relative", f"GET foo/bar {H}\n", 400),
+    case(G, "version_01", "GET / HTTP/0.99\nHost: a\n\n", 400),
+    case(G, "version_02", "GET / HTTP/2.0\nHost: a\n\n", 505),
+]  # fmt: skip
