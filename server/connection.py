@@ -104,8 +104,9 @@ class Connection:
             raise Gone from None
         if not data:
             raise Gone
-        # Events come for new bytes only: a full read may have left some of the old ones.
-        self.more = len(data) == CHUNK
+        # Events come for new bytes only: a full read may have left some of the old ones, and the
+        # end may have been told already. Then only a read that finds nothing settles it.
+        self.more = self.more or len(data) == CHUNK
         self.buffer = self.buffer + data if self.buffer else data
         return True
 
