@@ -9,9 +9,9 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.examples
 	$(BIN)/tune examples.shop.wsgi --ram 4G
 
-# Style, types and the whole test suite.
+# Style, types and the whole test suite; most of a test's time is waiting, so two run at once.
 test: $(VENV)/.dev lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 # The rooms are imported as pretune.*; the type checker sees them so through links.
 lint: $(VENV)/.dev
