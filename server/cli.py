@@ -119,9 +119,9 @@ class _Environment:
 
     def set(self, pairs: Iterable[tuple[str, str]]) -> None:
         _restore(self._before)
-        pairs = dict(pairs)
-        self._before = {name: os.environ.get(name) for name in pairs}
-        os.environ.update(pairs)
+        wanted = dict(pairs)
+        self._before = {name: os.environ.get(name) for name in wanted}
+        os.environ.update(wanted)
 
     @contextlib.contextmanager
     def as_before(self) -> Iterator[None]:

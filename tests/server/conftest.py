@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from commands import APP, Started
 from pythons import other_pythons
 
 from pretune.server.adapters import embedded
@@ -108,6 +109,22 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     for served in started:
         served.running.stop(15)
         assert embedded.session_pids(served.running.master_pid) == []
+
+
+@pytest.fixture
+def tune(tmp_path: Path) -> Iterator[Callable[..., Started]]:
+    """Start ``tune serve`` by its flags in ``tmp_path``, where app.py lies; nothing is left."""
+    (tmp_path / "app.py").write_text(APP)
+    started: list[Started] = []
+
+    def start(*flags: str, env=None, cwd: Path = tmp_path, pass_fds=()) -> Started:
+        started.append(Started(flags, cwd, env or {}, pass_fds))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.stop()
+        assert embedded.session_pids(each.pid) == []
 
 
 @pytest.fixture(scope="session", params=other_pythons(), ids=lambda p: Path(p).parts[-3])
