@@ -28,6 +28,7 @@ from pretune.server import metering
 from pretune.server.board import NOT_SERVING
 from pretune.server.context import Context
 from pretune.server.forwarded import Trust
+from pretune.server.importing import user_traceback
 from pretune.server.leaving import LOOK, STOP, next_step
 from pretune.server.lifespan import Lifespan
 from pretune.server.metering import Call, task_factory
@@ -59,9 +60,12 @@ class AsgiWorker:
         self.leaving: str | None = None  # how, once it was said: leaving.STOP or RETIRE
         self.state: dict[str, Any] = {}  # what the app's lifespan put there
         self._limit = context.request_limit()
+        hooks = context.config.hooks
+        self.before = hooks.get("pre_request")
+        self._after = hooks.get("post_request")
         self._served = count(1)
         self._tally = context.tally(0)
-        self._deaf = False  # not listening for the time being
+        self.deaf = False  # not listening for the time being
         self._opening: set[asyncio.Task[None]] = set()
         self._victims: list[Any] = []
         self._complained = -math.inf
@@ -87,8 +91,7 @@ class AsgiWorker:
         loop.add_reader(self.context.channel.fileno(), self._obey)
         self._listeners = {sock.fileno(): sock for sock in self.context.listeners}
         self._servers = {fd: _server_of(sock) for fd, sock in self._listeners.items()}
-        self.context.board.beats_in_cells(self.context.row)
-        self._listen()
+        self.listen()
         self._beat()
         self._sweep()
         self.count()
@@ -114,25 +117,30 @@ class AsgiWorker:
         self._told_to_leave.set()
 
     def _beat(self) -> None:
-        self._cells[0] = time.monotonic()
+        self._cells[0] = now = time.monotonic()
+        self.context.board.beat(self.context.row, now)
         timeout = self.context.settings.timeout
         self.loop.call_later(min(1.0, timeout / 5) if timeout else 1.0, self._beat)
 
     def _sweep(self) -> None:
         now = time.monotonic()
+        ring = self.context.ring
+        if ring is not None:
+            ring.check(now)
+            self.clock = metering.clock if ring.on else None
         for protocol in tuple(self.connections):
             protocol.expire(now)
         self.loop.call_later(SWEEP, self._sweep)
 
     # -- connections
 
-    def _listen(self) -> None:
-        self._deaf = False
+    def listen(self) -> None:
+        self.deaf = False
         for fd, sock in self._listeners.items():
             self.loop.add_reader(fd, self._accept, sock)
 
     def _be_deaf(self) -> None:
-        self._deaf = True
+        self.deaf = True
         for fd in self._listeners:
             self.loop.remove_reader(fd)
 
@@ -150,7 +158,7 @@ class AsgiWorker:
     def _accept_late(self, listener: socket.socket) -> None:
         if listener.fileno() in self._listeners:
             self._take(listener)
-            if not self._deaf:
+            if not self.deaf:
                 self.loop.add_reader(listener.fileno(), self._accept, listener)
 
     def _take(self, listener: socket.socket) -> None:
@@ -166,7 +174,7 @@ class AsgiWorker:
 
     async def _open(self, sock: socket.socket, server: tuple[str, int | None]) -> None:
         try:
-            await self.loop.connect_accepted_socket(lambda: HttpProtocol(self, server), sock)
+            await self.loop.connect_accepted_socket(lambda: HttpProtocol(self, sock, server), sock)
         except OSError:
             sock.close()
         finally:
@@ -182,7 +190,7 @@ class AsgiWorker:
             self.context.log.error(f"cannot accept: {error.strerror} ({held} connections)")
         self._evict()
         self._be_deaf()
-        self.loop.call_later(RECOVERY, self._listen)
+        self.loop.call_later(RECOVERY, self.listen)
 
     def _evict(self) -> bool:
         """Close a connection that idles, the most silent first; False if none does."""
@@ -208,8 +216,8 @@ class AsgiWorker:
         """A connection has ended; there is room for another."""
         self.connections.pop(protocol, None)
         self.count()
-        if self._deaf:
-            self._listen()
+        if self.deaf:
+            self.listen()
 
     # -- requests
 
@@ -220,7 +228,7 @@ class AsgiWorker:
             assert context.ring is not None
             context.ring.write(
                 call.began, call.ended - call.began, call.cpu, account.db, account.out,
-                math.nan, math.nan, call.sent, account.db_calls, account.out_calls,
+                math.nan, call.queue, call.sent, account.db_calls, account.out_calls,
                 call.endpoint, 0, call.status, call.inflight,
             )  # fmt: skip
         if self._tally is not None:
@@ -232,10 +240,19 @@ class AsgiWorker:
                 f"{request.method} {request.target} HTTP/1.{request.minor}",
                 call.status, call.sent,
                 fields.get("HTTP_REFERER", "-"), fields.get("HTTP_USER_AGENT", "-"),
-                call.ended - call.began, fields, call.said(),
+                call.ended - call.began, fields, call.headers,
             )  # fmt: skip
+        if self._after is not None:
+            self._call_after(call)
         if self._limit and next(self._served) == self._limit:
             context.channel.send({"retire": self._limit})
+
+    def _call_after(self, call: Call) -> None:
+        assert self._after is not None
+        try:
+            self._after(self.context.view, call.request, call.scope, call)
+        except Exception as error:
+            self.context.log.error(f"error in post_request\n{user_traceback(error)}")
 
     # -- leaving
 
@@ -269,9 +286,8 @@ class AsgiWorker:
     def _close_idle(self) -> None:
         idle = {}
         for protocol in self.connections:
-            sock = protocol.transport.get_extra_info("socket") if protocol.idle else None
-            if sock is not None and sock.fileno() >= 0:
-                idle[sock.fileno()] = protocol
+            if protocol.idle and protocol.sock.fileno() >= 0:
+                idle[protocol.sock.fileno()] = protocol
         # A request may have come in the meantime: it will be answered.
         waiting = _readable(idle)
         for fd, protocol in idle.items():

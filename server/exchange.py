@@ -61,11 +61,6 @@ class Exchange(Call):
 
     # -- the connection's calls
 
-    def start(self, began: float) -> None:
-        """Call the app; ``began`` is the thread's clock before the head was parsed."""
-        self.begin(began)
-        self.launch(self._run)
-
     def take(self, part: bytes, whole: bool) -> None:
         """More of the body came."""
         if part:
@@ -118,7 +113,7 @@ class Exchange(Call):
 
     async def _run(self) -> None:
         try:
-            await self.worker.app(self._scope(), self.receive, self.send)
+            await self.call(self._scope(), self.receive, self.send)
             if not self.answered and not self._gone:
                 self._fail("the application returned without a whole response")
         except BaseException as error:
@@ -151,7 +146,8 @@ class Exchange(Call):
         else:
             transport.abort()  # cut short: the client must see it is not whole
 
-    def said(self) -> list[tuple[str, str]]:
+    @property
+    def headers(self) -> list[tuple[str, str]]:
         headers = self._start.get("headers", _EMPTY) if self._start is not None else _EMPTY
         return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
 
@@ -228,7 +224,7 @@ class Exchange(Call):
         status = start["status"]
         head = Head(
             _PHRASES.get(status) or f"{status} ",
-            self.said(),
+            self.headers,
             method=request.method,
             minor=request.minor,
             keep_alive=request.keep_alive and self.worker.keepalive > 0 and not self.expects,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
 from pretune.server.http1 import Request
@@ -81,8 +81,8 @@ class Call:
     """
 
     __slots__ = (
-        "_meter", "account", "began", "client", "ended", "endpoint", "inflight", "request",
-        "scheme", "sent", "status", "task", "worker",
+        "_meter", "account", "began", "client", "ended", "endpoint", "inflight", "queue",
+        "request", "scheme", "scope", "sent", "status", "task", "worker",
     )  # fmt: skip
 
     def __init__(
@@ -92,6 +92,7 @@ class Call:
         self.request = request
         self.scheme = scheme  # http or https
         self.client = client
+        self.scope: dict[str, Any] | None = None
         self.account: Account | None = None
         self.endpoint = 0
         self.sent = 0  # bytes, head included
@@ -99,8 +100,8 @@ class Call:
         self.ended = 0.0  # when the last byte was handed over
         self._meter: Metered | None = None
 
-    def begin(self, began: float) -> None:
-        """``began`` is the thread's clock before the head was parsed."""
+    def begin(self, began: float, queue: float) -> None:
+        """``began`` is the thread's clock before the head was parsed, ``queue`` as recorded."""
         worker = self.worker
         self.began = time.monotonic()
         calls = worker.calls
@@ -108,22 +109,34 @@ class Call:
         self.inflight = len(calls)
         if worker.clock is not None:
             self.account = account = Account()
+            self.queue = queue
             endpoint = self.request.fields.pop("HTTP_X_PRETUNE_ENDPOINT", "")
             if endpoint and endpoint.isascii() and endpoint.isdigit() and len(endpoint) < 10:
                 self.endpoint = int(endpoint)
             spent = clock() - began
             account.cpu = spent
 
-    def launch(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def launch(self) -> None:
         """Make the task."""
         loop, account = self.worker.loop, self.account
         if account is None:
-            self.task = asyncio.Task(run(), loop=loop, **EAGER)
+            self.task = asyncio.Task(self._run(), loop=loop, **EAGER)
             return
         token = current.set(account)
-        self._meter = Metered(run(), account)
+        self._meter = Metered(self._run(), account)
         self.task = asyncio.Task(self._meter, loop=loop, **EAGER)
         current.reset(token)
+
+    async def _run(self) -> None:
+        raise NotImplementedError
+
+    async def call(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Call the app, the user's hook before it."""
+        worker = self.worker
+        self.scope = scope
+        if worker.before is not None:
+            worker.before(worker.context.view, self.request)
+        await worker.app(scope, receive, send)
 
     @property
     def cpu(self) -> float:
@@ -137,6 +150,7 @@ class Call:
         self.worker.calls.discard(self)
         self.worker.finished(self)
 
-    def said(self) -> list[tuple[str, str]]:
-        """The response's headers, as far as the app gave them."""
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """The response's, as far as the app gave them."""
         return []

@@ -15,7 +15,9 @@ from __future__ import annotations
 import array
 import asyncio
 import fcntl
+import math
 import select
+import socket
 import termios
 import time
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,7 @@ from pretune.server.exchange import Exchange
 from pretune.server.forwarded import client_of, scheme_of
 from pretune.server.http1 import Reader, Refused, Request, body_of
 from pretune.server.response import refusal
+from pretune.server.telemetry import COARSE, queued
 from pretune.server.websocket import check_opening
 
 if TYPE_CHECKING:
@@ -82,9 +85,12 @@ class Wire(asyncio.Protocol):
 class HttpProtocol(Wire):
     """One client connection."""
 
-    def __init__(self, worker: AsgiWorker, server: tuple[str, int | None]) -> None:
+    def __init__(
+        self, worker: AsgiWorker, sock: socket.socket, server: tuple[str, int | None]
+    ) -> None:
         super().__init__()
         self.worker = worker
+        self.sock = sock
         self.server = server
         self.client: tuple[str, int] | None = None
         self.trusted = False
@@ -96,6 +102,7 @@ class HttpProtocol(Wire):
         self.lingering = False
         self.served = 0
         self._begun = False  # some of a head has come
+        self._answered = 0.0  # when the last response was complete
         self._droppable = 0  # bytes of a body nobody wants that may still come
         self._ended = 0.0  # when the client half-closed
         self._sent_then = 0
@@ -172,7 +179,16 @@ class HttpProtocol(Wire):
             self.deadline = time.monotonic() + BODY_PATIENCE
             if self.buffer:
                 self._take_body()
-        exchange.start(began)
+        exchange.begin(began, self._queue(clock))
+        exchange.launch()
+
+    def _queue(self, clock: object) -> float:
+        """How long the request has waited for the loop, for the record; s, NaN if unknown."""
+        if clock is None or self.sock.family == socket.AF_UNIX:
+            return math.nan
+        if time.monotonic() - self._answered < COARSE:
+            return 0.0  # it cannot have come before the last answer went
+        return queued(self.sock)
 
     def _take_addresses(self) -> bool:
         """The PROXY header, before the first request; False while it is not whole."""
@@ -226,6 +242,7 @@ class HttpProtocol(Wire):
         """The response is complete, or never will be."""
         exchange, self.exchange = self.exchange, None
         self.served += 1
+        self._answered = now
         if self.transport.is_closing():
             return
         if self.body is not None:
@@ -264,6 +281,8 @@ class HttpProtocol(Wire):
 
     def _idle(self, now: float) -> None:
         self.deadline = now + self.worker.promised
+        if self.worker.deaf:
+            self.worker.listen()  # there is somebody now who can make room
         if self.buffer or self._ended:
             # Not from within the ending task: a pipelined flood would nest without end.
             self.worker.loop.call_soon(self._next)
@@ -287,8 +306,8 @@ class HttpProtocol(Wire):
         successor = SocketProtocol(self, request, scheme, client)
         self.worker.connections[successor] = None
         self.transport.set_protocol(successor)
-        early, self.buffer = self.buffer, b""
-        successor.start(began, early)
+        successor.begin(began, self._queue(self.worker.clock))
+        successor.launch()
 
     # -- ends
 
@@ -355,13 +374,12 @@ class HttpProtocol(Wire):
         return self.body is not None and self._reading and not exchange.expects
 
     def _expire_half_closed(self, exchange: Exchange, now: float) -> None:
-        sock = self.transport.get_extra_info("socket")
         poll = select.poll()
-        poll.register(sock.fileno(), 0)
+        poll.register(self.sock.fileno(), 0)
         if poll.poll(0):  # the kernel knows: an error, or a hang-up
             self.transport.abort()
         elif now >= self._ended + HALF_CLOSED:
-            if exchange.sent > self._sent_then and not _unacknowledged(sock.fileno()):
+            if exchange.sent > self._sent_then and not _unacknowledged(self.sock.fileno()):
                 # A closed socket would have answered with a reset.
                 self._ended, self._sent_then = now, exchange.sent
             else:

@@ -68,16 +68,11 @@ class SocketProtocol(Wire, Call):
         self._offered = websocket.subprotocols(request.fields)
         self._agreement = deflate.agree(request.fields.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", ""))
         self._reader = websocket.Reader()
-        self._early = b""
+        self._early, before.buffer = before.buffer, b""  # frames before the app has decided
         self._reading = True
         self._silent = 0  # sweeps without a byte
         self._denial: Any = None
         self._denied: Head | None = None
-
-    def start(self, began: float, early: bytes) -> None:
-        self._early = early
-        self.begin(began)
-        self.launch(self._run)
 
     # -- asyncio's calls
 
@@ -236,7 +231,7 @@ class SocketProtocol(Wire, Call):
 
     async def _run(self) -> None:
         try:
-            await self.worker.app(self._scope(), self.receive, self.send)
+            await self.call(self._scope(), self.receive, self.send)
             if self.state == OPENING and self._disconnect is None:
                 self._fail("the application returned without answering the handshake")
             elif self.state == DENYING:
