@@ -40,8 +40,10 @@ def plan(posts: Sequence[Post], wanted: int, *, proven: bool = True) -> Plan:
     live = [p for p in posts if p.leaving is None]
     scouting = not proven and any(not p.current for p in live)
     due = _due(live, proven)
-    allowed = wanted + 1 if wanted and (due or scouting) else wanted
-    surplus = _surplus(live, allowed, proven, scouting)
+    # The scout has its place beside as many old ones as wanted.
+    counted = [p for p in live if not p.current] if scouting and wanted else live
+    allowed = wanted + 1 if wanted and due and not scouting else wanted
+    surplus = _surplus(counted, allowed, proven)
     live = [p for p in live if p.ticket not in surplus]
     due = _due(live, proven)
     ready = sum(p.ready for p in live)
@@ -66,16 +68,14 @@ def _due(live: Sequence[Post], proven: bool) -> list[Post]:
     )
 
 
-def _surplus(live: Sequence[Post], allowed: int, proven: bool, scouting: bool) -> tuple[int, ...]:
+def _surplus(live: Sequence[Post], allowed: int, proven: bool) -> tuple[int, ...]:
     """Too many: first those that serve nobody yet, the youngest of them; then the oldest."""
     # What old code still boots is not wanted any more, once the new code has shown itself.
     unborn = [p for p in live if proven and not p.current and not p.ready]
     rest = [p for p in live if p not in unborn]
-    candidates = [p for p in rest if not (scouting and p.current)] if allowed else rest
-    candidates.sort(
-        key=lambda p: (p.ready, p.current if p.ready else 0, p.ticket if p.ready else -p.ticket)
-    )
-    return tuple(p.ticket for p in unborn + candidates[: max(0, len(rest) - allowed)])
+    excess = max(0, len(rest) - allowed)
+    rest.sort(key=lambda p: (1, p.current, p.ticket) if p.ready else (0, False, -p.ticket))
+    return tuple(p.ticket for p in unborn + rest[:excess])
 
 
 def _crowded(posts: Sequence[Post], *, reload: bool) -> bool:

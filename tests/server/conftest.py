@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from commands import APP, Started
 from pythons import other_pythons
+from serverprocess import start  # noqa: F401  (a fixture)
 
 from pretune.server.adapters import embedded
 from pretune.server.adapters.launch import Launch
@@ -117,8 +118,8 @@ def tune(tmp_path: Path) -> Iterator[Callable[..., Started]]:
     (tmp_path / "app.py").write_text(APP)
     started: list[Started] = []
 
-    def start(*flags: str, env=None, cwd: Path = tmp_path, pass_fds=()) -> Started:
-        started.append(Started(flags, cwd, env or {}, pass_fds))
+    def start(*flags: str, env=None, cwd: Path = tmp_path, **further) -> Started:
+        started.append(Started(flags, cwd, env or {}, **further))
         return started[-1]
 
     yield start

@@ -2,115 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import os
 import signal
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
+import threading
 from pathlib import Path
 
 import pytest
+from serverprocess import APP, Started
 
 from pretune.server.adapters import embedded
-
-APP = """\
-import os
-VERSION = {version!r}
-def application(environ, start_response):
-    start_response("200 OK", [])
-    return [f"{{VERSION}} {{os.getppid()}}".encode()]
-"""
-
-
-class Started:
-    """A server with a log and a pid file, and whatever grows out of it."""
-
-    def __init__(self, directory: Path, bind: str, *flags: str, **environ: str) -> None:
-        self.directory = directory
-        self.bind = bind
-        self.log_file = directory / "log"
-        self.pid_file = directory / "pid"
-        command = [sys.executable, str(embedded._BOOTSTRAP), "serve", "app", "-b", bind]
-        command += ["--pid", str(self.pid_file), "--error-logfile", str(self.log_file), *flags]
-        self.process = subprocess.Popen(
-            command,
-            cwd=directory,
-            env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **environ},
-            start_new_session=True,
-        )
-
-    def log(self) -> str:
-        return self.log_file.read_text() if self.log_file.exists() else ""
-
-    def wait_for(self, condition, timeout: float = 30) -> None:
-        deadline = time.monotonic() + timeout
-        while not condition():
-            assert time.monotonic() < deadline, f"waited in vain; the log:\n{self.log()}"
-            time.sleep(0.02)
-
-    def wait_log(self, text: str, count: int = 1) -> None:
-        self.wait_for(lambda: self.log().count(text) >= count)
-
-    def pid(self, suffix: str = "") -> int:
-        path = Path(str(self.pid_file) + suffix)
-        return int(path.read_text() or 0) if path.exists() else 0
-
-    def connect(self) -> socket.socket:
-        if self.bind.startswith("unix:"):
-            sock = socket.socket(socket.AF_UNIX)
-            sock.settimeout(20)
-            sock.connect(self.bind[5:])
-            return sock
-        text = self.log().split("listening at ")[1].split(",")[0]
-        host, port = text.rsplit(":", 1)
-        return socket.create_connection((host, int(port)), timeout=20)
-
-    def get(self) -> tuple[str, int]:
-        """Version of the app that answers, and the pid of its worker's master."""
-        connection = http.client.HTTPConnection("x")
-        with contextlib.closing(self.connect()) as connection.sock:
-            connection.request("GET", "/", headers={"Connection": "close"})
-            version, parent = connection.getresponse().read().decode().split()
-        return version, int(parent)
-
-    def end(self) -> None:
-        """The new one first: it is not our child."""
-        for pid in (self.pid(".2"), self.pid()):
-            if pid and pid != self.process.pid:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGTERM)
-        self.process.terminate()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        with contextlib.suppress(AssertionError):
-            self.wait_for(lambda: not embedded.session_pids(self.process.pid), 15)
-        left = embedded.session_pids(self.process.pid)
-        embedded._end_session(self.process.pid)
-        assert left == []
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator:
-    started: list[Started] = []
-
-    def begin(bind: str = "127.0.0.1:0", *flags: str, **environ: str) -> Started:
-        if not (tmp_path / "app.py").exists():
-            (tmp_path / "app.py").write_text(APP.format(version="1"))
-        one = Started(tmp_path, bind, *flags, **environ)
-        started.append(one)
-        one.wait_log("ready: ")
-        return one
-
-    yield begin
-    for one in started:
-        one.end()
 
 
 def upgraded(one: Started) -> int:
@@ -123,7 +24,7 @@ def upgraded(one: Started) -> int:
 
 @pytest.mark.parametrize("flags", [(), ("--preload",)], ids=["", "preload"])
 def test_the_new_program_takes_over_without_losing_a_request(start, tmp_path, flags):
-    one = start("127.0.0.1:0", "-w", "2", "--threads", "2", *flags)
+    one = start("-w", "2", "--threads", "2", *flags)
     failures, answers = [], set()
     stop = False
 
@@ -133,8 +34,6 @@ def test_the_new_program_takes_over_without_losing_a_request(start, tmp_path, fl
                 answers.add(one.get())
             except Exception as error:
                 failures.append(repr(error))
-
-    import threading
 
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
@@ -157,8 +56,7 @@ def test_the_new_program_takes_over_without_losing_a_request(start, tmp_path, fl
 
 
 def test_winch_lets_the_old_workers_go_and_hup_brings_them_back(start, tmp_path):
-    path = f"unix:{tmp_path}/sock"
-    one = start(path, "-w", "2")
+    one = start("-w", "2", bind=f"unix:{tmp_path}/sock")
     (tmp_path / "app.py").write_text(APP.format(version="2"))
     one.process.send_signal(signal.SIGWINCH)  # a terminal's: no new master serves yet
     new = upgraded(one)
@@ -185,7 +83,7 @@ def test_winch_lets_the_old_workers_go_and_hup_brings_them_back(start, tmp_path)
 
 
 def test_a_new_program_that_does_not_boot_changes_nothing(start, tmp_path):
-    one = start("127.0.0.1:0", "-w", "1")
+    one = start("-w", "1")
     (tmp_path / "app.py").write_text("import no_such_library\n")
     one.process.send_signal(signal.SIGUSR2)
     one.wait_log("did not come up (exit code 3): this one goes on")
@@ -196,7 +94,7 @@ def test_a_new_program_that_does_not_boot_changes_nothing(start, tmp_path):
 
 
 def test_workers_that_left_for_a_program_that_died_come_back(start):
-    one = start("127.0.0.1:0", "-w", "1")
+    one = start("-w", "1")
     new = upgraded(one)
     one.process.send_signal(signal.SIGWINCH)
     one.wait_log("ended (stop")
@@ -214,14 +112,8 @@ def test_a_relative_start_in_another_directory_is_repeated(tmp_path):
     link.symlink_to("1")
     command = [os.path.relpath(sys.executable, link), embedded._BOOTSTRAP, "serve", "app"]
     command += ["-b", "127.0.0.1:0", "--pid", "../pid", "--error-logfile", "../log"]
-    one = Started.__new__(Started)
-    one.directory, one.bind = tmp_path, "127.0.0.1:0"
-    one.log_file, one.pid_file = tmp_path / "log", tmp_path / "pid"
-    one.process = subprocess.Popen(
-        ["/bin/sh", "-c", 'cd "$0" && exec "$@"', str(link), *map(str, command)],
-        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
-        start_new_session=True,
-    )
+    prefix = ["/bin/sh", "-c", 'cd "$0" && exec "$@"', str(link)]
+    one = Started(tmp_path, command=[*map(str, command)], prefix=prefix)
     try:
         one.wait_log("ready: ")
         link.unlink()
