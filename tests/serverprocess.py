@@ -119,8 +119,8 @@ class Started:
         assert left == []
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
+@pytest.fixture(name="start")
+def start_server(tmp_path: Path) -> Iterator[Callable[..., Started]]:
     """Start a server on ``app.py`` in tmp_path, which is written if it is not there."""
     started: list[Started] = []
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from commands import APP, Started
 from pythons import other_pythons
-from serverprocess import start  # noqa: F401  (a fixture)
+from serverprocess import start_server  # noqa: F401  (the fixture `start`)
 
 from pretune.server.adapters import embedded
 from pretune.server.adapters.launch import Launch
