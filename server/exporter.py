@@ -81,7 +81,7 @@ class Exporter:
                     self._listeners = []
                 elif fd in self._doors:
                     self._accept(poll, self._doors[fd])
-                else:
+                elif fd in self._open:  # not closed in this round for a newer one
                     self._advance(poll, fd)
             now = time.monotonic()
             for fd, (_, began, _, _) in tuple(self._open.items()):
