@@ -114,7 +114,7 @@ class Exchange(Call):
     async def _run(self) -> None:
         try:
             await self.call(self._scope(), self.receive, self.send)
-            if not self.answered and not self._gone:
+            if not self.answered and not self._lost:
                 self._fail("the application returned without a whole response")
         except BaseException as error:
             self._failed(error)
@@ -125,8 +125,13 @@ class Exchange(Call):
                 self.protocol.over(self)
             self.finish()
 
+    @property
+    def _lost(self) -> bool:
+        """Whether nobody is there for an answer."""
+        return self._gone or self.protocol.transport.is_closing()
+
     def _failed(self, error: BaseException) -> None:
-        if self._gone and caused_by_leaving(error):
+        if self._lost and caused_by_leaving(error):
             return
         if isinstance(error, asyncio.CancelledError) and self.worker.leaving is not None:
             self._fail("not finished within the graceful timeout")
@@ -136,7 +141,7 @@ class Exchange(Call):
     def _fail(self, text: str) -> None:
         request, transport = self.request, self.protocol.transport
         self.worker.context.log.error(f"error handling {request.method} {request.path}\n{text}")
-        if self.answered or self._gone:
+        if self.answered or self._lost:
             return
         if self.head is None:
             self.status = 500
@@ -177,13 +182,16 @@ class Exchange(Call):
             if self._start is None:
                 raise RuntimeError("http.response.body came before http.response.start")
             body, more = message.get("body", b""), message.get("more_body", False)
-            if self.answered or self._gone:
-                if more and self._gone:
+            # A transport that has failed says so at once, but calls connection_lost only when the
+            # app lets the loop run: an app that streams without a pause never would.
+            if self.answered or self._gone or self.protocol.transport.is_closing():
+                if more and not self.answered:
+                    self._gone = True
                     raise ClientGone("the client is gone")
                 return
             self._send_body(body, more)
-            if more and not self.protocol.writable:
-                await self.protocol.drain()
+            if more:
+                await self.protocol.drain(len(body))
         elif kind == "http.response.start":
             if self._start is not None:
                 raise RuntimeError("http.response.start was sent twice")

@@ -33,7 +33,7 @@ class Lifespan:
     async def startup(self) -> None:
         """Raises TargetBroken."""
         answer = await self._ask("lifespan.startup")
-        if self._exit is not None:
+        if self._exit is not None and not self._started:
             raise TargetBroken(f"the application's startup exited: {self._exit!r}", "")
         if answer is None:
             return
@@ -41,7 +41,6 @@ class Lifespan:
             message = answer.get("message", "")
             last = message.strip().rsplit("\n", 1)[-1]
             raise TargetBroken(f"the application's startup failed: {last}", message)
-        self._started = True
 
     async def shutdown(self) -> None:
         if not self._started or self._task is None or self._task.done():
@@ -105,4 +104,5 @@ class Lifespan:
             raise RuntimeError(f"unexpected message {kind!r} during {phase}")
         if self._answer is None or self._answer.done():
             raise RuntimeError(f"{kind} was sent twice, or was not asked for")
+        self._started = self._started or kind == "lifespan.startup.complete"
         self._answer.set_result(message)

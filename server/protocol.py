@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pretune.server.asgi import AsgiWorker
 
 HIGH_WATER = 65536  # bytes of a body, or of further requests, held before reading stops
+SHARE = 1 << 20  # bytes one connection may send before others get their turn
 HEAD_PATIENCE = 10.0  # s a client may take over a request's head
 BODY_PATIENCE = 30.0  # s ahead of its body's deadline a client can be, ...
 BODY_RATE = 500  # ... and bytes/s it must send to stay there
@@ -53,6 +54,7 @@ class Wire(asyncio.Protocol):
     def __init__(self) -> None:
         self.writable = True
         self._waiters: list[asyncio.Future[None]] = []
+        self._share = SHARE
         self._unsent = 0
         self._since = 0.0
 
@@ -66,9 +68,18 @@ class Wire(asyncio.Protocol):
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def drain(self) -> None:
-        """Wait until the transport wants more."""
-        if not self.writable:
+    async def drain(self, size: int) -> None:
+        """Wait until the transport wants more, after ``size`` bytes were given to it.
+
+        Where it always does, because the client is fast, others still get their turn.
+        """
+        self._share -= size + 1024
+        if self.writable:
+            if self._share < 0:
+                self._share = SHARE
+                await asyncio.sleep(0)
+        else:
+            self._share = SHARE
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             await waiter

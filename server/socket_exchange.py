@@ -63,7 +63,6 @@ class SocketProtocol(Wire, Call):
         self._inbox: deque[dict[str, Any]] = deque([{"type": "websocket.connect"}])
         self._waiting = 0  # bytes in it
         self._disconnect: dict[str, Any] | None = None
-        self._waiters: list[asyncio.Future[None]] = []
         self._news: asyncio.Future[None] | None = None
         self._offered = websocket.subprotocols(request.fields)
         self._agreement = deflate.agree(request.fields.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", ""))
@@ -288,13 +287,10 @@ class SocketProtocol(Wire, Call):
             raise RuntimeError(
                 f"unexpected message {kind!r}, this should be {' or '.join(allowed)}"
             )
-        if self._disconnect is not None:
+        if self._disconnect is not None or self.transport.is_closing():
             raise ClientGone("the client is gone")
-        getattr(self, _ALLOWED[self.state][kind])(message)
-        if not self.writable:
-            await self.drain()
-            if self._disconnect is not None and self.state == OVER and kind == "websocket.send":
-                raise ClientGone("the client is gone")
+        getattr(self, allowed[kind])(message)
+        await self.drain(len(message.get("bytes") or message.get("text") or ""))
 
     def _accept(self, message: Any) -> None:
         subprotocol = message.get("subprotocol")
