@@ -1,24 +1,44 @@
-"""Heads of responses: what the app said, checked, and what HTTP/1.1 needs beside it."""
+"""Heads of responses: what the app said, checked, and what HTTP/1.1 needs beside it.
+
+An app says the same lines again and again, so a checked line is kept under what it was made of.
+Fields that differ from response to response, or carry a secret, are not kept.
+"""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from http import HTTPStatus
 
 # Names are tokens; values hold no line ends and no NUL, or an app could be made to split responses.
-_BLOCK = re.compile(r"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t -~\x80-\xff]*\r\n)*")
-_STATUS = re.compile(r"[1-5][0-9][0-9](?: [\t -~\x80-\xff]*)?")
+_LINE = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t -~\x80-\xff]*").fullmatch
+# A final status: after 1xx the client would wait for another.
+_STATUS = re.compile(r"[2-5][0-9][0-9](?: [\t -~\x80-\xff]*)?").fullmatch
+_INTERIM = re.compile(r"1(?!01)[0-9][0-9] [\t -~\x80-\xff]*").fullmatch
 
 # The server decides about these (PEP 3333, "Other HTTP Features"); the app's are left out.
 _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding",
      "upgrade"}
 )  # fmt: skip
+_PASSING = frozenset(
+    {"content-length", "content-range", "date", "etag", "expires", "last-modified", "location",
+     "set-cookie", "www-authenticate", "x-request-id"}
+)  # fmt: skip
+_LENGTHS = frozenset({"Content-Length", "content-length", b"Content-Length", b"content-length"})
+_CONTINUES = {0: b"Connection: keep-alive\r\n", 1: b""}  # by the client's minor version
 SERVER = "pretune"
 
+KEPT = 512  # lines
+KEPT_LINE = 256  # characters of a line that is kept
+
+# What a line means to us.
+_PLAIN, _LENGTH, _DROPPED, _CLOSE, _DATE, _SERVER = range(6)
+_KINDS = {"content-length": _LENGTH, "date": _DATE, "server": _SERVER}
+
 _date = (0, "")
+_own = (0, b"")  # Server and Date of this second
 
 
 def http_date() -> str:
@@ -41,10 +61,62 @@ def _format_date(now: int) -> str:
     )
 
 
+def _own_lines() -> bytes:
+    global _own
+    now = int(time.time())
+    if _own[0] != now:
+        _own = (now, f"Server: {SERVER}\r\nDate: {http_date()}\r\n".encode())
+    return _own[1]
+
+
+class _Lines(dict["tuple[str, str] | tuple[bytes, bytes]", "tuple[int, bytes]"]):
+    """(name, value) -> what it means to us, and its line. Raises ValueError for what is none."""
+
+    def __missing__(self, header: tuple[str, str] | tuple[bytes, bytes]) -> tuple[int, bytes]:
+        name, value = (
+            part.decode("latin-1") if isinstance(part, bytes) else part for part in header
+        )
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise ValueError(f"{header!r} is not two strings")
+        line = f"{name}: {value}"
+        if _LINE(line) is None:
+            raise ValueError("malformed response header")
+        lower = name.lower()
+        kind = _DROPPED if lower in _HOP_BY_HOP else _KINDS.get(lower, _PLAIN)
+        if lower == "connection" and "close" in re.split(r"[ \t]*,[ \t]*", value.strip().lower()):
+            kind = _CLOSE
+        found = kind, f"{line}\r\n".encode("latin-1")
+        if len(line) <= KEPT_LINE and lower not in _PASSING:
+            if len(self) >= KEPT:
+                self.clear()
+            self[header] = found
+        return found
+
+
+class _Starts(dict[str, "tuple[int, bytes, bool]"]):
+    """Status as an app says it -> code, status line, whether no body may follow."""
+
+    def __missing__(self, status: str) -> tuple[int, bytes, bool]:
+        if _STATUS(status) is None:
+            raise ValueError(f"malformed status {status!r}")
+        code = int(status[:3])
+        line = f"HTTP/1.1 {code} {status[4:]}\r\n".encode("latin-1")
+        found = code, line, code in (204, 205, 304)
+        if len(self) >= KEPT:
+            self.clear()
+        self[status] = found
+        return found
+
+
+_lines = _Lines()
+_raw_lines = _Lines()  # apart: bytes and str of one spelling have one hash
+_starts = _Starts()
+
+
 class Head:
     """A checked response head and how its body is framed.
 
-    ``length`` is the Content-Length or None; ``chunked`` and ``bodiless`` (HEAD, 1xx, 204, 304)
+    ``length`` is the Content-Length or None; ``chunked`` and ``bodiless`` (HEAD, 204, 205, 304)
     say how to send the body; ``keep_alive`` whether the connection may go on.
     """
 
@@ -53,66 +125,84 @@ class Head:
     def __init__(
         self,
         status: str,
-        headers: Sequence[tuple[str, str]],
+        headers: Iterable[tuple[str, str]] | Iterable[tuple[bytes, bytes]],
         *,
         method: str,
         minor: int,
         keep_alive: bool,
         length: int | None = None,
     ) -> None:
-        """``length`` is the body's, if the caller knows it and the app did not say it.
+        """``headers`` are pairs of str, or of bytes. ``length`` is the body's, if the caller
+        knows it and the app did not say it.
 
-        Raises ValueError if a header is malformed.
+        Raises ValueError if the status is not a final one or a header is malformed.
         """
-        if _STATUS.fullmatch(status) is None:
-            raise ValueError(f"malformed status {status!r}")
-        code = self.status = int(status[:3])
+        self.status, start, without_body = _starts[status]
         said: int | None = None
-        lines: list[str] = []
-        date = server = True
+        parts = [start]
+        date = server = False
         for name, value in headers:
-            lower = name.lower()
-            if lower == "content-length":
-                if said is not None or not (value.isascii() and value.isdigit()):
-                    raise ValueError(f"malformed Content-Length {value!r}")
-                said = int(value)
+            if name in _LENGTHS:
+                said = _length(value, said)
                 continue
-            if lower in _HOP_BY_HOP:
-                if lower == "connection" and value.strip().lower() == "close":
-                    keep_alive = False
-                continue
-            if lower == "date":
-                date = False
-            elif lower == "server":
-                server = False
-            lines.append(f"{name}: {value}\r\n")
-        block = "".join(lines)
-        if _BLOCK.fullmatch(block) is None or block.count("\r\n") != len(lines):
-            raise ValueError("malformed response header")
-        without_body = code < 200 or code == 204 or code == 304
+            kind, line = (_lines if type(name) is str else _raw_lines)[name, value]  # type: ignore[index]
+            if kind == _PLAIN:
+                parts.append(line)
+            elif kind == _LENGTH:
+                said = _length(value, said)
+            elif kind == _CLOSE:
+                keep_alive = False
+            elif kind != _DROPPED:
+                date = date or kind == _DATE
+                server = server or kind == _SERVER
+                parts.append(line)
         self.bodiless = without_body or method == "HEAD"
-        if said is None and not self.bodiless:
+        self.chunked = False
+        if without_body:
+            # 205: RFC 9110 section 15.3.6. Only 304 may say how long the body would have been.
+            said = 0 if self.status == 205 else said if self.status == 304 else None
+        elif said is None and not self.bodiless:
             said = length
         self.length = said
-        self.chunked = False
-        if said is not None and (not without_body or code == 304):
-            block += f"Content-Length: {said}\r\n"
+        if said is not None:
+            parts.append(b"Content-Length: %d\r\n" % said)
         elif not without_body:
             if minor:
-                block += "Transfer-Encoding: chunked\r\n"
+                parts.append(b"Transfer-Encoding: chunked\r\n")
                 self.chunked = not self.bodiless
             elif not self.bodiless:
                 keep_alive = False  # the end of the connection is the end of the body
-        if server:
-            block += f"Server: {SERVER}\r\n"
-        if date:
-            block += f"Date: {http_date()}\r\n"
-        if not keep_alive:
-            block += "Connection: close\r\n"
-        elif not minor:
-            block += "Connection: keep-alive\r\n"
+        if date or server:
+            if not server:
+                parts.append(f"Server: {SERVER}\r\n".encode())
+            if not date:
+                parts.append(f"Date: {http_date()}\r\n".encode())
+        else:
+            parts.append(_own_lines())
+        parts.append(_CONTINUES[minor] if keep_alive else b"Connection: close\r\n")
+        parts.append(b"\r\n")
         self.keep_alive = keep_alive
-        self.data = f"HTTP/1.1 {status}\r\n{block}\r\n".encode("latin-1")
+        self.data = b"".join(parts)
+
+
+def _length(value: str | bytes, before: int | None) -> int:
+    """Raises ValueError for a length that is none, or a second one."""
+    text = value if isinstance(value, str) else value.decode("latin-1")
+    if before is not None or not (text.isascii() and text.isdigit()):
+        raise ValueError(f"malformed Content-Length {value!r}")
+    return int(text)
+
+
+def interim(status: str, headers: Iterable[tuple[str, str]]) -> bytes:
+    """A 1xx response (103 Early Hints, say). It has no body and frames nothing.
+
+    101 is none of these: what follows it is another protocol. Raises ValueError.
+    """
+    if _INTERIM(status) is None:
+        raise ValueError(f"{status!r} is no interim status")
+    found = (_lines[name, value] for name, value in headers)
+    lines = (line for kind, line in found if kind == _PLAIN)
+    return f"HTTP/1.1 {status}\r\n".encode("latin-1") + b"".join(lines) + b"\r\n"
 
 
 def refusal(status: int, text: str = "", method: str = "GET") -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from pretune.server.http1 import Request, decoded_path
-from pretune.server.response import Head, refusal
+from pretune.server.response import Head, interim, refusal
 
 Environ = dict[str, Any]
 App = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -159,9 +159,7 @@ class Response:
     def early_hints(self, headers: Iterable[tuple[str, str]]) -> None:
         """``wsgi.early_hints``: fields the client may act on before the response (RFC 8297)."""
         if self.head is None:
-            self.sink.send(
-                Head("103 Early Hints", list(headers), method="GET", minor=1, keep_alive=True).data
-            )
+            self.sink.send(interim("103 Early Hints", headers))
 
     def fail(self) -> None:
         """The app raised before anything was sent: the client gets an error page."""
