@@ -28,14 +28,6 @@ class Passed(NamedTuple):
     served: int
 
 
-def pair() -> tuple[socket.socket, socket.socket]:
-    """``(give, take)``; neither blocks. Sequenced packets: one message, one connection."""
-    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    for end in ends:
-        end.setblocking(False)
-    return ends
-
-
 def give(end: socket.socket, passed: Passed) -> bool:
     """Send it off; False if there is no room. The caller closes its own descriptor after."""
     state = {"listener": passed.listener, "peer": passed.peer, "served": passed.served}
