@@ -83,6 +83,10 @@ def assume(config: Config, role: str = "worker") -> None:
     wanted = owner(config)
     if wanted is not None and wanted != (os.geteuid(), os.getegid()):
         _become(*wanted)
+        # An interpreter under root's home: modules imported from here on would seem to be missing.
+        if not os.access(os.__file__, os.R_OK):
+            library = os.path.dirname(os.__file__)
+            raise PermissionError(f"user {wanted[0]} may not read Python's own library, {library}")
 
 
 def _become(uid: int, gid: int) -> None:

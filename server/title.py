@@ -65,7 +65,9 @@ def _area() -> tuple[int, int]:
 def _write(path: str, data: bytes, offset: int = 0) -> None:
     fd = os.open(path, os.O_WRONLY)
     try:
-        os.pwrite(fd, data, offset)
+        if offset:  # comm, for one, knows no offsets
+            os.lseek(fd, offset, os.SEEK_SET)
+        os.write(fd, data)
     finally:
         os.close(fd)
 

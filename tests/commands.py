@@ -39,16 +39,27 @@ IMPORTED = (os.getuid(), os.getgid())
 """
 
 
+_EXEC = "import os, sys; os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+
+
 class Started:
     """A server by its command line. ``log`` is its stderr and stdout."""
 
     def __init__(
-        self, flags: tuple[str, ...], cwd: Path, env: dict[str, str], pass_fds: tuple[int, ...] = ()
+        self,
+        flags: tuple[str, ...],
+        cwd: Path,
+        env: dict[str, str],
+        pass_fds: tuple[int, ...] = (),
+        first: str | None = None,
+        python: str = sys.executable,
     ) -> None:
         self.path = cwd / f"said-{time.monotonic_ns()}"
+        # ``first`` runs in the process before the server does.
+        starter = ("-c", f"{first}\n{_EXEC}") if first else ()
         with self.path.open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, BOOTSTRAP, "serve", *flags],
+                [python, *starter, BOOTSTRAP, "serve", *flags],
                 cwd=cwd,
                 env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **env},
                 stdin=subprocess.DEVNULL,
