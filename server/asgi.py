@@ -130,6 +130,8 @@ class AsgiWorker:
             self.clock = metering.clock if ring.on else None
         for protocol in tuple(self.connections):
             protocol.expire(now)
+        if self.deaf:
+            self.listen()  # somebody may idle for long enough now
         self.loop.call_later(SWEEP, self._sweep)
 
     # -- connections
@@ -194,13 +196,16 @@ class AsgiWorker:
 
     def _evict(self) -> bool:
         """Close a connection that idles, the most silent first; False if none does."""
+        now = time.monotonic()
         for _ in range(2):
             while self._victims:
                 protocol = self._victims.pop()
-                if protocol in self.connections and protocol.evictable:
+                # What it may have sent in the meantime will be answered.
+                known = protocol in self.connections and protocol.sock.fileno() >= 0
+                if known and protocol.evictable(now) and not _readable([protocol.sock]):
                     protocol.transport.close()
                     return True
-            candidates = [p for p in self.connections if p.evictable]
+            candidates = [p for p in self.connections if p.evictable(now)]
             # Those who never sent a request go first, then those whose time is up first.
             candidates.sort(key=lambda p: (not p.served, -p.deadline))
             self._victims = candidates[-64:]

@@ -39,6 +39,7 @@ HEAD_PATIENCE = 10.0  # s a client may take over a request's head
 BODY_PATIENCE = 30.0  # s ahead of its body's deadline a client can be, ...
 BODY_RATE = 500  # ... and bytes/s it must send to stay there
 SEND_PATIENCE = 30.0  # s a client may take nothing of what waits for it
+FRESH = 0.25  # s in which an idle connection is not closed to make room
 LINGER = 2.0  # s for a client to see a refusal before the connection is reset
 HALF_CLOSED = 5.0  # s after which a silent half-closed client counts as gone
 
@@ -102,6 +103,8 @@ class HttpProtocol(Wire):
         super().__init__()
         self.worker = worker
         self.sock = sock
+        self._answered = 0.0  # when the last response was complete
+        self._quiet = time.monotonic()  # since when it idles
         self.server = server
         self.client: tuple[str, int] | None = None
         self.trusted = False
@@ -109,11 +112,10 @@ class HttpProtocol(Wire):
         self.reader = Reader(worker.context.config.limits)
         self.exchange: Exchange | None = None  # whose response is not complete
         self.body: Any = None  # of the latest request; None: without, or complete
-        self.deadline = time.monotonic() + HEAD_PATIENCE
+        self.deadline = self._quiet + HEAD_PATIENCE
         self.lingering = False
         self.served = 0
         self._begun = False  # some of a head has come
-        self._answered = 0.0  # when the last response was complete
         self._droppable = 0  # bytes of a body nobody wants that may still come
         self._ended = 0.0  # when the client half-closed
         self._sent_then = 0
@@ -291,6 +293,7 @@ class HttpProtocol(Wire):
         return self._droppable >= 0
 
     def _idle(self, now: float) -> None:
+        self._quiet = now
         self.deadline = now + self.worker.promised
         if self.worker.deaf:
             self.worker.listen()  # there is somebody now who can make room
@@ -356,10 +359,17 @@ class HttpProtocol(Wire):
             self.exchange is None and self.body is None and not self.buffer and not self.lingering
         )
 
-    @property
-    def evictable(self) -> bool:
-        """Whether it may be closed to make room: a client that says nothing, or not enough."""
-        return self.exchange is None and self.body is None
+    def evictable(self, now: float) -> bool:
+        """Whether it may be closed to make room: a client that has said nothing, or not enough.
+
+        One that has just come, or was just answered, is given the time for a request.
+        """
+        return (
+            self.exchange is None
+            and self.body is None
+            and (self._begun or not self.buffer)
+            and now > self._quiet + FRESH
+        )
 
     def go_away(self) -> None:
         """The worker leaves. A request under way is answered; the answer says `close`."""

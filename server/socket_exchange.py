@@ -56,6 +56,7 @@ class SocketProtocol(Wire, Call):
         Wire.__init__(self)
         Call.__init__(self, before.worker, request, scheme, client)
         self.transport = before.transport
+        self.sock = before.sock
         self.server = before.server
         self.served = 1
         self.state = OPENING
@@ -187,7 +188,9 @@ class SocketProtocol(Wire, Call):
     # -- the worker's calls
 
     idle = False
-    evictable = False
+
+    def evictable(self, now: float) -> bool:
+        return False
 
     def go_away(self) -> None:
         """The worker leaves: the client should open another connection."""
