@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-LOOK = 5.0  # s between two looks at the memory
+LOOK = 2.0  # s between two looks at the memory
 SHARE = 0.001  # of a core that the looks may take
 YOUNG = 60.0  # s; a worker that is too large at this age was born so, or nearly
 LONGEST = 3600.0  # s between two attempts to help a growth that recycling does not help

@@ -143,6 +143,57 @@ def test_a_crash_loop_ends_with_a_word(serve, tmp_path):
     assert len(served.events("worker_ready")) == policy.LOOP
 
 
+def test_a_worker_that_crashes_again_and_again_is_said_while_others_serve(start, tmp_path):
+    """The first worker takes the place, every other one dies soon after it is ready."""
+    (tmp_path / "app.py").write_text(
+        "import os, threading, time\n"
+        "try:\n"
+        "    os.mkdir('taken')\n"
+        "except FileExistsError:\n"
+        "    def die():\n"
+        "        while threading.active_count() < 3: time.sleep(0.01)\n"
+        "        time.sleep(0.1)\n"
+        "        os.kill(os.getpid(), 11)\n"
+        "    threading.Thread(target=die).start()\n"
+        "def application(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'well']\n"
+    )
+    one = start("-w", "2", ready=False)
+    one.wait_log("workers in a row ended at once", 1)
+    line = next(line for line in one.log().splitlines() if "in a row" in line)
+    assert f"{policy.LOOP} workers in a row" in line
+    assert "killed by signal 11 (SIGSEGV): native code of a library crashed" in line
+    assert "1 workers serve on" in line
+    assert one.text() == "well"
+
+
+def test_a_boot_that_ends_without_a_word_is_tried_again(start, tmp_path):
+    """Somebody kills a worker while it boots: no reason to give the code up."""
+    (tmp_path / "app.py").write_text(
+        "import os\n"
+        "try:\n"
+        "    os.mkdir('killed')\n"
+        "except FileExistsError:\n"
+        "    def application(environ, start_response):\n"
+        "        start_response('200 OK', [])\n"
+        "        return [b'well']\n"
+        "else:\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    one = start("-w", "1")
+    assert one.text() == "well"
+    assert "ended before it was ready (killed by signal 9" in one.log()
+
+
+def test_a_boot_that_always_ends_without_a_word_is_given_up(start, tmp_path):
+    (tmp_path / "app.py").write_text("import os\nos._exit(5)\n")
+    one = start("-w", "1", ready=False)
+    assert one.process.wait(30) == 3
+    assert one.log().count("trying again") == policy.TRIES - 1
+    assert "does not boot: a worker ended before it was ready (exit code 5" in one.log()
+
+
 @PRELOADS
 def test_an_app_that_does_not_boot_is_the_users_traceback(serve, tmp_path, preload):
     (tmp_path / "broken_app.py").write_text(BROKEN)
@@ -166,6 +217,7 @@ def test_a_boot_that_hangs_is_noticed(tmp_path, preload):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert done.returncode == 3
     assert "after 0.5 s" in done.stderr
+    assert 'hangs.py", line 2 in <module>' in done.stderr
 
 
 @PRELOADS
@@ -280,6 +332,61 @@ def test_a_request_that_holds_the_gil_is_killed_too(serve):
         stuck.sendall(b"GET /catastrophe HTTP/1.1\r\nHost: x\r\n\r\n")
         assert stuck.recv(100) == b""
     assert " in catastrophe" in served.log()
+
+
+@pytest.mark.parametrize("target", ["plain", "asynchronous"])
+def test_a_stopped_worker_is_replaced(serve, target):
+    """SIGSTOP in the middle of a request, or of anything under asgi."""
+    kind = "asgi" if target == "asynchronous" else "gthread"
+    served = serve(target, workers=1, threads=1, timeout=1.0, worker_class=kind)
+    (victim,) = served.running.worker_pids()
+    with served.connect() as sock:
+        sock.sendall(b"GET /sleep/60 HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.2)
+        os.kill(victim, signal.SIGSTOP)
+        served.wait_for(lambda: served.events("worker_exit"))
+    assert served.events("worker_exit")[0]["reason"] == "timeout"
+    assert served.events("worker_exit")[0]["pid"] == victim
+    served.wait_for(lambda: len(served.running.worker_pids()) == 1)
+    assert served.text("/hello") == "hello"
+
+
+def test_a_master_that_was_stopped_itself_kills_nobody(serve):
+    """A machine that slept, a frozen container: the clocks ran on, the requests did not."""
+    served = serve(workers=1, threads=1, timeout=4.0)
+    pids = [*served.running.worker_pids(), served.running.master_pid]
+    with served.connect() as sock:
+        sock.sendall(b"GET /sleep/5 HTTP/1.1\r\nHost: x\r\n\r\n")
+        began = time.monotonic()
+        time.sleep(0.5)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        slow = time.monotonic() > began + 2
+        time.sleep(7.0)  # the sleeping app's time runs on, too: it is done when it wakes up
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        if slow:
+            pytest.skip("the machine itself stood still")
+        assert sock.recv(1000).endswith(b"slept")
+    assert served.events("worker_exit") == []
+
+
+def test_a_process_of_the_app_that_outlives_its_worker_holds_up_nobody(serve, tmp_path):
+    """It has inherited the worker's end of the channel, which never closes then."""
+    (tmp_path / "forks.py").write_text(
+        "import os, time\n"
+        "if os.fork() == 0:\n"
+        "    time.sleep(3)\n"
+        "    os._exit(0)\n"
+        "def application(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'well']\n"
+    )
+    served = serve("forks", chdir=tmp_path, workers=1)
+    os.kill(served.running.worker_pids()[0], signal.SIGKILL)
+    served.wait_for(lambda: len(served.events("worker_ready")) == 2)
+    assert served.text("/") == "well"
+    assert served.running.stop(20) < 18
 
 
 def test_a_slow_client_is_not_a_stuck_request(serve):

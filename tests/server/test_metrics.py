@@ -67,7 +67,7 @@ def measured(start, tmp_path: Path):
     (tmp_path / "app.py").write_text(APP)
 
     def begin(*flags: str, **options):
-        return start("--metrics", "127.0.0.1:0", *flags, **options)
+        return start("--metrics-bind", "127.0.0.1:0", *flags, **options)
 
     return begin
 
