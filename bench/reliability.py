@@ -18,7 +18,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Subject:
 
     running: embedded.EmbeddedServer
     launch: Launch
+    pid_file: Path
     draw: random.Random
     clients: Clients | None = None
     events: int = 0
@@ -56,9 +57,29 @@ class Subject:
     def workers(self) -> int:
         return self.launch.settings.workers
 
+    @property
+    def master(self) -> int:
+        """The first one's pid until it is replaced by an upgrade."""
+        # Between two masters there may be no such file.
+        with contextlib.suppress(OSError, ValueError):
+            self._master = int(self.pid_file.read_text())
+        return self._master or self.running.master_pid
+
+    _master = 0
+
+    def pids(self) -> list[int]:
+        """Workers of any master that are ready and have not ended."""
+        pids: dict[int, None] = {}
+        for event in self.running.events():
+            if event.name == "worker_ready":
+                pids[event.data["pid"]] = None
+            elif event.name == "worker_exit":
+                pids.pop(event.data["pid"], None)
+        return list(pids)
+
     def signal(self, number: int) -> None:
         self.events += 1
-        os.kill(self.running.master_pid, number)
+        os.kill(self.master, number)
 
     def count(self, name: str) -> int:
         return sum(event.name == name for event in self.running.events())
@@ -79,7 +100,18 @@ class Subject:
         self.wait_for("as many workers as asked for", self._settled)
 
     def _settled(self) -> bool:
-        return self.workers <= len(self.running.worker_pids()) <= self.workers + 1
+        return self.workers <= len(self.pids()) <= self.workers + 1
+
+    def stop(self) -> list[int]:
+        """TERM to whoever is master; the processes that had to be killed."""
+        session = self.running.master_pid
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.master, signal.SIGTERM)
+        deadline = time.monotonic() + PATIENCE
+        while (left := machine.session(session)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.running.stop(1)
+        return left
 
 
 # -- what is done to the server
@@ -99,10 +131,9 @@ def hup(subject: Subject, events: int) -> None:
 def resize(subject: Subject, events: int) -> None:
     """A worker more, a worker less."""
     while subject.events < events:
-        before = subject.count("worker_ready")
         subject.signal(signal.SIGTTIN)
         if subject.draw.random() < 0.8:
-            subject.wait_for("one more", lambda b=before: subject.count("worker_ready") > b)
+            subject.wait_for("one more", lambda: len(subject.pids()) > subject.workers)
         subject.pause(0.1)
         subject.signal(signal.SIGTTOU)
         subject.pause(0.1)
@@ -115,15 +146,33 @@ def recycle(subject: Subject, events: int) -> None:
 
 
 def kill(subject: Subject, events: int) -> None:
-    """A random worker is killed every second."""
-    while subject.events < events:
-        pids = subject.running.worker_pids()
-        if len(pids) == subject.workers:
+    """A random worker is killed every second; the last one never."""
+    until = time.monotonic() + 3 * events
+    while subject.events < events and time.monotonic() < until:
+        pids = subject.pids()
+        if len(pids) > 1:
             victim = subject.draw.choice(pids)
             subject.kills.append(Kill(victim, time.monotonic()))
             os.kill(victim, signal.SIGKILL)
             subject.events += 1
         time.sleep(subject.draw.uniform(0.5, 1.5))
+
+
+def upgrade(subject: Subject, events: int) -> None:
+    """USR2, WINCH to the old master when the new one is ready, QUIT when its workers are gone."""
+    beside = subject.pid_file.with_name(subject.pid_file.name + ".2")
+    while subject.events < events:
+        old, ready = subject.master, subject.count("ready")
+        former = set(subject.pids())
+        subject.signal(signal.SIGUSR2)
+        subject.wait_for("a new master", lambda r=ready: subject.count("ready") > r)
+        subject.wait_for("its pid file", beside.exists)
+        subject.pause(0.2)
+        os.kill(old, signal.SIGWINCH)
+        subject.wait_for("the old workers leave", lambda f=former: not f & set(subject.pids()))
+        os.kill(old, signal.SIGQUIT)
+        subject.wait_for("the new master is the master", lambda o=old: subject.master != o)
+        subject.pause(0.2)
 
 
 def storm(subject: Subject, events: int) -> None:
@@ -132,10 +181,10 @@ def storm(subject: Subject, events: int) -> None:
         subject.signal(subject.draw.choice((signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)))
         subject.pause(0.4)
     for _ in range(subject.events):  # so many TTOU at most are missing, one worker is the least
-        os.kill(subject.running.master_pid, signal.SIGTTOU)
+        os.kill(subject.master, signal.SIGTTOU)
     time.sleep(0.5)
     for _ in range(subject.workers - 1):
-        os.kill(subject.running.master_pid, signal.SIGTTIN)
+        os.kill(subject.master, signal.SIGTTIN)
         time.sleep(0.1)
 
 
@@ -155,7 +204,8 @@ SCENARIOS = (
     Scenario("hup", hup, 200, 8, preloads=(False, True)),
     Scenario("ttin/ttou", resize, 200, 10),
     Scenario("recycle", recycle, 200, 12, _RECYCLING, preloads=(False, True)),
-    Scenario("kill", kill, 60, 3),
+    Scenario("kill", kill, 60, 3, {"workers": 4}),
+    Scenario("upgrade", upgrade, 50, 3, preloads=(False, True)),
     Scenario("storm", storm, 200, 10, _RECYCLING),
 )
 
@@ -192,8 +242,8 @@ def run(
         threads=options.threads if worker_class == "gthread" else 1,
         worker_class=worker_class,
         preload_app=preload,
-        **scenario.settings,
     )
+    settings = replace(settings, **scenario.settings)
     OUT.mkdir(parents=True, exist_ok=True)
     name = f"{scenario.name.replace('/', '-')}-{worker_class}{'-preload' if preload else ''}"
     log = OUT / f"{name}.log"
@@ -206,8 +256,9 @@ def run(
         env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
         log=log,
     )
-    running = embedded.start(launch)
-    subject = Subject(running, launch, random.Random(options.seed))
+    pid_file = OUT / f"{name}.pid"
+    running = start(launch, pid_file)
+    subject = Subject(running, launch, pid_file, random.Random(options.seed))
     trouble = []
     began = time.monotonic()
     half = options.clients // 2
@@ -225,7 +276,8 @@ def run(
     except (BootFailed, TimeoutError) as error:
         trouble.append(f"it did not start: {error}")
     finally:
-        running.stop(60)
+        killed = subject.stop()
+    trouble += [f"{len(killed)} processes did not end"] if killed else []
     trouble += clients.crashed
     said = log.read_text(errors="replace")
     trouble += [f"the log says {text!r}" for text in SUSPICIOUS if text in said]
@@ -246,6 +298,25 @@ def run(
         trouble=trouble,
         samples=[since(failure) for failure in explained["none"][:20]],
     )
+
+
+def start(launch: Launch, pid_file: Path) -> embedded.EmbeddedServer:
+    """As the adapter does, with a pid file: an upgrade is followed by it."""
+    pid_file.unlink(missing_ok=True)
+    read, write = os.pipe()
+    with launch.log.open("ab") as log:
+        process = subprocess.Popen(
+            [*embedded.command(launch, write), "--pid", str(pid_file)],
+            cwd=launch.chdir,
+            env=dict(launch.env),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(write,),
+            start_new_session=True,
+        )
+    os.close(write)
+    return embedded.EmbeddedServer(process, read, pinned=False)
 
 
 @contextlib.contextmanager
@@ -294,6 +365,13 @@ def render(outcomes: list[Outcome], *, markdown: bool) -> str:
     )
 
 
+def save(outcomes: list[Outcome], options: argparse.Namespace) -> None:
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    document = {"seed": options.seed, "hogs": options.hogs, "machine": machine.description(),
+                "outcomes": [asdict(one) for one in outcomes]}  # fmt: skip
+    options.json.write_text(json.dumps(document, indent=1))
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.reliability", description=__doc__)
     add = parser.add_argument
@@ -314,7 +392,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options = arguments()
-    outcomes = []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # servers and hogs are ended, too
+    outcomes: list[Outcome] = []
     with hogs(options.hogs):
         for scenario in SCENARIOS:
             if options.scenario and scenario.name not in options.scenario:
@@ -326,16 +405,13 @@ def main() -> int:
                     )
                     one = run(scenario, worker_class, preload, events, options)
                     outcomes.append(one)
+                    save(outcomes, options)
                     print(
                         f"{one.scenario:10}{one.worker_class:8}{'preload' if preload else '':8}"
                         f"{one.events:5} events {one.answers:8} answers in {one.took_s:.0f} s, "
                         f"failed {one.failures}, lost {one.lost} {one.trouble}",
                         file=sys.stderr,
                     )
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    document = {"seed": options.seed, "hogs": options.hogs, "machine": machine.description(),
-                "outcomes": [asdict(one) for one in outcomes]}  # fmt: skip
-    options.json.write_text(json.dumps(document, indent=1))
     print(render(outcomes, markdown=False))
     if options.markdown:
         options.markdown.write_text(render(outcomes, markdown=True))
