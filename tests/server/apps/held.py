@@ -84,7 +84,11 @@ def eat(environ, start_response, name):
             files.append(os.open(os.devnull, os.O_RDONLY))
     except OSError:
         pass
-    hold(name)
+    os.close(files.pop())
+    (STATE / f"{name}.begun").touch()
+    files.append(os.open(os.devnull, os.O_RDONLY))
+    while not (STATE / f"{name}.release").exists():
+        time.sleep(0.005)
     for fd in files:
         os.close(fd)
     return reply(start_response, b"eaten")
