@@ -24,14 +24,13 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
-from pretune.server import metering
 from pretune.server.board import NOT_SERVING
 from pretune.server.context import Context
 from pretune.server.forwarded import Trust
 from pretune.server.importing import user_traceback
 from pretune.server.leaving import LOOK, STOP, next_step
 from pretune.server.lifespan import Lifespan
-from pretune.server.metering import Call, task_factory
+from pretune.server.metering import Call, Meter
 from pretune.server.protocol import HttpProtocol
 
 SWEEP = 0.5  # s
@@ -51,7 +50,7 @@ class AsgiWorker:
         self.keepalive = context.settings.keepalive
         # What an answer already sent has promised: it holds while leaving, too.
         self.promised = self.keepalive
-        self.clock = metering.clock if context.ring is not None else None
+        self.meter = self._meter = Meter() if context.ring is not None else None
         self.trust = Trust(context.config.forwarded_allow_ips)
         self.proxy_trust = Trust(context.config.proxy_allow_ips)
         self.connections: dict[Any, None] = {}  # oldest first
@@ -76,8 +75,8 @@ class AsgiWorker:
         """Serve; the exit code. Raises TargetBroken if the app's lifespan does not start."""
         self.loop = loop = _new_loop()
         asyncio.set_event_loop(loop)
-        if self.context.ring is not None:
-            loop.set_task_factory(task_factory)
+        if self._meter is not None:
+            loop.set_task_factory(self._meter.task_factory)
         return loop.run_until_complete(self._main(ready))
 
     async def _main(self, ready: Callable[[], None]) -> int:
@@ -127,11 +126,13 @@ class AsgiWorker:
         ring = self.context.ring
         if ring is not None:
             ring.check(now)
-            self.clock = metering.clock if ring.on else None
+            self.meter = self._meter if ring.on else None
         for protocol in tuple(self.connections):
             protocol.expire(now)
         if self.deaf:
             self.listen()  # somebody may idle for long enough now
+        if self._meter is not None:
+            self._meter.skip()
         self.loop.call_later(SWEEP, self._sweep)
 
     # -- connections
@@ -232,7 +233,7 @@ class AsgiWorker:
         if account is not None:
             assert context.ring is not None
             context.ring.write(
-                call.began, call.ended - call.began, call.cpu, account.db, account.out,
+                call.began, call.ended - call.began, account.cpu, account.db, account.out,
                 math.nan, call.queue, call.sent, account.db_calls, account.out_calls,
                 call.endpoint, 0, call.status, call.inflight,
             )  # fmt: skip

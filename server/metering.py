@@ -1,8 +1,11 @@
 """The CPU of one request under asyncio, where many requests share one thread's clock.
 
-The thread's clock is read around each step of the request's coroutine, and of each task created
-while the request's account is current. Differences of the clock over the whole request would
-count every other request's steps too, many times over.
+Differences of the thread's clock over a whole request would count every other request's steps too,
+many times over. So each stretch of the clock is counted once: ``Meter.mark`` is up to where it has
+been, and whoever ends a step (of a request's coroutine, or of a task created while the request's
+account is current) takes what has passed since. What the loop does before a step (waiting, reading
+the socket, a driver's callbacks) is thereby the request's whose step it leads to, as it is under
+threads. Tasks that belong to no request take their own stretches away.
 """
 
 from __future__ import annotations
@@ -19,39 +22,63 @@ from pretune.server.probes.account import Account, current
 if TYPE_CHECKING:
     from pretune.server.asgi import AsgiWorker
 
-clock = time.thread_time
+_clock = time.thread_time
 # A task can take its first step where it is made: a request that waits for nothing then costs the
 # loop nothing more.
 EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
+class Meter:
+    """One event loop's."""
+
+    __slots__ = ("mark", "nobody")
+
+    def __init__(self) -> None:
+        self.mark = _clock()
+        self.nobody = Account()
+
+    def take(self, account: Account) -> None:
+        """Give the account what has passed since the mark."""
+        now = _clock()
+        account.cpu += now - self.mark
+        self.mark = now
+
+    def skip(self) -> None:
+        """What has passed is nobody's."""
+        self.mark = _clock()
+
+    def task_factory(
+        self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any
+    ) -> asyncio.Task[Any]:
+        """For loop.set_task_factory: a task created for a request is metered into its account."""
+        context = options.get("context")
+        account = current.get() if context is None else context.get(current)
+        if isinstance(coro, Coroutine) and not isinstance(coro, Metered):
+            coro = Metered(coro, account or self.nobody, self)
+        return asyncio.Task(coro, loop=loop, **options)
+
+
 class Metered(Coroutine[Any, Any, Any]):
-    """A coroutine whose steps add to an account; in all else it is the one it wraps."""
+    """A coroutine whose steps are taken into an account; in all else it is the one it wraps."""
 
-    __slots__ = ("__name__", "__qualname__", "_account", "_coro", "began")
+    __slots__ = ("_account", "_coro", "_meter")
 
-    def __init__(self, coro: Coroutine[Any, Any, Any], account: Account) -> None:
+    def __init__(self, coro: Coroutine[Any, Any, Any], account: Account, meter: Meter) -> None:
         self._coro = coro
         self._account = account
-        self.began = 0.0  # the clock at the beginning of the step under way
-        self.__name__ = getattr(coro, "__name__", type(coro).__name__)
-        self.__qualname__ = getattr(coro, "__qualname__", self.__name__)
+        self._meter = meter
 
     def send(self, value: Any) -> Any:
-        self.began = clock()
         try:
             return self._coro.send(value)
         finally:
-            spent = clock() - self.began
-            self._account.cpu += spent
+            self._meter.take(self._account)
 
     def throw(self, *error: Any) -> Any:
-        self.began = clock()
         try:
             return self._coro.throw(*error)
         finally:
-            spent = clock() - self.began
-            self._account.cpu += spent
+            self._meter.take(self._account)
 
     def close(self) -> None:
         self._coro.close()
@@ -59,18 +86,21 @@ class Metered(Coroutine[Any, Any, Any]):
     def __await__(self) -> Generator[Any, Any, Any]:
         return self._coro.__await__()
 
-    # cr_frame, cr_running, ...: asyncio, anyio and debuggers look at them.
+    # __name__, cr_frame, cr_running, ...: asyncio, anyio and debuggers look at them.
     def __getattr__(self, name: str) -> Any:
         return getattr(self._coro, name)
 
 
-def task_factory(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
-    """For loop.set_task_factory: a task created for a request is metered into its account."""
-    context = options.get("context")
-    account = current.get() if context is None else context.get(current)
-    if account is not None and isinstance(coro, Coroutine) and not isinstance(coro, Metered):
-        coro = Metered(coro, account)
-    return asyncio.Task(coro, loop=loop, **options)
+class Outermost(Metered):
+    """The coroutine of a request itself, which takes its last stretch before it ends."""
+
+    __slots__ = ()
+
+    def send(self, value: Any) -> Any:
+        # Without ``finally``, which StopIteration would pass on most requests' only step.
+        result = self._coro.send(value)
+        self._meter.take(self._account)
+        return result
 
 
 class Call:
@@ -81,7 +111,7 @@ class Call:
     """
 
     __slots__ = (
-        "_meter", "account", "began", "client", "ended", "endpoint", "inflight", "queue",
+        "account", "began", "client", "ended", "endpoint", "inflight", "queue",
         "request", "scheme", "scope", "sent", "status", "task", "worker",
     )  # fmt: skip
 
@@ -98,33 +128,31 @@ class Call:
         self.sent = 0  # bytes, head included
         self.status = 0  # 0: nothing was sent
         self.ended = 0.0  # when the last byte was handed over
-        self._meter: Metered | None = None
 
-    def begin(self, began: float, queue: float) -> None:
-        """``began`` is the thread's clock before the head was parsed, ``queue`` as recorded."""
+    def begin(self, queue: float) -> None:
+        """``queue`` as recorded."""
         worker = self.worker
         self.began = time.monotonic()
         calls = worker.calls
         calls.add(self)
         self.inflight = len(calls)
-        if worker.clock is not None:
-            self.account = account = Account()
+        if worker.meter is not None:
+            self.account = Account()
             self.queue = queue
             endpoint = self.request.fields.pop("HTTP_X_PRETUNE_ENDPOINT", "")
             if endpoint and endpoint.isascii() and endpoint.isdigit() and len(endpoint) < 10:
                 self.endpoint = int(endpoint)
-            spent = clock() - began
-            account.cpu = spent
 
     def launch(self) -> None:
         """Make the task."""
-        loop, account = self.worker.loop, self.account
-        if account is None:
+        loop, account, meter = self.worker.loop, self.account, self.worker.meter
+        if account is None or meter is None:
             self.task = asyncio.Task(self._run(), loop=loop, **EAGER)
             return
         token = current.set(account)
-        self._meter = Metered(self._run(), account)
-        self.task = asyncio.Task(self._meter, loop=loop, **EAGER)
+        if not EAGER:
+            meter.take(account)
+        self.task = asyncio.Task(Outermost(self._run(), account, meter), loop=loop, **EAGER)
         current.reset(token)
 
     async def _run(self) -> None:
@@ -138,17 +166,13 @@ class Call:
             worker.before(worker.context.view, self.request)
         await worker.app(scope, receive, send)
 
-    @property
-    def cpu(self) -> float:
-        """So far, the step under way included (called within it)."""
-        if self.account is None or self._meter is None:
-            return 0.0
-        return self.account.cpu + clock() - self._meter.began
-
     def finish(self) -> None:
-        """The app has returned."""
-        self.worker.calls.discard(self)
-        self.worker.finished(self)
+        """The app has returned (within the last step)."""
+        worker = self.worker
+        worker.calls.discard(self)
+        if self.account is not None and worker.meter is not None:
+            worker.meter.take(self.account)
+        worker.finished(self)
 
     @property
     def headers(self) -> list[tuple[str, str]]:

@@ -165,8 +165,6 @@ class HttpProtocol(Wire):
 
     def _take_head(self) -> None:
         """Serve the next request of the buffer if it is whole. Raises Refused."""
-        clock = self.worker.clock
-        began = clock() if clock is not None else 0.0
         if self._proxied and not self._take_addresses():
             return
         request, self.buffer = self.reader.take(self.buffer)
@@ -184,7 +182,7 @@ class HttpProtocol(Wire):
             if "HTTP_X_FORWARDED_FOR" in request.fields:
                 client = client_of(request.fields, client, self.worker.trust)
         if request.upgrade == "websocket":
-            self._change(request, scheme, client, began)
+            self._change(request, scheme, client)
             return
         self.exchange = exchange = Exchange(self, request, scheme, client)
         if request.length != 0:
@@ -192,12 +190,12 @@ class HttpProtocol(Wire):
             self.deadline = time.monotonic() + BODY_PATIENCE
             if self.buffer:
                 self._take_body()
-        exchange.begin(began, self._queue(clock))
+        exchange.begin(self._queue())
         exchange.launch()
 
-    def _queue(self, clock: object) -> float:
+    def _queue(self) -> float:
         """How long the request has waited for the loop, for the record; s, NaN if unknown."""
-        if clock is None or self.sock.family == socket.AF_UNIX:
+        if self.worker.meter is None or self.sock.family == socket.AF_UNIX:
             return math.nan
         if time.monotonic() - self._answered < COARSE:
             return 0.0  # it cannot have come before the last answer went
@@ -309,9 +307,7 @@ class HttpProtocol(Wire):
             if not self._reading:
                 self.regulate()
 
-    def _change(
-        self, request: Request, scheme: str, client: tuple[str, int] | None, began: float
-    ) -> None:
+    def _change(self, request: Request, scheme: str, client: tuple[str, int] | None) -> None:
         """Go on as a WebSocket. Raises Refused."""
         from pretune.server.socket_exchange import SocketProtocol  # most apps never need it
 
@@ -320,7 +316,7 @@ class HttpProtocol(Wire):
         successor = SocketProtocol(self, request, scheme, client)
         self.worker.connections[successor] = None
         self.transport.set_protocol(successor)
-        successor.begin(began, self._queue(self.worker.clock))
+        successor.begin(self._queue())
         successor.launch()
 
     # -- ends
