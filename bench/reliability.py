@@ -244,9 +244,9 @@ def run(
         preload_app=preload,
     )
     settings = replace(settings, **scenario.settings)
-    OUT.mkdir(parents=True, exist_ok=True)
+    options.out.mkdir(parents=True, exist_ok=True)
     name = f"{scenario.name.replace('/', '-')}-{worker_class}{'-preload' if preload else ''}"
-    log = OUT / f"{name}.log"
+    log = options.out / f"{name}.log"
     log.unlink(missing_ok=True)
     launch = Launch(
         target="pid_asgi" if worker_class == "asgi" else "pid_wsgi",
@@ -256,7 +256,7 @@ def run(
         env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
         log=log,
     )
-    pid_file = OUT / f"{name}.pid"
+    pid_file = options.out / f"{name}.pid"
     running = start(launch, pid_file)
     subject = Subject(running, launch, pid_file, random.Random(options.seed))
     trouble = []
@@ -366,10 +366,9 @@ def render(outcomes: list[Outcome], *, markdown: bool) -> str:
 
 
 def save(outcomes: list[Outcome], options: argparse.Namespace) -> None:
-    options.json.parent.mkdir(parents=True, exist_ok=True)
     document = {"seed": options.seed, "hogs": options.hogs, "machine": machine.description(),
                 "outcomes": [asdict(one) for one in outcomes]}  # fmt: skip
-    options.json.write_text(json.dumps(document, indent=1))
+    (options.out / "outcome.json").write_text(json.dumps(document, indent=1))
 
 
 def arguments() -> argparse.Namespace:
@@ -385,7 +384,7 @@ def arguments() -> argparse.Namespace:
     add("--hogs", action="store_true", help="burn every core meanwhile: some races need it")
     add("--seed", type=int, default=int(time.time()))
     add("--python", default=sys.executable, help="interpreter of the server")
-    add("--json", type=Path, default=OUT / "outcome.json", metavar="FILE")
+    add("--out", type=Path, default=OUT, metavar="DIR", help="logs and outcome.json go there")
     add("--markdown", type=Path, metavar="FILE")
     return parser.parse_args()
 
