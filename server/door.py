@@ -24,7 +24,6 @@ from pretune.server.pump import Pump
 
 YIELD = 0.001  # s an idle sibling with fewer connections gets to accept first ...
 YIELDS = 3  # ... so many times
-HEAD_PATIENCE = 10.0  # s a client may take over a request's head
 PAUSE = 0.1  # s without new connections after the descriptors ran out
 
 _ALONE = select.EPOLLIN | select.EPOLLEXCLUSIVE
@@ -157,7 +156,6 @@ class Door:
         if len(self.connections) > self._most:
             self.evict()
         self._tell()
-        connection.deadline = time.monotonic() + HEAD_PATIENCE
         return connection
 
     def _admit(self, fd: int) -> Connection:
@@ -185,11 +183,6 @@ class Door:
         connection.served = passed.served
         connection.started = -1
         return connection
-
-    def rename(self, connection: Connection, peer: tuple[str, str]) -> None:
-        """A PROXY header has said who is behind the peer."""
-        connection.peer = peer
-        connection.trusted = self._trust.covers(peer[0])
 
     def _keep_place(self, keep: bool) -> None:
         if self._spare >= 0:

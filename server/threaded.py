@@ -33,24 +33,23 @@ from contextlib import suppress
 from types import FrameType
 
 from pretune.server import connection as con
-from pretune.server import leaving, proxy
+from pretune.server import leaving
 from pretune.server.board import NOT_SERVING
-from pretune.server.connection import Connection, Gone
+from pretune.server.connection import Connection
 from pretune.server.context import Context
-from pretune.server.door import HEAD_PATIENCE, Door
-from pretune.server.forwarded import Trust
-from pretune.server.http1 import Refused
+from pretune.server.conversation import READ, WRITE, Conversation
+from pretune.server.door import Door
 from pretune.server.pump import Pump
 from pretune.server.relief import Relief
-from pretune.server.response import refusal
 from pretune.server.service import Seat, Service
 
-_READ = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
-_WRITE = select.EPOLLOUT | select.EPOLLET
+_MASKS = {
+    READ: select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET,
+    WRITE: select.EPOLLOUT | select.EPOLLET,
+}
 _ENDED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 BATCH = 64  # events a single thread takes at once
-LINGER = 2.0  # s for a client to see a refusal before the connection is reset
 SWEEP = 1.0  # s between two looks for connections that idle too long
 REST = 5.0  # s between two looks when there is none
 
@@ -64,19 +63,17 @@ class ThreadedWorker:
         self.context = context
         self.threads = settings.threads if threaded else 1
         keepalive = settings.keepalive if threaded else 0.0
-        # What an answer already sent has promised: it holds while leaving, too.
-        self.promised = keepalive
         self.epoll = select.epoll()
         self.parked: dict[int, Connection] = {}  # by descriptor; whoever pops one owns it
         self.missed: set[int] = set()  # descriptors that moved while they were owned
         self.service = Service(context, multithread=self.threads > 1, keepalive=keepalive)
         self.pump = Pump()
         self.door = Door(context, self.epoll, self.parked, self.pump, keepalive, self.wake)
+        self.conversation = Conversation(context, self.service, self.door.drop, self._hush)
         self.relief = Relief(self)
         self.leaving: str | None = None  # leaving.STOP or leaving.RETIRE
         self.resting = False  # the main thread waits for a first connection
         self._batch = BATCH if self.threads == 1 and keepalive else 1
-        self._proxies = Trust(context.config.proxy_allow_ips)
         self._bell = os.pipe()
 
     # -- the main thread
@@ -111,7 +108,7 @@ class ThreadedWorker:
     def _patience(self) -> float:
         if self.door.paused_until:
             return 0.05
-        self.resting = not self.parked
+        self.resting = not self.door.connections
         return self.relief.patience(REST if self.resting else SWEEP)
 
     def _hear(self, poll: select.poll, seconds: float) -> None:
@@ -178,11 +175,10 @@ class ThreadedWorker:
         if self.context.ring is not None:
             self.context.ring.check(now)
         for conn in tuple(self.parked.values()):
-            if now > conn.deadline and self.parked.get(conn.fd) is conn:
-                self.parked.pop(conn.fd, None)
-                if conn.phase == con.BODY or (conn.phase == con.HEAD and conn.buffer):
-                    _try_send(conn, refusal(408))
-                self.door.drop(conn)
+            if now <= conn.deadline or self.parked.get(conn.fd) is not conn:
+                continue
+            if self.parked.pop(conn.fd, None) is conn:
+                self.conversation.expire(conn)
 
     # -- serving threads
 
@@ -209,11 +205,12 @@ class ThreadedWorker:
             for fd in visitors:  # last: who is inside comes first
                 if relief.drowsy:
                     relief.rouse()
+                conn = self.door.accept(fd)
                 if self.resting:
                     self.resting = False
                     self.wake()
-                conn = self.door.accept(fd)
                 if conn is not None:
+                    self.conversation.welcome(conn)
                     advance(conn, seat)
 
     def _note(self, fd: int) -> Connection | None:
@@ -228,14 +225,13 @@ class ThreadedWorker:
         """Let go of the connection until an event of ``mask``; True if it must be seen to now."""
         fd = conn.fd
         # Before it is parked: afterwards another thread may own it and change the mask.
-        if conn.mask != mask:
+        if conn.mask != mask or conn.more:
+            conn.more = False
             if conn.mask:
-                self.epoll.modify(fd, mask)
+                self.epoll.modify(fd, mask)  # also asks for an event if there is something now
             else:
                 self.epoll.register(fd, mask)
             conn.mask = mask
-        if conn.more and mask == _READ:
-            return True
         self.parked[fd] = conn
         if fd in self.missed:
             self.missed.discard(fd)
@@ -243,125 +239,20 @@ class ThreadedWorker:
         return False
 
     def _advance(self, conn: Connection, seat: Seat) -> None:
-        """Go as far as it goes without waiting for the client; then park or close."""
-        try:
-            while True:
-                try:
-                    mask = self._step(conn, seat)
-                except Refused as refused:
-                    _try_send(conn, refusal(refused.status, str(refused)))
-                    mask = self._linger(conn)
-                if not mask or not self._park(conn, mask):
-                    return
-        except Gone:
-            self.door.drop(conn)
-        except Exception as error:
-            self.context.log.error(f"error in the server: {error!r}")
-            self.door.drop(conn)
-
-    def _step(self, conn: Connection, seat: Seat) -> int:
-        """What to wait for next; 0 if the connection was closed. Raises Gone, Refused."""
-        phase = conn.phase
-        if phase == con.FLUSH:
-            if not conn.flush():
-                conn.deadline = time.monotonic() + con.PATIENCE
-                return _WRITE
-            if conn.closing:
-                return self._close(conn)
-            conn.reset_request()
-        elif not conn.read():
-            return _READ
-        elif phase == con.LINGER:
-            conn.buffer = b""
-            return _READ
-        elif conn.preamble and not self._introduce(conn):
-            return _READ
-        return self._serve(conn, seat)
-
-    def _introduce(self, conn: Connection) -> bool:
-        """Take the PROXY header; False while it is incomplete. Raises Refused."""
-        proxy.allowed(self._proxies, conn.peer[0])
-        addresses, conn.buffer = proxy.take(conn.buffer)
-        if addresses is None:
-            return False
-        conn.preamble = False
-        if addresses.source is not None:
-            host, port = addresses.source
-            self.door.rename(conn, (host, str(port)))
-        return True
-
-    def _serve(self, conn: Connection, seat: Seat) -> int:
-        """Serve every whole request in the buffer; otherwise as ``_step``."""
-        respond = self.service.respond
-        while True:
-            if conn.phase == con.HEAD:
-                fresh = not conn.buffer
-                request, conn.buffer = conn.reader.take(conn.buffer)
-                if request is None:
-                    self._await_head(conn, fresh)
-                    return _READ
-                if request.length != 0:
-                    conn.expect_body(request)
-            if conn.phase == con.BODY:
-                request = conn.request
-                if not conn.collect():
-                    conn.deadline = time.monotonic() + con.PATIENCE
-                    return _READ
-                self._hush(conn)
-            assert request is not None
-            keep = respond(conn, request, seat)
-            if conn.out or conn.file is not None:
-                conn.closing = not keep
-                conn.phase = con.FLUSH
-                conn.deadline = time.monotonic() + con.PATIENCE
-                return _WRITE
-            if not keep:
-                return self._close(conn)
-            if conn.size or conn.body is not None:
-                conn.reset_request()
-            if not conn.buffer:
-                conn.deadline = conn.ended + self.promised
-                return _READ
-
-    def _await_head(self, conn: Connection, fresh: bool) -> None:
-        if fresh and conn.served:
-            conn.deadline = time.monotonic() + self.promised
-        elif conn.started != conn.served:
-            # The first bytes of a further request: from here it must hurry.
-            conn.started = conn.served
-            conn.deadline = time.monotonic() + HEAD_PATIENCE
+        """Go as far as it goes without waiting for the client; then park it, if it goes on."""
+        step = self.conversation.step
+        while next_ := step(conn, seat):
+            if not self._park(conn, _MASKS[next_]):
+                return
 
     def _hush(self, conn: Connection) -> None:
         """The app reads the rest of a long body itself: its bytes shall wake no other thread."""
-        if conn.mask == _READ and conn.body is not None and not conn.body.done:
+        if conn.mask:
             conn.mask = select.EPOLLET
             self.epoll.modify(conn.fd, conn.mask)
-
-    def _close(self, conn: Connection) -> int:
-        """Close after a response."""
-        if conn.buffer or (conn.body is not None and not conn.body.done):
-            return self._linger(conn)
-        self.door.drop(conn)
-        return 0
-
-    def _linger(self, conn: Connection) -> int:
-        """Close, but not over bytes still coming: that would reset what we just said."""
-        try:
-            conn.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            raise Gone from None
-        conn.phase = con.LINGER
-        conn.buffer = b""
-        conn.deadline = time.monotonic() + LINGER
-        return _READ
 
 
 def _readable(sock: socket.socket) -> bool:
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     return bool(poll.poll(0))
-
-
-def _try_send(conn: Connection, data: bytes) -> None:
-    with suppress(Gone):
-        conn.send(data, last=True)
