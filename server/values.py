@@ -79,6 +79,8 @@ def text(value: Any) -> str | None:
 
 def texts(value: Any) -> tuple[str, ...]:
     """A string or a list of them."""
+    if not isinstance(value, (str, list, tuple, type(None))):
+        raise ValueError(f"{value!r} is neither a string nor a list")
     found = [value] if isinstance(value, str) else list(value or ())
     for each in found:
         if not isinstance(each, str) or not each.strip():
