@@ -8,10 +8,10 @@ gunicorn knows and we do not have.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import os
-import symtable
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -105,17 +105,15 @@ def _import(name: str) -> tuple[types.ModuleType, set[str]]:
 
 def _unread(source: bytes, path: str) -> set[str]:
     """Names the file gives a value or a body, and never looks at."""
-    top = symtable.symtable(source, path, "exec")  # type: ignore[arg-type]
-    made = {s.get_name() for s in top.get_symbols() if s.is_assigned() and not s.is_imported()}
-    return {name for name in made - _looked_at(top) if not name.startswith("_")}
-
-
-def _looked_at(table: symtable.SymbolTable) -> set[str]:
-    top = table.get_type() == "module"
-    found = {
-        s.get_name() for s in table.get_symbols() if s.is_referenced() and (top or s.is_global())
-    }
-    return found.union(*(_looked_at(child) for child in table.get_children()))
+    made: set[str] = set()
+    looked_at: set[str] = set()
+    for node in ast.walk(ast.parse(source, path)):
+        if isinstance(node, ast.Name):
+            (looked_at if isinstance(node.ctx, ast.Load) else made).add(node.id)
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            made.add(node.name)
+    # Names of inner scopes are among them: the module has none of those.
+    return {name for name in made - looked_at if not name.startswith("_")}
 
 
 def _of_project(name: str, directory: str) -> bool:

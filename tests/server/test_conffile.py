@@ -127,7 +127,10 @@ def test_what_is_not_taken_is_named_once_and_whole(read):
         "cores = mp.cpu_count()\n"  # read below: a helper
         "base = 'x'\n"
         "def helper(): return base\n"
-        "workers = max(1, floor(cores / 2)); helper()\n"
+        "names = [helper() for _ in range(2)]\n"
+        "class Place: room = base\n"
+        "workers = max(1, floor(cores / 2), len(names)); Place()\n"
+        "def pre_fork(server, worker): inner = 1\n"
         "_private = 1\n"
         "wrokers = 3\n"
         "cake = 'lie'\n"
@@ -336,6 +339,16 @@ def test_a_server_from_its_file(tune, tmp_path):
     server.wait_for(lambda: "the hook says shop at 127.0.0.1:" in server.log())
     assert server.log().count("] forked ") == 2
     assert len(server.workers()) == 2
+
+
+def test_every_python_reads_it(tune, python, tmp_path):
+    (tmp_path / "gunicorn.conf.py").write_text(CONF + "wsgi_app = 'app'\n")
+    server = tune("--preload", python=python).ready()
+    assert "ignored settings: unknown: cake\n" in server.log()
+    assert server.get("/env/GREETING") == "good day"
+    shown = Path(f"/proc/{server.workers()[0]}/cmdline").read_text().rstrip("\0")
+    assert shown == "pretune: worker [shop]"
+    assert server.stop() == 0
 
 
 def test_hup_reads_the_file_again(tune, tmp_path):
