@@ -166,7 +166,8 @@ class Brood:
             born = self.workers.get(message["ticket"])
             if born is not None:
                 born.pid = message["forked"]
-                self._known(born, board.BOOTING)
+                self._known(born, board.BOOTING if born.ordered is None else board.LEAVING)
+                born.hasten()
         elif "exited" in message:
             self._gone(message["exited"], message["status"])
 

@@ -103,9 +103,18 @@ class Worker:
             self.deadline = now + patience
         else:
             self.deadline = min(self.deadline, now + patience)
-        if not self.ready:
-            self.deadline = 0.0  # it is still importing: nothing is lost
         self.channel.send({"leave": how})
+        self.hasten()
+
+    def hasten(self) -> None:
+        """One that still boots need not go on.
+
+        It may serve by now, though, and its word of that be on its way. TERM tells the two apart
+        without a race: it ends a process at once until the worker has set its handler, which is
+        before it accepts, and lets it finish what it has after that.
+        """
+        if not self.ready and self.ordered is not None:
+            self.signal(signal.SIGTERM)
 
     def signal(self, number: int) -> None:
         if self.pid:
