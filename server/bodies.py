@@ -20,8 +20,12 @@ _QUOTED = r'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
 _EXTENSION = rf"[ \t]*;[ \t]*{TOKEN}(?:[ \t]*=[ \t]*(?:{TOKEN}|{_QUOTED}))?"
 _CHUNK_LINE = re.compile(rf"([0-9A-Fa-f]{{1,16}})((?:{_EXTENSION})*)".encode()).fullmatch
 _TRAILER = re.compile(rf"({TOKEN}):{VALUE}".encode()).fullmatch
-# Fields that frame or route a message mean nothing after it: RFC 9110 section 6.5.1.
-_NO_TRAILER = frozenset({b"content-length", b"host", b"transfer-encoding"})
+# Fields that frame, route or control mean nothing after the body, RFC 9110 section 6.5.1, but there
+# are parsers (llhttp) that act on some of them even here.
+_NO_TRAILER = frozenset(
+    {b"connection", b"content-length", b"expect", b"host", b"proxy-connection",
+     b"transfer-encoding", b"upgrade"}
+)  # fmt: skip
 
 
 class FixedBody:
