@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from pretune.server.http1 import Request
 from pretune.server.importing import user_traceback
 from pretune.server.metering import Call
-from pretune.server.response import Head, refusal
+from pretune.server.response import Head, interim, refusal
 
 if TYPE_CHECKING:
     from pretune.server.protocol import HttpProtocol
@@ -109,6 +109,7 @@ class Exchange(Call):
             "client": self.client,
             "server": protocol.server,
             "state": self.worker.state.copy(),
+            "extensions": {"http.response.early_hint": {}},
         }
 
     async def _run(self) -> None:
@@ -196,6 +197,8 @@ class Exchange(Call):
             if self._start is not None:
                 raise RuntimeError("http.response.start was sent twice")
             self._start = message
+        elif kind == "http.response.early_hint":
+            self._hint(message["links"])
         else:
             raise RuntimeError(f"unexpected message {kind!r}")
 
@@ -227,12 +230,18 @@ class Exchange(Call):
             # Less than was said: only the end of the connection can say so.
             self.protocol.answered(head.keep_alive and not self._left, self.ended)
 
+    def _hint(self, links: Any) -> None:
+        """What the client may fetch while it waits: RFC 8297, and ASGI's extension of that name."""
+        if self._start is None and self.request.minor and not self._lost:
+            fields = [("Link", link.decode("latin-1")) for link in links]
+            self.protocol.transport.write(interim("103 Early Hints", fields))
+
     def _begin(self, length: int | None) -> Head:
         start, request = self._start, self.request
         status = start["status"]
         head = Head(
             _PHRASES.get(status) or f"{status} ",
-            self.headers,
+            start.get("headers", _EMPTY),
             method=request.method,
             minor=request.minor,
             keep_alive=request.keep_alive and self.worker.keepalive > 0 and not self.expects,

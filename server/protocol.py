@@ -41,7 +41,7 @@ BODY_RATE = 500  # ... and bytes/s it must send to stay there
 SEND_PATIENCE = 30.0  # s a client may take nothing of what waits for it
 FRESH = 0.25  # s in which an idle connection is not closed to make room
 LINGER = 2.0  # s for a client to see a refusal before the connection is reset
-HALF_CLOSED = 5.0  # s after which a silent half-closed client counts as gone
+HALF_CLOSED = 2.0  # s after which a silent half-closed client counts as gone
 
 # Fields that belong to a refusal.
 _SAYS = {426: b"\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13"}

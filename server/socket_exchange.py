@@ -357,7 +357,7 @@ class SocketProtocol(Wire, Call):
                 raise ValueError(f"{status} does not deny a WebSocket")
             self._denied = Head(
                 f"{status} {HTTPStatus(status).phrase}",
-                [(n.decode("latin-1"), v.decode("latin-1")) for n, v in self._denial["headers"]],
+                self._denial.get("headers", ()),
                 method="GET",
                 minor=1,
                 keep_alive=False,

@@ -1,10 +1,8 @@
-"""One ASGI worker: HTTP, lifespan, streaming, disconnect; and the frameworks as they are."""
+"""One ASGI worker: responses, bodies, refusals, timeout, limits. More in test_asgi_*.py."""
 
 from __future__ import annotations
 
-import json
 import signal
-import textwrap
 import time
 
 import pytest
@@ -79,13 +77,6 @@ def test_errors_are_500_with_a_traceback_in_the_log(app):
     assert "exchange.py" not in served.log()
 
 
-def test_the_app_hears_of_a_disconnect(app):
-    served = app()
-    with served.connect() as sock:
-        sock.sendall(b"GET /disconnect HTTP/1.1\r\nHost: x\r\n\r\n")
-    served.wait_for(lambda: "then came http.disconnect" in served.log())
-
-
 def test_lifespan_ends_with_the_worker_and_its_failure_is_a_boot_failure(app):
     served = app()
     served.running.stop(10)
@@ -141,61 +132,3 @@ def test_recycling(app):
         assert served.text("/hello") == "hello"
     served.wait_for(lambda: served.events("worker_exit"))
     assert served.events("worker_exit")[0]["reason"] == "max_requests"
-
-
-FRAMEWORKS = {
-    "flask": """
-        import flask
-        app = flask.Flask(__name__)
-        @app.post("/form")
-        def form(): return flask.jsonify(flask.request.form)
-        @app.get("/")
-        def index(): return "hello"
-        """,
-    "django": """
-        import os, sys
-        from django.conf import settings
-        settings.configure(SECRET_KEY="x", ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"])
-        import django; django.setup()
-        from django.http import HttpResponse, JsonResponse
-        from django.urls import path
-        from django.core.wsgi import get_wsgi_application
-        from django.core.asgi import get_asgi_application
-        urlpatterns = [
-            path("", lambda r: HttpResponse("hello")),
-            path("form", lambda r: JsonResponse(r.POST.dict())),
-        ]
-        application = get_wsgi_application()
-        asynchronous = get_asgi_application()
-        """,
-    "fastapi": """
-        from fastapi import FastAPI, Request
-        from fastapi.responses import PlainTextResponse
-        from urllib.parse import parse_qsl
-        app = FastAPI()
-        @app.get("/", response_class=PlainTextResponse)
-        def index(): return "hello"
-        @app.post("/form")
-        async def form(request: Request): return dict(parse_qsl((await request.body()).decode()))
-        """,
-}
-
-
-@pytest.mark.parametrize(
-    ("framework", "name", "worker_class"),
-    [
-        ("flask", "", "gthread"),
-        ("django", "", "gthread"),
-        ("django", ":asynchronous", "asgi"),
-        ("fastapi", "", "asgi"),
-    ],
-)
-def test_frameworks(serve, tmp_path, framework, name, worker_class):
-    pytest.importorskip(framework)
-    (tmp_path / f"{framework}_app.py").write_text(textwrap.dedent(FRAMEWORKS[framework]))
-    served = serve(f"{framework}_app{name}", chdir=tmp_path, worker_class=worker_class,
-                   telemetry=tmp_path, probes=True)  # fmt: skip
-    assert served.text("/") == "hello"
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
-    answer = served.get("/form", "POST", b"a=1&b=2", **form)
-    assert json.loads(answer.text) == {"a": "1", "b": "2"}

@@ -7,6 +7,7 @@ import http.client
 import json
 import select
 import socket
+import sys
 
 import pytest
 
@@ -65,6 +66,29 @@ def test_the_scope(app):
     old = served.raw(b"GET /scope HTTP/1.0\r\n\r\n")
     assert json.loads(old.partition(b"\r\n\r\n")[2])["http_version"] == "1.0"
     assert served.raw(GET % (b"/cookies", CLOSE)).count(b"set-cookie: ") == 2
+
+
+def test_early_hints(app):
+    served = app()
+    first, _, rest_ = served.raw(GET % (b"/hints", CLOSE)).partition(b"\r\n\r\n")
+    assert first.startswith(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload")
+    assert rest_.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert served.raw(b"GET /hints HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_on_every_python(app, python, tmp_path):
+    if python == sys.executable:
+        pytest.skip("tested above and below")
+    served = app(python=python, telemetry=tmp_path, max_requests=50)
+    assert served.raw(GET % (b"/stream/3/0.01", CLOSE)).endswith(b"part 2\n\r\n0\r\n\r\n")
+    assert served.raw(GET % (b"/hello", b"") * 100 + GET % (b"/pid", CLOSE)).count(b"hello") == 100
+    assert served.get("/count/0.2", "POST", bytes(3_000_000)).text.startswith("3000000 ")
+    assert served.raw(GET % (b"/bad/nothing", b"")).startswith(b"HTTP/1.1 500 ")
+    with served.connect() as sock:
+        sock.sendall(GET % (b"/sleep/0.1", b""))
+        sock.shutdown(socket.SHUT_WR)
+        assert rest(sock).endswith(b"slept")
+    served.wait_for(lambda: served.events("worker_exit"))
 
 
 def test_forwarded_fields_and_the_proxy_protocol(app):
@@ -141,7 +165,7 @@ def test_an_upload_waits_for_the_app(app):
 
 
 def test_a_slow_uploader_is_refused_and_the_app_hears_of_it(app):
-    served = app({"PROTOCOL_BODY_PATIENCE": 1.0, "PROTOCOL_BODY_RATE": 100_000})
+    served = app({"PROTOCOL_BODY_PATIENCE": 0.6, "PROTOCOL_BODY_RATE": 100_000})
     with served.connect() as sock:
         sock.sendall(b"POST /watch HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
         answer = b""
@@ -154,12 +178,12 @@ def test_a_slow_uploader_is_refused_and_the_app_hears_of_it(app):
     served.wait_for(lambda: "http.disconnect after" in served.log())
     # The app that does not read in time is not the client's fault.
     with served.connect() as sock:
-        sock.sendall(b"POST /count/2 HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n" + CLOSE
+        sock.sendall(b"POST /count/1.2 HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n" + CLOSE
                      + b"\r\n" + bytes(200_000))  # fmt: skip
         assert b"\r\n\r\n200000 " in rest(sock)
     # Nor is it the client's that waits for a 100.
     with served.connect() as sock:
-        sock.sendall(b"POST /count/2 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n" + CLOSE
+        sock.sendall(b"POST /count/1.2 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n" + CLOSE
                      + b"Expect: 100-continue\r\n\r\n")  # fmt: skip
         until(sock, b"HTTP/1.1 100 Continue\r\n\r\n")
         sock.sendall(b"ok")

@@ -159,6 +159,12 @@ async def ignore(scope, receive, send, argument):
     await reply(send, "ignored")
 
 
+async def hints(scope, receive, send, argument):
+    assert "http.response.early_hint" in scope["extensions"]
+    await send({"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload"]})
+    await reply(send, "hinted")
+
+
 async def cookies(scope, receive, send, argument):
     await reply(send, "x", [(b"set-cookie", b"a=1"), (b"set-cookie", b"b=2")])
 
@@ -182,6 +188,6 @@ ROUTES = {
     f.__name__: f
     for f in (
         hello, pid, scope, sleep, stream, endless, watch, count, background, bad, ignore, cookies,
-        hoard,
+        hoard, hints,
     )
 }  # fmt: skip
