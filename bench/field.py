@@ -48,7 +48,7 @@ def others(bin_: Path) -> list[Kind]:
         ),
         Kind(
             name="uwsgi",
-            command=[str(bin_ / "uwsgi"), "--master", "--need-app", "--enable-threads"],
+            command=[str(bin_ / "uwsgi"), "--master", "--need-app", "--enable-threads", "--listen", "1024"],
             classes={"sync": [], "gthread": []},
             flags={
                 "port": ["--http11-socket", "127.0.0.1:{}"],

@@ -87,10 +87,12 @@ class ThreadedWorker:
         for number in (signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, lambda *_: os._exit(0))
         self.door.listen()
+        # Before the first thread: a request that keeps the GIL would keep the word from the master,
+        # who watches no clocks of a worker that still boots.
+        ready()
         for index in range(self.threads):
             name = f"pretune-{index}"
             threading.Thread(target=self._sit, args=(index,), name=name, daemon=True).start()
-        ready()
         poll = select.poll()
         for fd in (self.context.channel.fileno(), bell, self.pump.epoll.fileno()):
             poll.register(fd, select.POLLIN)

@@ -58,7 +58,7 @@ class Kind:
 
 PRETUNE = Kind(
     name="pretune",
-    command=[sys.executable, str(BOOTSTRAP), "serve"],
+    command=[os.environ.get("FIELD_PYTHON", sys.executable), str(BOOTSTRAP), "serve"],
     classes={name: ["--worker-class", name] for name in ("sync", "gthread", "asgi")},
     flags={
         "port": ["--bind", "127.0.0.1:{}"],
