@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from commands import BOOTSTRAP, connect
@@ -76,6 +77,13 @@ def test_no_setting_is_left_without_a_place():
         source = file.read()
     for name in options.OPTIONS:
         assert f'"{name}"' in source or name in Settings.__dataclass_fields__, name
+
+
+def test_every_setting_stands_in_the_documentation():
+    text = Path(__file__).parents[2].joinpath("docs", "SERVER.md").read_text()
+    for option in options.OPTIONS.values():
+        assert f"`{option.name}`" in text
+        assert f"`{option.flags[0]}`" in text
 
 
 @pytest.mark.parametrize(
