@@ -48,6 +48,7 @@ class Generation:
 
     number: int
     config: Config
+    reloaded: bool = False  # by HUP
     zygote: Zygote | None = None
     begun: bool = False  # its zygote was started, or it needs none
     proven: bool = False  # a worker of it was ready

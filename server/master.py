@@ -277,14 +277,13 @@ class Master:
             if getattr(config, name) != getattr(before, name):
                 self.log.warning(f"{name} changes with a restart, not with a reload")
                 config = replace(config, **{name: getattr(before, name)})
-        self._come(config)
+        self._come(Generation(self.current.number + 1, config, reloaded=True))
 
-    def _come(self, config: Config, loop: policy.CrashLoop | None = None) -> None:
+    def _come(self, generation: Generation) -> None:
         """A new generation; an earlier one that was only coming is given up for it."""
-        number = self.current.number + 1
         if self.coming is not None:
             self._abandon(self.coming)
-        self.coming = Generation(number, config, loop=loop or policy.CrashLoop())
+        self.coming = generation
 
     def _abandon(self, generation: Generation) -> None:
         self.coming = None
@@ -315,7 +314,7 @@ class Master:
         self.board.note(b.GENERATION, generation.number)
         if before is not None:
             self.server.cfg = hooks.View(generation.config)
-            if generation.config.settings.workers != before.config.settings.workers:
+            if generation.reloaded:  # as with gunicorn, HUP takes TTIN and TTOU back
                 self._set_count(generation.config.settings.workers)
             if before.zygote is not None:
                 before.zygote.stop()
@@ -483,7 +482,8 @@ class Master:
             self._give_up(coming)
         elif serving is not None and serving.zygote is who and coming is None:
             # Its workers serve on until new ones, from a new zygote, are ready.
-            self._come(serving.config, serving.loop.died(now - who.born, now))
+            loop = serving.loop.died(now - who.born, now)
+            self._come(Generation(serving.number + 1, serving.config, loop=loop))
 
     def hook(self, generation: Generation | None, name: str, *arguments: object) -> bool:
         """Call the user's function; whether it did not raise."""
