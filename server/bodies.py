@@ -12,7 +12,7 @@ from pretune.server.fields import TOKEN, VALUE
 from pretune.server.refused import Refused
 
 MAX_CHUNK_LINE = 4096  # chunk size and its extensions
-MAX_EXTENSIONS = 65536  # of all chunks of one body together
+MAX_EXTENSIONS = 16384  # of all chunks of one body together, beyond as many bytes as the body has
 MAX_TRAILERS = 8192
 
 # chunk-size [ chunk-ext ], RFC 9112 section 7.1.1; quoted-string, RFC 9110 section 5.6.4
@@ -102,7 +102,7 @@ class ChunkedBody:
                 raise Refused(400, "malformed chunk size")
             # A million chunks of one byte with a long extension each are no body but a burden.
             self._extensions += len(match[2])
-            if self._extensions > MAX_EXTENSIONS:
+            if self._extensions > MAX_EXTENSIONS + self._size:
                 raise Refused(413, "the chunk extensions are too long")
             self._left = int(match[1], 16)
             self._size += self._left

@@ -320,3 +320,5 @@ def test_extensions_are_no_way_to_send_without_end():
     with pytest.raises(Refused) as refused:
         ChunkedBody().feed((b"1;" + b"e" * 999 + b"\r\na\r\n") * 100)
     assert refused.value.status == 413
+    signed = b"400;signature=" + b"e" * 64 + b"\r\n" + b"a" * 1024 + b"\r\n"
+    assert len(ChunkedBody().feed(signed * 1000)[0]) == 1024 * 1000

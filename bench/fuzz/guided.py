@@ -1,7 +1,7 @@
 """Fuzz the HTTP parser guided by its coverage, with atheris, against the same oracles.
 
     pip install atheris h11 httptools
-    python bench/fuzz/coverage.py CORPUS_DIRECTORY -max_total_time=300
+    python bench/fuzz/guided.py CORPUS_DIRECTORY -max_total_time=300
 
 The arguments are libFuzzer's. An empty corpus is filled with the strictness cases and some valid
 streams. A finding ends the run with the input and the parsers' results.
