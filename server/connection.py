@@ -47,6 +47,8 @@ class Gone(Exception):
 class Connection:
     """State of one client connection. One thread at a time touches it."""
 
+    lasting = True  # of all: until the worker leaves
+
     __slots__ = (
         "address", "backlog", "body", "buffer", "closing", "deadline", "ended", "environ", "fd",
         "file", "mask", "more", "on_wait", "out", "parts", "peer", "phase", "preamble", "pump",

@@ -42,6 +42,13 @@ class Seat:
             current.set(self.account)  # in this thread for good
         self.runq = run_queue_clock() if context.config.probes else None
 
+    def spend(self) -> float:
+        """Seconds of the thread's CPU since the last call; negative if nobody was measuring."""
+        cpu = _thread_time()
+        spent = cpu - self.cpu if self.cpu >= 0.0 else -1.0
+        self.cpu = cpu
+        return spent
+
     def waiting(self, begins: bool) -> None:
         """While it waits for a slow client, the app is not to blame: the clock stands still.
 
@@ -74,6 +81,11 @@ class Service:
             )
             for sock in context.listeners
         ]
+
+    def leave(self) -> None:
+        """Every answer from now on ends its connection, also those to requests that have begun."""
+        self.keepalive = 0.0
+        Connection.lasting = False
 
     def respond(self, connection: Connection, request: Request, seat: Seat) -> bool:
         """Run the app for one request; whether the connection may go on. Raises Refused."""
@@ -135,16 +147,15 @@ class Service:
         end = connection.ended = _monotonic()
         if ring is not None:
             self.active.discard(index)
-            cpu = _thread_time()
-            if seat.cpu >= 0.0:
+            cpu = seat.spend()
+            if cpu >= 0.0:
                 ring.write(
-                    start, end - start, cpu - seat.cpu + account.cpu, account.db, account.out,
+                    start, end - start, cpu + account.cpu, account.db, account.out,
                     seat.runq() - runq if seat.runq is not None else math.nan, queue,
                     response.sent, account.db_calls, account.out_calls,
                     _number(endpoint) if endpoint is not None else 0, index,
                     response.status, inflight,
                 )  # fmt: skip
-            seat.cpu = cpu
         seat.cells[index] = 0.0
         if seat.tally is not None:
             seat.tally.add(end - start, response.status)

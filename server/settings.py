@@ -6,15 +6,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 # worker class -> the interface it serves
-WORKER_CLASSES = {"sync": "wsgi", "gthread": "wsgi", "asgi": "asgi"}
+WORKER_CLASSES = {"sync": "wsgi", "gthread": "wsgi", "gevent": "wsgi", "asgi": "asgi"}
 
 
 @dataclass(frozen=True)
 class Settings:
     """What can be tuned. Durations in seconds; 0 switches a limit off.
 
-    ``timeout`` is the longest one request may take in any WSGI class; under ``asgi`` it is how
-    long the event loop may stand still.
+    ``timeout`` is the longest one request may take under ``sync`` and ``gthread``; under ``asgi``
+    and ``gevent`` it is how long the event loop may stand still.
     """
 
     workers: int = 1
@@ -36,8 +36,8 @@ class Settings:
 
     @property
     def slots(self) -> int:
-        """How many requests can be inside the app at once (asgi: connections)."""
-        if self.worker_class == "asgi":
+        """How many requests can be inside the app at once (asgi, gevent: connections)."""
+        if self.worker_class in ("asgi", "gevent"):
             return self.workers * self.worker_connections
         return self.workers * self.threads
 

@@ -142,7 +142,7 @@ class ThreadedWorker:
     def _leave(self, poll: select.poll) -> int:
         self.door.leaving = True
         self.context.board.set_connections(self.context.row, NOT_SERVING)
-        self.service.keepalive = 0.0  # every answer from now on ends its connection
+        self.service.leave()
         began = time.monotonic()
         patience = self.context.settings.graceful_timeout
         while True:

@@ -24,6 +24,10 @@ BOOT_FAILED = 3  # exit code of a worker or zygote whose app does not boot
 
 def load_app(config: Config) -> Loaded:
     """Import the target, probes first. Raises importing.TargetError."""
+    if config.settings.worker_class == "gevent":
+        from pretune.server import greenlets
+
+        greenlets.patch()
     if config.telemetry is not None:
         from pretune.server.probes import executors
 
@@ -112,6 +116,10 @@ def _run(name: str, context: Context, ready: Callable[[], None]) -> int:
 
         context.board.beats_in_cells(context.row)
         return AsgiWorker(context).run(ready)
+    if name == "gevent":
+        from pretune.server.greenlets import GreenletWorker
+
+        return GreenletWorker(context).run(ready)
     from pretune.server.threaded import ThreadedWorker
 
     return ThreadedWorker(context).run(ready)

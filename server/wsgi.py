@@ -15,7 +15,9 @@ App = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 
 class Sink(Protocol):
-    """Where a response goes: a connection."""
+    """Where a response goes: a connection. ``lasting``: whether it may serve further requests."""
+
+    lasting: bool
 
     def send(self, data: bytes, *, last: bool = False) -> None:
         """All of it, waiting for the client unless it is the ``last`` of the response."""
@@ -224,7 +226,7 @@ class Response:
             self.headers,
             method=self.request.method,
             minor=self.request.minor,
-            keep_alive=self.keep_alive,
+            keep_alive=self.keep_alive and self.sink.lasting,  # the server may be leaving by now
             length=length,
         )
         self.head = head

@@ -13,6 +13,8 @@ from pretune.server.wsgi import FileWrapper, Response, base_environ, environ_of
 
 
 class Sink:
+    lasting = True
+
     def __init__(self) -> None:
         self.data = b""
         self.sends = 0
