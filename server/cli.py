@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +26,8 @@ def main(argv: Sequence[str]) -> int:
         gathered = gather(argv, directory)
         config = assemble(gathered, directory)
         identity.check(config)
-        _enter(config.chdir)
+        with _entrance(config.chdir) as place:
+            os.fchdir(place)
     except ConfigBroken as error:
         print(f"tune serve: {error}", file=sys.stderr)
         return USAGE if error.usage else BROKEN
@@ -49,6 +51,8 @@ def _serve(config: Config, read: Callable[[], Config]) -> int:
     from pretune.server.log import Log, LogFailed
     from pretune.server.master import Master
 
+    # First of all: the command line may hold passwords, and ps shows it to everybody.
+    title.show(title.of("master", config.proc_name or config.target))
     environment = _Environment()
     environment.set(config.env)
     owner = identity.owner(config)
@@ -70,18 +74,18 @@ def _serve(config: Config, read: Callable[[], Config]) -> int:
     except listening.BindFailed as error:
         log.error(str(error))
         return BROKEN
-    title.show(title.of("master", config.proc_name or config.target))
 
     def reread() -> Config:
         """The configuration as it is now. Raises ConfigBroken, and changes nothing then."""
         with environment.as_before():
             fresh = read()
             identity.check(fresh)
-        _enter(fresh.chdir)
-        try:
-            log.change(fresh.error_log, fresh.access_log, **_manner(fresh))
-        except LogFailed as error:
-            raise ConfigBroken(str(error)) from error
+        with _entrance(fresh.chdir) as place:
+            try:
+                log.change(fresh.error_log, fresh.access_log, **_manner(fresh))
+            except LogFailed as error:
+                raise ConfigBroken(str(error)) from error
+            os.fchdir(place)
         environment.set(fresh.env)
         _say(fresh.notes, log)
         return fresh
@@ -104,11 +108,20 @@ def _say(notes: Iterable[tuple[str, str]], log: Any) -> None:
         log.log(level, text)
 
 
-def _enter(directory: str) -> None:
+@contextlib.contextmanager
+def _entrance(directory: str) -> Iterator[int]:
+    """A descriptor to go there by. Raises ConfigBroken if we may not."""
     try:
-        os.chdir(directory)
+        place = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+        if not os.access(directory, os.X_OK):
+            os.close(place)
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise ConfigBroken(f"chdir {directory}: {error.strerror}", usage=True) from error
+    try:
+        yield place
+    finally:
+        os.close(place)
 
 
 class _Environment:

@@ -368,11 +368,19 @@ def test_hup_with_a_broken_file_changes_nothing(tune, tmp_path):
     path.write_text(CONF)
     server = tune("app").ready()
     workers = server.workers()
-    for text, said in (("1/0\n", "ZeroDivisionError"), ("threads = 'x'\n", "threads: 'x' is not")):
+    broken = (
+        ("1/0\n", "ZeroDivisionError"),
+        ("threads = 'x'\n", "threads: 'x' is not"),
+        ("chdir = 'absent'\n", "absent: No such file"),
+        ("chdir = '/'\naccesslog = 'absent/log'\n", "cannot open the access log /absent/log"),
+        ("certfile = 'x'\n", "encryption is not offered"),
+    )
+    for text, said in broken:
         path.write_text(CONF + text)
         server.signal(signal.SIGHUP)
         server.wait_for(lambda said=said: said in server.log())
         assert server.get("/env/GREETING") == "good day"
+        assert os.readlink(f"/proc/{server.pid}/cwd") == str(tmp_path)
     assert server.workers() == workers
 
 
