@@ -25,11 +25,12 @@ AUTO_CLASS = "auto"
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of a request's head is taken; beyond it the request is refused."""
+    """How much of a request is taken; beyond it the request is refused."""
 
     line: int = 8190  # bytes of the request line
     fields: int = 100
     field_size: int = 8190  # bytes of one field line
+    body: int = 0  # bytes; 0: any number
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,7 @@ def assemble(gathered: Gathered, directory: str) -> Config:
             said["limit_request_line"],
             said["limit_request_fields"],
             said["limit_request_field_size"],
+            said["limit_request_body"],
         ),
         user=said["user"],
         group=said["group"],

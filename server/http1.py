@@ -56,7 +56,8 @@ class Request:
 
     ``length`` is the body's length, 0 without a body, None for a chunked one. ``path`` and
     ``query`` are as sent; ``fields`` maps CGI keys to values, repeated fields joined. ``upgrade``
-    is the protocol the client would like to change to, in lower case, or "".
+    is the protocol the client would like to change to, in lower case, or "". ``most`` is the limit
+    of a chunked body, 0 for none; a length beyond it was refused with the head.
     """
 
     __slots__ = (
@@ -68,6 +69,7 @@ class Request:
         "length",
         "method",
         "minor",
+        "most",
         "path",
         "query",
         "target",
@@ -80,6 +82,7 @@ class Request:
         self.minor = minor
         self.fields = block.fields.copy()
         self.length = block.length
+        self.most = block.most
         self.keep_alive = block.keep_alive
         self.expects = block.expects
         self.upgrade = block.upgrade
@@ -128,7 +131,17 @@ class Request:
 class _Block:
     """The field lines of a head, checked, and what follows from them alone. Raises Refused."""
 
-    __slots__ = ("data", "expects", "fields", "keep_alive", "length", "minor", "raw", "upgrade")
+    __slots__ = (
+        "data",
+        "expects",
+        "fields",
+        "keep_alive",
+        "length",
+        "minor",
+        "most",
+        "raw",
+        "upgrade",
+    )
 
     def __init__(self, data: bytes, minor: int, limits: Limits) -> None:
         self.data = data
@@ -141,6 +154,7 @@ class _Block:
             raise Refused(431, "a header field is too long")
         self.fields = fields = fields_of(lines)
         self.length: int | None = 0
+        self.most = 0
         self.keep_alive = minor == 1
         self.expects = False
         self.upgrade = ""
@@ -151,7 +165,7 @@ class _Block:
         elif _HOST(host) is None:
             raise Refused(400, "malformed Host")
         if "CONTENT_LENGTH" in fields or "HTTP_TRANSFER_ENCODING" in fields:
-            self._set_framing()
+            self._set_framing(limits.body)
         connection = fields.get("HTTP_CONNECTION")
         if connection is not None:
             self._set_connection(connection.lower())
@@ -161,7 +175,7 @@ class _Block:
                 raise Refused(417, "cannot meet this expectation")
             self.expects = self.length != 0
 
-    def _set_framing(self) -> None:
+    def _set_framing(self, most: int) -> None:
         """How long the body is: RFC 9112 section 6.3."""
         length = self.fields.get("CONTENT_LENGTH")
         coding = self.fields.get("HTTP_TRANSFER_ENCODING")
@@ -175,13 +189,15 @@ class _Block:
                 # chunked must come last and once; anything else cannot be framed at all.
                 unframed = names[-1] != "chunked" or names.count("chunked") > 1
                 raise Refused(400 if unframed and "chunked" in names else 501, "transfer coding")
-            self.length = None
+            self.length, self.most = None, most
         elif length is not None:
             if not (length.isascii() and length.isdigit()):
                 raise Refused(400, "malformed Content-Length")
             if len(length) > 18:
                 raise Refused(413, "the body is too long")
             self.length = int(length)
+            if most and self.length > most:
+                raise Refused(413, "the body is too long")
 
     def _set_connection(self, connection: str) -> None:
         """Connection: RFC 9110 section 7.6.1; Upgrade, which it must name: section 7.8."""
@@ -268,7 +284,10 @@ def _filled(limits: Limits) -> Limits:
     if limits.line and limits.fields and limits.field_size:
         return limits
     return Limits(
-        limits.line or MAX_HEAD // 2, limits.fields or MAX_HEAD // 4, limits.field_size or MAX_HEAD
+        limits.line or MAX_HEAD // 2,
+        limits.fields or MAX_HEAD // 4,
+        limits.field_size or MAX_HEAD,
+        limits.body,
     )
 
 
@@ -328,10 +347,8 @@ def decoded_path(path: str) -> str:
     return unquote_to_bytes(path).decode("latin-1") if "%" in path else path
 
 
-def body_of(request: Request, most: int = 0) -> FixedBody | ChunkedBody:
-    """``most`` bytes of body are taken; 0: any number. Raises Refused."""
+def body_of(request: Request) -> FixedBody | ChunkedBody:
+    """What follows the head."""
     if request.length is None:
-        return ChunkedBody(most)
-    if most and request.length > most:
-        raise Refused(413, "the body is too long")
+        return ChunkedBody(request.most)
     return FixedBody(request.length)

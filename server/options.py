@@ -102,6 +102,8 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("limit_request_field_size", ("--limit-request-field_size",
                "--limit-request-field-size"), _count(0), _L.field_size,
                "bytes of one of them; 0: what the whole head may have", metavar="BYTES"),
+        Option("limit_request_body", ("--limit-request-body",), values.size, _L.body,
+               "bytes of its body; 0: any number", metavar="SIZE"),
     ),
     "logs": (
         Option("accesslog", ("--access-logfile",), values.text, _C.access_log,

@@ -307,9 +307,9 @@ def test_upgrade(lines, upgrade):
 
 def test_a_body_longer_than_it_may_be():
     with pytest.raises(Refused) as refused:
-        body_of(parse_head(head_of("Content-Length: 11")), most=10)
+        parse_head(head_of("Content-Length: 11"), Limits(body=10))
     assert refused.value.status == 413
-    chunked = body_of(parse_head(head_of("Transfer-Encoding: chunked")), most=10)
+    chunked = body_of(parse_head(head_of("Transfer-Encoding: chunked"), Limits(body=10)))
     assert chunked.feed(b"5\r\nabcde\r\n")[0] == b"abcde"
     with pytest.raises(Refused) as refused:
         chunked.feed(b"6\r\n")
