@@ -80,15 +80,16 @@ def a_request_that_holds_the_gil_hurts_only_its_worker(field: Field) -> None:
     """... and the log says where, although no Python of that process can run."""
     server = field.start(workers=2, threads=4, timeout=2)
     os.mkfifo(server.home / "pipe")
-    with server.connect() as stuck, server.connect() as healthy:
+    with server.connect() as stuck:
         send(stuck, "/gil/pipe")
         pipe = os.open(server.home / "pipe", os.O_RDWR)
         try:
             worker = server.pid_of("pipe")
-            send(healthy, "/hold/healthy")
-            assert server.pid_of("healthy") != worker
-            server.release("healthy")
-            assert answer(healthy)
+            with server.connect() as healthy:
+                send(healthy, "/hold/healthy")
+                assert server.pid_of("healthy") != worker
+                server.release("healthy")
+                assert answer(healthy)
             server.wait_for("the worker is gone", lambda: not alive(worker))
         finally:
             os.close(pipe)

@@ -40,7 +40,8 @@ class Kind:
     # worker class -> flags for it; a class that is missing is not offered
     classes: Mapping[str, list[str]] = field(default_factory=dict)
     before_target: list[str] = field(default_factory=list)
-    pythonpath: str = ""
+    # scenario -> why it asks for something else than this server's users do
+    means_otherwise: Mapping[str, str] = field(default_factory=dict)
 
     def line(self, app: str, port: int, worker_class: str, settings: dict[str, Any]) -> list[str]:
         """Raises NotOffered."""
@@ -140,15 +141,15 @@ def send(sock: socket.socket, path: str, *, close: bool = False) -> None:
 
 def answer(sock: socket.socket) -> str:
     """The body of one answer of 200. Raises AssertionError if it does not come whole."""
-    data = b""
+    data = bytearray()
     try:
         while b"\r\n\r\n" not in data:
             part = sock.recv(65536)
-            assert part, f"closed after {data!r}"
+            assert part, f"closed after {bytes(data)!r}"
             data += part
         head, _, body = data.partition(b"\r\n\r\n")
-        assert b" 200 " in head.split(b"\r\n")[0], f"answered {head!r}"
-        fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+        assert b" 200 " in head.split(b"\r\n")[0], f"answered {bytes(head)!r}"
+        fields = dict(bytes(line).lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
         length = int(fields[b"content-length"])
         while len(body) < length:
             part = sock.recv(65536)
