@@ -18,7 +18,8 @@ CLOSE = b"Connection: close\r\n"
 @pytest.fixture
 def app(serve):
     def start(patience: dict[str, float] | None = None, **options):
-        env = {f"PATIENCE_{name}": str(value) for name, value in (patience or {}).items()}
+        values = {"ASGI_SWEEP": 0.1, **(patience or {})}
+        env = {f"PATIENCE_{name}": str(value) for name, value in values.items()}
         env.update(options.pop("env", {}))
         return serve("exchanges", worker_class="asgi", env=env, **options)
 
@@ -103,14 +104,14 @@ def test_forwarded_fields_and_the_proxy_protocol(app):
 
 
 def test_a_client_that_has_said_all_is_answered(app):
-    served = app({"PROTOCOL_HALF_CLOSED": 0.5})
+    served = app({"PROTOCOL_HALF_CLOSED": 0.4})
     requests = {
         GET % (b"/hello", b""): 1,
         GET % (b"/sleep/0.3", b""): 1,
         (GET % (b"/hello", b"")) * 20: 20,
         b"POST /count/0 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc": 1,
         # Longer than the patience: it takes what is sent, so it lives.
-        GET % (b"/stream/8/0.3", CLOSE): 1,
+        GET % (b"/stream/8/0.15", CLOSE): 1,
     }
     for request, answers in requests.items():
         with served.connect() as sock:
@@ -122,7 +123,7 @@ def test_a_client_that_has_said_all_is_answered(app):
 
 
 def test_what_the_app_hears_of_a_client_that_is_gone(app):
-    served = app({"PROTOCOL_HALF_CLOSED": 0.5})
+    served = app({"PROTOCOL_HALF_CLOSED": 0.4})
     with served.connect() as sock:
         sock.sendall(GET % (b"/watch", b""))
     served.wait_for(lambda: "http.disconnect after 0" in served.log())
@@ -147,14 +148,12 @@ def test_an_upload_waits_for_the_app(app):
     size = 30_000_000
     with served.connect() as sock:
         sock.sendall(
-            b"POST /count/1.5 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % size
-            + CLOSE
-            + b"\r\n"
+            b"POST /count/1 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % size + CLOSE + b"\r\n"
         )
         sock.setblocking(False)
         poll, sent = select.poll(), 0
         poll.register(sock, select.POLLOUT)
-        while sent < size and poll.poll(400):
+        while sent < size and poll.poll(300):
             sent += sock.send(bytes(min(1 << 20, size - sent)))
         assert sent < size  # it was not all taken into memory
         sock.settimeout(20)
@@ -191,7 +190,7 @@ def test_a_slow_uploader_is_refused_and_the_app_hears_of_it(app):
 
 
 def test_a_client_that_takes_nothing_is_given_up(app):
-    served = app({"PROTOCOL_SEND_PATIENCE": 1.0})
+    served = app({"PROTOCOL_SEND_PATIENCE": 0.6})
     with served.connect() as sock:
         sock.sendall(GET % (b"/endless", b""))
         served.wait_for(lambda: "the stream ended" in served.log())
@@ -203,7 +202,7 @@ def test_a_response_frees_its_connection_whatever_the_app_does_afterwards(app):
     served = app()
     connection = http.client.HTTPConnection(*served.address, timeout=20)
     with contextlib.closing(connection):
-        for path, text in (("/background/2", b"done"), ("/hello", b"hello")):
+        for path, text in (("/background/1", b"done"), ("/hello", b"hello")):
             connection.request("GET", path)
             assert connection.getresponse().read() == text
         assert "background over" not in served.log()

@@ -224,13 +224,13 @@ def test_a_client_that_does_not_read_stops_the_app_not_the_worker(sockets):
 
 def test_an_app_that_does_not_take_stops_the_client(sockets):
     served = sockets()
-    with client(served, "/count/2") as c:
+    with client(served, "/count/1") as c:
         c.sock.setblocking(False)
         frame = b"\x82\xfe\xff\xff\0\0\0\0" + bytes(65535)
         sent, pending = 0, b""
         poll = select.poll()
         poll.register(c.sock, select.POLLOUT)
-        while poll.poll(500) and sent < 2000:
+        while poll.poll(300) and sent < 2000:
             pending = pending or frame
             with contextlib.suppress(BlockingIOError):
                 pending = pending[c.sock.send(pending) :]
@@ -283,7 +283,8 @@ def test_recycling_and_records_count_handshakes(sockets, tmp_path):
 PINGING = """
 import sys
 sys.path.insert(0, {apps!r})
-from pretune.server import socket_exchange
+from pretune.server import asgi, socket_exchange
+asgi.SWEEP = 0.1
 socket_exchange.SWEEPS_TO_PING, socket_exchange.SWEEPS_TO_END = 1, 4
 from sockets import app
 """
