@@ -28,7 +28,7 @@ from pretune.server import leaving
 from pretune.server.board import NOT_SERVING
 from pretune.server.connection import Connection, Gone
 from pretune.server.context import Context
-from pretune.server.conversation import READ, Conversation
+from pretune.server.conversation import READ, WRITE, Conversation
 from pretune.server.forwarded import Trust
 from pretune.server.importing import TargetBroken
 from pretune.server.probes.account import Account, current
@@ -49,6 +49,10 @@ def patch() -> None:
         text = "worker class gevent needs gevent in the application's environment"
         raise TargetBroken(text, f"{text}: {error}") from None
     monkey.patch_all()
+
+
+class _Late(Gone):
+    """The deadline has passed."""
 
 
 class Meter:
@@ -142,6 +146,9 @@ class GreenletWorker:
         while True:
             now = time.monotonic()
             self.context.board.beat(self.context.row, now)
+            for conn in tuple(self.parked):
+                if now > conn.deadline and conn in self.parked:
+                    self._dismiss(conn, _Late)
             if ring is not None:
                 ring.check(now)
                 if ring.on != metered:
@@ -223,18 +230,23 @@ class GreenletWorker:
         """One connection, from its first byte to its end."""
         seat = GreenSeat(self.context, self._numbers(), self._meter)
         step, parked = self.conversation.step, self.parked
+        hub = self._gevent.get_hub()
+        # poll would make such a watcher for each request.
+        watchers = {READ: hub.loop.io(conn.fd, 1), WRITE: hub.loop.io(conn.fd, 2)}
         try:
             while next_ := step(conn, seat):
                 parked[conn] = None
-                left = max(0.0, conn.deadline - time.monotonic())
-                event = select.POLLIN if next_ == READ else select.POLLOUT
-                moved = self._await(conn.fd, event, left)
-                parked.pop(conn, None)
-                if not moved:
-                    self.conversation.expire(conn)
-                    return
-        except Gone:  # evicted
+                hub.wait(watchers[next_])
+                if conn not in parked:
+                    raise Gone  # dismissed, and moved before it was told: it must not go on
+                del parked[conn]
+        except _Late:
+            self.conversation.expire(conn)
+        except Gone:
             self._drop(conn)
+        finally:
+            for watcher in watchers.values():
+                watcher.close()
 
     def _await(self, fd: int, event: int, seconds: float | None) -> bool:
         """Until the event, or False after so long."""
@@ -242,10 +254,10 @@ class GreenletWorker:
         poll.register(fd, event)
         return bool(poll.poll(None if seconds is None else seconds * 1000))
 
-    def _dismiss(self, conn: Connection) -> None:
+    def _dismiss(self, conn: Connection, why: type[Gone] = Gone) -> None:
         """End a connection whose greenlet waits for its client."""
         self.parked.pop(conn, None)
-        self.connections[conn].kill(Gone, block=False)
+        self.connections[conn].kill(why, block=False)
 
     def _evict(self) -> bool:
         """Close the connection that has been idle for longest; False if none is."""
