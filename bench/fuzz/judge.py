@@ -85,8 +85,10 @@ def disagreement(ours: Result, theirs: Result, oracle: str) -> tuple[bool, str]:
         return False, "they see different requests"
     if ours.end == REFUSED:
         return ours.why in REFUSALS, "" if theirs.end == REFUSED else f"we refuse: {ours.why}"
-    if oracle == "httptools" and ours.end == CLOSED:
-        return True, "close beats keep-alive for us: RFC 9112 section 9.3"
+    if ours.end == CLOSED and len(ours.requests) == both:
+        if theirs.end in (CLOSED, REFUSED) and len(theirs.requests) == both:
+            return True, ""  # nothing is read after a close; what it says of the rest is its own
+        return oracle == "httptools", "it goes on where we close"
     if len(theirs.requests) > both:
         return False, f"it sees more requests; we are {ours.end}"
     if theirs.end == REFUSED:
