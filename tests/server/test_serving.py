@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 
 import pytest
 
@@ -131,9 +130,7 @@ def test_silent_connections_hold_no_thread(serve):
     silent = [served.connect() for _ in range(20)]
     slow = served.connect()
     slow.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n12")
-    began = time.monotonic()
     assert served.text("/hello") == "hello"
-    assert time.monotonic() - began < 5  # far below every patience of the server
     slow.sendall(b"345")
     assert slow.recv(1000).endswith(b"12345")
     for sock in (*silent, slow):
@@ -156,18 +153,15 @@ def test_idle_connections_are_closed_after_keepalive(serve):
         assert sock.recv(1000) == b""
 
 
-def test_a_worker_with_all_threads_busy_leaves_connections_to_the_others(serve):
-    served = serve(workers=2, threads=1)
-    for _ in range(6):
-        slow = served.connect()
-        slow.sendall(request("/sleep/0.4"))
-        time.sleep(0.05)
-        began = time.monotonic()
-        assert served.text("/hello") == "hello"
-        quick = time.monotonic() - began
-        assert slow.recv(1000).endswith(b"slept")
-        assert quick < 0.3
-        slow.close()
+def test_a_worker_with_all_threads_busy_leaves_connections_to_the_others(serve, tmp_path):
+    served = serve("held", workers=2, threads=1, timeout=120, env={"STATE": str(tmp_path)})
+    for n in range(6):
+        with served.connect() as slow:
+            slow.sendall(request(f"/held/{n}"))
+            served.wait_for(lambda n=n: (tmp_path / f"{n}.begun").exists())
+            assert served.text("/hello") == "hello"
+            (tmp_path / f"{n}.release").touch()
+            assert b"200 OK" in slow.recv(1000)
 
 
 def test_connections_spread_over_idle_workers(serve):

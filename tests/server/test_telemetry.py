@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import struct
 import threading
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 from rings import records
 
-from pretune.server.telemetry import CAPACITY, HEADER_SIZE, RECORD, Ring
+from pretune.server.telemetry import CAPACITY, FORGOTTEN, HEADER_SIZE, READER, RECORD, Ring
 
 
 def write(ring: Ring, start: float) -> None:
@@ -129,3 +131,63 @@ def test_concurrency_is_seen(serve, tmp_path):
 def test_sessions_carry_the_workers_name(serve, tmp_path):
     served = serve("plain", telemetry=tmp_path, chdir=Path(__file__).parent / "apps")
     assert served.text("/environment/PGAPPNAME") == f"pretune-{served.running.worker_pids()[0]}"
+
+
+def test_the_ring_rests_while_nobody_reads(tmp_path):
+    ring = Ring(str(tmp_path), 7)
+    ring.check(1000.0)
+    assert ring.on  # there may be a reader soon
+    with (tmp_path / "7.ring").open("r+b") as file:
+        file.seek(READER)
+        file.write(struct.pack("<d", 1000.0))
+        file.flush()
+        for now, on in ((1001.0, True), (1000.0 + FORGOTTEN + 1, False)):
+            ring.check(now)
+            assert ring.on == on
+        file.seek(READER)
+        file.write(struct.pack("<d", 1020.0))
+        file.flush()
+    ring.check(1021.0)
+    assert ring.on
+
+
+@pytest.mark.parametrize("worker_class", ["gthread", "gevent"])
+def test_a_worker_stops_and_starts_recording_with_its_reader(serve, tmp_path, worker_class):
+    served = serve("plain", telemetry=tmp_path, worker_class=worker_class)
+    served.text("/hello")
+    served.wait_for(lambda: len(records(tmp_path)) == 1)
+    (path,) = tmp_path.glob("*.ring")
+
+    def looked(at: float) -> None:
+        with path.open("r+b") as file:
+            file.seek(READER)
+            file.write(struct.pack("<d", at))
+
+    def count() -> int:
+        served.text("/hello")
+        return len(records(tmp_path))
+
+    looked(0.001)  # long ago
+    served.wait_for(lambda: count() == count())
+    looked(time.monotonic() + 1000)
+    served.wait_for(lambda: count() < count())
+    assert all(record["cpu"] < 1 for record in records(tmp_path))
+
+
+def test_the_wait_for_a_thread_is_seen(serve, tmp_path):
+    served = serve("plain", telemetry=tmp_path, threads=1, worker_class="gthread")
+    with served.connect() as first, served.connect() as second:
+        for sock in (first, second):
+            sock.sendall(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert sock.recv(1000).endswith(b"hello")
+        first.sendall(b"GET /sleep/0.5 HTTP/1.1\r\nHost: x\r\n\r\n")
+        second.sendall(b"GET /sleep/0 HTTP/1.1\r\nHost: x\r\n\r\n")
+        for sock in (first, second):
+            assert sock.recv(1000).endswith(b"slept")
+    served.wait_for(lambda: len(records(tmp_path)) == 4)
+    found = sorted(records(tmp_path), key=lambda r: r["start"])
+    assert all(record["queue"] >= 0 for record in found)
+    # Whichever was taken first, what the other waited is known to a jiffy or so.
+    slow, last = found[2:]
+    if slow["wall"] > 0.4:
+        assert abs(slow["queue"] + slow["wall"] - last["queue"]) < 0.3

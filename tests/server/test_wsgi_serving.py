@@ -106,6 +106,37 @@ def test_who_is_behind_a_proxy(tune, tmp_path):
     assert ask(request).startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.parametrize("worker_class", CLASSES)
+def test_several_addresses_of_several_kinds(tune, tmp_path, worker_class):
+    (tmp_path / "held.py").write_text((Path(__file__).parent / "apps" / "held.py").read_text())
+    binds = ["-b", "127.0.0.1:0", "-b", f"unix:{tmp_path}/s", "-b", "127.0.0.2:0"]
+    served = tune("held", *binds, "-w", "2", "-k", worker_class, "--reuse-port").ready()
+    addresses = served.addresses()
+    assert len(set(addresses)) == 3
+    for address in addresses * 3:
+        assert served.get("/hello", address) == "hello"
+        who = served.get("/scheme", address, X_Forwarded_Proto="https")
+        assert who.split(" ")[0] == ("" if address.startswith("unix:") else "127.0.0.1")
+        assert who.endswith(" https")  # both are trusted
+
+
+def test_who_is_idle_or_slow_for_too_long_is_closed(serve):
+    pytest.importorskip("gevent")
+    with contextlib.ExitStack() as stack:
+        slow = []
+        for worker_class in ("gthread", "gevent"):
+            served = serve("held", worker_class=worker_class, keepalive=0.5)
+            slow.append(stack.enter_context(served.connect()))
+            slow[-1].settimeout(60)
+            slow[-1].sendall(b"GET /hello HTTP/1.1\r\nHost: x\r\n")
+            idle = stack.enter_context(served.connect())
+            idle.sendall(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert idle.recv(1000).endswith(b"hello")
+            assert idle.recv(1000) == b""
+        for sock in slow:
+            assert sock.recv(1000).startswith(b"HTTP/1.1 408 ")
+
+
 HOOKS = """
 import held
 def note(text):
