@@ -223,8 +223,10 @@ class Brood:
         self.zygotes.discard(who)
         who.channel.close()
         for each in self:
-            # Born or not: nobody will tell. One that lives closes its channel when it goes.
-            if each.generation.zygote is who and not each.pid:
+            # Born or not, or gone already: nobody will tell. One that lives closes its channel
+            # when it goes.
+            silent = not each.pid or not self._loop.watches(each.channel)
+            if each.generation.zygote is who and silent:
                 self._ended(each, None)
         self._parent.lost_zygote(who, status)
 
