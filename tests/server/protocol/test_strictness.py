@@ -119,9 +119,11 @@ def read_answer(answers, method: list[str]):
     return int(status), b"" if method == ["HEAD"] else answers.read(length)
 
 
-@pytest.mark.parametrize("kind", ["gthread", "asgi"])
+@pytest.mark.parametrize("kind", ["gthread", "gevent", "asgi"])
 def test_a_server_by_socket(serve, kind):
-    target = "echoes:wsgi" if kind == "gthread" else "echoes:asgi"
+    if kind == "gevent":
+        pytest.importorskip("gevent")
+    target = "echoes:asgi" if kind == "asgi" else "echoes:wsgi"
     threads = 4 if kind == "gthread" else 1
     server = serve(target, worker_class=kind, threads=threads, chdir=Path(__file__).parent)
     wrong = {}
