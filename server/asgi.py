@@ -36,7 +36,7 @@ from pretune.server.protocol import HttpProtocol
 SWEEP = 0.5  # s
 YIELD = 0.001  # s a sibling with fewer connections gets to accept first
 RECOVERY = 0.1  # s without accepting when there are no descriptors left
-LAST_WORDS = 0.1  # of graceful_timeout, kept for the end of what was not finished
+LAST_WORDS = 2.0  # s of graceful_timeout, at most half, for the end of what was not finished
 
 
 class AsgiWorker:
@@ -266,7 +266,9 @@ class AsgiWorker:
         """Finish what was begun."""
         self.keepalive = 0.0
         began = time.monotonic()
-        patience = self.context.settings.graceful_timeout * (1 - LAST_WORDS)
+        patience = self.context.settings.graceful_timeout
+        last_words = min(LAST_WORDS, patience / 2)
+        patience -= last_words
         while True:
             for protocol in tuple(self.connections):
                 protocol.go_away()
@@ -287,7 +289,7 @@ class AsgiWorker:
         for task in left:
             task.cancel()
         if left:
-            await asyncio.wait(left, timeout=patience * LAST_WORDS)
+            await asyncio.wait(left, timeout=last_words / 2)
 
     def _close_idle(self) -> None:
         idle = {}

@@ -6,8 +6,8 @@ nobody up.
 
 A client that has said all it will say (half-closed) is answered. It cannot be told from one that
 is gone: only the fate of what we send tells. So the app hears of a disconnect when the kernel does,
-or HALF_CLOSED seconds after the end of the client's words unless the client has taken what was
-sent since.
+or HALF_CLOSED sweeps after the end of the client's words unless the client has taken what was
+sent since. (Sweeps, not seconds: a loop that stood still made none, and sent nothing.)
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ HEAD_PATIENCE = 10.0  # s a client may take over a request's head
 BODY_PATIENCE = 30.0  # s ahead of its body's deadline a client can be, ...
 BODY_RATE = 500  # ... and bytes/s it must send to stay there
 SEND_PATIENCE = 30.0  # s a client may take nothing of what waits for it
-FRESH = 0.25  # s in which an idle connection is not closed to make room
+FRESH = 1.0  # s in which an idle connection is not closed to make room
 LINGER = 2.0  # s for a client to see a refusal before the connection is reset
-HALF_CLOSED = 2.0  # s after which a silent half-closed client counts as gone
+HALF_CLOSED = 4  # sweeps after which a silent half-closed client counts as gone: 2 s
 
 # Fields that belong to a refusal.
 _SAYS = {426: b"\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13"}
@@ -117,7 +117,8 @@ class HttpProtocol(Wire):
         self.served = 0
         self._begun = False  # some of a head has come
         self._droppable = 0  # bytes of a body nobody wants that may still come
-        self._ended = 0.0  # when the client half-closed
+        self._ended = False  # the client has half-closed
+        self._alone = 0  # sweeps since then, or since it has last taken anything
         self._sent_then = 0
         self._reading = True
         self._proxied = worker.context.config.proxy_protocol  # its header is still to come
@@ -157,7 +158,7 @@ class HttpProtocol(Wire):
         exchange = self.exchange
         if self.body is not None or (exchange is None and (self._begun or not self.buffer)):
             return False
-        self._ended = time.monotonic()
+        self._ended = True
         self._sent_then = exchange.sent if exchange is not None else 0
         return True
 
@@ -378,7 +379,7 @@ class HttpProtocol(Wire):
         exchange = self.exchange
         if exchange is not None:
             if self._ended:
-                self._expire_half_closed(exchange, now)
+                self._expire_half_closed(exchange)
             # While we do not read, or the client waits for a 100, no time passes for it.
             elif self._owes_body(exchange) and now >= self.deadline:
                 self.refuse(Refused(408, "the body came too slowly"))
@@ -390,17 +391,18 @@ class HttpProtocol(Wire):
     def _owes_body(self, exchange: Exchange) -> bool:
         return self.body is not None and self._reading and not exchange.expects
 
-    def _expire_half_closed(self, exchange: Exchange, now: float) -> None:
+    def _expire_half_closed(self, exchange: Exchange) -> None:
         poll = select.poll()
         poll.register(self.sock.fileno(), 0)
         if poll.poll(0):  # the kernel knows: an error, or a hang-up
             self.transport.abort()
-        elif now >= self._ended + HALF_CLOSED:
-            if exchange.sent > self._sent_then and not _unacknowledged(self.sock.fileno()):
-                # A closed socket would have answered with a reset.
-                self._ended, self._sent_then = now, exchange.sent
-            else:
-                exchange.disconnected()
+            return
+        self._alone += 1
+        if exchange.sent > self._sent_then and not _unacknowledged(self.sock.fileno()):
+            # A closed socket would have answered with a reset.
+            self._alone, self._sent_then = 0, exchange.sent
+        elif self._alone > HALF_CLOSED:
+            exchange.disconnected()
 
 
 def _unacknowledged(fd: int) -> int:

@@ -224,7 +224,7 @@ def test_a_client_that_does_not_read_stops_the_app_not_the_worker(sockets):
 
 def test_an_app_that_does_not_take_stops_the_client(sockets):
     served = sockets()
-    with client(served, "/count/1") as c:
+    with client(served, "/count") as c:
         c.sock.setblocking(False)
         frame = b"\x82\xfe\xff\xff\0\0\0\0" + bytes(65535)
         sent, pending = 0, b""
@@ -236,6 +236,7 @@ def test_an_app_that_does_not_take_stops_the_client(sockets):
                 pending = pending[c.sock.send(pending) :]
                 sent += not pending
         assert sent < 2000  # 130 MB would have been taken
+        assert served.text("/release") == "plain"
         c.sock.settimeout(20)
         c.sock.sendall(pending)
         sent += bool(pending)
@@ -285,7 +286,7 @@ import sys
 sys.path.insert(0, {apps!r})
 from pretune.server import asgi, socket_exchange
 asgi.SWEEP = 0.1
-socket_exchange.SWEEPS_TO_PING, socket_exchange.SWEEPS_TO_END = 1, 4
+socket_exchange.SWEEPS_TO_PING, socket_exchange.SWEEPS_TO_END = 1, 30
 from sockets import app
 """
 

@@ -17,6 +17,7 @@ for variable, value in os.environ.items():
         setattr(module, name, float(value))
 
 held = []
+released = asyncio.Event()
 
 
 async def app(scope, receive, send):
@@ -66,6 +67,19 @@ async def scope(scope, receive, send, argument):
     await reply(send, json.dumps(scope, default=lambda value: value.decode("latin-1")))
 
 
+async def release(scope, receive, send, argument):
+    """Let go on what waits to be released."""
+    released.set()
+    await reply(send, "released")
+
+
+async def wait(argument):
+    if argument == "released":
+        await released.wait()
+    else:
+        await asyncio.sleep(float(argument))
+
+
 async def sleep(scope, receive, send, argument):
     await asyncio.sleep(float(argument))
     await reply(send, "slept")
@@ -106,7 +120,7 @@ async def watch(scope, receive, send, argument):
 
 async def count(scope, receive, send, argument):
     """Takes nothing of the body at first."""
-    await asyncio.sleep(float(argument))
+    await wait(argument)
     size, parts, largest, more = 0, 0, 0, True
     while more:
         message = await receive()
@@ -119,7 +133,7 @@ async def count(scope, receive, send, argument):
 
 async def background(scope, receive, send, argument):
     await reply(send, "done")
-    await asyncio.sleep(float(argument))
+    await wait(argument)
     print("background over", flush=True)
 
 
@@ -188,6 +202,6 @@ ROUTES = {
     f.__name__: f
     for f in (
         hello, pid, scope, sleep, stream, endless, watch, count, background, bad, ignore, cookies,
-        hoard, hints,
+        hoard, hints, release,
     )
 }  # fmt: skip

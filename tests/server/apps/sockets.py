@@ -4,11 +4,16 @@ import asyncio
 import contextlib
 
 
+released = asyncio.Event()
+
+
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         raise RuntimeError("no lifespan here")
     name, _, argument = scope["path"].strip("/").partition("/")
     if scope["type"] == "http":
+        if name == "release":
+            released.set()
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"plain"})
         return
@@ -77,7 +82,7 @@ async def flood(scope, receive, send, argument):
 async def count(scope, receive, send, argument):
     """Takes nothing until it is told to: then counts."""
     await accept(send)
-    await asyncio.sleep(float(argument))
+    await released.wait()
     size = 0
     while (message := await receive())["type"] == "websocket.receive":
         size += len(message["bytes"])
