@@ -63,7 +63,17 @@ def others(bin_: Path) -> list[Kind]:
                 "max_worker_memory": ["--reload-on-rss", "200"],
             },
             before_target=["--virtualenv", str(bin_.parent), "--module"],
-            means_otherwise={"term_answers_what_is_queued": "TERM is a reload there"},
+            means_otherwise={
+                "term_answers_what_is_queued": "TERM is a reload there",
+                **dict.fromkeys(
+                    (
+                        "hup_with_broken_code_keeps_the_old_workers",
+                        "hup_with_a_slow_import_does_not_stop_service",
+                        "term_during_a_slow_reload_is_obeyed",
+                    ),
+                    "uWSGI from a wheel does not find itself again when it reloads",
+                ),
+            },
         ),
         Kind(
             name="uvicorn",
