@@ -15,7 +15,7 @@ from contextlib import suppress
 from pretune.server.connection import Connection, Gone
 from pretune.server.context import Context
 from pretune.server.forwarded import scheme_of
-from pretune.server.http1 import Request
+from pretune.server.http1 import Refused, Request
 from pretune.server.importing import user_traceback
 from pretune.server.probes.account import Account, current
 from pretune.server.telemetry import COARSE, ENDPOINT_HEADER, queued, run_queue_clock
@@ -170,10 +170,14 @@ class Service:
     def _failed(
         self, connection: Connection, request: Request, response: Response, error: BaseException
     ) -> None:
-        line = f"{request.method} {request.path}"
-        self._log.error(f"error handling {line}\n{user_traceback(error)}")
+        refused = error if isinstance(error, Refused) else None  # in a body the app was reading
+        if refused is None:
+            line = f"{request.method} {request.path}"
+            self._log.error(f"error handling {line}\n{user_traceback(error)}")
         try:
-            if response.head is None:
+            if response.head is None and refused is not None:
+                response.fail(refused.status, str(refused))
+            elif response.head is None:
                 response.fail()
             else:
                 # Cut short: the client gets what there is and must see that it is not whole.

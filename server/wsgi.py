@@ -163,10 +163,10 @@ class Response:
         if self.head is None:
             self.sink.send(interim("103 Early Hints", headers))
 
-    def fail(self) -> None:
+    def fail(self, status: int = 500, text: str = "") -> None:
         """The app raised before anything was sent: the client gets an error page."""
-        self._error = 500
-        self.sink.send(refusal(500, method=self.request.method), last=True)
+        self._error = status
+        self.sink.send(refusal(status, text, method=self.request.method), last=True)
 
     def write(self, data: bytes) -> None:
         """Send a part of the body, after the head if it is the first."""

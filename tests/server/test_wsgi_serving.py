@@ -66,6 +66,16 @@ def test_bodies_reach_the_app(held):
     assert b"71001" in served.raw(head + b"Connection: close\r\n\r\n" + chunks)
 
 
+@pytest.mark.parametrize("worker_class", CLASSES)
+def test_what_is_wrong_with_a_body_the_app_is_reading_is_said(serve, worker_class):
+    served = serve("held", worker_class=worker_class)
+    long = b"100000\r\n" + bytes(1 << 20) + b"\r\n"  # more than is read before the app is called
+    head = b"POST /count HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert served.raw(head + long + b"no size\r\n").startswith(b"HTTP/1.1 400 ")
+    assert served.raw(head + b"no size\r\n").startswith(b"HTTP/1.1 400 ")
+    assert "error" not in served.log().lower()
+
+
 def test_files_go_by_the_kernel_whole_and_cut(held):
     served = held("held:application")
     for size in (0, 1, 5 << 20):
