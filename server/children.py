@@ -97,7 +97,7 @@ class Worker:
             self.asks, self.asks_at = reason, now
 
     def order(self, reason: str, how: str, patience: float) -> None:
-        """Tell it to leave within ``patience`` seconds; ``how``: "stop" or "retire"."""
+        """Tell it to leave within ``patience`` seconds; ``how``: see leaving.py."""
         now = time.monotonic()
         if self.ordered is None:
             self.ordered, self.ordered_at = reason, now

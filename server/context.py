@@ -26,7 +26,7 @@ class Context:
     """A worker's surroundings.
 
     ``row`` is the worker's on the board. ``channel`` takes ``{"retire": n}`` to ask for a
-    successor and gives ``{"leave": "stop" | "retire"}``; its end means the master is gone.
+    successor and gives ``{"leave": how}`` (leaving.py); its end means the master is gone.
     """
 
     config: Config

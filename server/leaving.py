@@ -6,7 +6,8 @@ When retiring, siblings serve on: they take what is still in the queue, and woul
 
 Idle connections are closed when the server stops, once no more can come. When retiring they are
 given to siblings where that can be done, and else stay until their next answer, which says that it
-is the last, or until they have been idle for too long.
+is the last, or until they have been idle for too long. When yielding to a newer server there are no
+siblings to give to: they all leave.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import NamedTuple
 
 STOP = "stop"  # the whole server goes
 RETIRE = "retire"  # siblings go on
+YIELD = "yield"  # the whole server goes, but a newer one serves on, on the same sockets
 IMPATIENCE = 0.5  # s a retiring worker goes on taking connections
 LOOK = 0.01  # s between two looks
 
@@ -38,7 +40,7 @@ def next_step(
     ``connections`` are those not yet closed. ``done`` is to be confirmed by who guards the doors:
     a thread may just be taking a connection.
     """
-    impatient = how == RETIRE and elapsed > IMPATIENCE
+    impatient = how != STOP and elapsed > IMPATIENCE
     closed = tuple(door for door, waiting in doors.items() if impatient or not waiting)
     shut = len(closed) == len(doors)
     return Step(

@@ -90,11 +90,10 @@ class Master:
         self.loop = Loop()
         self.brood = Brood(self.loop, self.inheritance, self)
         self.watch = Watch(self.board, log, self.boot_failed)
-        self.scales = recycling.Scales(time.monotonic)
+        self.recycling = recycling.Recycling(log)
         self.exporting = exporting.Exporting(config, self.inheritance, self.brood)
-        self.predecessor = upgrade.predecessor(os.environ)
-        self.successor: upgrade.Relative | None = None
         self.notifier = Notifier(os.environ)
+        self.relatives = upgrade.Relatives(self, os.environ)
         self.pid_file: PidFile | None = None
         self._reread = reread or (lambda: self.current.config)
         self._reload_wanted = False
@@ -119,7 +118,7 @@ class Master:
         """Serve; the exit code."""
         self.loop.catch(SIGNALS)
         if not self._start():
-            listening.close(self.listeners, unlink=self.predecessor is None)
+            listening.close(self.listeners, unlink=self.relatives.none)
             return FAILED
         try:
             while not (self.stopping_since is not None and self.brood.empty):
@@ -138,17 +137,13 @@ class Master:
             self.brood.kill()
             self.exporting.stop()
             # The other master serves on: its sockets, its files.
-            listening.close((*self.listeners, *self.exporting.doors), unlink=self._alone)
+            listening.close((*self.listeners, *self.exporting.doors), unlink=self.relatives.none)
             if self.pid_file is not None:
                 self.pid_file.remove()
         self.hook(None, "on_exit", self.server)
         self.log.info("stopped")
         self.events.emit("stopped")
         return self.code
-
-    @property
-    def _alone(self) -> bool:
-        return self.predecessor is None and self.successor is None
 
     def _start(self) -> bool:
         """Whether the server can start at all."""
@@ -157,19 +152,19 @@ class Master:
         try:
             self.exporting.listen()
             if self.config.pid_file:
-                self.pid_file = PidFile(self.config.pid_file + (".2" if self.predecessor else ""))
+                beside = "" if self.relatives.none else ".2"
+                self.pid_file = PidFile(self.config.pid_file + beside)
                 self.pid_file.create()
         except (PidFileTaken, listening.BindFailed) as error:
             self.log.error(str(error))
             return False
-        if self.predecessor is not None:
-            self.loop.watch(self.predecessor.channel, self._hear_predecessor)
         self.board.note(b.STARTED, time.monotonic())
         self._set_count(self.count, first=True)
         address = ", ".join(self.server.address)
         self.log.info(f"listening at {address}, starting {self.count} workers")
         self.events.emit("listening", address=address)
-        if self.predecessor is None:
+        self.relatives.listen()
+        if self.relatives.none:
             self.exporting.resume()
         return True
 
@@ -184,15 +179,11 @@ class Master:
                 nearest = min(nearest, current.loop.not_before)
             if self._unforkable > now:
                 nearest = min(nearest, self._unforkable)
+            nearest = min(nearest, self.recycling.next(self._candidates()))
             for each in self.brood:
-                age = each.config.max_worker_age and each.generation is self.current
-                if age and each.serving and each.asks is None:
-                    nearest = min(nearest, (each.ready_at or 0.0) + each.config.max_worker_age)
-                if each.ordered is not None:  # others may wait for it to be gone
-                    late = each.ordered_at + staffing.GONE_SOON
-                    nearest = min(nearest, late if late > now else nearest)
-            if any(each.config.max_worker_memory for each in self.brood):
-                nearest = min(nearest, self.scales.next)
+                late = each.ordered_at + staffing.GONE_SOON
+                if each.ordered is not None and late > now:  # another may wait for it to be gone
+                    nearest = min(nearest, late)
             if self._reload_wanted:
                 nearest = min(nearest, now + 0.5)
         return max(0.0, nearest - now)
@@ -208,7 +199,7 @@ class Master:
     def _on_hup(self) -> None:
         if self._resting:
             # Its workers come back as they were, in case the new program turns out badly.
-            self._rest(False)
+            self.rest(False)
         elif self.stopping_since is None:
             self._reload_wanted = True
 
@@ -225,28 +216,19 @@ class Master:
             each.channel.send({"reopen": True})
 
     def _on_usr2(self) -> None:
-        if self.stopping_since is not None:
-            return
-        if not self._alone:
-            self.log.warning("no upgrade: the other master still lives")
-        elif os.getpid() == 1:
-            # Its end, after the upgrade, would be the end of everything in the container.
-            self.log.warning("no upgrade: this is process 1; HUP brings new code")
-        else:
-            self._upgrade()
+        if self.stopping_since is None:
+            self.relatives.upgrade()
 
     def _on_winch(self) -> None:
         # A terminal sends it too, whenever its size changes.
-        if self.successor is not None and self.successor.ready and self.stopping_since is None:
-            self._rest(True)
+        if self.relatives.succeeded and self.stopping_since is None:
+            self.rest(True)
         else:
             self.log.debug("WINCH means nothing while no new master serves")
 
     def _on_chld(self) -> None:
         for pid, status in self.brood.reap():
-            if self.successor is not None and pid == self.successor.pid:
-                self._lost_successor(status)
-            else:
+            if not self.relatives.ended(pid, status):
                 self.exporting.ended(pid, status)
 
     def _set_count(self, count: int, *, first: bool = False) -> None:
@@ -327,12 +309,13 @@ class Master:
         if self._reload_wanted and self._may_reload(now):
             self._reload(now)
         self.exporting.reconcile(now)
-        self._find_due(now)
+        self.recycling.find(self._candidates(), now)
         generation = self.current
         plan = staffing.plan(self._posts(now), self.wanted, proven=generation.proven)
         for ticket in plan.surplus:
             who = self.brood.workers[ticket]
-            self.brood.order(who, "stop", "retire", who.config.settings.graceful_timeout)
+            how = "retire" if self.wanted else "yield"
+            self.brood.order(who, "stop", how, who.config.settings.graceful_timeout)
         if plan.replaced is not None:
             who = self.brood.workers[plan.replaced]
             reason = (who.asks if who.generation is generation else None) or "stop"
@@ -342,6 +325,10 @@ class Master:
         if plan.complete and not generation.announced:
             generation.announced = True
             self._all_ready()
+
+    def _candidates(self) -> list[Worker]:
+        """Who could be recycled."""
+        return [each for each in self.brood if each.serving and each.generation is self.current]
 
     def _posts(self, now: float) -> list[staffing.Post]:
         return [
@@ -375,38 +362,6 @@ class Master:
             return False  # the first workers are still coming
         mine = [each for each in self.brood if each.generation is self.coming]
         return bool(mine) and now > mine[0].born + STALE
-
-    def _find_due(self, now: float) -> None:
-        """Recycling by age and by memory; by requests, a worker asks itself."""
-        heavy = []
-        for each in self.brood:
-            if not each.serving or each.asks is not None or each.generation is not self.current:
-                continue
-            if recycling.too_old(each.ready_at or now, now, each.config.max_worker_age):
-                each.ask("max_age", now)
-            elif each.config.max_worker_memory:
-                heavy.append(each)
-        if now < self.scales.next:
-            return
-        found = self.scales.look([(w.pid, w.config.max_worker_memory) for w in heavy])
-        if found is not None:
-            self._too_large(next(w for w in heavy if w.pid == found[0]), found[1], now)
-
-    def _too_large(self, who: Worker, size: int, now: float) -> None:
-        generation, limit = who.generation, who.config.max_worker_memory
-        if now < generation.restraint.not_before:
-            return
-        age = now - who.born
-        generation.restraint = generation.restraint.recycled(age, now)
-        who.ask("max_memory", now)
-        text = f"worker {who.pid} has {recycling.megabytes(size)}, the limit is "
-        text += f"{recycling.megabytes(limit)}: it gets a successor"
-        if generation.restraint.delay:
-            text += (
-                f"; it was only {age:.0f} s old, so a successor will be no smaller for long: "
-                f"the next one not before {generation.restraint.delay:.0f} s. Raise the limit"
-            )
-        (self.log.warning if generation.restraint.delay else self.log.info)(text)
 
     # -- what the brood tells
 
@@ -501,18 +456,13 @@ class Master:
         self.loop.abandon()
         self.events.close()
         self.exporting.shed()
-        for other in (self.predecessor, self.successor):
-            if other is not None:
-                other.channel.close()
+        self.relatives.shed()
 
     def _all_ready(self) -> None:
         self.log.info(f"ready: {self.count} workers can answer")
         self.events.emit("ready")
         self._say_ready()
-        if self.predecessor is not None and not self.predecessor.ready:
-            self.predecessor.ready = True
-            self.predecessor.channel.send({"ready": True})
-            self.exporting.resume()
+        self.relatives.say_ready()
         if self._first_ready:
             self._first_ready = False
             self.hook(None, "when_ready", self.server)
@@ -524,64 +474,8 @@ class Master:
 
     # -- the other master
 
-    def _upgrade(self) -> None:
-        generation = self.current
-        others = [fd for fd in (self.config.events_fd,) if fd is not None]
-        log, server = self.log, self.server
-
-        def before() -> None:
-            self.hook(generation, "pre_exec", server)
-
-        try:
-            self.successor = upgrade.start(self.listeners, self.exporting.doors, others, before)
-        except OSError as error:
-            log.error(f"no upgrade: {error}")
-            return
-        self.loop.watch(self.successor.channel, self._hear_successor)
-        self.log.info(f"starting a new master beside this one, pid {self.successor.pid}")
-
-    def _hear_successor(self) -> None:
-        successor = self.successor
-        assert successor is not None
-        message, _ = successor.channel.receive()
-        if message is None:
-            self.loop.forget(successor.channel)  # its end is heard of by SIGCHLD
-        elif "ready" in message:
-            successor.ready = True
-            self.log.info(f"the new master {successor.pid} is ready: TERM to this one ends it")
-            self.exporting.stop()
-            self.notifier.main_pid(successor.pid)
-
-    def _lost_successor(self, status: int) -> None:
-        successor = self.successor
-        assert successor is not None
-        self.loop.forget(successor.channel)
-        successor.channel.close()
-        self.successor = None
-        what = "ended" if successor.ready else "did not come up"
-        self.log.error(
-            f"the new master {successor.pid} {what} ({policy.describe(status)}): this one goes on"
-        )
-        if self.stopping_since is None:
-            self.notifier.main_pid(os.getpid())
-            self.exporting.resume()
-            self._rest(False)
-
-    def _hear_predecessor(self) -> None:
-        """It never says anything: it is gone."""
-        before, self.predecessor = self.predecessor, None
-        assert before is not None
-        self.loop.forget(before.channel)
-        before.channel.close()
-        self.log.info(f"the old master {before.pid} is gone")
-        self.exporting.resume()
-        if self.pid_file is not None and self.config.pid_file:
-            try:
-                self.pid_file.rename(self.config.pid_file)
-            except PidFileTaken as error:
-                self.log.error(str(error))
-
-    def _rest(self, resting: bool) -> None:
+    def rest(self, resting: bool) -> None:
+        """The workers leave, the master stays; or they come back."""
         if resting != self._resting:
             self._resting = resting
             self.current.announced = resting
@@ -600,7 +494,7 @@ class Master:
                 sock.close()
             self.exporting.closed()
         # What waits in the queue is ours to answer, unless another master does.
-        how = "stop" if self._alone else "retire"
+        how = "stop" if self.relatives.none else "yield"
         for each in self.brood:
             self.brood.order(each, "stop", how, patience if patience else HURRIED)
             if not patience:

@@ -9,8 +9,14 @@ the longer it takes.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pretune.server.children import Worker
+    from pretune.server.log import Log
 
 LOOK = 2.0  # s between two looks at the memory
 SHARE = 0.001  # of a core that the looks may take
@@ -101,3 +107,62 @@ def read_pss(pid: int) -> int:
 
 def megabytes(size: float) -> str:
     return f"{size / 1e6:.0f} MB"
+
+
+class Recycling:
+    """Finds the workers whose time has come; by requests, a worker asks by itself."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._scales = Scales(time.monotonic)
+        self._said_blind = False
+
+    def next(self, workers: Sequence[Worker]) -> float:
+        """When to look again."""
+        nearest = float("inf")
+        for each in workers:
+            if each.asks is not None:
+                continue
+            if each.config.max_worker_age:
+                nearest = min(nearest, (each.ready_at or 0.0) + each.config.max_worker_age)
+            if each.config.max_worker_memory:
+                nearest = min(nearest, self._scales.next)
+        return nearest
+
+    def find(self, workers: Sequence[Worker], now: float) -> None:
+        """Have those ask for a successor."""
+        heavy = []
+        for each in workers:
+            if each.asks is not None:
+                continue
+            if too_old(each.ready_at or now, now, each.config.max_worker_age):
+                each.ask("max_age", now)
+            elif each.config.max_worker_memory:
+                heavy.append(each)
+        if not heavy or now < self._scales.next:
+            return
+        found = self._scales.look([(w.pid, w.config.max_worker_memory) for w in heavy])
+        if self._scales.blind and not self._said_blind:
+            self._said_blind = True
+            self._log.warning("the PSS of workers cannot be read here: their RSS is looked at")
+        if found is not None:
+            self._too_large(next(w for w in heavy if w.pid == found[0]), found[1], now)
+
+    def _too_large(self, who: Worker, size: int, now: float) -> None:
+        generation = who.generation
+        if now < generation.restraint.not_before:
+            return
+        age = now - who.born
+        restraint = generation.restraint = generation.restraint.recycled(age, now)
+        who.ask("max_memory", now)
+        text = (
+            f"worker {who.pid} has {megabytes(size)}, the limit is "
+            f"{megabytes(who.config.max_worker_memory)}: it gets a successor"
+        )
+        if not restraint.delay:
+            self._log.info(text)
+            return
+        self._log.warning(
+            f"{text}; it was only {age:.0f} s old, so its successor will soon be as large: the "
+            f"next one not before {restraint.delay:.0f} s have passed. Raise the limit"
+        )

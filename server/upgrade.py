@@ -11,9 +11,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pretune.server import birth, listening, origin
 from pretune.server.channel import Channel, adopt, pair
+from pretune.server.pidfile import PidFileTaken
+from pretune.server.policy import describe
+
+if TYPE_CHECKING:
+    from pretune.server.master import Master
 
 PARENT = "PRETUNE_MASTER"  # pid of the master before us, and our end of the channel to it
 METRICS = "PRETUNE_METRICS"  # as listening.LEGACY, for the address of the metrics
@@ -79,3 +85,117 @@ def start(
     finally:
         theirs.close()
     return Relative(pid, ours)
+
+
+class Relatives:
+    """The master before this one and the one after it, as long as they live."""
+
+    def __init__(self, master: Master, environ: MutableMapping[str, str]) -> None:
+        self._master = master
+        self._before = predecessor(environ)
+        self._after: Relative | None = None
+
+    @property
+    def none(self) -> bool:
+        """Sockets and files are this master's alone."""
+        return self._before is None and self._after is None
+
+    @property
+    def succeeded(self) -> bool:
+        """The new program serves."""
+        return self._after is not None and self._after.ready
+
+    def listen(self) -> None:
+        if self._before is not None:
+            self._master.loop.watch(self._before.channel, self._hear_before)
+
+    def shed(self) -> None:
+        """In a forked child: these are the master's."""
+        for other in (self._before, self._after):
+            if other is not None:
+                other.channel.close()
+
+    # -- we are the old one
+
+    def upgrade(self) -> None:
+        """Start the program anew, if that is possible now."""
+        master, log = self._master, self._master.log
+        if not self.none:
+            log.warning("no upgrade: the other master still lives")
+            return
+        if os.getpid() == 1:
+            # Its end, after the upgrade, would be the end of everything in the container.
+            log.warning("no upgrade: this is process 1; HUP brings new code")
+            return
+        generation = master.current
+
+        def before() -> None:
+            master.hook(generation, "pre_exec", master.server)
+
+        passed = [fd for fd in (master.config.events_fd,) if fd is not None]
+        try:
+            self._after = start(master.listeners, master.exporting.doors, passed, before)
+        except OSError as error:
+            log.error(f"no upgrade: {error}")
+            return
+        master.loop.watch(self._after.channel, self._hear_after)
+        log.info(f"starting a new master beside this one, pid {self._after.pid}")
+
+    def _hear_after(self) -> None:
+        after, master = self._after, self._master
+        assert after is not None
+        try:
+            message, _ = after.channel.receive()
+        except OSError:
+            message = None
+        if message is None:
+            master.loop.forget(after.channel)  # of its end the kernel tells
+        elif "ready" in message:
+            after.ready = True
+            master.log.info(f"the new master {after.pid} is ready: TERM to this one ends it")
+            master.exporting.stop()
+            master.notifier.main_pid(after.pid)
+
+    def ended(self, pid: int, status: int) -> bool:
+        """A child has ended; whether it was the new master."""
+        after, master = self._after, self._master
+        if after is None or pid != after.pid:
+            return False
+        if master.loop.watches(after.channel) and after.channel.readable():
+            self._hear_after()  # it may have been ready before
+        master.loop.forget(after.channel)
+        after.channel.close()
+        self._after = None
+        what = "ended" if after.ready else "did not come up"
+        master.log.error(
+            f"the new master {after.pid} {what} ({describe(status)}): this one goes on"
+        )
+        if master.stopping_since is None:
+            master.notifier.main_pid(os.getpid())
+            master.exporting.resume()
+            master.rest(False)
+        return True
+
+    # -- we are the new one
+
+    def say_ready(self) -> None:
+        """All our workers can answer."""
+        if self._before is not None and not self._before.ready:
+            self._before.ready = True
+            self._before.channel.send({"ready": True})
+            self._master.exporting.resume()
+
+    def _hear_before(self) -> None:
+        """It never says anything: it is gone."""
+        before, self._before = self._before, None
+        master = self._master
+        assert before is not None
+        master.loop.forget(before.channel)
+        before.channel.close()
+        master.log.info(f"the old master {before.pid} is gone")
+        master.exporting.resume()
+        if master.pid_file is not None and master.config.pid_file:
+            try:
+                master.pid_file.rename(master.config.pid_file)
+            except PidFileTaken as error:
+                master.log.error(str(error))

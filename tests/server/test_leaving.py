@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pretune.server.leaving import IMPATIENCE, RETIRE, STOP, next_step
+from pretune.server.leaving import IMPATIENCE, RETIRE, STOP, YIELD, next_step
 
 EARLY, LATE = IMPATIENCE / 2, IMPATIENCE * 2
 PATIENCE = 30.0
@@ -24,6 +24,7 @@ PATIENCE = 30.0
         (RETIRE, LATE, {3: True}, 0, (3,), False, True),
         (RETIRE, LATE, {3: True}, 1, (3,), False, False),
         (RETIRE, LATE, {}, 0, (), False, True),
+        (YIELD, LATE, {3: True}, 1, (3,), False, False),
         # Patience has an end.
         (STOP, PATIENCE + 1, {3: True}, 5, (), False, True),
         (RETIRE, PATIENCE + 1, {}, 5, (), False, True),

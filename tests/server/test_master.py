@@ -302,6 +302,19 @@ def test_a_dead_zygote_is_replaced_while_its_workers_serve(serve):
     assert served.running.stop(10) < 10
 
 
+def test_a_worker_that_ends_together_with_its_zygote_is_missed(serve):
+    """The master hears the end of the channel before it hears of either's death."""
+    served = serve(workers=2, preload_app=True)
+    victim, zygote = map(int, served.text("/pid").split())
+    served.signal(signal.SIGSTOP)
+    os.kill(zygote, signal.SIGKILL)
+    os.kill(victim, signal.SIGKILL)
+    served.signal(signal.SIGCONT)
+    served.wait_for(lambda: victim in [e["pid"] for e in served.events("worker_exit")])
+    served.wait_for(lambda: len(served.running.worker_pids()) == 2)
+    assert served.running.stop(30) < 25
+
+
 def test_a_stuck_request_costs_its_worker_only(serve):
     served = serve(workers=2, threads=2, timeout=1.0)
     with served.connect() as stuck:
