@@ -58,7 +58,7 @@ class Trust:
 
     def _covers(self, host: str) -> bool:
         try:
-            size, number = _number(host)
+            size, number = _number(host.partition("%")[0])  # link-local peers name the interface
         except ValueError:
             return False
         return any(size == s and number >> shift == rest for s, shift, rest in self._networks)

@@ -118,10 +118,13 @@ def addresses(value: Any) -> str:
     """IP addresses and networks of peers, with commas between; ``*`` is everyone."""
     import ipaddress
 
+    from pretune.server.forwarded import Trust
+
     found = [p.strip() for each in texts(value) for p in each.split(",") if p.strip()]
     for each in found:
         if each != "*":
             ipaddress.ip_network(each)  # its ValueError says what is wrong
+            Trust(each)  # takes no netmasks and no interfaces
     return ",".join(found)
 
 

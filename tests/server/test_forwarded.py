@@ -21,6 +21,7 @@ from pretune.server.refused import Refused
         ("0.0.0.0/0", "::1", False),
         ("fd00::/8", "fd12::1", True),
         ("fd00::/8", "fe80::1", False),
+        ("fe80::/10", "fe80::1%eth0", True),
         ("FD00:0::1", "fd00::1", True),
         ("*", "1.2.3.4", True),
         ("10.0.0.1,*", "nonsense", True),
