@@ -13,7 +13,6 @@ sent since. (Sweeps, not seconds: a loop that stood still made none, and sent no
 from __future__ import annotations
 
 import array
-import asyncio
 import fcntl
 import math
 import select
@@ -29,69 +28,21 @@ from pretune.server.http1 import Reader, Refused, Request, body_of
 from pretune.server.response import refusal
 from pretune.server.telemetry import COARSE, queued
 from pretune.server.websocket import check_opening
+from pretune.server.wire import Wire
 
 if TYPE_CHECKING:
     from pretune.server.asgi import AsgiWorker
 
 HIGH_WATER = 65536  # bytes of a body, or of further requests, held before reading stops
-SHARE = 1 << 20  # bytes one connection may send before others get their turn
 HEAD_PATIENCE = 10.0  # s a client may take over a request's head
 BODY_PATIENCE = 30.0  # s ahead of its body's deadline a client can be, ...
 BODY_RATE = 500  # ... and bytes/s it must send to stay there
-SEND_PATIENCE = 30.0  # s a client may take nothing of what waits for it
 FRESH = 1.0  # s in which an idle connection is not closed to make room
 LINGER = 2.0  # s for a client to see a refusal before the connection is reset
 HALF_CLOSED = 4  # sweeps after which a silent half-closed client counts as gone: 2 s
 
 # Fields that belong to a refusal.
 _SAYS = {426: b"\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13"}
-
-
-class Wire(asyncio.Protocol):
-    """What HTTP and WebSocket have in common: a transport that may have to be waited for."""
-
-    transport: Any = None
-
-    def __init__(self) -> None:
-        self.writable = True
-        self._waiters: list[asyncio.Future[None]] = []
-        self._share = SHARE
-        self._unsent = 0
-        self._since = 0.0
-
-    def pause_writing(self) -> None:
-        self.writable = False
-
-    def resume_writing(self) -> None:
-        self.writable = True
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    async def drain(self, size: int) -> None:
-        """Wait until the transport wants more, after ``size`` bytes were given to it.
-
-        Where it always does, because the client is fast, others still get their turn.
-        """
-        self._share -= size + 1024
-        if self.writable:
-            if self._share < 0:
-                self._share = SHARE
-                await asyncio.sleep(0)
-        else:
-            self._share = SHARE
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            await waiter
-
-    def stuck(self, now: float) -> bool:
-        """Whether the client has taken nothing of what waits for it for too long."""
-        unsent = self.transport.get_write_buffer_size()
-        if unsent and unsent == self._unsent:
-            return now > self._since + SEND_PATIENCE
-        self._unsent, self._since = unsent, now
-        return False
 
 
 class HttpProtocol(Wire):

@@ -24,9 +24,10 @@ from pretune.server.exchange import ClientGone, caused_by_leaving
 from pretune.server.http1 import Request
 from pretune.server.importing import user_traceback
 from pretune.server.metering import Call
-from pretune.server.protocol import HIGH_WATER, LINGER, HttpProtocol, Wire
+from pretune.server.protocol import HIGH_WATER, LINGER, HttpProtocol
 from pretune.server.response import Head, refusal
 from pretune.server.websocket import Closed, Pinged, Ponged, Violation
+from pretune.server.wire import Wire
 
 SWEEPS_TO_PING = 40  # of SWEEP s without a byte from the client: 20 s ...
 SWEEPS_TO_END = 120  # ... and 60 s; sweeps, not seconds: a loop that stood still made none

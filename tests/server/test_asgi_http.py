@@ -193,7 +193,7 @@ def test_a_client_is_not_blamed_for_an_app_that_does_not_read(app):
 
 
 def test_a_client_that_takes_nothing_is_given_up(app):
-    served = app({"PROTOCOL_SEND_PATIENCE": 0.6})
+    served = app({"WIRE_SEND_PATIENCE": 0.6})
     with served.connect() as sock:
         sock.sendall(GET % (b"/endless", b""))
         served.wait_for(lambda: "the stream ended" in served.log())
