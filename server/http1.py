@@ -88,7 +88,7 @@ class Request:
         self.upgrade = block.upgrade
         self._block = block
         self._host: str | None = None  # from the target
-        if target[0] == "/":
+        if target[0] == "/" and method != "CONNECT":
             self.path, _, self.query = target.partition("?")
         else:
             self._set_target()

@@ -114,6 +114,7 @@ REFUSED = [
     (501, "POST / HTTP/1.1\nHost: x\nTransfer-Encoding: gzip, chunked\n\n"),
     (501, "POST / HTTP/1.1\nHost: x\nTransfer-Encoding: identity\n\n"),
     (501, "CONNECT a:443 HTTP/1.1\nHost: x\n\n"),
+    (501, "CONNECT /a HTTP/1.1\nHost: x\n\n"),
     (505, "GET / HTTP/2.0\nHost: x\n\n"),
     (505, "GET / HTTP/1.2\nHost: x\n\n"),
     (505, "GET / HTTP/0.9\nHost: x\n\n"),
