@@ -4,8 +4,8 @@
 beat, and the master sees when it grows old. A single request may take as long as it likes: on a
 loop it is in nobody's way, and killing the worker for it would hit all others.
 
-New connections are taken one at a time. Beyond ``worker_connections`` one that idles is closed for
-a new one; when none idles, new ones wait in the kernel's queue.
+New connections are taken as long as no sibling has fewer. Beyond ``worker_connections`` one that
+idles is closed for a new one; when none idles, new ones wait in the kernel's queue.
 
 The loop is uvloop's where the app's environment has it, as under uvicorn, else asyncio's own.
 """
@@ -34,6 +34,7 @@ from pretune.server.metering import Call, Meter
 from pretune.server.protocol import HttpProtocol
 
 SWEEP = 0.5  # s
+BATCH = 16  # connections taken before others get their turn
 YIELD = 0.001  # s a sibling with fewer connections gets to accept first
 RECOVERY = 0.1  # s without accepting when there are no descriptors left
 LAST_WORDS = 2.0  # s of graceful_timeout, at most half, for the end of what was not finished
@@ -148,15 +149,18 @@ class AsgiWorker:
             self.loop.remove_reader(fd)
 
     def _accept(self, listener: socket.socket) -> None:
-        held = len(self.connections) + len(self._opening)
-        if held >= self.context.settings.worker_connections and not self._evict():
-            self._be_deaf()
-        elif held > self.context.board.fewest_connections():
-            # A sibling has fewer: give it the time to be first.
-            self.loop.remove_reader(listener.fileno())
-            self.loop.call_later(YIELD, self._accept_late, listener)
-        else:
-            self._take(listener)
+        for _ in range(BATCH):
+            held = len(self.connections) + len(self._opening)
+            if held >= self.context.settings.worker_connections and not self._evict():
+                self._be_deaf()
+                return
+            if held > self.context.board.fewest_connections():
+                # A sibling has fewer: give it the time to be first.
+                self.loop.remove_reader(listener.fileno())
+                self.loop.call_later(YIELD, self._accept_late, listener)
+                return
+            if not self._take(listener):
+                return
 
     def _accept_late(self, listener: socket.socket) -> None:
         if listener.fileno() in self._listeners:
@@ -164,16 +168,19 @@ class AsgiWorker:
             if not self.deaf:
                 self.loop.add_reader(listener.fileno(), self._accept, listener)
 
-    def _take(self, listener: socket.socket) -> None:
+    def _take(self, listener: socket.socket) -> bool:
+        """Accept one; False if there is none."""
         try:
             sock, _ = listener.accept()
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                 self._exhausted(error)
-            return  # else a sibling was faster, or the client has gone again
+            return False  # else a sibling was faster, or the client has gone again
         sock.setblocking(False)
         opening = self.loop.create_task(self._open(sock, self._servers[listener.fileno()]))
         self._opening.add(opening)
+        self.count()  # our own number must not make us wait for ourselves
+        return True
 
     async def _open(self, sock: socket.socket, server: tuple[str, int | None]) -> None:
         try:
