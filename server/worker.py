@@ -119,6 +119,7 @@ def _run(name: str, context: Context, ready: Callable[[], None]) -> int:
     if name == "gevent":
         from pretune.server.greenlets import GreenletWorker
 
+        context.board.beats_in_cells(context.row)
         return GreenletWorker(context).run(ready)
     from pretune.server.threaded import ThreadedWorker
 

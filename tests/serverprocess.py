@@ -34,6 +34,7 @@ class Started:
         directory: Path,
         *flags: str,
         bind: str = "127.0.0.1:0",
+        python: str = sys.executable,
         command: Sequence[str] | None = None,
         prefix: Sequence[str] = (),
         environ: dict[str, str] | None = None,
@@ -41,7 +42,7 @@ class Started:
         self.bind = bind
         self.log_file = directory / "log"
         self.pid_file = directory / "pid"
-        line = command or [sys.executable, str(embedded._BOOTSTRAP), "serve", "app", "-b", bind]
+        line = command or [python, str(embedded._BOOTSTRAP), "serve", "app", "-b", bind]
         files = ["--pid", str(self.pid_file), "--error-logfile", str(self.log_file)]
         self.process = subprocess.Popen(
             [*prefix, *line, *([] if command else files), *flags],

@@ -55,6 +55,17 @@ def test_the_new_program_takes_over_without_losing_a_request(start, tmp_path, fl
     assert f"the old master {one.process.pid} is gone" in one.log()
 
 
+def test_it_is_replaced_in_every_python(start, python):
+    one = start("-w", "1", "--preload", python=python)
+    new = upgraded(one)
+    one.process.send_signal(signal.SIGTERM)
+    one.process.wait(30)
+    one.wait_for(lambda: one.pid() == new)
+    os.kill(new, signal.SIGHUP)
+    one.wait_log("ready: ", 3)
+    assert one.get()[0] == "1"
+
+
 def test_winch_lets_the_old_workers_go_and_hup_brings_them_back(start, tmp_path):
     one = start("-w", "2", bind=f"unix:{tmp_path}/sock")
     (tmp_path / "app.py").write_text(APP.format(version="2"))
