@@ -64,7 +64,7 @@ class Door:
         self._numbers = {fd: n for n, fd in enumerate(self._listeners)}
         self._names = {listening.name(sock): n for n, sock in enumerate(context.listeners)}
         self._name_of = list(self._names)
-        self.exchange = context.exchange if self._balanced else None
+        self.exchange = context.exchange
         self._take = self.exchange[1].fileno() if self.exchange is not None else -1
         # All there are; a door that was shut stays in it.
         self.doors = frozenset({*self._listeners, self._take} - {-1})

@@ -191,6 +191,21 @@ def a_kept_connection_moves_from_a_full_worker_to_an_idle_one(field: Field) -> N
         answer(busy)
 
 
+@scenario("a network between client and server")
+def a_connection_that_came_before_its_request_does_not_wait_at_a_busy_worker(field: Field) -> None:
+    server = field.start(worker_class="sync", workers=3)
+    for n in range(6):
+        with connections(server, 3) as socks:
+            time.sleep(0.1)  # accepted, perhaps all by one worker
+            names = [f"{n}-{side}" for side in "abc"]
+            for sock, name in zip(socks, names, strict=True):
+                send(sock, f"/hold/{name}")
+            assert len({server.pid_of(name) for name in names}) == 3
+            for sock, name in zip(socks, names, strict=True):
+                server.release(name)
+                answer(sock)
+
+
 @scenario("gunicorn#3511")
 def asgi_obeys_worker_connections(field: Field) -> None:
     server = field.start("held_asgi", "asgi", workers=1, worker_connections=4)
