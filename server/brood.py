@@ -171,7 +171,7 @@ class Brood:
         elif "exited" in message:
             self._gone(message["exited"], message["status"])
 
-    def order(self, who: Worker, reason: str, how: str, patience: float) -> None:
+    def order(self, who: Worker, reason: str, how: str | None, patience: float) -> None:
         """See Worker.order."""
         who.order(reason, how, patience)
         self._known(who, board.LEAVING)

@@ -96,16 +96,20 @@ class Worker:
         if self.asks is None:
             self.asks, self.asks_at = reason, now
 
-    def order(self, reason: str, how: str, patience: float) -> None:
-        """Tell it to leave within ``patience`` seconds; ``how``: see leaving.py."""
+    def order(self, reason: str, how: str | None, patience: float) -> None:
+        """Tell it to leave within ``patience`` seconds; ``how``: see leaving.py, None: at once."""
         now = time.monotonic()
         if self.ordered is None:
             self.ordered, self.ordered_at = reason, now
             self.deadline = now + patience
         else:
             self.deadline = min(self.deadline, now + patience)
-        self.channel.send({"leave": how})
-        self.hasten()
+        if how is None:
+            # Not QUIT: one that still boots would leave a core file.
+            self.signal(signal.SIGINT)
+        else:
+            self.channel.send({"leave": how})
+            self.hasten()
 
     def hasten(self) -> None:
         """One that still boots need not go on.

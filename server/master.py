@@ -496,9 +496,7 @@ class Master:
         # What waits in the queue is ours to answer, unless another master does.
         how = "stop" if self.relatives.none else "yield"
         for each in self.brood:
-            self.brood.order(each, "stop", how, patience if patience else HURRIED)
-            if not patience:
-                each.signal(signal.SIGQUIT)
+            self.brood.order(each, "stop", how if patience else None, patience or HURRIED)
         for zygote in self.brood.zygotes:
             zygote.stop()
             zygote.deadline = time.monotonic() + (patience or HURRIED) + LINGERS
