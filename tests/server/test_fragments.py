@@ -42,18 +42,21 @@ async def send(writer: asyncio.StreamWriter, data: bytes, rng: random.Random) ->
             await asyncio.sleep(rng.choice((0, 0.0005, 0.003)))
 
 
+async def receive(reader: asyncio.StreamReader, bodies: list[bytes]) -> None:
+    for body in bodies:
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), FAR)
+        assert head.startswith(b"HTTP/1.1 200 ")
+        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+        assert await asyncio.wait_for(reader.readexactly(length), FAR) == body
+
+
 async def client(address: tuple[str, int], seed: int) -> None:
     rng = random.Random(seed)
     reader, writer = await asyncio.open_connection(*address)
     for _ in range(TURNS):
         batch = [made(rng) for _ in range(rng.choice((1, 1, 2, 5)))]
-        sending = asyncio.ensure_future(send(writer, b"".join(r for r, _ in batch), rng))
-        for _, body in batch:
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), FAR)
-            assert head.startswith(b"HTTP/1.1 200 ")
-            length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-            assert await asyncio.wait_for(reader.readexactly(length), FAR) == body
-        await sending
+        data = b"".join(request for request, _ in batch)
+        await asyncio.gather(send(writer, data, rng), receive(reader, [body for _, body in batch]))
         if rng.random() < 0.1:
             writer.close()
             reader, writer = await asyncio.open_connection(*address)
