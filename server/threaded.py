@@ -158,6 +158,7 @@ class ThreadedWorker:
                 self.relief.give_idle()
             if step.done and (now - began > patience or self.door.lock_up()):
                 return 0
+            self.relief.look(now)  # its threads may be stuck, and that be why it leaves
             self.door.resume(now)
             self._sweep(now)
             self._hear(poll, leaving.LOOK)
