@@ -21,6 +21,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -247,18 +248,22 @@ class AsgiWorker:
         if self._tally is not None:
             self._tally.add(call.ended - call.began, call.status)
         if context.log.has_access:
-            request, fields = call.request, call.request.fields
-            context.log.access(
-                call.client[0] if call.client else "",
-                f"{request.method} {request.target} HTTP/1.{request.minor}",
-                call.status, call.sent,
-                fields.get("HTTP_REFERER", "-"), fields.get("HTTP_USER_AGENT", "-"),
-                call.ended - call.began, fields, call.headers,
-            )  # fmt: skip
+            with suppress(Exception):  # the app may have given anything as a header
+                self._log_access(call)
         if self._after is not None:
             self._call_after(call)
         if self._limit and next(self._served) == self._limit:
             context.channel.send({"retire": self._limit})
+
+    def _log_access(self, call: Call) -> None:
+        request, fields = call.request, call.request.fields
+        self.context.log.access(
+            call.client[0] if call.client else "",
+            f"{request.method} {request.target} HTTP/1.{request.minor}",
+            call.status, call.sent,
+            fields.get("HTTP_REFERER", "-"), fields.get("HTTP_USER_AGENT", "-"),
+            call.ended - call.began, fields, call.headers,
+        )  # fmt: skip
 
     def _call_after(self, call: Call) -> None:
         assert self._after is not None
