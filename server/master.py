@@ -20,6 +20,7 @@ from pretune.server import (
     hooks,
     inheritance,
     listening,
+    oom,
     policy,
     recycling,
     staffing,
@@ -93,6 +94,7 @@ class Master:
         self.recycling = recycling.Recycling(log)
         self.exporting = exporting.Exporting(config, self.inheritance, self.brood)
         self.notifier = Notifier(os.environ)
+        self.oom = oom.Counter()
         self.relatives = upgrade.Relatives(self, os.environ)
         self.pid_file: PidFile | None = None
         self._reread = reread or (lambda: self.current.config)
@@ -382,7 +384,13 @@ class Master:
         reason = policy.exit_reason(who.ordered, status, who.ready)
         shutdown = now - who.ordered_at if who.ordered is not None else None
         text = f"worker {who.pid} ended ({reason}, {policy.describe(status)})"
-        (self.log.error if reason in ("crash", "boot") else self.log.info)(text)
+        cause = ""
+        if reason in ("crash", "boot") and who.boot_failure is None:
+            starved = status == signal.SIGKILL and self.oom.grew()
+            cause = policy.likely_cause(status, out_of_memory=starved)
+            self.log.error(f"{text}: {cause}")
+        else:
+            (self.log.error if reason == "boot" else self.log.info)(text)
         self.events.emit(
             "worker_exit", pid=who.pid, status=status, reason=reason, shutdown_s=shutdown
         )
@@ -394,13 +402,12 @@ class Master:
         if last and zygote is not None and zygote.stopping and not zygote.deadline:
             zygote.deadline = now + LINGERS
         if reason in ("crash", "boot"):
-            self._crashed(who, status, now)
+            self._crashed(who, status, cause, now)
 
-    def _crashed(self, who: Worker, status: int | None, now: float) -> None:
+    def _crashed(self, who: Worker, status: int | None, cause: str, now: float) -> None:
         generation = who.generation
         served = now - who.ready_at if who.ready_at is not None else 0.0
         generation.loop = generation.loop.died(served, now)
-        cause = policy.likely_cause(status)
         if generation is self.coming and not generation.proven:
             generation.tries += 1
             if who.boot_failure is None:

@@ -7,6 +7,7 @@ import pytest
 from pretune.server import cli, policy
 from pretune.server.config import Config, boot_limit, choose_class
 from pretune.server.listening import split
+from pretune.server.oom import Counter
 from pretune.server.policy import CrashLoop
 from pretune.server.settings import Settings
 
@@ -55,6 +56,71 @@ def test_overdue_threads(cells, overdue, only):
 )
 def test_reasons_of_exits(ordered, status, booted, reason):
     assert policy.exit_reason(ordered, status, booted) == reason
+
+
+CAUSES = [
+    (9, False, "somebody killed it"),
+    (9, True, "memory is used up"),
+    (11, False, "native code"),
+    (11 | 0x80, False, "native code"),  # with a core file
+    (7 << 8, False, "ended the process"),
+    (0, False, "sent it TERM"),
+    (None, False, "zygote"),
+    (40, False, "ended the process"),
+]
+
+
+@pytest.mark.parametrize(("status", "oom", "cause"), CAUSES)
+def test_likely_causes(status, oom, cause):
+    assert cause in policy.likely_cause(status, out_of_memory=oom)
+
+
+@pytest.mark.parametrize(
+    ("since", "timeout", "look"),
+    [
+        ([0.0, 0.0], 30.0, 130.0),  # idle: not before a request could be overdue
+        ([90.0, 95.0], 30.0, 120.0),
+        ([10.0], 30.0, 100.0),  # it is overdue: soon
+        ([90.0], 0.0, 3700.0),
+    ],
+)
+def test_when_to_look_again(since, timeout, look):
+    assert policy.next_look(since, now=100.0, timeout=timeout) == pytest.approx(look, abs=0.1)
+
+
+def test_a_sign_of_life():
+    assert not policy.silent(0.0, now=1000.0, timeout=1.0)  # it gives none
+    assert not policy.silent(990.0, now=1000.0, timeout=1.0)
+    assert policy.silent(980.0, now=1000.0, timeout=1.0)
+    assert not policy.silent(980.0, now=1000.0, timeout=0.0)
+
+
+def test_oversleeping():
+    assert policy.asleep(100.0, 100.5) == 0
+    assert policy.asleep(100.0, 109.0) == 9.0
+    assert policy.asleep(100.0, 90.0) == 0  # woken up early
+
+
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [
+        ("0::/a/b", "a/b/memory.events"),
+        ("0::/seen/from/outside", "memory.events"),
+        ("7:cpu,memory:/a", "memory/a/memory.oom_control"),
+    ],
+)
+def test_kills_for_want_of_memory_are_seen(tmp_path, line, file):
+    proc, counter = tmp_path / "proc", tmp_path / "cgroup" / file
+    counter.parent.mkdir(parents=True)
+    proc.write_text(f"{line}\n")
+    counter.write_text("oom 3\noom_kill 2\n")
+    seen = Counter(str(tmp_path / "cgroup"), str(proc))
+    assert not seen.grew()
+    counter.write_text("oom 4\noom_kill 3\n")
+    assert seen.grew()
+    assert not seen.grew()
+    counter.unlink()
+    assert not seen.grew()
 
 
 def test_gunicorns_flags():
