@@ -35,7 +35,8 @@ def arguments() -> argparse.Namespace:
     add("--python", help="interpreter to build the servers' environment from")
     add("--json", type=Path, default=environment.CACHE / "servers.json", metavar="FILE")
     add("--markdown", type=Path, metavar="FILE", help="write the tables there, for the docs")
-    add("--from-json", type=Path, metavar="FILE", help="render an earlier run, measure nothing")
+    add("--from-json", type=Path, action="append", metavar="FILE",
+        help="render an earlier run, measure nothing; several are put together")  # fmt: skip
     add("--list", action="store_true", help="name the servers and stop")
     return parser.parse_args()
 
@@ -46,7 +47,9 @@ def main() -> int:
         print(*(f"{c.name}{' (optional)' if c.optional else ''}" for c in CONTENDERS), sep="\n")
         return 0
     if options.from_json:
-        document = json.loads(options.from_json.read_text())
+        document = {}
+        for path in options.from_json:
+            document = {**json.loads(path.read_text()), **document}
     else:
         for program in ("wrk", "taskset"):
             if shutil.which(program) is None:
