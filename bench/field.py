@@ -62,6 +62,7 @@ def others(bin_: Path) -> list[Kind]:
                 "preload": [],
                 "max_worker_memory": ["--reload-on-rss", "200"],
             },
+            unless={"preload": ["--lazy-apps"]},
             before_target=["--virtualenv", str(bin_.parent), "--module"],
             means_otherwise={
                 "term_answers_what_is_queued": "TERM is a reload there",

@@ -81,7 +81,6 @@ def start(contender: Contender, bin_: Path, *, core: int | None = None, workers:
             env={
                 "PATH": f"{bin_}:{os.environ['PATH']}",
                 "PYTHONPATH": str(APPS),
-                "PYTHONDONTWRITEBYTECODE": "1",
                 "LANG": "C.UTF-8",
             },
             stdin=subprocess.DEVNULL,

@@ -75,7 +75,7 @@ def a_request_of_a_thread_that_takes_too_long_ends(field: Field) -> None:
     assert server.ask("/")
 
 
-@scenario("gunicorn#3190")
+@scenario("a catastrophic regular expression")
 def a_request_that_holds_the_gil_hurts_only_its_worker(field: Field) -> None:
     """... and the log says where, although no Python of that process can run."""
     server = field.start(workers=2, threads=4, timeout=2)
@@ -100,7 +100,7 @@ def a_request_that_holds_the_gil_hurts_only_its_worker(field: Field) -> None:
 # -- who holds a thread
 
 
-@scenario("gunicorn#3192")
+@scenario("slowloris")
 def silent_and_slow_connections_hold_no_thread(field: Field) -> None:
     _not_held(field, "gthread", 4, workers=1, threads=2)
 
@@ -324,8 +324,8 @@ def a_crash_loop_backs_off_and_ends_with_a_word(field: Field) -> None:
     server = field.start(workers=1, ready=False, env={"DIES": "1"})
     server.wait_for("it ends or does not", lambda: server.ended or server.imports() > 30)
     assert server.ended, f"{server.imports()} workers were started, and no end"
-    assert server.imports() <= 12
-    assert "giving up" in server.log()
+    assert server.imports() <= 12, f"{server.imports()} workers were started"
+    assert "giving up" in server.log(), "it ended without a word"
 
 
 @scenario("gunicorn: a worker that never boots is not noticed")
@@ -338,7 +338,7 @@ def a_boot_that_hangs_is_noticed(field: Field) -> None:
     server.wait_for("somebody ends it", lambda: not alive(first))
 
 
-@scenario("heroku and others: Exited with worker timeout while booting")
+@scenario("imports that take longer than a request may")
 def a_slow_import_is_not_a_slow_request(field: Field) -> None:
     """The request timeout is not for imports: that they pass 1 s here is no failure."""
     server = _start_shut(field, workers=1, timeout=1)
@@ -346,8 +346,8 @@ def a_slow_import_is_not_a_slow_request(field: Field) -> None:
     time.sleep(2.5)
     server.release("import-1")
     server.wait_for("it answers", lambda: _answer_or_none(server))
-    assert int(server.ask("/")) == first
-    assert server.imports() == 1
+    assert alive(first), "who imported it was killed"
+    assert server.imports() == 1, f"it was imported {server.imports()} times"
 
 
 @scenario("gunicorn: Listening is said before the import fails")
@@ -391,16 +391,18 @@ def collecting_garbage_copies_no_preloaded_page(field: Field) -> None:
     server = field.start(
         worker_class="sync", workers=3, preload=True, timeout=120, env={"BALLAST": "400000"}
     )
-    before = pss(server.process.pid)
-    names = ["a", "b", "c"]
-    with connections(server, 3) as socks:
-        for sock, name in zip(socks, names, strict=True):
-            send(sock, f"/collect/{name}")
-        assert len({server.pid_of(name) for name in names}) == 3
-        after = pss(server.process.pid)
-        for sock, name in zip(socks, names, strict=True):
-            server.release(name)
-            answer(sock)
+    sizes = []
+    for action in ("hold", "collect"):
+        names = [f"{action}-{side}" for side in "abc"]
+        with connections(server, 3) as socks:
+            for sock, name in zip(socks, names, strict=True):
+                send(sock, f"/{action}/{name}")
+            assert len({server.pid_of(name) for name in names}) == 3  # all three workers
+            sizes.append(pss(server.process.pid))
+            for sock, name in zip(socks, names, strict=True):
+                server.release(name)
+                answer(sock)
+    before, after = sizes
     grown = f"PSS of all grew from {before >> 20} to {after >> 20} MiB"
     assert after < 1.2 * before + (10 << 20), grown
 

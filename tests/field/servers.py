@@ -40,6 +40,7 @@ class Kind:
     # worker class -> flags for it; a class that is missing is not offered
     classes: Mapping[str, list[str]] = field(default_factory=dict)
     before_target: list[str] = field(default_factory=list)
+    unless: Mapping[str, list[str]] = field(default_factory=dict)  # a setting is given: these
     # scenario -> why it asks for something else than this server's users do
     means_otherwise: Mapping[str, str] = field(default_factory=dict)
 
@@ -54,6 +55,8 @@ class Kind:
                 raise NotOffered(f"no setting {name}")
             if value is not False:
                 line += [flag.format(value) for flag in flags]
+        for name, flags in self.unless.items():
+            line += flags if name not in settings else []
         return [*line, *self.before_target, self.target.format(app)]
 
 

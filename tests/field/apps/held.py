@@ -60,7 +60,7 @@ with (HERE / "imports").open("a") as imports:
 if os.environ.get("SHUT") == VERSION:
     wait_here(f"import-{VERSION}")
 if os.environ.get("BALLAST"):
-    ballast = [{"n": n} for n in range(int(os.environ["BALLAST"]))]
+    ballast = [[n] for n in range(int(os.environ["BALLAST"]))]  # lists: the collector visits them
 if os.environ.get("DIES"):
     import threading
 
