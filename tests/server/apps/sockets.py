@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 
-
 released = asyncio.Event()
 
 
