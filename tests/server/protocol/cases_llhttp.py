@@ -192,4 +192,3 @@ CASES: list[Case] = [
     case(L, "a password in the URI", f"GET http://a%12:b!&*$@a.example:1234/toto {H}\n", 400, refuses="RFC 9110 section 4.2.4: treat it as an error, it hides the host"),
     case(L, "a space in a path", f"GET /foo bar/ {H}\n", 400),
 ]  # fmt: skip
-
