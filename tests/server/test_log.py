@@ -53,7 +53,7 @@ ENTRY = Entry(
         ("M", "1234"),
         ("D", "1234567"),
         ("L", "1.234568"),
-        ("p", f"<{os.getpid()}>"),
+        pytest.param("p", f"<{os.getpid()}>", id="p-own-pid"),
         ("{X-Request-Id}i", "r1"),
         ("{content-type}i", "text/css"),
         ("{absent}i", "-"),
