@@ -1,0 +1,1 @@
+"""How true the measurement is, and what it costs: known truth against what the tool says."""
