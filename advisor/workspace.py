@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from pretune.advisor import output
 from pretune.advisor.minder import MARK, SERVICE, TRIAL, Minder, session_members
 from pretune.advisor.trial_cgroup import TrialCgroup
 
 LOG_TAIL = 20
-
-
-class OutputError(Exception):
-    """The output directory cannot be written; the message names the fix."""
 
 
 class Workspace:
@@ -26,7 +22,7 @@ class Workspace:
         self.out = out
         self.services: list[int] = []  # sessions that the setup hook left behind
         self._closed: dict[str, object] | None = None
-        prepare_output(out)
+        output.prepare(out)
         self.run_id = secrets.token_hex(8)
         self.minder = Minder(self.run_id)
         self.temporary = Path(tempfile.gettempdir(), f"pretune-{self.run_id}")
@@ -76,22 +72,6 @@ class Workspace:
             with contextlib.suppress(KeyboardInterrupt):
                 self._closed = self.minder.close()
         return self._closed
-
-
-def prepare_output(out: Path) -> None:
-    """Raises OutputError when nothing can be written to ``out``."""
-    try:
-        (out / "logs").mkdir(parents=True, exist_ok=True)
-        (out / "samples").mkdir(exist_ok=True)
-        for log in (out / "logs").glob("*.log"):
-            log.unlink()  # of an older run
-        probe = out / f".pretune-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(
-            f"cannot write to {out}: {error.strerror}; name another directory with --out"
-        ) from error
 
 
 def log_tail(log: Path, lines: int = LOG_TAIL) -> str:

@@ -16,12 +16,14 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
+from pretune.advisor import output
 from pretune.advisor.confidential import hide, known_secrets
 from pretune.advisor.config import ConfigError
 from pretune.advisor.failure import AppFailed, MeasurementInvalid, Refused
 from pretune.advisor.hooks import HookError
 from pretune.advisor.location import LocationError, locate
 from pretune.advisor.options import Options, UsageError, resolve
+from pretune.advisor.output import OutputError
 from pretune.advisor.verdict import (
     EXIT_DEFECT,
     EXIT_INTERRUPTED,
@@ -30,7 +32,7 @@ from pretune.advisor.verdict import (
     Verdict,
     exit_code,
 )
-from pretune.advisor.workspace import OutputError, Workspace
+from pretune.advisor.workspace import Workspace
 
 
 def execute(flags: Mapping[str, Any], *, gate: bool) -> NoReturn:
@@ -123,12 +125,6 @@ def _thresholds(options: Options) -> Mapping[str, Any]:
     return gate.parse(options.location.config.get("gate") or {})
 
 
-def _forget_older_answer(out: Path) -> None:
-    """A run that ends without an answer must not leave an older one to be taken for its own."""
-    for name in ("report.json", "report.html", "gunicorn.conf.py"):
-        (out / name).unlink(missing_ok=True)
-
-
 def _execute(
     options: Options,
     workspace: Workspace,
@@ -142,7 +138,7 @@ def _execute(
     from pretune.reports.progress import Progress
 
     if not flags.get("dry_run"):
-        _forget_older_answer(options.out)
+        output.set_aside(options.out)
     run = pipeline.Pipeline(options, workspace)
     plan = None
     with Progress(console, options.time_budget_s) as progress:

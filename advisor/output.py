@@ -1,0 +1,70 @@
+"""The output directory: whether it can be written, and what becomes of an older run's files.
+
+A run that ends without an answer must not leave an older answer to be taken for its own, and a
+mistyped target must not cost the answer of yesterday: so the files of the last run that gave one
+stand aside in ``previous/``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from pretune.advisor.verdict import Verdict
+
+PREVIOUS = "previous"
+ANSWERS = ("report.json", "report.html", "gunicorn.conf.py")
+DIRECTORIES = ("logs", "samples")
+# Verdicts that say something about the app's capacity.
+ANSWERED = {Verdict.FITS, Verdict.DOES_NOT_FIT, Verdict.NOT_ENOUGH_DATA}
+
+
+class OutputError(Exception):
+    """The output directory cannot be written; the message names the fix."""
+
+
+def prepare(out: Path) -> None:
+    """Raises OutputError when nothing can be written to ``out``."""
+    try:
+        for name in DIRECTORIES:
+            (out / name).mkdir(parents=True, exist_ok=True)
+        probe = out / f".pretune-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {out}: {error.strerror}; name another directory with --out"
+        ) from error
+
+
+def set_aside(out: Path) -> None:
+    """Makes room for a new run: an older answer moves to ``previous/``, an older failure goes.
+
+    Files that are not ours are left where they are. Raises OSError.
+    """
+    keep = answered(out)
+    previous = out / PREVIOUS
+    if keep and previous.exists():
+        shutil.rmtree(previous)
+    for name in (*ANSWERS, *DIRECTORIES):
+        path = out / name
+        if keep and path.exists():
+            previous.mkdir(exist_ok=True)
+            path.rename(previous / name)
+        elif path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    for name in DIRECTORIES:
+        (out / name).mkdir()
+
+
+def answered(out: Path) -> bool:
+    """Whether ``out`` holds the report of a run that gave an answer."""
+    try:
+        verdict = json.loads((out / "report.json").read_bytes())["verdict"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return verdict in ANSWERED

@@ -1,0 +1,61 @@
+"""What becomes of an older run's files."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pretune.advisor import output
+
+
+def run_into(out: Path, verdict: str) -> None:
+    output.prepare(out)
+    output.set_aside(out)
+    (out / "report.json").write_text(json.dumps({"verdict": verdict}))
+    (out / "logs" / "demand.log").write_text(verdict)
+
+
+def verdict_in(directory: Path) -> str:
+    return str(json.loads((directory / "report.json").read_text())["verdict"])
+
+
+@pytest.mark.parametrize("verdict", sorted(output.ANSWERED))
+def test_an_older_answer_stands_aside_with_its_logs(tmp_path: Path, verdict: str) -> None:
+    run_into(tmp_path, verdict)
+    output.set_aside(tmp_path)
+    assert verdict_in(tmp_path / "previous") == verdict
+    assert (tmp_path / "previous" / "logs" / "demand.log").read_text() == verdict
+    assert not (tmp_path / "report.json").exists()
+    assert list((tmp_path / "logs").iterdir()) == []
+
+
+def test_failures_do_not_push_the_last_answer_out(tmp_path: Path) -> None:
+    for verdict in ("fits", "app_failed", "app_failed", "measurement_invalid"):
+        run_into(tmp_path, verdict)
+    assert verdict_in(tmp_path / "previous") == "fits"
+
+
+def test_only_the_last_answer_is_kept(tmp_path: Path) -> None:
+    for verdict in ("fits", "does_not_fit", "fits"):
+        run_into(tmp_path, verdict)
+    assert verdict_in(tmp_path / "previous") == "does_not_fit"
+
+
+def test_files_of_others_stay_where_they_are(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    run_into(tmp_path, "fits")
+    output.set_aside(tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_report_that_is_none_is_no_answer(tmp_path: Path) -> None:
+    output.prepare(tmp_path)
+    (tmp_path / "report.json").write_text("[")
+    output.set_aside(tmp_path)
+    assert not (tmp_path / "previous").exists()
+
+
+def test_a_file_in_the_way_is_said_with_the_option(tmp_path: Path) -> None:
+    (tmp_path / "capacity").write_text("")
+    with pytest.raises(output.OutputError, match="--out"):
+        output.prepare(tmp_path / "capacity")
