@@ -27,6 +27,7 @@ from bench.servers import machine
 from bench.servers.tables import table
 from pretune.server.adapters import embedded
 from pretune.server.adapters.launch import BootFailed, Launch
+from pretune.server.adapters.process import ServerProcess
 from pretune.server.settings import Settings
 
 APPS = Path(__file__).with_name("apps")
@@ -45,7 +46,7 @@ class Stuck(Exception):
 class Subject:
     """The server under test, and what was done to it."""
 
-    running: embedded.EmbeddedServer
+    running: ServerProcess
     launch: Launch
     pid_file: Path
     draw: random.Random
@@ -296,7 +297,7 @@ def run(
     )
 
 
-def start(launch: Launch, pid_file: Path) -> embedded.EmbeddedServer:
+def start(launch: Launch, pid_file: Path) -> ServerProcess:
     """As the adapter does, with a pid file: an upgrade is followed by it."""
     pid_file.unlink(missing_ok=True)
     read, write = os.pipe()
@@ -312,7 +313,7 @@ def start(launch: Launch, pid_file: Path) -> embedded.EmbeddedServer:
             start_new_session=True,
         )
     os.close(write)
-    return embedded.EmbeddedServer(process, read, pinned=False)
+    return ServerProcess(process, read, launch.settings.workers, embedded.SIGNALS, pinned=False)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,11 @@ import types
 OLDEST = (3, 10)
 
 # subcommand -> the module whose main(argv) runs it
-COMMANDS = {"serve": "pretune.server.cli", "inspect": "pretune.server.inspection"}
+COMMANDS = {
+    "serve": "pretune.server.cli",
+    "gunicorn": "pretune.server.under_gunicorn",
+    "inspect": "pretune.server.inspection",
+}
 
 
 def make_importable(directory: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pretune.server.adapters import embedded
+from pretune.server.adapters.process import BOOTSTRAP, end_session, session_pids
 
 APP = """\
 import os
@@ -42,7 +42,7 @@ class Started:
         self.bind = bind
         self.log_file = directory / "log"
         self.pid_file = directory / "pid"
-        line = command or [python, str(embedded._BOOTSTRAP), "serve", "app", "-b", bind]
+        line = command or [python, str(BOOTSTRAP), "serve", "app", "-b", bind]
         files = ["--pid", str(self.pid_file), "--error-logfile", str(self.log_file)]
         self.process = subprocess.Popen(
             [*prefix, *line, *([] if command else files), *flags],
@@ -102,7 +102,7 @@ class Started:
     def end(self) -> None:
         """The new one first: it is not our child."""
         # Only what is of our session: in a namespace of its own a master's pid file says 1.
-        ours = embedded.session_pids(self.process.pid)
+        ours = session_pids(self.process.pid)
         for pid in {self.pid(".2"), self.pid()} - {self.process.pid}:
             if pid in ours:
                 with contextlib.suppress(ProcessLookupError):
@@ -114,9 +114,9 @@ class Started:
             self.process.kill()
             self.process.wait()
         with contextlib.suppress(AssertionError):
-            self.wait_for(lambda: not embedded.session_pids(self.process.pid), 15)
-        left = embedded.session_pids(self.process.pid)
-        embedded._end_session(self.process.pid)
+            self.wait_for(lambda: not session_pids(self.process.pid), 15)
+        left = session_pids(self.process.pid)
+        end_session(self.process.pid)
         assert left == []
 
 

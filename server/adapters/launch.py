@@ -47,10 +47,28 @@ class Event:
     data: Mapping[str, Any]
 
 
+# What a server may be told, and what it then does; each adapter has the numbers.
+SIGNALS = {
+    "reload": "serve with the configuration and, unless preloaded, the code as they are now",
+    "add_worker": "one worker more",
+    "remove_worker": "one worker less",
+    "reopen_logs": "open the log files again",
+    "upgrade": "start the program as it is now beside this one, on the same sockets",
+    "stop": "answer what has begun, then end",
+    "stop_now": "end",
+}
+
+
 class RunningServer(Protocol):
-    """A started server. None of these raises if the server is already gone."""
+    """A started server. None of these raises if the server is already gone.
+
+    ``signals``: names of SIGNALS it understands, with their numbers. ``pinned``: whether its
+    affinity could be set.
+    """
 
     master_pid: int
+    pinned: bool
+    signals: Mapping[str, int]
 
     def wait_ready(self, timeout: float) -> tuple[str, int]:
         """The address, once every worker can answer. Raises BootFailed, TimeoutError."""
@@ -59,6 +77,9 @@ class RunningServer(Protocol):
 
     def events(self) -> tuple[Event, ...]:
         """All so far."""
+
+    def send(self, what: str) -> None:
+        """One of ``signals``. Raises KeyError for another."""
 
     def stop(self, timeout: float) -> float:
         """TERM, wait, KILL after ``timeout``; seconds it took. Leaves no process."""

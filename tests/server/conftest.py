@@ -19,6 +19,7 @@ from serverprocess import start_server  # noqa: F401  (the fixture `start`)
 
 from pretune.server.adapters import embedded
 from pretune.server.adapters.launch import Launch
+from pretune.server.adapters.process import ServerProcess, session_pids
 from pretune.server.settings import Settings
 
 APPS = Path(__file__).parent / "apps"
@@ -27,7 +28,7 @@ APPS = Path(__file__).parent / "apps"
 class Served:
     """A running server and the ways to talk to it."""
 
-    def __init__(self, running: embedded.EmbeddedServer, launch: Launch) -> None:
+    def __init__(self, running: ServerProcess, launch: Launch) -> None:
         self.running = running
         self.launch = launch
         self.address: tuple[str, int] = ("", 0)
@@ -109,7 +110,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     yield start
     for served in started:
         served.running.stop(15)
-        assert embedded.session_pids(served.running.master_pid) == []
+        assert session_pids(served.running.master_pid) == []
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ def tune(tmp_path: Path) -> Iterator[Callable[..., Started]]:
     yield start
     for each in started:
         each.stop()
-        assert embedded.session_pids(each.pid) == []
+        assert session_pids(each.pid) == []
 
 
 @pytest.fixture(scope="session", params=other_pythons(), ids=lambda p: Path(p).parts[-3])

@@ -10,7 +10,7 @@ import pytest
 from commands import connect
 
 from pretune.server import listening
-from pretune.server.adapters import embedded
+from pretune.server.adapters.process import session_pids
 from pretune.server.listening import BindFailed, listen
 
 
@@ -304,7 +304,7 @@ def test_a_killed_servers_socket_is_taken_over(tune, tmp_path):
     first = tune("app", "-w1", "-b", "unix:sock").ready()
     first.signal(9)
     first.end()
-    first.wait_for(lambda: embedded.session_pids(first.pid) == [])
+    first.wait_for(lambda: session_pids(first.pid) == [])
     second = tune("app", "-w1", "-b", "unix:sock").ready()
     assert second.get("/", f"unix:{tmp_path}/sock") == "hello"
     third = tune("app", "-w1", "-b", "unix:sock")

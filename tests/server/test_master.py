@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from pretune.server import policy
-from pretune.server.adapters import embedded
 from pretune.server.adapters.launch import BootFailed
+from pretune.server.adapters.process import BOOTSTRAP, session_pids
 
 PRELOADS = pytest.mark.parametrize("preload", [False, True], ids=["", "preload"])
 
@@ -103,7 +103,7 @@ def test_stop_kills_what_does_not_end(serve):
         sock.sendall(b"GET /sleep/60 HTTP/1.1\r\nHost: x\r\n\r\n")
         time.sleep(0.2)
         assert served.running.stop(10) < 8
-    assert embedded.session_pids(served.running.master_pid) == []
+    assert session_pids(served.running.master_pid) == []
 
 
 @PRELOADS
@@ -113,7 +113,7 @@ def test_a_dead_master_takes_all_with_it(serve, preload):
         busy.sendall(b"GET /sleep/60 HTTP/1.1\r\nHost: x\r\n\r\n")
         time.sleep(0.1)
         served.signal(signal.SIGKILL)
-        served.wait_for(lambda: embedded.session_pids(served.running.master_pid) == [])
+        served.wait_for(lambda: session_pids(served.running.master_pid) == [])
 
 
 def test_a_crashed_worker_is_replaced(serve):
@@ -212,7 +212,7 @@ def test_an_app_that_does_not_boot_is_the_users_traceback(serve, tmp_path, prelo
 @PRELOADS
 def test_a_boot_that_hangs_is_noticed(tmp_path, preload):
     (tmp_path / "hangs.py").write_text("import time\ntime.sleep(600)\n")
-    command = [sys.executable, str(embedded._BOOTSTRAP), "serve", "hangs"]
+    command = [sys.executable, str(BOOTSTRAP), "serve", "hangs"]
     command += ["-b", "127.0.0.1:0", "--boot-timeout", "0.5", *(["--preload"] if preload else [])]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert done.returncode == 3

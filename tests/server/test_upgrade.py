@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from serverprocess import APP, Started
 
-from pretune.server.adapters import embedded
+from pretune.server.adapters.process import BOOTSTRAP
 
 
 def upgraded(one: Started) -> int:
@@ -121,7 +121,7 @@ def test_a_relative_start_in_another_directory_is_repeated(tmp_path):
         (tmp_path / version / "app.py").write_text(APP.format(version=version))
     link = tmp_path / "current"
     link.symlink_to("1")
-    command = [os.path.relpath(sys.executable, link), embedded._BOOTSTRAP, "serve", "app"]
+    command = [os.path.relpath(sys.executable, link), BOOTSTRAP, "serve", "app"]
     command += ["-b", "127.0.0.1:0", "--pid", "../pid", "--error-logfile", "../log"]
     prefix = ["/bin/sh", "-c", 'cd "$0" && exec "$@"', str(link)]
     one = Started(tmp_path, command=[*map(str, command)], prefix=prefix)
