@@ -143,7 +143,7 @@ def warming(series: Sequence[MemorySeries]) -> Interval:
 
 
 def _classify_one(series: MemorySeries, seed: int) -> Growth:
-    x, y = _compact(series.requests, series.private_bytes)
+    x, y = _compact(series.requests, series.grown_bytes)
     requests = int(x[-1] - x[0]) if len(x) else 0
     if len(x) < MIN_SAMPLES or requests < MIN_REQUESTS:
         return Growth("not_enough_data", UNKNOWN, "", requests, "")

@@ -57,13 +57,36 @@ class WorkerMeasurement:
 
 
 @dataclass(frozen=True)
+class Settled:
+    """What a worker gave back when it was asked to, after the load; bytes.
+
+    ``collected_bytes`` by its garbage collector, ``trimmed_bytes`` by malloc_trim after that.
+    """
+
+    collected_bytes: float
+    trimmed_bytes: float
+    gc_enabled: bool  # whether the app left the collector on
+
+
+@dataclass(frozen=True)
 class MemorySeries:
-    """Private memory of one worker against the requests it had served; arrays of one length."""
+    """Memory of one worker against the requests it had served; arrays of one length.
+
+    ``private_bytes`` (USS) grows also as a forked worker copies what it shared; ``anon_bytes``
+    (resident, backed by no file, shared or not) grows only by what is new.
+    """
 
     pid: int
     time_s: NDArray[np.float64]
     requests: NDArray[np.float64]
     private_bytes: NDArray[np.float64]
+    anon_bytes: NDArray[np.float64] | None = None
+    settled: Settled | None = None  # None: it was not asked, or had ended
+
+    @property
+    def grown_bytes(self) -> NDArray[np.float64]:
+        """What tells growth from copying, where it is known."""
+        return self.private_bytes if self.anon_bytes is None else self.anon_bytes
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from pretune.advisor.failure import AppFailed, MeasurementInvalid, Refused
 from pretune.advisor.limits import TrialCgroup
 from pretune.advisor.measurement import Conditions, Measurement
 from pretune.advisor.preflight import Preflight, Progress
+from pretune.advisor.profiler import settling
 from pretune.advisor.profiler.database import DatabaseObserver
 from pretune.advisor.profiler.reduce import measure
 from pretune.advisor.profiler.sampler import Profiler
@@ -138,6 +139,8 @@ class Bench:
                 client = self._drive(address, load)
             finally:
                 samples = profiler.stop()
+            workers = settling.ask(server.worker_pids(), telemetry)
+            samples = replace(samples, settled=workers)
             samples.save(workspace.out / "samples" / f"{name}.npz")
             self._check_alive(server, name)
         finally:

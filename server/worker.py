@@ -96,6 +96,10 @@ def main(
             exchange=inheritance.exchange,
             view=me,
         )
+        if config.telemetry is not None:
+            from pretune.server.probes import settling
+
+            settling.answer_on_signal(config.telemetry)
         _hook(config, "post_worker_init", me)
 
         def ready() -> None:

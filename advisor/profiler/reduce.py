@@ -20,6 +20,7 @@ from pretune.advisor.measurement import (
     Latency,
     Measurement,
     MemorySeries,
+    Settled,
     WorkerMeasurement,
 )
 from pretune.advisor.profiler import memory as memory_of
@@ -375,7 +376,15 @@ def _told(events: Sequence[Event], name: str, value: str) -> dict[int, float]:
 
 
 def _memory_series(samples: Samples) -> tuple[MemorySeries, ...]:
-    """USS of each worker; without telemetry there are no requests to hold it against."""
+    """Of each worker; without telemetry there are no requests to hold its memory against."""
+    settled = {
+        int(row["pid"]): Settled(
+            float(row["before_bytes"] - row["collected_bytes"]),
+            float(row["collected_bytes"] - row["trimmed_bytes"]),
+            bool(row["gc_enabled"]),
+        )
+        for row in samples.settled
+    }
     rows = samples.processes
     rows = rows[(rows["role"] == memory_of.WORKER) & (rows["served"] >= 0)]
     series = []
@@ -384,5 +393,6 @@ def _memory_series(samples: Samples) -> tuple[MemorySeries, ...]:
         readings = samples.memory[samples.memory["pid"] == pid]
         uss, _ = memory_of.reconstruct(mine, readings, "uss_bytes")
         served = mine["served"].astype(np.float64)
-        series.append(MemorySeries(pid, mine["time"].copy(), served, uss))
+        anon = mine["private_bytes"].copy()
+        series.append(MemorySeries(pid, mine["time"].copy(), served, uss, anon, settled.get(pid)))
     return tuple(series)

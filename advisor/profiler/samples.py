@@ -7,7 +7,7 @@ driver's records. CPU columns count up from some start; only differences mean so
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +82,17 @@ SESSION = np.dtype(
         ("idle_in_transaction", "<i4"),
     ]
 )
+# One row per worker that was asked after the load to give back what nobody holds: anonymous bytes
+# before, after its garbage collector, after malloc_trim too.
+SETTLED = np.dtype(
+    [
+        ("pid", "<i4"),
+        ("before_bytes", "<f8"),
+        ("collected_bytes", "<f8"),
+        ("trimmed_bytes", "<f8"),
+        ("gc_enabled", "?"),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -117,6 +128,7 @@ class Samples:
     postgres_local: bool
     cost: Cost
     postgres_pss_bytes: float | None = None  # of a local one's whole tree, after the load
+    settled: NDArray[np.void] = field(default_factory=lambda: np.empty(0, SETTLED))
 
     def save(self, path: Path) -> None:
         """As one .npz file, without pickled objects."""
@@ -138,7 +150,7 @@ class Samples:
         return cls(sessions=sessions, cost=cost, **about, **arrays)
 
 
-_ARRAYS = ("processes", "memory", "machine", "cores", "cgroup", "telemetry")
+_ARRAYS = ("processes", "memory", "machine", "cores", "cgroup", "telemetry", "settled")
 _SCALARS = ("master_pid", "telemetry_lost", "postgres_local", "postgres_pss_bytes")
 
 

@@ -1,0 +1,48 @@
+"""Asks workers, after the load, to give back what nobody holds (server/probes/settling)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pretune.advisor.profiler.samples import SETTLED
+from pretune.server.probes import settling
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PATIENCE_S = 3.0  # a full collection of a heap of gigabytes takes a second or two
+
+
+def ask(pids: Iterable[int], telemetry: Path, patience_s: float = PATIENCE_S) -> NDArray[np.void]:
+    """Rows of SETTLED, of the workers that answered. Only for workers with telemetry in there:
+    the signal ends a process that does not know it."""
+    asked = []
+    for pid in pids:
+        if (telemetry / f"{pid}.ring").exists():
+            with contextlib.suppress(OSError):
+                os.kill(pid, settling.SIGNAL)
+                asked.append(pid)
+    found: dict[int, tuple[float, ...]] = {}
+    deadline = time.monotonic() + patience_s
+    while len(found) < len(asked) and time.monotonic() < deadline:
+        for pid in asked:
+            if pid not in found and (row := _read(telemetry, pid)) is not None:
+                found[pid] = row
+        time.sleep(0.01)
+    return np.array(sorted(found.values()), SETTLED)
+
+
+def _read(telemetry: Path, pid: int) -> tuple[float, ...] | None:
+    try:
+        said = json.loads(Path(settling.path(str(telemetry), pid)).read_text())
+    except (OSError, ValueError):
+        return None
+    return (pid, said["before"], said["collected"], said["trimmed"], said["gc_enabled"])
