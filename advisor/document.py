@@ -6,7 +6,7 @@ import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -274,6 +274,7 @@ def _measured(m: Measurement) -> dict[str, Any]:
         "throughput_rps": m.throughput_rps.to_json(),
         "latency_ms": _latency(m.latency),
         "error_rate": _finite(m.error_rate) or 0.0,
+        "error_rate_interval": m.error_interval.to_json(),
         "pss_bytes": m.pss_bytes.to_json(),
         "rss_bytes": _finite(m.rss_bytes),
         "master_pss_bytes": _finite(m.master_pss_bytes),
@@ -283,6 +284,7 @@ def _measured(m: Measurement) -> dict[str, Any]:
         "db_pss_bytes": _finite(m.db_pss_bytes),
         "kernel_bytes": _finite(m.kernel_bytes),
         "pg_connections_peak": m.pg_connections_peak,
+        "pg_connections_interval": _optional(m.pg_connections_interval),
         "pg_idle_in_transaction_peak": m.pg_idle_in_transaction_peak,
         "cpu_s_per_request": m.cpu_s_per_request.to_json(),
         "db_cpu_s_per_request": _optional(m.db_cpu_s_per_request),
@@ -306,6 +308,9 @@ def _measured(m: Measurement) -> dict[str, Any]:
         "workers": [_plain(vars(w)) for w in m.workers],
         "worker_exits": dict(m.worker_exits),
         "telemetry_lost": m.telemetry_lost,
+        "stopped_under_load": m.stopped_under_load,
+        "cpu_accounting": _fields(m.cpu_accounting),
+        "surroundings": _fields(m.surroundings),
     }
 
 
@@ -390,10 +395,17 @@ def _finite(x: float | None) -> float | None:
     return float(x) if x is not None and math.isfinite(x) else None
 
 
+def _fields(value: Any) -> Any:
+    """A dataclass of plain values and further dataclasses."""
+    return None if value is None else _plain(vars(value))
+
+
 def _plain(value: Any) -> Any:
-    """JSON's own types: intervals, tuples and numpy scalars are turned into them."""
+    """JSON's own types: intervals, dataclasses, tuples and numpy scalars are turned into them."""
     if isinstance(value, Interval):
         return value.to_json()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {name: _plain(v) for name, v in vars(value).items()}
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pretune.advisor.quantity import Interval
+from pretune.advisor.quantity import UNKNOWN, Interval
 from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings
 
@@ -40,6 +40,52 @@ class Conditions:
 
 
 @dataclass(frozen=True)
+class CpuAccounting:
+    """CPU s per request, counted three ways, and what lies between them.
+
+    The group's are None where no control group could be made.
+    """
+
+    requests_s: Interval  # by the clocks of the threads that served them
+    workers_s: Interval  # by the clocks of the workers' processes
+    cgroup_s: Interval | None  # by the trial's control group
+    server_overhead_s: Interval  # workers' less requests'
+    kernel_other_s: Interval | None  # group's less workers': master, zygote, children, kernel
+
+
+@dataclass(frozen=True)
+class PressureShares:
+    """Part of the time in which some task waited for the resource."""
+
+    cpu: Interval
+    memory: Interval
+    io: Interval
+
+
+@dataclass(frozen=True)
+class MemoryEvents:
+    """Of the trial's control group, over the whole trial; see trial_cgroup.CgroupAccount."""
+
+    high: int
+    max: int
+    oom: int
+    oom_kill: int
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What else happened on the machine in the window."""
+
+    steal: Interval  # part of the time of all cores
+    others_cores: Interval  # cores busy with what is neither ours nor the app's
+    throttled: Interval  # s a quota held processes back, per s, summed over cores
+    throttled_periods: int
+    pressure: PressureShares  # of the machine
+    cgroup_pressure: PressureShares | None  # of the trial's group; None under version 1
+    memory_events: MemoryEvents | None  # None without a group
+
+
+@dataclass(frozen=True)
 class WorkerMeasurement:
     """One worker process over the steady window. Bytes, seconds, counts."""
 
@@ -53,7 +99,14 @@ class WorkerMeasurement:
     fds: int
     threads: int
     pg_connections: int
-    shutdown_s: float | None = None
+    shutdown_s: float | None = None  # under load where the trial was stopped so
+    voluntary_switches: int = 0  # of all its threads, in the window
+    forced_switches: int = 0
+    run_delay_s: float = 0.0  # its threads could have run and did not
+    # most at one look, by state
+    pg_active: int = 0
+    pg_idle: int = 0
+    pg_idle_in_transaction: int = 0
 
 
 @dataclass(frozen=True)
@@ -138,3 +191,10 @@ class Measurement:
     file_bytes: float = 0.0  # the rest, which all processes of the tree share
     master_anon_bytes: float | None = None  # of master and zygote, with what workers share of it
     db_pss_bytes: float | None = None  # a local Postgres, all its processes, after the load
+    # the larger of Wilson's interval and that of batch means: errors come in clusters
+    error_interval: Interval = UNKNOWN
+    # at least what one look saw, at most what all workers held at their own peaks
+    pg_connections_interval: Interval | None = None
+    cpu_accounting: CpuAccounting | None = None
+    surroundings: Surroundings | None = None
+    stopped_under_load: bool = False  # so the workers' shutdown_s is what it takes under load

@@ -142,7 +142,13 @@ class Pipeline:
         load = Load(planned.users, planned.duration_s, self._options.seed)
         for attempt in range(1 + REPEATS):
             progress.phase(planned.name, planned.why, planned.expected_s)
-            result = bench.run(planned.name, planned.settings, load, probes=planned.probes)
+            result = bench.run(
+                planned.name,
+                planned.settings,
+                load,
+                probes=planned.probes,
+                stop_under_load=planned.stop_under_load,
+            )
             if not result.disturbed or attempt == REPEATS:
                 break
             if self._left() < planned.expected_s + after_s:
@@ -232,6 +238,7 @@ class Pipeline:
             settings,
             predicted.users,
             plan.duration("verification", self._budget()),
+            stop_under_load=True,
         )
         measured = self._trial(bench, planned, progress, after_s=0.0)
         *others, _ = self._run.trials

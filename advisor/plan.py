@@ -25,6 +25,7 @@ class PlannedTrial:
     users: int
     duration_s: float
     probes: bool = False
+    stop_under_load: bool = False
 
     @property
     def expected_s(self) -> float:
@@ -65,6 +66,7 @@ def trials(
             contrast,
             2 * CONTRAST_THREADS,
             duration("contrast", time_budget_s),
+            stop_under_load=True,
         ),
     ]
     if most >= PRELOAD_WORKERS * PRELOAD_THREADS:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STOP_SECONDS = 15.0
+BEFORE_STOP_SECONDS = 0.5  # of load, before a stop under load
+STOP_TAIL_SECONDS = 5.0  # the users go on for so much longer than a stop may take
 STRAGGLE_SECONDS = 65.0  # the driver's own network timeout and a little
 # A trial may use this part of what is free now; the kernel ends it there, not the machine.
 MEMORY_FRACTION = 0.8
@@ -82,14 +84,28 @@ class Bench:
         )
 
     def run(
-        self, name: str, settings: Settings, load: Load, *, probes: bool = False
+        self,
+        name: str,
+        settings: Settings,
+        load: Load,
+        *,
+        probes: bool = False,
+        stop_under_load: bool = False,
     ) -> Measurement:
-        """Raises AppFailed, MeasurementInvalid."""
+        """Raises AppFailed, MeasurementInvalid.
+
+        ``stop_under_load``: when all is measured the users come again, and the server is told to
+        stop while they send, as a deploy does. A user's own locustfile is spared it: it may act
+        on the errors.
+        """
+        stop_under_load = stop_under_load and not self.workload.locustfile
         with cores.confined(self.preflight.core_plan.generator) as confined:
             self.pinned = self.pinned and confined
-            return self._run(name, settings, load, probes)
+            return self._run(name, settings, load, probes, stop_under_load)
 
-    def _run(self, name: str, settings: Settings, load: Load, probes: bool) -> Measurement:
+    def _run(
+        self, name: str, settings: Settings, load: Load, probes: bool, stop_under_load: bool
+    ) -> Measurement:
         preflight, workspace = self.preflight, self.workspace
         # a trial may be repeated: nothing of the run before may be read as its own
         self._count += 1
@@ -143,6 +159,8 @@ class Bench:
             samples = replace(samples, settled=workers)
             samples.save(workspace.out / "samples" / f"{name}.npz")
             self._check_alive(server, name)
+            if stop_under_load:
+                self._stop_under_load(server, address, load)
         finally:
             server.stop(STOP_SECONDS)
             workspace.forget_if_empty(server.master_pid)
@@ -157,6 +175,7 @@ class Bench:
             samples,
             client,
             server.events(),
+            stopped_under_load=stop_under_load,
         )
 
     def _ready(self, server: RunningServer, name: str) -> tuple[str, int]:
@@ -168,6 +187,20 @@ class Bench:
         except TimeoutError as error:
             tail = log_tail(self.workspace.log(name))
             raise AppFailed("boot_hangs", str(error), log_tail=tail) from error
+
+    def _stop_under_load(self, server: RunningServer, address: tuple[str, int], load: Load) -> None:
+        """Once all is measured: the same users again, and the stop in the middle of their work."""
+        asked = replace(load, duration_s=STOP_SECONDS + STOP_TAIL_SECONDS)
+        path = self.workspace.temporary / f"{self._count}.stopping"
+        run = self.driver.run(address, self.workload, asked, records=path)
+        try:
+            run.wait_started(30.0)
+            time.sleep(BEFORE_STOP_SECONDS)
+            server.stop(STOP_SECONDS)
+            run.stop()
+            run.wait(STRAGGLE_SECONDS)
+        except (DriverFailed, TimeoutError) as error:
+            raise MeasurementInvalid(f"the load generator failed: {error}") from error
 
     def _drive(self, address: tuple[str, int], load: Load) -> NDArray[np.void]:
         path = self.workspace.temporary / f"{self._count}.records"

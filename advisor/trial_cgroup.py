@@ -4,6 +4,9 @@ Under version 1 the group is made inside our own. Under version 2 a group that h
 not hand controllers down, so it is made beside us when our own cannot take it; that works where
 the parent is delegated to us (a systemd user session, a container that delegates). Where neither
 can be written there is no group, and nothing is said: limits then come from elsewhere.
+
+Version 1 keeps CPU in hierarchies of its own; there the group has namesakes, where they may be
+made, so that the trial has one account of everything.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pretune.advisor import cgroups
+from pretune.advisor.profiler.machine import parse_cpu_stat, read_pressure
 
 _REMOVE_S = 2.0
 
@@ -30,13 +34,43 @@ class CgroupUsage(NamedTuple):
     oom_kills: int
 
 
+class CgroupAccount(NamedTuple):
+    """What counts up since the group was made; zero where the kernel does not say.
+
+    ``high``: its processes were slowed to reclaim memory (version 2); ``max``: the limit was hit
+    and memory reclaimed; ``oom``: that was not enough (version 2); ``oom_kills``: processes ended
+    for it. CPU is of every process that ever was in it, those that ended too.
+    """
+
+    cpu_s: float
+    throttled_s: float
+    throttled_periods: int
+    high: int
+    max: int
+    oom: int
+    oom_kills: int
+    cpu_pressure_s: float  # version 2
+    memory_pressure_s: float
+    io_pressure_s: float
+
+
 class TrialCgroup:
     """Made by ``create``. After the group is gone its readings are zero; nothing here raises."""
 
-    def __init__(self, version: int, path: Path, limit_bytes: int) -> None:
+    def __init__(
+        self,
+        version: int,
+        path: Path,
+        limit_bytes: int,
+        root: Path = Path("/"),
+        before_making: Callable[[Path], None] = lambda path: None,
+    ) -> None:
         self.version = version
         self.path = path
         self.limit_bytes = limit_bytes
+        self._root = root
+        self._before_making = before_making
+        self._namesakes: dict[str, Path] = {}  # controller -> directory
 
     @classmethod
     def create(
@@ -63,8 +97,9 @@ class TrialCgroup:
                 path.mkdir()
             except OSError:
                 continue
-            group = cls(own.version, path, limit_bytes)
+            group = cls(own.version, path, limit_bytes, root, before_making)
             if group._limit() and group._takes_processes():
+                group._add_namesake("cpuacct")
                 return group
             group.remove()
         return None
@@ -75,11 +110,55 @@ class TrialCgroup:
             (self.path / ram).write_text(str(self.limit_bytes))
         except OSError:
             return False
-        # Without swap accounting these files do not exist, and where there is no swap nobody
-        # needs them. Version 1 counts RAM and swap together.
+        # Without swap accounting these files do not exist. Version 1 counts RAM and swap together,
+        # and with both limits alike it does not count how often they were hit.
         with contextlib.suppress(OSError):
-            if (self.path / swap).exists():
+            if cgroups.meminfo(self._root, "SwapTotal") and (self.path / swap).exists():
                 (self.path / swap).write_text(str(self.limit_bytes if self.version == 1 else 0))
+        return True
+
+    def _add_namesake(self, controller: str) -> None:
+        """Under version 1, in the controller's own hierarchy."""
+        own = cgroups.find(controller, self._root)
+        if self.version == 2 or own is None or own.version != 1 or controller in self._namesakes:
+            return
+        path = own.path / self.path.name
+        if path not in self.paths():
+            self._before_making(path)
+            try:
+                path.mkdir()
+            except OSError:
+                return
+        self._namesakes[controller] = path
+
+    def _of(self, controller: str) -> Path:
+        return self._namesakes.get(controller, self.path)
+
+    def paths(self) -> list[Path]:
+        """Its own directory, then those of its namesakes."""
+        return list(dict.fromkeys((self.path, *self._namesakes.values())))
+
+    def set_quota(self, cores: float, period_s: float = 0.1) -> bool:
+        """Let its processes use so much CPU in each period; False where that may not be set.
+
+        Before any process is added: under version 1 only this makes a group for the scheduler,
+        which without a quota would share the cores out differently.
+        """
+        self._add_namesake("cpu")
+        period, quota = round(period_s * 1e6), round(cores * period_s * 1e6)
+        files = (
+            [("cpu.cfs_period_us", str(period)), ("cpu.cfs_quota_us", str(quota))]
+            if self.version == 1
+            else [("cpu.max", f"{quota} {period}")]
+        )
+        try:
+            for name, text in files:
+                file = self._of("cpu") / name
+                if not file.exists():  # a plain directory would take anything
+                    return False
+                file.write_text(text)
+        except OSError:
+            return False
         return True
 
     def _takes_processes(self) -> bool:
@@ -95,6 +174,9 @@ class TrialCgroup:
             (self.path / "cgroup.procs").write_text(str(pid))
         except OSError:
             return False
+        for path in self.paths()[1:]:
+            with contextlib.suppress(OSError):  # only the account is poorer for it
+                (path / "cgroup.procs").write_text(str(pid))
         return True
 
     def pids(self) -> tuple[int, ...]:
@@ -103,20 +185,48 @@ class TrialCgroup:
     def usage(self) -> CgroupUsage:
         return _READERS[self.version](self.path)
 
+    def account(self) -> CgroupAccount:
+        """About ten small files."""
+        cpu = cgroups.read(self._of("cpu") / "cpu.stat")
+        throttled = parse_cpu_stat(cpu)
+        events = cgroups.stat(self.path / "memory.events")
+        if self.version == 1:
+            used_s = _number(self._of("cpuacct") / "cpuacct.usage") * 1e-9
+            hit = _number(self.path / "memory.failcnt")
+            kills = cgroups.stat(self.path / "memory.oom_control").get("oom_kill", 0)
+        else:
+            used_s = cgroups.stat(self._of("cpu") / "cpu.stat").get("usage_usec", 0) * 1e-6
+            hit, kills = events.get("max", 0), events.get("oom_kill", 0)
+        return CgroupAccount(
+            used_s,
+            throttled.seconds,
+            throttled.periods,
+            events.get("high", 0),
+            hit,
+            events.get("oom", 0),
+            kills,
+            *read_pressure(lambda name: self.path / f"{name}.pressure"),
+        )
+
     def remove(self) -> bool:
         """Wait shortly for the last process to be reaped, then remove the group."""
         deadline = time.monotonic() + _REMOVE_S
-        while True:
-            try:
-                self.path.rmdir()
-            except FileNotFoundError:
-                return True
-            except OSError:
-                if time.monotonic() > deadline:
-                    return False
-                time.sleep(0.02)
-            else:
-                return True
+        gone = [_remove(path, deadline) for path in self.paths()]
+        return all(gone)
+
+
+def _remove(path: Path, deadline: float) -> bool:
+    while True:
+        try:
+            path.rmdir()
+        except FileNotFoundError:
+            return True
+        except OSError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
 
 
 _LIMITS = {

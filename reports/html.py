@@ -82,6 +82,8 @@ def render(document: Document) -> str:
         machine=_machine(document),
         method=_method(document),
         deploy=_deploy(document),
+        accounts=_accounts(document),
+        **_workers(document),
     )
 
 
@@ -125,6 +127,23 @@ def _latency_trial(document: Document) -> tuple[str, dict[str, Any]]:
         named.append(("verification", verification["measured"]))
     with_endpoints = [(name, m) for name, m in named if m and m.get("by_endpoint")]
     return with_endpoints[-1] if with_endpoints else ("", {})
+
+
+def _accounts(document: Document) -> list[tuple[str, Any]]:
+    """Trial and its three counts of one request's CPU."""
+    measured = [(t["name"], t["measured"] or {}) for t in document["trials"]]
+    return [(name, m["cpu_accounting"]) for name, m in measured if m.get("cpu_accounting")]
+
+
+def _workers(document: Document) -> dict[str, Any]:
+    """Of the trial whose latencies are shown."""
+    name, measured = _latency_trial(document)
+    workers = [w for w in measured.get("workers", ()) if "voluntary_switches" in w]
+    return {
+        "workers": workers,
+        "workers_from": name,
+        "stopped_under_load": measured.get("stopped_under_load"),
+    }
 
 
 def _endpoints(document: Document) -> list[dict[str, Any]]:

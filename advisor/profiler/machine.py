@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -54,23 +56,42 @@ def parse_cpu_stat(text: str) -> Throttled:
     return Throttled(seconds, int(values.get("nr_throttled", 0)))
 
 
+class Pressure(NamedTuple):
+    """Seconds in which some task waited for the resource (pressure stall information)."""
+
+    cpu_s: float
+    memory_s: float
+    io_s: float
+
+
+RESOURCES = ("cpu", "memory", "io")  # in the order of Pressure
+
+
+def read_pressure(path: Callable[[str], Path]) -> Pressure:
+    """``path`` gives the file of a resource; one that this kernel does not have reads as zero."""
+    return Pressure(*(_pressure(path(name)) for name in RESOURCES))
+
+
+def _pressure(path: Path) -> float:
+    try:
+        return parse_pressure(path.read_text())
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
 class Machine:
     """Reads the counters; a file that this kernel does not have reads as zero for ever."""
 
     def __init__(self, cpu_stat: Path | None, proc: Path = Path("/proc")) -> None:
         """``cpu_stat`` is the cpu.stat of the cgroup this process runs in, None when unlimited."""
-        self._stat = proc / "stat"
-        self._pressure = proc / "pressure" / "cpu"
+        self._proc = proc
         self._cpu_stat = cpu_stat
 
     def cores(self) -> NDArray[np.float64]:
-        return parse_cores(self._stat.read_text())
+        return parse_cores((self._proc / "stat").read_text())
 
-    def pressure_s(self) -> float:
-        try:
-            return parse_pressure(self._pressure.read_text())
-        except (OSError, ValueError, IndexError):
-            return 0.0
+    def pressure(self) -> Pressure:
+        return read_pressure(lambda name: self._proc / "pressure" / name)
 
     def throttled_s(self) -> float:
         if self._cpu_stat is None:

@@ -3,8 +3,8 @@
 Fast (10 Hz): ``statm`` over a file kept open, and the process's CPU clock, which any process may
 read and which counts ns where /proc counts ticks of 10 ms. An open file of /proc belongs to the
 process, not to the number, so a pid the kernel hands out again cannot be mistaken for the old one.
-Slow: ``stat``, descriptors, and ``smaps_rollup``, which walks the page tables (about 2 ms for
-100 MB), so its reader decides how often it can afford one.
+Slow: ``stat``, descriptors, the switches of every thread, and ``smaps_rollup``, which walks the
+page tables (about 2 ms for 100 MB), so its reader decides how often it can afford one.
 
 The tree is found by parents: /proc/<pid>/task/<tid>/children is a kernel option that many machines
 lack. Only pids never seen before are opened, so a scan costs one directory listing.
@@ -36,6 +36,17 @@ class Usage(NamedTuple):
     rss_bytes: int
     private_bytes: int  # resident and not backed by a file or shared memory
     threads: int
+
+
+class Activity(NamedTuple):
+    """Of all threads of one process since it was first looked at; counts, s.
+
+    A thread that ended keeps what it had when it was last looked at.
+    """
+
+    voluntary: int  # it had to wait for something
+    forced: int  # somebody else was given its core
+    run_delay_s: float  # it could have run and did not: other processes, a quota, the hypervisor
 
 
 class Footprint(NamedTuple):
@@ -78,6 +89,18 @@ def parse_statm(text: bytes) -> tuple[int, int]:
     return resident * PAGE, max(resident - shared, 0) * PAGE
 
 
+_VOLUNTARY, _FORCED = b"\nvoluntary_ctxt_switches:", b"\nnonvoluntary_ctxt_switches:"
+
+
+def parse_switches(text: bytes) -> tuple[int, int]:
+    """``(voluntary, forced)`` of one thread, from its status."""
+    return _after(text, _VOLUNTARY), _after(text, _FORCED)
+
+
+def _after(text: bytes, name: bytes) -> int:
+    return int(text[text.index(name) + len(name) :].split(None, 1)[0])
+
+
 _FOOTPRINT_LINES = {
     b"Pss": 0,
     b"Private_Clean": 1,
@@ -110,6 +133,8 @@ class Process:
         self._children_cpu_s = 0.0
         self._threads = 1
         self._clock = (~pid << 3) | _CPUCLOCK_SCHED
+        self._tasks: dict[str, Activity] = {}
+        self.activity = Activity(0, 0, 0.0)
         self._stat = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._statm = os.open(f"/proc/{pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
@@ -138,6 +163,34 @@ class Process:
         self.total_cpu_s = cpu_s + self._children_cpu_s
         return Usage(cpu_s, rss, private, self._threads)
 
+    def look_at_threads(self) -> None:
+        """Bring ``activity`` up to date; about 25 us a thread."""
+        try:
+            names = os.listdir(f"/proc/{self.pid}/task")
+        except OSError:
+            return
+        first = not self._tasks
+        living: dict[str, Activity] = {}
+        more = [0.0, 0.0, 0.0]
+        for name in names:
+            try:
+                now = Activity(
+                    *parse_switches(_content(f"/proc/{self.pid}/task/{name}/status")),
+                    _run_delay_s(_content(f"/proc/{self.pid}/task/{name}/schedstat")),
+                )
+            except (OSError, ValueError):
+                continue
+            living[name] = now
+            # what a thread did before it was first seen counts when the process was known
+            before = self._tasks.get(name, now if first else Activity(0, 0, 0.0))
+            for place, (new, old) in enumerate(zip(now, before, strict=True)):
+                more[place] += max(new - old, 0)
+        self._tasks = living
+        had = self.activity
+        self.activity = Activity(
+            had.voluntary + int(more[0]), had.forced + int(more[1]), had.run_delay_s + more[2]
+        )
+
     def footprint(self) -> Footprint | None:
         try:
             with open(f"/proc/{self.pid}/smaps_rollup", "rb", buffering=0) as file:
@@ -158,6 +211,20 @@ class Process:
     def close(self) -> None:
         os.close(self._stat)
         os.close(self._statm)
+
+
+def _content(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 4096)
+    finally:
+        os.close(fd)
+
+
+def _run_delay_s(schedstat: bytes) -> float:
+    """The second of its numbers is ns; 0 where the kernel does not account for it."""
+    numbers = schedstat.split()
+    return int(numbers[1]) * 1e-9 if len(numbers) > 1 else 0.0
 
 
 def run_mark(pid: int) -> bytes:

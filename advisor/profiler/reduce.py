@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,9 +24,12 @@ from pretune.advisor.measurement import (
     WorkerMeasurement,
 )
 from pretune.advisor.profiler import memory as memory_of
+from pretune.advisor.profiler.accounting import account
+from pretune.advisor.profiler.counters import Blocks, growth, per_request, spent, workers_cpu
 from pretune.advisor.profiler.samples import Samples
-from pretune.advisor.profiler.statistics import BLOCKS, percentiles, rate, ratio
+from pretune.advisor.profiler.statistics import BLOCKS, percentiles, proportion, rate, ratio
 from pretune.advisor.profiler.steady import Window, find_window
+from pretune.advisor.profiler.surroundings import disturbed, look
 from pretune.advisor.quantity import UNKNOWN, Interval
 from pretune.loadtests import records
 from pretune.loadtests.workload import Load, Workload
@@ -41,21 +44,6 @@ SATURATED = 0.9
 MIN_FOR_PERCENTILES = 40
 
 
-class Disturbance(NamedTuple):
-    """A share that, above its threshold, makes a trial one to repeat."""
-
-    threshold: float
-    sentence: str
-
-
-# of: time on all cores; cores; time in the window
-DISTURBANCES = {
-    "steal": Disturbance(0.02, "the hypervisor stole {:.1%} of the CPU time"),
-    "others": Disturbance(0.3, "other processes used {:.1f} cores"),
-    "throttled": Disturbance(0.02, "the CPU quota held the processes back {:.1%} of the time"),
-}
-
-
 def measure(
     name: str,
     settings: Settings,
@@ -65,13 +53,15 @@ def measure(
     samples: Samples,
     client_records: NDArray[np.void],
     events: Sequence[Event],
+    *,
+    stopped_under_load: bool = False,
 ) -> Measurement:
     """``client_records`` as ``loadtests.records.dtype()``; ``events`` as the server wrote them."""
     good = client_records[client_records["error"] == 0]
     until = float(client_records["start"].max()) if len(client_records) else None
     window = find_window(good["start"], good["wall"], until)
     note = _boot_note(events) or window.note
-    blocks = _Blocks(window)
+    blocks = Blocks(window)
     inside = client_records[blocks.contain(client_records["start"] + client_records["wall"])]
     answered = inside[inside["error"] == 0]
     failed = len(inside) - len(answered)
@@ -81,7 +71,8 @@ def measure(
     ]
     sessions = _Sessions.of(samples)
     tree = memory_of.tree(samples.processes, samples.memory)
-    generator_s = _spent(samples, "generator_s", window)
+    surroundings = look(samples, blocks)
+    generator_s = spent(samples, "generator_s", window)
     generator = generator_s / window.length_s if window.length_s > 0 else 0.0
     return Measurement(
         name=name,
@@ -115,34 +106,17 @@ def measure(
         telemetry_lost=samples.telemetry_lost,
         generator_cpu=generator,
         generator_saturated=generator > SATURATED,
-        disturbed=_disturbed(samples, window),
+        disturbed=disturbed(surroundings),
         worker_exits=_exits(events),
+        error_interval=_error_interval(inside, blocks),
+        pg_connections_interval=sessions.peak_interval if sessions else None,
+        cpu_accounting=account(samples, telemetry, _ends(inside), blocks),
+        surroundings=surroundings,
+        stopped_under_load=stopped_under_load,
     )
 
 
-class _Blocks:
-    """The window in equal blocks of time, the unit of every interval."""
-
-    def __init__(self, window: Window) -> None:
-        self.window = window
-        self.length_s = window.length_s / BLOCKS
-        self.edges = np.linspace(window.start, window.end, BLOCKS + 1)
-
-    def contain(self, times: NDArray[np.float64]) -> NDArray[np.bool_]:
-        return (times >= self.window.start) & (times < self.window.end)
-
-    def place(self, times: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The block of each time, all inside the window."""
-        found = np.searchsorted(self.edges, times, side="right") - 1
-        return np.clip(found, 0, BLOCKS - 1).astype(np.int64)
-
-    def sums(
-        self, times: NDArray[np.float64], weights: NDArray[np.float64] | None = None
-    ) -> NDArray[np.float64]:
-        return np.bincount(self.place(times), weights, minlength=BLOCKS).astype(np.float64)
-
-
-def _latency(answered: NDArray[np.void], blocks: _Blocks, seed: int) -> Latency:
+def _latency(answered: NDArray[np.void], blocks: Blocks, seed: int) -> Latency:
     if not len(answered):
         return Latency(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
     ends, wall = answered["start"] + answered["wall"], answered["wall"]
@@ -152,7 +126,7 @@ def _latency(answered: NDArray[np.void], blocks: _Blocks, seed: int) -> Latency:
 
 
 def _by_endpoint(
-    inside: NDArray[np.void], blocks: _Blocks, workload: Workload, seed: int
+    inside: NDArray[np.void], blocks: Blocks, workload: Workload, seed: int
 ) -> tuple[EndpointMeasurement, ...]:
     found = []
     for number, endpoint in enumerate(workload.endpoints, start=1):
@@ -164,6 +138,21 @@ def _by_endpoint(
             EndpointMeasurement(endpoint.name, len(mine), len(mine) - len(answered), latency)
         )
     return tuple(found)
+
+
+def _error_interval(inside: NDArray[np.void], blocks: Blocks) -> Interval:
+    """Few errors: Wilson. Errors in clusters: blocks. The wider end of both."""
+    if not len(inside):
+        return UNKNOWN
+    wrong = inside["error"] != 0
+    one_by_one = proportion(int(np.count_nonzero(wrong)), len(inside))
+    ends = _ends(inside)
+    by_block = ratio(blocks.sums(ends, wrong.astype(np.float64)), blocks.sums(ends))
+    return Interval(
+        one_by_one.value,
+        float(np.fmin(one_by_one.low, by_block.low)),
+        float(np.fmax(one_by_one.high, min(by_block.high, 1.0))),
+    )
 
 
 def _errors(found: NDArray[np.void], workload: Workload) -> tuple[tuple[str, int], ...]:
@@ -199,107 +188,32 @@ def _exits(events: Sequence[Event]) -> tuple[tuple[str, int], ...]:
     return tuple(reasons.most_common())
 
 
-# Counters of the machine and of processes. They are read at ticks. A straight line between the last
-# tick under load and the first after it would spread the load's CPU into the silence, so a counter
-# is only ever compared between ticks inside the window, with the requests between these same ticks.
-
-
-def _growth(times: NDArray[np.float64], counter: NDArray[np.float64], window: Window) -> float:
-    """Growth of a counter over the window, at the rate between its ticks inside; 0 without any.
-
-    A process that came or went during the window grew only while it was there.
-    """
-    if not len(times) or window.length_s <= 0:
-        return 0.0
-    inside = np.flatnonzero((times >= window.start) & (times <= window.end))
-    if len(inside) < 2:
-        first, last = np.interp([window.start, window.end], times, counter)
-        return float(last - first)
-    first, last = inside[0], inside[-1]
-    rate_ = (counter[last] - counter[first]) / (times[last] - times[first])
-    lived = min(window.end, times[-1]) - max(window.start, times[0])
-    return float(rate_ * lived)
-
-
-def _spent(samples: Samples, field: str, window: Window) -> float:
-    """Growth of a column of MACHINE over the window; 0 without samples."""
-    return _growth(samples.machine["time"], samples.machine[field], window)
-
-
-def _ticks(times: NDArray[np.float64], blocks: _Blocks) -> NDArray[np.float64]:
-    """For each edge of a block the last tick before it, those outside the window left out."""
-    if not len(times):
-        return times
-    before = np.searchsorted(times, blocks.edges, side="right") - 1
-    chosen = np.unique(times[before[before >= 0]])
-    return chosen[chosen >= blocks.window.start]
-
-
-def _per_request(
-    ticks: NDArray[np.float64], counter: NDArray[np.float64], inside: NDArray[np.void]
-) -> Interval:
-    """``counter`` at the ticks, over the requests that ended between them."""
-    if len(ticks) < 2 or not len(inside):
-        return UNKNOWN
-    requests, _ = np.histogram(inside["start"] + inside["wall"], ticks)
-    return ratio(np.diff(counter), requests.astype(np.float64))
-
-
 def _postgres_cpu_per_request(
-    samples: Samples, blocks: _Blocks, inside: NDArray[np.void]
+    samples: Samples, blocks: Blocks, inside: NDArray[np.void]
 ) -> Interval | None:
     if not samples.postgres_local:
         return None
     times = samples.machine["time"]
-    ticks = _ticks(times, blocks)
-    return _per_request(ticks, np.interp(ticks, times, samples.machine["postgres_s"]), inside)
-
-
-def _workers_cpu(samples: Samples, wanted: NDArray[np.float64]) -> NDArray[np.float64]:
-    """CPU of all worker processes together at wanted ticks, counted from each one's start.
-
-    A worker that ended keeps its last value. One that appeared after the profiler started counts
-    from zero, its boot included: booting under load is part of what a recycled worker costs.
-    """
-    total = np.zeros(len(wanted))
-    rows = samples.processes[samples.processes["role"] == memory_of.WORKER]
-    begin = float(samples.processes["time"].min()) if len(samples.processes) else 0.0
-    for pid in np.unique(rows["pid"]):
-        mine = rows[rows["pid"] == pid]
-        born = 0.0 if mine["time"][0] > begin else float(mine["cpu_s"][0])
-        total += np.interp(wanted, mine["time"], mine["cpu_s"], left=born)
-    return total
+    ticks = blocks.ticks(times)
+    used = np.interp(ticks, times, samples.machine["postgres_s"])
+    return per_request(ticks, used, _ends(inside))
 
 
 def _workers_cpu_per_request(
-    samples: Samples, blocks: _Blocks, inside: NDArray[np.void]
+    samples: Samples, blocks: Blocks, inside: NDArray[np.void]
 ) -> Interval:
-    ticks = _ticks(np.unique(samples.processes["time"]), blocks)
-    return _per_request(ticks, _workers_cpu(samples, ticks), inside)
+    ticks = blocks.ticks(np.unique(samples.processes["time"]))
+    return per_request(ticks, workers_cpu(samples, ticks), _ends(inside))
 
 
-def _disturbed(samples: Samples, window: Window) -> str:
-    if window.length_s <= 0 or len(samples.machine) < 2:
-        return ""
-    ours = ("server_s", "generator_s", "postgres_s", "services_s", "tool_s")
-    others = _spent(samples, "busy_s", window) - sum(
-        _spent(samples, field, window) for field in ours
-    )
-    total = _spent(samples, "total_s", window)
-    shares = {
-        "steal": _spent(samples, "steal_s", window) / total if total > 0 else 0.0,
-        "others": others / window.length_s,
-        "throttled": _spent(samples, "throttled_s", window) / window.length_s,
-    }
-    said = [
-        disturbance.sentence.format(shares[name])
-        for name, disturbance in DISTURBANCES.items()
-        if shares[name] > disturbance.threshold
-    ]
-    return "; ".join(said)
+def _ends(rows: NDArray[np.void]) -> NDArray[np.float64]:
+    return np.asarray(rows["start"] + rows["wall"])
 
 
 # Workers
+
+
+_STATES = ("active", "idle", "idle_in_transaction")
 
 
 class _Sessions:
@@ -307,21 +221,29 @@ class _Sessions:
 
     def __init__(self, rows: NDArray[np.void]) -> None:
         self._rows = rows
-        held = rows["active"] + rows["idle"] + rows["idle_in_transaction"]
+        self._held = np.sum([rows[state] for state in _STATES], axis=0)
         looks, place = np.unique(rows["time"], return_inverse=True)
-        together = np.bincount(place, held, minlength=len(looks))
+        together = np.bincount(place, self._held, minlength=len(looks))
         waiting = np.bincount(place, rows["idle_in_transaction"], minlength=len(looks))
         self.peak = int(together.max()) if len(looks) else 0
         self.idle_in_transaction_peak = int(waiting.max()) if len(looks) else 0
-        self._held = held
 
     @classmethod
     def of(cls, samples: Samples) -> _Sessions | None:
         return None if samples.sessions is None else cls(samples.sessions)
 
-    def of_worker(self, pid: int) -> int:
-        mine = self._held[self._rows["pid"] == pid]
-        return int(mine.max()) if len(mine) else 0
+    @property
+    def peak_interval(self) -> Interval:
+        """A look sees a moment; between two looks all may have been at their own peak at once."""
+        apart = sum(self.of_worker(pid)["held"] for pid in np.unique(self._rows["pid"]).tolist())
+        return Interval(float(self.peak), float(self.peak), float(max(apart, self.peak)))
+
+    def of_worker(self, pid: int) -> dict[str, int]:
+        """The most at one look, by state, and ``held`` in all."""
+        mine = self._rows["pid"] == pid
+        rows, held = self._rows[mine], self._held[mine]
+        found = {state: int(rows[state].max()) if len(rows) else 0 for state in _STATES}
+        return found | {"held": int(held.max()) if len(held) else 0}
 
 
 def _workers(
@@ -346,19 +268,30 @@ def _workers(
         served = np.interp(ends, mine["time"], mine["served"])
         # Without telemetry nobody counts per worker; an even share is the best that can be said.
         share = served[1] - served[0] if counted else requests / len(pids)
+        held = sessions.of_worker(pid) if sessions else dict.fromkeys((*_STATES, "held"), 0)
+        grown = {
+            name: growth(mine["time"], mine[name].astype(np.float64), window)
+            for name in ("cpu_s", "voluntary", "forced", "run_delay_s")
+        }
         found.append(
             WorkerMeasurement(
                 pid=pid,
                 boot_s=boots.get(pid, math.nan),
                 requests=round(float(share)),
-                cpu_s=_growth(mine["time"], mine["cpu_s"], window),
+                cpu_s=grown["cpu_s"],
                 pss_bytes=float(pss.max()),
                 uss_bytes=float(uss.max()),
                 rss_bytes=float(mine["rss_bytes"].max()),
                 fds=int(mine["fds"].max()),
                 threads=int(mine["threads"].max()),
-                pg_connections=sessions.of_worker(pid) if sessions else 0,
+                pg_connections=held["held"],
                 shutdown_s=shutdowns.get(pid),
+                voluntary_switches=round(grown["voluntary"]),
+                forced_switches=round(grown["forced"]),
+                run_delay_s=grown["run_delay_s"],
+                pg_active=held["active"],
+                pg_idle=held["idle"],
+                pg_idle_in_transaction=held["idle_in_transaction"],
             )
         )
     return tuple(found)

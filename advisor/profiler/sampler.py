@@ -31,6 +31,7 @@ from pretune.advisor.profiler.samples import (
     Samples,
 )
 from pretune.advisor.profiler.telemetry import RECORD, RingReader
+from pretune.advisor.profiler.thinning import Requests, Rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 INTERVAL_S = 0.1
 SCAN_S = 1.0  # new processes, new rings, descriptors, the machine as a whole
+THREADS_BUDGET = 0.001  # of one core, for the switches of every thread
 FOOTPRINT_S = 1.0  # at most one smaps_rollup per process in this time
 BUDGET = 0.009  # of one core, for everything; it may be overdrawn by one reading
 LIGHT_BUDGET = 0.006  # of one core, for what is read at every tick
@@ -88,12 +90,14 @@ class Profiler:
         self._workers: set[int] = set()  # every pid that ever was one
         self._fds: dict[int, int] = {}
         self._footprint_at: dict[int, float] = {}
-        self._processes: list[tuple[float, ...]] = []
-        self._memory: list[tuple[float, ...]] = []
-        self._machine_rows: list[tuple[float, ...]] = []
-        self._cores: list[NDArray[np.float64]] = []
-        self._cgroup_rows: list[tuple[float, ...]] = []
-        self._records: list[NDArray[np.void]] = []
+        self._threads_due = 0.0
+        self._processes = Rows(PROCESS, 300_000, ("private_bytes", "rss_bytes", "fds"), "pid")
+        self._memory = Rows(MEMORY, 60_000, ("pss_bytes", "uss_bytes"), "pid")
+        self._cores_shape = self._machine.cores().shape
+        with_cores = np.dtype([*MACHINE.descr, ("cores", "<f8", self._cores_shape)])
+        self._machine_rows = Rows(with_cores, 10_000, ("busy_s",))
+        self._cgroup_rows = Rows(CGROUP, 20_000, ("kernel_bytes", "usage_bytes"))
+        self._records = Requests(RECORD, 400_000)
 
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -122,7 +126,7 @@ class Profiler:
         self._round()
         postgres_pss = self._postgres.pss_bytes() if self._postgres else None
         if self._rings:
-            self._records.append(self._rings.poll(final=True))
+            self._records.extend(self._rings.poll(final=True))
         self._rounds_cpu_s += time.thread_time() - before
         sessions = None
         if self._database:
@@ -130,15 +134,16 @@ class Profiler:
             self._sampling_cpu_s += self._database.cpu_s()
         for tree in self._trees():
             tree.close()
+        machine = self._machine_rows.array()
         return Samples(
             master_pid=self._master_pid,
-            processes=np.array(self._processes, PROCESS),
-            memory=np.array(self._memory, MEMORY),
-            machine=np.array(self._machine_rows, MACHINE),
-            cores=np.array(self._cores) if self._cores else np.empty((0, 0, 3)),
-            cgroup=np.array(self._cgroup_rows, CGROUP),
+            processes=self._processes.array(),
+            memory=self._memory.array(),
+            machine=machine[list(MACHINE.names or ())].astype(MACHINE),
+            cores=machine["cores"],
+            cgroup=self._cgroup_rows.array(),
             sessions=sessions,
-            telemetry=np.concatenate(self._records) if self._records else np.empty(0, RECORD),
+            telemetry=self._records.array(),
             telemetry_lost=self._rings.lost if self._rings else 0,
             postgres_local=self._postgres is not None,
             cost=Cost(self._sampling_cpu_s, self._sampling_wall_s, self._rounds_cpu_s, self._ticks),
@@ -164,6 +169,7 @@ class Profiler:
 
     def _round(self) -> None:
         """Everything of every process, whatever it costs."""
+        self._threads_due = 0.0
         self._scan()
         now = time.monotonic()
         usages = self._tick(now)
@@ -200,10 +206,20 @@ class Profiler:
             self._rings.scan()
         for pid, process in self._tree.members.items():
             self._fds[pid] = process.fds() or self._fds.get(pid, 0)
+        if time.monotonic() >= self._threads_due:
+            self._look_at_threads()
+
+    def _look_at_threads(self) -> None:
+        """Again as soon as their number allows: an app may have a thousand."""
+        before = time.thread_time()
+        for process in self._tree.members.values():
+            process.look_at_threads()
+        cost = time.thread_time() - before
+        self._threads_due = time.monotonic() + cost / THREADS_BUDGET
 
     def _tick(self, now: float) -> dict[int, Usage]:
         if self._rings:
-            self._records.append(self._rings.poll())
+            self._records.extend(self._rings.poll())
             served = self._rings.served()
         else:
             served = {}
@@ -214,17 +230,15 @@ class Profiler:
         for pid, usage in usages.items():
             role = self._role(pid)
             count = served.get(pid, 0) if self._rings else -1
-            self._processes.append((now, pid, role, *usage, self._fds.get(pid, 0), count))
-        if self._cgroup:
-            used = self._cgroup.usage()
-            self._cgroup_rows.append(
-                (now, used.total_bytes, used.kernel_bytes, used.cache_bytes, used.oom_kills)
+            activity = self._tree.members[pid].activity
+            self._processes.append(
+                (now, pid, role, *usage, self._fds.get(pid, 0), count, *activity)
             )
+        self._processes.settle()
         return usages
 
     def _watch_machine(self, now: float) -> None:
         cores = self._machine.cores()
-        self._cores.append(cores)
         self._machine_rows.append(
             (
                 now,
@@ -235,9 +249,19 @@ class Profiler:
                 sum(tree.cpu_s() for tree in self._services),
                 time.process_time(),
                 self._machine.throttled_s(),
-                self._machine.pressure_s(),
+                *self._machine.pressure(),
+                cores
+                if cores.shape == self._cores_shape
+                else np.zeros(self._cores_shape),  # unplugged
             )
         )
+        self._machine_rows.settle()
+        if self._cgroup:
+            used, account = self._cgroup.usage(), self._cgroup.account()
+            self._cgroup_rows.append(
+                (now, used.total_bytes, used.kernel_bytes, used.cache_bytes, *account)
+            )
+            self._cgroup_rows.settle()
 
     def _buy_footprints(self, usages: dict[int, Usage], now: float, allowance_s: float) -> None:
         for pid in sorted(usages, key=lambda pid: self._footprint_at.get(pid, 0.0)):

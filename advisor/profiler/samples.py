@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # One row per process and tick. served: requests finished so far, -1 without telemetry. A worker's
-# memory is without its telemetry ring, which is ours.
+# memory is without its telemetry ring, which is ours. The last three are of all its threads.
 PROCESS = np.dtype(
     [
         ("time", "<f8"),
@@ -31,6 +31,9 @@ PROCESS = np.dtype(
         ("threads", "<i4"),
         ("fds", "<i4"),
         ("served", "<i8"),
+        ("voluntary", "<i8"),
+        ("forced", "<i8"),
+        ("run_delay_s", "<f8"),
     ]
 )
 # One row per reading of smaps_rollup; private_bytes as statm said at that moment.
@@ -46,7 +49,7 @@ MEMORY = np.dtype(
         ("private_bytes", "<f8"),
     ]
 )
-# One row a second; all columns but time count up, in s of CPU.
+# One row a second; all columns but time count up, in s.
 MACHINE = np.dtype(
     [
         ("time", "<f8"),
@@ -59,17 +62,28 @@ MACHINE = np.dtype(
         ("services_s", "<f8"),  # what else this run started: the setup hook's services
         ("tool_s", "<f8"),  # this process
         ("throttled_s", "<f8"),
-        ("pressure_s", "<f8"),
+        ("cpu_pressure_s", "<f8"),
+        ("memory_pressure_s", "<f8"),
+        ("io_pressure_s", "<f8"),
     ]
 )
-# One row per tick of the trial's own cgroup; bytes.
+# One row a second of the trial's own cgroup: bytes now, then counters.
 CGROUP = np.dtype(
     [
         ("time", "<f8"),
         ("usage_bytes", "<f8"),
         ("kernel_bytes", "<f8"),
         ("cache_bytes", "<f8"),
+        ("cpu_s", "<f8"),
+        ("throttled_s", "<f8"),
+        ("throttled_periods", "<i8"),
+        ("memory_high", "<i8"),
+        ("memory_max", "<i8"),
+        ("memory_oom", "<i8"),
         ("oom_kills", "<i8"),
+        ("cpu_pressure_s", "<f8"),
+        ("memory_pressure_s", "<f8"),
+        ("io_pressure_s", "<f8"),
     ]
 )
 # One row per worker and look at pg_stat_activity; pid 0: sessions no worker could be found for.

@@ -67,6 +67,19 @@ def ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> I
     return Interval(value, low, value + half)
 
 
+def proportion(count: int, n: int) -> Interval:
+    """A share of independent trials, with Wilson's score interval (1927): sensible also for none
+    and for all. UNKNOWN of nothing."""
+    if n <= 0:
+        return UNKNOWN
+    z = float(stats.norm.ppf(0.975))
+    value = count / n
+    middle = (value + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(value * (1 - value) / n + (z / (2 * n)) ** 2)
+    low, high = max(middle - half, 0.0), min(middle + half, 1.0)
+    return Interval(value, min(low, value), max(high, value))
+
+
 def rate(counts: NDArray[np.float64], block_s: float) -> Interval:
     """Events per second from counts in blocks of equal length."""
     return ratio(counts, np.full(len(counts), block_s))

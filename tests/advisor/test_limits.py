@@ -189,6 +189,19 @@ def test_v2_the_group_is_made_beside_us_where_ours_holds_processes(tmp_path):
     machine.write(f"{mount}/user/trial/memory.events", "low 0\noom 2\noom_kill 1\n")
     machine.write(f"{mount}/user/trial/memory.peak", "30\n")
     assert group.usage() == (25, 8, 7, 30, 1)
+    machine.write(f"{mount}/user/trial/memory.events", "low 0\nhigh 7\nmax 3\noom 2\noom_kill 1\n")
+    machine.write(
+        f"{mount}/user/trial/cpu.stat",
+        "usage_usec 2500000\nnr_periods 9\nnr_throttled 2\nthrottled_usec 250000\n",
+    )
+    for name, total in (("cpu", 1_500_000), ("memory", 20_000), ("io", 30_000)):
+        pressure = f"some avg10=0 avg60=0 avg300=0 total={total}\nfull avg10=0 total=1\n"
+        machine.write(f"{mount}/user/trial/{name}.pressure", pressure)
+    assert group.account() == (2.5, 0.25, 2, 7, 3, 2, 1, 1.5, 0.02, 0.03)
+    assert not group.set_quota(0.5)  # no cpu.max where the controller is not handed down
+    machine.write(f"{mount}/user/trial/cpu.max", "max 100000")
+    assert group.set_quota(0.5)
+    assert (group.path / "cpu.max").read_text() == "50000 100000"
 
 
 def test_without_a_group_to_write_to_there_is_none(tmp_path):
@@ -220,8 +233,9 @@ def group():
     if group is None:
         pytest.skip("no memory group can be made here")
     yield group
+    paths = group.paths()
     assert group.remove()
-    assert not group.path.exists()
+    assert not any(path.exists() for path in paths)
 
 
 def test_a_real_group_counts_what_its_processes_allocate(group):
@@ -247,8 +261,35 @@ def test_a_real_group_ends_a_process_that_takes_too_much(group):
     assert group.usage().oom_kills == 1
 
 
+BURNER = "import sys, time\nsys.stdin.readline()\nwhile time.process_time() < 0.3: pass"
+
+
+def test_a_real_group_counts_cpu_and_what_its_quota_held_back(group):
+    if not group.set_quota(0.25):
+        pytest.skip("no CPU quota can be set here")
+    process = subprocess.Popen([sys.executable, "-c", BURNER], stdin=subprocess.PIPE)
+    assert group.add(process.pid)
+    before = group.account()
+    process.communicate(b"\n")
+    after = group.account()
+    # its start before it joined is another group's
+    assert 0.2 <= after.cpu_s - before.cpu_s <= 0.3 + 0.2
+    assert after.throttled_periods > before.throttled_periods
+    assert after.throttled_s > before.throttled_s
+
+
+def test_a_real_group_counts_how_often_its_limit_was_hit(group):
+    process = allocator(200 << 20)
+    assert group.add(process.pid)
+    process.communicate(b"\n")
+    account = group.account()
+    assert account.max >= 1
+    assert account.oom_kills == 1
+
+
 def test_a_group_that_is_gone_reads_as_nothing(group):
     assert group.remove()
     assert group.usage() == (0, 0, 0, 0, 0)
+    assert not any(group.account())
     assert group.pids() == ()
     assert not group.add(os.getpid())

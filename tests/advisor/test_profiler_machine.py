@@ -38,7 +38,7 @@ def test_pressure_is_the_total_of_some():
 
 def test_files_that_are_not_there_read_as_zero(tmp_path):
     machine = Machine(tmp_path / "cpu.stat", proc=tmp_path)
-    assert machine.pressure_s() == 0.0
+    assert machine.pressure() == (0.0, 0.0, 0.0)
     assert machine.throttled_s() == 0.0
 
 

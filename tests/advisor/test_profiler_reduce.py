@@ -10,9 +10,10 @@ from pretune.advisor.profiler import samples as samples_of
 from pretune.advisor.profiler.processes import ROLES
 from pretune.advisor.profiler.reduce import measure
 from pretune.advisor.profiler.samples import CGROUP, MACHINE, MEMORY, PROCESS, SESSION, Samples
-from pretune.advisor.profiler.statistics import percentiles, rate, ratio
+from pretune.advisor.profiler.statistics import percentiles, proportion, rate, ratio
 from pretune.advisor.profiler.steady import find_window, mser
 from pretune.advisor.profiler.telemetry import RECORD
+from pretune.advisor.quantity import Interval
 from pretune.loadtests import records
 from pretune.loadtests.workload import Endpoint, Load, Workload
 from pretune.server.adapters.launch import Event
@@ -387,6 +388,10 @@ def test_connections_are_counted_together_and_by_worker(run):
     assert measurement.pg_connections_peak == 4
     assert measurement.pg_idle_in_transaction_peak == 1
     assert measurement.workers[0].pg_connections == 3
+    # the worker's three and nobody's one were there at one look; they might have been at any
+    assert measurement.pg_connections_interval == Interval(4, 4, 4)
+    worker = measurement.workers[0]
+    assert (worker.pg_active, worker.pg_idle, worker.pg_idle_in_transaction) == (2, 1, 1)
     assert reduced(trial(), client(*run)).pg_connections_peak is None
 
 
@@ -417,3 +422,98 @@ def test_a_worker_that_came_later_counts_from_its_start(run):
     assert measurement.workers[1].cpu_s == pytest.approx(0.5 * (1010 - 1005), rel=0.05)
     extra = measurement.cpu_s_per_request.value - alone.cpu_s_per_request.value
     assert 0 < extra <= 0.5 * share
+
+
+def test_peaks_of_workers_at_different_moments_might_have_met(run):
+    rows = [(1001.0, 2, 3, 0, 0), (1001.0, 3, 1, 0, 0), (1002.0, 2, 0, 0, 0), (1002.0, 3, 2, 0, 0)]
+    measurement = reduced(trial(sessions=np.array(rows, SESSION)), client(*run))
+    assert measurement.pg_connections_peak == 4
+    assert measurement.pg_connections_interval == Interval(4, 4, 5)
+
+
+def test_switches_and_waits_for_a_core_are_of_the_window(run):
+    samples = trial()
+    worker = samples.processes[samples.processes["pid"] == 2]
+    passed = worker["time"] - 1000
+    worker["voluntary"], worker["forced"] = 7 + 200 * passed, 50 * passed
+    worker["run_delay_s"] = 0.02 * passed
+    (found,) = reduced(trial(processes=worker), client(*run)).workers
+    length = reduced(samples, client(*run)).window_s
+    assert found.voluntary_switches == pytest.approx(200 * length, rel=0.02)
+    assert found.forced_switches == pytest.approx(50 * length, rel=0.02)
+    assert found.run_delay_s == pytest.approx(0.02 * length, rel=0.02)
+
+
+def cgroup_rows(times, **per_second):
+    rows = np.zeros(len(times), CGROUP)
+    rows["time"] = times
+    for name, value in per_second.items():
+        rows[name] = value * (times - times[0])
+    return rows
+
+
+def test_cpu_is_counted_by_three_clocks_and_the_gaps_are_named(run):
+    start, wall = run
+    times = np.arange(1000.0, 1010.05, 1.0)
+    telemetry = np.zeros(len(start), RECORD)
+    telemetry["start"], telemetry["wall"], telemetry["cpu"] = start, wall, 0.003
+    rows = cgroup_rows(times, cpu_s=0.7)
+    found = reduced(trial(telemetry=telemetry, cgroup=rows), client(start, wall)).cpu_accounting
+    rate = len(start) / 10
+    assert found.requests_s.value == pytest.approx(0.003)
+    assert found.workers_s.value == pytest.approx(0.5 / rate, rel=0.05)
+    assert found.cgroup_s.value == pytest.approx(0.7 / rate, rel=0.05)
+    assert found.server_overhead_s.contains(found.workers_s.value - 0.003)
+    assert found.kernel_other_s.value == pytest.approx(0.2 / rate, rel=0.05)
+
+
+def test_without_a_group_there_is_no_third_clock(run):
+    found = reduced(trial(), client(*run)).cpu_accounting
+    assert found.cgroup_s is None
+    assert found.kernel_other_s is None
+
+
+def test_pressure_and_memory_events_are_told_for_machine_and_group(run):
+    times = np.arange(1000.0, 1010.05, 1.0)
+    machine = machine_rows(times, cpu_pressure_s=0.3, memory_pressure_s=0.02)
+    events = {"memory_high": 2, "memory_max": 3, "memory_oom": 1, "oom_kills": 1}
+    rows = cgroup_rows(times, io_pressure_s=0.1, throttled_s=0.2, throttled_periods=4, **events)
+    found = reduced(trial(machine=machine, cgroup=rows), client(*run))
+    around = found.surroundings
+    assert around.pressure.cpu.value == pytest.approx(0.3)
+    assert around.pressure.memory.value == pytest.approx(0.02)
+    assert around.cgroup_pressure.io.value == pytest.approx(0.1)
+    assert vars(around.memory_events) == {"high": 20, "max": 30, "oom": 10, "oom_kill": 10}
+    assert around.throttled_periods == 40
+    assert "quota held the processes back" in found.disturbed
+    none = reduced(trial(machine=machine), client(*run)).surroundings
+    assert none.memory_events is None
+    assert none.cgroup_pressure is None
+
+
+def test_no_error_in_few_requests_may_still_be_some(run):
+    start, wall = run
+    measurement = reduced(trial(), client(start, wall))
+    assert measurement.error_rate == 0
+    assert measurement.error_interval.low == 0
+    assert 0 < measurement.error_interval.high <= 4 / measurement.requests
+
+
+def test_errors_in_a_cluster_widen_their_interval(run):
+    start, wall = run
+    scattered, clustered = client(start, wall), client(start, wall)
+    number = len(start) // 20
+    scattered["error"][:: len(start) // number] = 1
+    clustered["error"][len(start) // 2 : len(start) // 2 + number] = 1
+    apart = reduced(trial(), scattered).error_interval
+    together = reduced(trial(), clustered).error_interval
+    assert apart.low <= apart.value <= apart.high
+    assert together.high - together.low > 2 * (apart.high - apart.low)
+
+
+@pytest.mark.parametrize(("count", "n", "low", "high"), [
+    (0, 20, 0.0, 0.1611), (10, 20, 0.2993, 0.7007), (20, 20, 0.8389, 1.0),
+])  # fmt: skip
+def test_a_share_has_wilsons_interval(count, n, low, high):
+    found = proportion(count, n)
+    assert (found.low, found.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))

@@ -14,6 +14,7 @@ from pretune.advisor.profiler.processes import (
     ProcessTree,
     parse_smaps_rollup,
     parse_stat,
+    parse_switches,
 )
 from pretune.advisor.profiler.sampler import BUDGET, Profiler
 from pretune.advisor.profiler.samples import Samples
@@ -247,3 +248,20 @@ Pss_File:            16 kB
 Pss_Shmem:            3 kB
 """
     assert parse_smaps_rollup(text).anon_bytes == 41 * 1024
+
+
+def test_waiting_and_being_pushed_aside_are_told_apart(app):
+    profiler = app.profiler()
+    profiler.start()
+    for _ in range(20):
+        app.tell("burn 0.001")
+        time.sleep(0.01)  # so it must wait for the next line
+    rows = of_worker(profiler.stop(), app)
+    assert rows["voluntary"][-1] - rows["voluntary"][0] >= 20
+    assert (np.diff(rows["forced"]) >= 0).all()
+    assert (np.diff(rows["run_delay_s"]) >= 0).all()
+
+
+def test_switches_of_a_thread_are_in_its_status():
+    text = b"Name:\tx\nThreads:\t1\nvoluntary_ctxt_switches:\t12\nnonvoluntary_ctxt_switches:\t3\n"
+    assert parse_switches(text) == (12, 3)

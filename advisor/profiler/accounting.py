@@ -1,0 +1,78 @@
+"""The CPU of a request counted three ways, and what lies between them.
+
+The threads' own clocks say what the requests used; the process clocks add what the workers did
+besides (accepting, parsing, collecting, telemetry): the server's overhead. The control group's
+account adds master, zygote, children that came and went, and what the kernel did on their behalf
+outside of any process clock. The differences are taken block by block, so their intervals are as
+narrow as the three clocks agree.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pretune.advisor.measurement import CpuAccounting
+from pretune.advisor.profiler.counters import Blocks, per_request, workers_cpu
+from pretune.advisor.profiler.statistics import ratio
+from pretune.advisor.quantity import UNKNOWN, Interval
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pretune.advisor.profiler.samples import Samples
+
+
+def account(
+    samples: Samples, telemetry: NDArray[np.void], ends: NDArray[np.float64], blocks: Blocks
+) -> CpuAccounting:
+    """``telemetry``: records of the window; ``ends``: when the client's requests ended, s."""
+    ticks = blocks.ticks(np.unique(samples.processes["time"]))
+    workers = per_request(ticks, workers_cpu(samples, ticks), ends)
+    inside, overhead = _inside(samples, telemetry, ends, ticks)
+    group, other = _group(samples, ends, blocks)
+    return CpuAccounting(inside, workers, group, overhead, other)
+
+
+def _inside(
+    samples: Samples,
+    telemetry: NDArray[np.void],
+    ends: NDArray[np.float64],
+    ticks: NDArray[np.float64],
+) -> tuple[Interval, Interval]:
+    """What the requests say they used, and what the workers used beyond."""
+    if len(ticks) < 2 or not len(telemetry) or not len(ends):
+        return UNKNOWN, UNKNOWN
+    ended = telemetry["start"] + telemetry["wall"]
+    cpu, _ = np.histogram(ended, ticks, weights=np.maximum(telemetry["cpu"], 0.0))
+    counted, _ = np.histogram(ended, ticks)
+    requests, _ = np.histogram(ends, ticks)
+    # of all requests: a ring may have lost some, a long run keeps a sample
+    whole = cpu * np.where(counted > 0, requests / np.maximum(counted, 1), 0.0)
+    told = requests * (counted > 0)
+    grown = np.diff(workers_cpu(samples, ticks)) * (counted > 0)
+    return ratio(cpu, counted.astype(np.float64)), _difference(grown, whole, told)
+
+
+def _group(
+    samples: Samples, ends: NDArray[np.float64], blocks: Blocks
+) -> tuple[Interval | None, Interval | None]:
+    """The whole group's CPU, and what of it is not the workers'."""
+    times, counter = samples.cgroup["time"], samples.cgroup["cpu_s"]
+    if not len(times) or not counter[-1] > 0:
+        return None, None
+    ticks = blocks.ticks(times)
+    if len(ticks) < 2 or not len(ends):
+        return UNKNOWN, UNKNOWN
+    used = np.interp(ticks, times, counter)
+    requests, _ = np.histogram(ends, ticks)
+    other = _difference(np.diff(used), np.diff(workers_cpu(samples, ticks)), requests)
+    return per_request(ticks, used, ends), other
+
+
+def _difference(
+    more: NDArray[np.float64], less: NDArray[np.float64], requests: NDArray[np.int64]
+) -> Interval:
+    """Per request; it may be negative, by as much as the clocks disagree."""
+    return ratio(more - less, requests.astype(np.float64))
