@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pretune.advisor import leak
+from pretune.advisor.profiler.statistics import BLOCKS, around, error_of_mean
 from pretune.advisor.quantity import UNKNOWN, Interval
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def assemble(
             rows["out_calls"].astype(np.float64),
         ]
     )
-    mix, each = block_bootstrap(tuples["endpoint"], fields, shares, rng)
+    mix, each = means(tuples["endpoint"], fields, shares)
     cpu, db, wait, db_calls, out_calls = mix
     process = demand_trial.cpu_s_per_request
     inside = float(np.mean(demand_trial.telemetry["cpu"]))
@@ -170,47 +171,51 @@ def _tuples(rows: NDArray[np.void]) -> NDArray[np.void]:
     return tuples
 
 
-def block_bootstrap(
-    strata: NDArray[np.int64],
-    fields: NDArray[np.float64],
-    shares: Sequence[float],
-    rng: np.random.Generator,
+def means(
+    strata: NDArray[np.int64], fields: NDArray[np.float64], shares: Sequence[float]
 ) -> tuple[list[Interval], list[list[Interval]]]:
     """Means of ``fields`` (rows x fields, in time order) over the mix and within each stratum.
 
-    Neighbouring requests are alike (caches, frequency, neighbours), so whole blocks are drawn.
     The mix weighs strata by ``shares``, not by how often they came; a stratum without rows leaves
-    its share to the others. Its own means are UNKNOWN.
+    its share to the others. Its own means are UNKNOWN, those of a single row have no limits.
+    Neighbouring requests are alike (caches, frequency, neighbours): errors are those of blocks of
+    consecutive requests, each mean a ratio of sums (a post-stratified estimator, Cochran).
     """
     n, width = fields.shape
     kinds = len(shares)
-    blocks = int(np.clip(round(n ** (2 / 3)), min(n, 10), 200))
+    blocks = min(n, BLOCKS)
     block = (np.arange(n) * blocks) // n
     cell = block * kinds + strata
-    counts = np.bincount(cell, minlength=blocks * kinds).reshape(blocks, kinds)
+    counts = np.bincount(cell, minlength=blocks * kinds).reshape(blocks, kinds, 1)
     sums = np.stack(
         [np.bincount(cell, fields[:, f], minlength=blocks * kinds) for f in range(width)], axis=1
     ).reshape(blocks, kinds, width)
 
-    # draw 0 is the sample itself
-    draws = np.vstack(
-        [np.ones(blocks), rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=BOOTSTRAPS)]
-    )
-    drawn_counts = draws @ counts
-    drawn_sums = np.tensordot(draws, sums, axes=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = drawn_sums / drawn_counts[:, :, None]
-    present = counts.sum(axis=0) > 0
-    # a draw that missed a rare stratum keeps the sample's mean of it
-    means = np.where(np.isfinite(means), means, means[0])
+    total = counts.sum(axis=0)  # kinds x 1
+    present = total[:, 0] > 0
+    values = sums.sum(axis=0) / np.maximum(total, 1)
+    residuals = (sums - values * counts) / np.maximum(total / blocks, 1 / blocks)
     weights = np.where(present, np.asarray(shares, dtype=np.float64), 0.0)
     weights = weights / weights.sum() if weights.sum() > 0 else present / present.sum()
-    mixed = np.einsum("dkf,k->df", np.nan_to_num(means), weights)
+    mixed = np.einsum("bkf,k->bf", residuals, weights)
+    mix = [
+        around(float(value), error_of_mean(mixed[:, f]).half_width)
+        for f, value in enumerate(weights @ values)
+    ]
     each = [
-        [_interval(means[:, k, f]) for f in range(width)] if present[k] else [UNKNOWN] * width
+        [_of_stratum(values[k, f], residuals[:, k, f], int(total[k, 0])) for f in range(width)]
         for k in range(kinds)
     ]
-    return [_interval(mixed[:, f]) for f in range(width)], each
+    return mix, each
+
+
+def _of_stratum(value: float, residuals: NDArray[np.float64], rows: int) -> Interval:
+    if not rows:
+        return UNKNOWN
+    error = error_of_mean(residuals)
+    # blocks without a row say nothing about its scatter
+    error = error._replace(df=min(error.df, rows - 1.0))
+    return around(float(value), error.half_width)
 
 
 def _interval(draws: NDArray[np.float64]) -> Interval:

@@ -84,10 +84,10 @@ def measure(
         window_s=window.length_s,
         requests=len(inside),
         throughput_rps=rate(counts, blocks.length_s) if window.length_s > 0 else UNKNOWN,
-        latency=_latency(answered, blocks, load.seed),
+        latency=_latency(answered, blocks),
         error_rate=failed / len(inside) if len(inside) else _overall_errors(client_records),
         errors=_errors(inside if len(inside) else client_records, workload),
-        by_endpoint=_by_endpoint(inside, blocks, workload, load.seed),
+        by_endpoint=_by_endpoint(inside, blocks, workload),
         pss_bytes=tree.pss,
         rss_bytes=memory_of.rss_peak(samples.processes),
         master_pss_bytes=memory_of.others_pss(samples.processes, samples.memory),
@@ -116,24 +116,24 @@ def measure(
     )
 
 
-def _latency(answered: NDArray[np.void], blocks: Blocks, seed: int) -> Latency:
+def _latency(answered: NDArray[np.void], blocks: Blocks) -> Latency:
     if not len(answered):
         return Latency(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
     ends, wall = answered["start"] + answered["wall"], answered["wall"]
     mean = ratio(blocks.sums(ends, wall), blocks.sums(ends))
-    p50, p95, p99 = percentiles(wall, blocks.place(ends), BLOCKS, (0.5, 0.95, 0.99), seed)
+    p50, p95, p99 = percentiles(wall, blocks.place(ends), BLOCKS, (0.5, 0.95, 0.99))
     return Latency(mean, p50, p95, p99)
 
 
 def _by_endpoint(
-    inside: NDArray[np.void], blocks: Blocks, workload: Workload, seed: int
+    inside: NDArray[np.void], blocks: Blocks, workload: Workload
 ) -> tuple[EndpointMeasurement, ...]:
     found = []
     for number, endpoint in enumerate(workload.endpoints, start=1):
         mine = inside[inside["endpoint"] == number]
         answered = mine[mine["error"] == 0]
         enough = len(answered) >= MIN_FOR_PERCENTILES
-        latency = _latency(answered, blocks, seed) if enough else None
+        latency = _latency(answered, blocks) if enough else None
         found.append(
             EndpointMeasurement(endpoint.name, len(mine), len(mine) - len(answered), latency)
         )

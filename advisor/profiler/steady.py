@@ -2,7 +2,9 @@
 
 The run is cut into bins of equal time. MSER (White 1997) removes the start: of throughput and of
 mean latency it drops the number of bins that makes the standard error of the mean of the rest
-smallest; the later of the two counts. The rest is steady when neither series still drifts: the
+smallest; the later of the two counts. It drops them only if they differ from the rest by more than
+such a series wanders anyway: else it would choose the quiet part of a busy run, and the mean would
+be too low. The rest is steady when neither series still drifts: the
 straight line through it must either not differ from level (t test on batch means, 1%) or move by
 less than ``DRIFT`` of the mean from its one end to the other, because with enough data every
 harmless drift is significant.
@@ -10,11 +12,14 @@ harmless drift is significant.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
+
+from pretune.advisor.profiler.statistics import error_of_mean, t_quantile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +30,7 @@ MIN_PER_BIN = 5
 MIN_BINS = 8
 DRIFT = 0.08  # of the mean, over the whole window
 _TREND_BATCHES = 12
+_SURELY = 0.999  # that the start differs from the rest; MSER has looked at many starts
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,17 @@ def mser(series: NDArray[np.float64]) -> int:
     drops = range(n // 2 + 1)
     errors = [float(np.var(series[d:])) / (n - d) for d in drops]
     return int(np.argmin(errors))
+
+
+def start_up(series: NDArray[np.float64]) -> int:
+    """How many leading values are surely another regime; MSER's number or 0."""
+    dropped = mser(series)
+    head, rest = series[:dropped], series[dropped:]
+    if not dropped or len(rest) < 2:
+        return dropped
+    error = error_of_mean(rest)
+    apart = t_quantile(error.df, _SURELY) * error.standard * math.sqrt(len(rest) / len(head) + 1)
+    return dropped if abs(float(head.mean() - rest.mean())) > apart else 0
 
 
 def drift(series: NDArray[np.float64]) -> float:
@@ -96,7 +113,7 @@ def find_window(
     latency = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     known = np.flatnonzero(count > 0)
     latency = np.interp(np.arange(bins), known, latency[known])
-    drop = max(mser(count), mser(latency))
+    drop = max(start_up(count), start_up(latency))
     rest_count, rest_latency = count[drop:], latency[drop:]
     window_start = float(edges[drop])
     drifts = {"throughput": drift(rest_count), "latency": drift(rest_latency)}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pretune.advisor.demand import Demand, assemble, block_bootstrap
+from pretune.advisor.demand import Demand, assemble, means
 from pretune.advisor.measurement import (
     Conditions,
     Latency,
@@ -289,11 +289,33 @@ def test_the_lock_shows_in_how_far_threads_get(
     assert fraction.low <= fraction.value <= fraction.high <= 1
 
 
-def test_the_bootstrap_interval_covers_the_mean_of_correlated_rows() -> None:
+def test_the_interval_covers_the_mean_of_correlated_rows() -> None:
     covered = 0
     for seed in range(100):
         rng = np.random.default_rng(seed)
-        noise = np.repeat(rng.normal(0, 1, 250), 8)  # runs of eight alike
-        mix, _ = block_bootstrap(np.zeros(2000, dtype=np.int64), noise[:, None], (1.0,), rng)
-        covered += mix[0].contains(0.0)
-    assert covered >= 86
+        noise = 20 + np.repeat(rng.normal(0, 1, 250), 8)  # runs of eight alike
+        mix, _ = means(np.zeros(2000, dtype=np.int64), noise[:, None], (1.0,))
+        covered += mix[0].contains(20.0)
+    assert covered >= 88
+
+
+def test_the_interval_of_the_mix_covers_when_one_kind_of_request_is_rare() -> None:
+    covered, rare = 0, 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        kind = (rng.random(600) < 0.02).astype(np.int64)  # some 12 rows of the dear kind
+        spent = np.where(kind == 1, 0.1, 0.01) * rng.lognormal(-0.125, 0.5, 600)
+        mix, each = means(kind, spent[:, None], (0.5, 0.5))
+        covered += mix[0].contains(0.055)
+        rare += each[1][0].contains(0.1)
+    assert covered >= 88
+    assert rare >= 88
+
+
+def test_one_row_has_a_value_and_no_limits() -> None:
+    _, each = means(np.array([0, 0, 1]), np.array([[1.0], [1.0], [5.0]]), (0.4, 0.4, 0.2))
+    assert each[0][0] == EXACT(1.0)
+    assert each[1][0].value == 5.0
+    assert math.isnan(each[1][0].low)
+    assert math.isnan(each[1][0].high)
+    assert math.isnan(each[2][0].value)
