@@ -25,7 +25,7 @@ TUPLE = np.dtype([("endpoint", "i8"), ("cpu", "f8"), ("db", "f8"), ("wait", "f8"
 TRIAL_SCATTER = 0.01
 # The same of what preload saves: it depends on which pages the requests of a trial write to.
 SAVING_SCATTER = 0.05
-LEAK_CLASSES = ("none", "leak", "still_warming", "not_enough_data")
+LEAK_CLASSES = ("none", "leak", "fragmentation", "still_warming", "not_enough_data")
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,16 @@ def assemble(
     contrast: Measurement | None = None,
     memory_trials: Sequence[Measurement] = (),
     *,
+    returned_at_boot_bytes: float = 0.0,
     seed: int = 1,
 ) -> Demand:
     """The demand from a trial of one request at a time, and what further trials add.
 
     ``demand_trial``: one worker, one thread, one user, probes on. ``contrast``: one worker with
     several threads (under asgi: several users), saturated. ``memory_trials``: any others, with
-    more workers or with preload. Raises ValueError when the demand trial served no request of the
-    workload.
+    more workers or with preload. ``returned_at_boot_bytes``: what a process that only imported the
+    app gives back when it is asked to (garbage of the import). Raises ValueError when the demand
+    trial served no request of the workload.
 
     The parts of a request: ``cpu`` is its own clock; ``db`` the wait in database drivers, at most
     what CPU and run-queue delay leave of the wall time, since drivers burn CPU too and a gathered
@@ -146,7 +148,7 @@ def assemble(
         wait_s=wait,
         wait_calls=out_calls,
         by_endpoint=_by_endpoint(workload, demand_trial, rows, tuples, each),
-        worker=_worker(demand_trial, contrast, trials, rng),
+        worker=_worker(demand_trial, contrast, trials, returned_at_boot_bytes, rng),
         unloaded_p95_s=_unloaded_p95(demand_trial, rows, tuples["endpoint"], shares),
         generator_cpu_s=demand_trial.generator_cpu / max(demand_trial.throughput_rps.value, 1e-9),
     )
@@ -307,12 +309,13 @@ def _worker(
     demand: Measurement,
     contrast: Measurement | None,
     trials: Sequence[Measurement],
+    returned_at_boot_bytes: float,
     rng: np.random.Generator,
 ) -> WorkerDemand:
     parts = memory_parts(trials, rng)
-    # A preloaded worker's memory grows by copying what it shared: no evidence of a leak.
     growth = leak.classify(
-        [s for t in trials if not t.settings.preload_app for s in t.memory_series]
+        [s for t in trials for s in t.memory_series if s.tells_growth(t.settings.preload_app)],
+        returned_at_boot=returned_at_boot_bytes,
     )
     database, per_connection = postgres_memory(trials) or (Interval.exact(0.0), 0.0)
     workers = [w for t in trials for w in t.workers]

@@ -136,6 +136,20 @@ def _still_warming(case: Case) -> Evidence | None:
     return _growth(case, "still_warming")
 
 
+def _fragmentation(case: Case) -> Evidence | None:
+    found = _growth(case, "fragmentation")
+    if found is None:
+        return None
+    given = [
+        (s.settled.collected_bytes, s.settled.trimmed_bytes)
+        for t in case.trials
+        for s in t.memory_series
+        if s.settled is not None
+    ]
+    garbage, holes = max(given, key=sum, default=(0.0, 0.0))
+    return {**found, "garbage_bytes": garbage, "holes_bytes": holes}
+
+
 def _growth(case: Case, kind: str) -> Evidence | None:
     demand = case.run.demand
     if demand is None or demand.worker.leak_class != kind:
@@ -446,6 +460,14 @@ RULES: tuple[Rule, ...] = (
         "Compare tracemalloc snapshots some thousand requests apart: module-level lists, caches "
         "without a limit and lru_cache on methods are the usual places. Until then max_requests "
         "bounds it.",
+    ),
+    Rule(
+        "fragmentation", "info", _fragmentation,
+        "A worker kept {holes_bytes} of free memory and {garbage_bytes} of garbage that nobody "
+        "held, after {requests} requests",
+        "It is no leak and needs no recycling. MALLOC_ARENA_MAX=2 and "
+        "MALLOC_TRIM_THRESHOLD_=131072 in the environment make glibc give more back; fewer "
+        "reference cycles make less garbage.",
     ),
     Rule(
         "n-plus-one", "warning", _n_plus_one,

@@ -114,11 +114,14 @@ class Settled:
     """What a worker gave back when it was asked to, after the load; bytes.
 
     ``collected_bytes`` by its garbage collector, ``trimmed_bytes`` by malloc_trim after that.
+    ``garbage_fraction``: of the small objects that had come since boot, those that only waited for
+    the collector.
     """
 
     collected_bytes: float
     trimmed_bytes: float
     gc_enabled: bool  # whether the app left the collector on
+    garbage_fraction: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,10 @@ class MemorySeries:
     def grown_bytes(self) -> NDArray[np.float64]:
         """What tells growth from copying, where it is known."""
         return self.private_bytes if self.anon_bytes is None else self.anon_bytes
+
+    def tells_growth(self, preloaded: bool) -> bool:
+        """Whether what grows here is new: a preloaded worker's USS also grows by copying."""
+        return self.anon_bytes is not None or not preloaded
 
 
 @dataclass(frozen=True)

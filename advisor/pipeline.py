@@ -178,6 +178,7 @@ class Pipeline:
             measured[0],
             measured[1],
             measured[2:],
+            returned_at_boot_bytes=known.inspection["boot_memory"]["returned_bytes"],
             seed=self._options.seed,
         )
         slo = known.slo

@@ -295,6 +295,11 @@ def _max_requests(case: Case) -> str:
             f"no leak was found (at most {format_bytes(slope.high)} per request), so recycling "
             "would only cost boots."
         )
+    if worker.leak_class == "fragmentation":
+        return (
+            "memory grew that nobody held (garbage or holes, given back when asked): no leak, so "
+            "recycling would only cost boots."
+        )
     if worker.leak_class == "still_warming":
         return (
             f"memory was still warming (at most {format_bytes(slope.high)} per request) and no "

@@ -5,11 +5,14 @@ goes to stderr; the object goes to ``--out-fd`` (default: the stdout this proces
 
     {"ok": true, "interface", "framework", "callable", "file", "python_version", "executable",
      "boot_s", "versions": {}, "routes": [see probes/routes.py], "host", "headers": {},
-     "settings": {}, "databases": [see probes/configuration.py]}
+     "settings": {}, "databases": [see probes/configuration.py],
+     "boot_memory": {see probes/weighing.py, "returned_bytes": see below}}
     {"ok": false, "kind", "message", "traceback", "missing"}
 
 ``kind`` is module_missing, no_callable, import_error, factory_error or routes_error; ``missing``
 names the module a failed import asked for, or is null. Exit status 0 or 1 accordingly.
+``returned_bytes`` is what collector and allocator give back after all is imported: garbage of the
+import, which a worker carries with it too, and which is no fragmentation by traffic.
 """
 
 from __future__ import annotations
@@ -23,11 +26,14 @@ import time
 from typing import Any
 
 from pretune.server.importing import Loaded, TargetBroken, TargetError, load, user_traceback
-from pretune.server.probes import configuration, routes
+from pretune.server.probes import configuration, routes, settling
+from pretune.server.probes.weighing import Scales
 
 
 def inspect(target: str, chdir: str = ".") -> dict[str, Any]:
     """The object described above. Imports the target into this process."""
+    scales = Scales()
+    scales.install()
     began = time.perf_counter()
     try:
         loaded = load(target, chdir)
@@ -37,11 +43,13 @@ def inspect(target: str, chdir: str = ".") -> dict[str, Any]:
     app, framework = routes.unwrap(loaded.app)
     try:
         found = routes.routes_of(app, framework)
+        scales.remove()
         said = configuration.describe(app, framework)
     except (Exception, SystemExit) as error:
         # A Django URLconf is imported here for the first time: the user's code.
         message = f"reading the routes failed: {type(error).__name__}: {error}"
         return _failure("routes_error", message, user_traceback(error), error)
+    settled = settling.settle()
     return {
         "ok": True,
         "interface": loaded.interface,
@@ -53,6 +61,10 @@ def inspect(target: str, chdir: str = ".") -> dict[str, Any]:
         "boot_s": boot_s,
         "versions": configuration.versions(),
         "routes": found,
+        "boot_memory": {
+            **scales.describe(),
+            "returned_bytes": settled["before"] - settled["trimmed"],
+        },
         **said,
     }
 

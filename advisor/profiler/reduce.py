@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 # Above this share of one core the generator may be what limits the throughput.
 SATURATED = 0.9
 MIN_FOR_PERCENTILES = 40
+# So few small objects are no growth worth a word.
+FEW_OBJECTS = 1000
 
 
 def measure(
@@ -308,6 +310,14 @@ def _told(events: Sequence[Event], name: str, value: str) -> dict[int, float]:
     }
 
 
+def _garbage(row: np.void) -> float:
+    """Of the objects since boot, those that waited for the collector; 0 where few came."""
+    came = float(row["blocks"] - row["blocks_at_boot"])
+    if came < FEW_OBJECTS:
+        return 0.0
+    return min(1.0, max(0.0, float(row["blocks"] - row["blocks_collected"]) / came))
+
+
 def _memory_series(samples: Samples) -> tuple[MemorySeries, ...]:
     """Of each worker; without telemetry there are no requests to hold its memory against."""
     settled = {
@@ -315,6 +325,7 @@ def _memory_series(samples: Samples) -> tuple[MemorySeries, ...]:
             float(row["before_bytes"] - row["collected_bytes"]),
             float(row["collected_bytes"] - row["trimmed_bytes"]),
             bool(row["gc_enabled"]),
+            _garbage(row),
         )
         for row in samples.settled
     }

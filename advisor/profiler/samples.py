@@ -97,7 +97,8 @@ SESSION = np.dtype(
     ]
 )
 # One row per worker that was asked after the load to give back what nobody holds: anonymous bytes
-# before, after its garbage collector, after malloc_trim too.
+# before, after its garbage collector, after malloc_trim too; Python's small objects at boot, before
+# and after the collector.
 SETTLED = np.dtype(
     [
         ("pid", "<i4"),
@@ -105,6 +106,9 @@ SETTLED = np.dtype(
         ("collected_bytes", "<f8"),
         ("trimmed_bytes", "<f8"),
         ("gc_enabled", "?"),
+        ("blocks_at_boot", "<f8"),
+        ("blocks", "<f8"),
+        ("blocks_collected", "<f8"),
     ]
 )
 

@@ -18,6 +18,10 @@ from pretune.server.probes import settling
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# in the order of SETTLED
+_SAID = (
+    "before", "collected", "trimmed", "gc_enabled", "blocks_at_boot", "blocks", "blocks_collected",
+)  # fmt: skip
 PATIENCE_S = 3.0  # a full collection of a heap of gigabytes takes a second or two
 
 
@@ -45,4 +49,4 @@ def _read(telemetry: Path, pid: int) -> tuple[float, ...] | None:
         said = json.loads(Path(settling.path(str(telemetry), pid)).read_text())
     except (OSError, ValueError):
         return None
-    return (pid, said["before"], said["collected"], said["trimmed"], said["gc_enabled"])
+    return (pid, *(said[name] for name in _SAID))

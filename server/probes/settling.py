@@ -15,6 +15,7 @@ import gc
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from types import FrameType
 
@@ -24,18 +25,16 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def path(directory: str, pid: int) -> str:
-    """Where the answer appears, whole: {"before", "collected", "trimmed", "gc_enabled"}.
-
-    The first three are bytes that no file backs: before, after the collector, after the trim.
-    """
+    """Where the answer appears, whole: what ``settle`` says, and "blocks_at_boot"."""
     return os.path.join(directory, f"{pid}.settled")
 
 
 def answer_on_signal(directory: str) -> None:
-    """Call it in the main thread."""
+    """Call it in the main thread, when the app is loaded."""
+    at_boot = blocks()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        said = settle()
+        said = {**settle(), "blocks_at_boot": at_boot}
         goal = path(directory, os.getpid())
         try:
             with open(goal + ".new", "w", encoding="utf-8") as file:
@@ -48,9 +47,15 @@ def answer_on_signal(directory: str) -> None:
 
 
 def settle() -> dict[str, int | bool]:
-    """Collect and trim; what it brought."""
+    """Collect and trim; what it brought.
+
+    ``before``, ``collected`` and ``trimmed`` are bytes that no file backs: before, after the
+    collector, after the trim. ``blocks`` and ``blocks_collected`` count Python's small objects
+    before and after the collector: freed ones leave holes in arenas that stay, so bytes alone would
+    not show them.
+    """
     trim = _trimmer()
-    before = anonymous_bytes()
+    before, objects = anonymous_bytes(), blocks()
     gc.collect()
     collected = anonymous_bytes()
     trim(0)
@@ -59,7 +64,15 @@ def settle() -> dict[str, int | bool]:
         "collected": collected,
         "trimmed": anonymous_bytes(),
         "gc_enabled": gc.isenabled(),
+        "blocks": objects,
+        "blocks_collected": blocks(),
     }
+
+
+def blocks() -> int:
+    """Small objects that Python's allocator holds; 0 where it does not count them."""
+    count = getattr(sys, "getallocatedblocks", None)
+    return int(count()) if count else 0
 
 
 def anonymous_bytes() -> int:

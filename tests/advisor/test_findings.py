@@ -16,7 +16,7 @@ from pretune.advisor.demand import TUPLE, Demand, EndpointDemand, WorkerDemand
 from pretune.advisor.document import Run, Trial, Verification
 from pretune.advisor.finding import SEVERITIES
 from pretune.advisor.findings import RULES, diagnose
-from pretune.advisor.measurement import Conditions, Latency, Measurement
+from pretune.advisor.measurement import Conditions, Latency, Measurement, MemorySeries, Settled
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.profiler.telemetry import RECORD
 from pretune.advisor.quantity import UNKNOWN, Interval
@@ -114,6 +114,13 @@ def preloaded() -> Run:
     )
 
 
+def nobody_holds() -> Run:
+    numbers = np.arange(3.0)
+    one = MemorySeries(1, numbers, numbers, numbers, settled=Settled(MIB, 3.0 * MIB, True))
+    run = worker(leak_class="fragmentation", leak_slope_bytes_per_request=Interval(9.0, 0.0, 90.0))
+    return replace(run, trials=(Trial(replace(TRIAL, memory_series=(one,))),))
+
+
 LEAK = Interval(2000.0, 1900.0, 2100.0)
 # finding -> (a run that shows it, what its title or fix must quote)
 SHOWN: dict[str, tuple[Callable[[], Run], str]] = {
@@ -123,6 +130,7 @@ SHOWN: dict[str, tuple[Callable[[], Run], str]] = {
     "leak": (
         lambda: worker(leak_class="leak", leak_slope_bytes_per_request=LEAK), "1.86 GiB",
     ),
+    "fragmentation": (nobody_holds, "3 MiB of free memory and 1 MiB of garbage"),
     "still-warming": (
         lambda: worker(
             leak_class="still_warming", leak_slope_bytes_per_request=Interval(40.0, 0.0, 90.0)

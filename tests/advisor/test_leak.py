@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pretune.advisor.leak import Growth, classify, warming
-from pretune.advisor.measurement import MemorySeries
+from pretune.advisor.measurement import MemorySeries, Settled
 
 MIB = 1 << 20
 PAGE = 4096
@@ -38,6 +40,11 @@ def cache(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return 8 * MIB * (1 - np.exp(-x / tau))
 
 
+def filled(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A key for each request, until the cache is full."""
+    return 400 * np.minimum(x, rng.uniform(0.05, 0.92) * x[-1])
+
+
 def rare_keys(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return 3 * MIB * np.log1p(x / (rng.uniform(0.02, 0.3) * x[-1]))
 
@@ -52,7 +59,7 @@ def saw(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return 6 * MIB * (((x + rng.uniform(0, period)) % period) / period)
 
 
-LEAK_FREE = [plateau, cache, rare_keys, lazy_imports, saw]
+LEAK_FREE = [plateau, cache, filled, rare_keys, lazy_imports, saw]
 
 
 @pytest.mark.parametrize("shape", LEAK_FREE, ids=lambda f: f.__name__)
@@ -196,3 +203,71 @@ def test_what_may_still_come_is_bounded_by_what_came() -> None:
     assert still.high == pytest.approx(grown[-1], rel=0.1)
     assert warming([series(40 * MIB + 0 * x, x)]).high == 0
     assert warming([]).high == 0
+
+
+def straight(slope: float, settled: Settled | None, requests: int = 8000) -> MemorySeries:
+    x = x_axis(200, requests)
+    noise = page_noise(np.random.default_rng(6), len(x), 3)
+    return replace(series(80 * MIB + slope * x + noise, x), settled=settled)
+
+
+@pytest.mark.parametrize(
+    ("settled", "said"),
+    [
+        (None, "leak"),
+        (Settled(0.0, 0.0, True), "leak"),
+        # 8 MB of growth: what it gives back decides, but not what it had to give back at boot
+        (Settled(0.0, 6.0 * MIB, True), "fragmentation"),
+        (Settled(0.0, 1.0 * MIB, True), "leak"),
+        (Settled(5.0 * MIB, 0.0, True), "fragmentation"),
+        (Settled(0.0, 0.0, True, garbage_fraction=0.9), "fragmentation"),
+        # who switched the collector off keeps the garbage
+        (Settled(5.0 * MIB, 0.0, False, garbage_fraction=0.9), "leak"),
+    ],
+)
+def test_what_is_given_back_on_demand_was_no_leak(settled: Settled | None, said: str) -> None:
+    growth = classify([straight(1000, settled)], returned_at_boot=0.6 * MIB)
+    assert growth.leak_class == said
+    assert growth.slope.high >= 1000 or said == "leak"
+
+
+def test_free_memory_that_was_there_at_boot_hides_no_leak() -> None:
+    given = Settled(0.0, 6.0 * MIB, True)
+    assert classify([straight(1000, given)], returned_at_boot=5.5 * MIB).leak_class == "leak"
+
+
+def test_a_flat_worker_is_none_whatever_it_gives_back() -> None:
+    assert classify([straight(0, Settled(0.0, 20.0 * MIB, True))]).leak_class == "none"
+
+
+def test_copying_what_was_shared_is_no_growth() -> None:
+    x = x_axis()
+    copying = series(10 * MIB + 2000 * x, x)
+    assert classify([copying]).leak_class == "leak"
+    there = np.full(len(x), 80.0 * MIB)
+    assert classify([replace(copying, anon_bytes=there)]).leak_class == "none"
+    assert not copying.tells_growth(True)
+    assert replace(copying, anon_bytes=there).tells_growth(True)
+
+
+def life(number: int, slope: float, requests: int, rng: np.random.Generator) -> MemorySeries:
+    """A worker that was recycled after some seconds: a dozen samples, from a level of its own."""
+    x = np.sort(rng.uniform(1, requests, 14)).round()
+    level = 40 * MIB + rng.normal(0, 300_000)
+    one = series(level + slope * x + page_noise(rng, len(x), 2), x, number)
+    return replace(one, time_s=np.linspace(0, 1.4, len(x)))
+
+
+def test_short_lives_of_recycled_workers_are_taken_together() -> None:
+    rng = np.random.default_rng(7)
+    lives = [life(n, 600.0, 1500, rng) for n in range(6)]
+    assert classify(lives[:1]).leak_class == "not_enough_data"
+    growth = classify(lives)
+    assert growth.leak_class == "still_warming"  # so few requests are no leak yet
+    assert 600 <= growth.slope.high < 1200
+    flat = classify([life(n, 0.0, 1500, rng) for n in range(6)])
+    assert flat.leak_class == "none"
+    large = classify([replace(life(n, 60_000.0, 1500, rng), time_s=np.linspace(0, 5, 14))
+                      for n in range(6)])  # fmt: skip
+    assert large.leak_class == "leak"
+    assert large.slope.value == pytest.approx(60_000, rel=0.05)
