@@ -55,12 +55,12 @@ class Scales:
 
     def install(self) -> None:
         self._before = self.read()
-        sys.meta_path.insert(0, self)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, self)
 
     def remove(self) -> None:
         self._after = self.read()
         if self in sys.meta_path:
-            sys.meta_path.remove(self)  # type: ignore[arg-type]
+            sys.meta_path.remove(self)
 
     def read(self) -> Reading:
         fields = os.pread(self._statm, 128, 0).split()
