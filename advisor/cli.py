@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
+from pathlib import Path
 
 import rich_click as click
+from click.shell_completion import CompletionItem
 
+from pretune.advisor.completion import targets
 from pretune.advisor.verdict import EXIT_USAGE
 
 # name -> (module, one line)
@@ -50,6 +53,11 @@ class LazyGroup(click.RichGroup):
             _refuse_mistyped(ctx, args[0])
             args = ["advise", *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The first word is a command, or the target of `advise`."""
+        found = [*targets(incomplete, Path.cwd())] if not incomplete.startswith("-") else []
+        return super().shell_complete(ctx, incomplete) + [CompletionItem(name) for name in found]
 
 
 def _refuse_mistyped(ctx: click.Context, word: str) -> None:

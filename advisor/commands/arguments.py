@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import rich_click as click
+
+from pretune.advisor.completion import targets
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Every option here may stand in [tool.pretune] under its own name.
 ARGUMENTS = (
-    click.argument("target"),
+    click.argument("target", shell_complete=lambda ctx, param, word: targets(word, Path.cwd())),
     click.option(
         "--ram",
         metavar="SIZE",
