@@ -32,6 +32,7 @@ from pretune.server.importing import user_traceback
 from pretune.server.leaving import LOOK, STOP, next_step
 from pretune.server.lifespan import Lifespan
 from pretune.server.metering import Call, Meter
+from pretune.server.probes.journal import Journal
 from pretune.server.protocol import HttpProtocol
 
 SWEEP = 0.5  # s
@@ -79,7 +80,15 @@ class AsgiWorker:
         asyncio.set_event_loop(loop)
         if self._meter is not None:
             loop.set_task_factory(self._meter.task_factory)
+            if self.context.journal is not None:
+                self._watch(self._meter, self.context.journal)
         return loop.run_until_complete(self._main(ready))
+
+    def _watch(self, meter: Meter, journal: Journal) -> None:
+        from pretune.server.probes.turns import Turns
+
+        meter.watched = True
+        self.context.sample_stacks(Turns(self, meter, journal))
 
     async def _main(self, ready: Callable[[], None]) -> int:
         loop = self.loop
@@ -243,8 +252,10 @@ class AsgiWorker:
             context.ring.write(
                 call.began, call.ended - call.began, account.cpu, account.db, account.out,
                 math.nan, call.queue, call.sent, account.db_calls, account.out_calls,
-                call.endpoint, 0, call.status, call.inflight,
+                call.endpoint, 0, account.route, call.status, call.inflight,
             )  # fmt: skip
+            if account.hosts is not None and context.journal is not None:
+                context.journal.request(account, call.ended)
         if self._tally is not None:
             self._tally.add(call.ended - call.began, call.status)
         if context.log.has_access:

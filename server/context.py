@@ -6,15 +6,20 @@ import os
 import signal
 import socket
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pretune.server.board import Board, Tally
 from pretune.server.channel import Channel
 from pretune.server.config import Config
 from pretune.server.hooks import Worker
-from pretune.server.importing import Loaded
+from pretune.server.importing import Loaded, project
 from pretune.server.log import Log
 from pretune.server.settings import Settings
 from pretune.server.telemetry import Ring
+
+if TYPE_CHECKING:
+    from pretune.server.probes.journal import Journal
+    from pretune.server.probes.turns import Turns
 
 # Makes a process print the stack of every thread to the error log, even when it is stuck in C.
 # A real-time signal: the ordinary ones are the app's to use.
@@ -42,10 +47,21 @@ class Context:
     # all generations hold the same pair.
     exchange: tuple[socket.socket, socket.socket] | None = None
     view: Worker | None = None  # the ``worker`` of hooks
+    journal: Journal | None = None  # what probes note beside the ring
 
     def tally(self, thread: int) -> Tally | None:
         """Where a thread counts what it serves; None when nobody reads metrics."""
         return self.board.tally(self.row, thread) if self.board.tallies else None
+
+    def sample_stacks(self, turns: Turns | None = None) -> None:
+        """From now on; ``turns`` of an event loop. Only where there is a journal."""
+        from pretune.server.probes.places import Places
+        from pretune.server.probes.stacks import Sampler
+
+        assert self.journal is not None
+        assert self.ring is not None
+        places = Places(project(self.config.chdir, self.loaded.module))
+        Sampler(self.journal, places, self.ring, turns).start()
 
     def request_limit(self) -> int:
         """After how many requests this worker asks for a successor; 0: never."""

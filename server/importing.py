@@ -107,6 +107,17 @@ def load(text: str, chdir: str = ".") -> Loaded:
     return Loaded(app, target.module, name, interface_of(app))
 
 
+def project(chdir: str, module: str) -> tuple[str, ...]:
+    """Directories in which a loaded application's own code lies, the one it runs in first."""
+    top = sys.modules.get(module.partition(".")[0])
+    where = list(getattr(top, "__path__", ())) if top is not None else []
+    beside = getattr(top, "__file__", None)
+    above = [os.path.dirname(os.path.abspath(path)) for path in (*where, beside) if path]
+    if where and beside:
+        above[-1] = os.path.dirname(above[-1])  # of a package, not its __init__'s
+    return tuple(dict.fromkeys((os.path.abspath(chdir), *above)))
+
+
 def _import(name: str) -> Any:
     try:
         return importlib.import_module(name)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pretune.server.asgi import AsgiWorker
 
 _clock = time.thread_time
+_wall = time.perf_counter
+MOST_TASKS = 64  # of one request, remembered while stacks are sampled
 # A task can take its first step where it is made: a request that waits for nothing then costs the
 # loop nothing more.
 EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
@@ -31,11 +33,15 @@ EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) els
 class Meter:
     """One event loop's."""
 
-    __slots__ = ("mark", "nobody")
+    __slots__ = ("began", "mark", "nobody", "running", "watched")
 
     def __init__(self) -> None:
         self.mark = _clock()
         self.nobody = Account()
+        # Whose step is at work, and since when (perf_counter s), for who looks from another thread.
+        self.running: Account | None = None
+        self.began = 0.0
+        self.watched = False  # whether somebody does
 
     def take(self, account: Account) -> None:
         """Give the account what has passed since the mark."""
@@ -54,8 +60,12 @@ class Meter:
         context = options.get("context")
         account = current.get() if context is None else context.get(current)
         if isinstance(coro, Coroutine) and not isinstance(coro, Metered):
-            coro = Metered(coro, account or self.nobody, self)
-        return asyncio.Task(coro, loop=loop, **options)
+            kind = WatchedStep if self.watched else Metered
+            coro = kind(coro, account or self.nobody, self)
+        task = asyncio.Task(coro, loop=loop, **options)
+        if self.watched and account is not None:
+            remember(account, task)
+        return task
 
 
 class Metered(Coroutine[Any, Any, Any]):
@@ -89,6 +99,39 @@ class Metered(Coroutine[Any, Any, Any]):
     # __name__, cr_frame, cr_running, ...: asyncio, anyio and debuggers look at them.
     def __getattr__(self, name: str) -> Any:
         return getattr(self._coro, name)
+
+
+class WatchedStep(Metered):
+    """While stacks are sampled: also says whose step is at work."""
+
+    __slots__ = ()
+
+    def send(self, value: Any) -> Any:
+        meter = self._meter
+        meter.began, meter.running = _wall(), self._account
+        try:
+            return self._coro.send(value)
+        finally:
+            meter.running = None
+            meter.take(self._account)
+
+    def throw(self, *error: Any) -> Any:
+        meter = self._meter
+        meter.began, meter.running = _wall(), self._account
+        try:
+            return self._coro.throw(*error)
+        finally:
+            meter.running = None
+            meter.take(self._account)
+
+
+def remember(account: Account, task: asyncio.Task[Any]) -> None:
+    """A task made for a request: where the request waits may be where this one does."""
+    if account.tasks is None:
+        account.tasks = []
+    elif len(account.tasks) >= MOST_TASKS:
+        account.tasks = [each for each in account.tasks if not each.done()][-MOST_TASKS:]
+    account.tasks.append(task)
 
 
 class Outermost(Metered):
@@ -141,7 +184,7 @@ class Call:
             self.queue = queue
             endpoint = self.request.fields.pop("HTTP_X_PRETUNE_ENDPOINT", "")
             if endpoint and endpoint.isascii() and endpoint.isdigit() and len(endpoint) < 10:
-                self.endpoint = int(endpoint)
+                self.endpoint = self.account.endpoint = int(endpoint)
 
     def launch(self) -> None:
         """Make the task."""
@@ -152,7 +195,8 @@ class Call:
         token = current.set(account)
         if not EAGER:
             meter.take(account)
-        self.task = asyncio.Task(Outermost(self._run(), account, meter), loop=loop, **EAGER)
+        kind = WatchedStep if meter.watched else Outermost
+        self.task = asyncio.Task(kind(self._run(), account, meter), loop=loop, **EAGER)
         current.reset(token)
 
     async def _run(self) -> None:

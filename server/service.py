@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import socket
+import threading
 import time
 from contextlib import suppress
 
@@ -17,11 +18,12 @@ from pretune.server.context import Context
 from pretune.server.forwarded import scheme_of
 from pretune.server.http1 import Refused, Request
 from pretune.server.importing import user_traceback
-from pretune.server.probes.account import Account, current
+from pretune.server.probes.account import Account, current, serving
 from pretune.server.telemetry import COARSE, ENDPOINT_HEADER, queued, run_queue_clock
 from pretune.server.wsgi import Response, base_environ, connection_environ, fill
 
 _ENDPOINT_KEY = "HTTP_" + ENDPOINT_HEADER.upper().replace("-", "_")
+EACH = 16  # requests: of so many one has its run-queue delay measured where probes are off
 HELD = -1.0  # in a cell: a slow client holds the thread
 _monotonic = time.monotonic
 _thread_time = time.thread_time
@@ -30,7 +32,7 @@ _thread_time = time.thread_time
 class Seat:
     """What belongs to one serving thread."""
 
-    __slots__ = ("account", "cells", "cpu", "index", "runq", "tally")
+    __slots__ = ("account", "cells", "cpu", "ident", "index", "native", "runq", "served", "tally")
 
     def __init__(self, context: Context, index: int) -> None:
         self.index = index
@@ -40,7 +42,11 @@ class Seat:
         self.account = Account()
         if context.ring is not None:
             current.set(self.account)  # in this thread for good
-        self.runq = run_queue_clock() if context.config.probes else None
+        # None: not to be had for one request
+        self.runq = run_queue_clock() if context.ring is not None else None
+        self.served = 0
+        self.ident = threading.get_ident()
+        self.native = threading.get_native_id()
 
     def spend(self) -> float:
         """Seconds of the thread's CPU since the last call; negative if nobody was measuring."""
@@ -67,6 +73,7 @@ class Service:
         self._app = context.loaded.app
         self._ring = context.ring
         self._probes = context.config.probes
+        self._journal = context.journal
         self._log = context.log
         self._limit = context.request_limit()
         self._count = itertools.count(1).__next__
@@ -114,7 +121,14 @@ class Service:
                 if self._probes or account.shared:
                     account = seat.account = Account()
                     current.set(account)
-                runq = seat.runq() if seat.runq is not None else math.nan
+                if self._journal is not None:
+                    if endpoint is not None:
+                        account.endpoint = _number(endpoint)
+                    serving[seat.ident] = seat.native, account
+                # It takes two system calls: without probes some requests stand for all.
+                seat.served += 1
+                clock = seat.runq if self._probes or not seat.served % EACH else None
+                runq = clock() if clock is not None else math.nan
                 if not connection.tcp:
                     queue = math.nan
                 elif start - connection.ended < COARSE:
@@ -147,14 +161,18 @@ class Service:
         end = connection.ended = _monotonic()
         if ring is not None:
             self.active.discard(index)
+            if self._journal is not None:
+                serving.pop(seat.ident, None)
+                if account.hosts is not None:
+                    self._journal.request(account, end)
             cpu = seat.spend()
             if cpu >= 0.0:
                 ring.write(
                     start, end - start, cpu + account.cpu, account.db, account.out,
-                    seat.runq() - runq if seat.runq is not None else math.nan, queue,
+                    clock() - runq if clock is not None else math.nan, queue,
                     response.sent, account.db_calls, account.out_calls,
                     _number(endpoint) if endpoint is not None else 0, index,
-                    response.status, inflight,
+                    account.route, response.status, inflight,
                 )  # fmt: skip
         seat.cells[index] = 0.0
         if seat.tally is not None:

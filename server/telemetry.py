@@ -51,10 +51,11 @@ FIELDS: tuple[tuple[str, str, str], ...] = (
     ("db_calls", "I", "calls into database drivers"),
     ("out_calls", "I", "outbound calls"),
     ("endpoint", "I", "the workload's number of this endpoint; 0 when the request named none"),
-    ("thread", "I", "small number of the serving thread within the worker"),
+    ("pad", "I", "unused"),
+    ("thread", "H", "small number of the serving thread within the worker"),
+    ("route", "H", "number of the route it took, as the worker's notes say; 0 when unknown"),
     ("status", "H", "status of the response; 0 when none was sent"),
     ("inflight", "H", "requests inside the app in this worker when this one started, itself too"),
-    ("pad", "I", "unused"),
 )
 RECORD = struct.Struct("<" + "".join(code for _, code, _ in FIELDS))
 _BODY = struct.Struct("<" + "".join(code for _, code, _ in FIELDS[1:]))
@@ -114,6 +115,7 @@ class Ring:
         out_calls: int,
         endpoint: int,
         thread: int,
+        route: int,
         status: int,
         inflight: int,
     ) -> None:
@@ -124,7 +126,7 @@ class Ring:
         self._seqs[offset // 8] = 0
         _BODY.pack_into(
             self._memory, offset + 8, start, wall, cpu, db, out, runq, queue,
-            sent, db_calls, out_calls, endpoint, thread, status, inflight, 0,
+            sent, db_calls, out_calls, endpoint, 0, thread, route, status, inflight,
         )  # fmt: skip
         self._seqs[offset // 8] = seq
 

@@ -90,6 +90,8 @@ class ThreadedWorker:
         # Before the first thread: a request that keeps the GIL would keep the word from the master,
         # who watches no clocks of a worker that still boots.
         ready()
+        if self.context.journal is not None:
+            self.context.sample_stacks()
         for index in range(self.threads):
             name = f"pretune-{index}"
             threading.Thread(target=self._sit, args=(index,), name=name, daemon=True).start()

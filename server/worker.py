@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from pretune.server import hooks, identity
 from pretune.server.channel import MAX_MESSAGE, Channel
@@ -18,6 +19,9 @@ from pretune.server.importing import Loaded, TargetBroken, TargetError, load, us
 from pretune.server.inheritance import Inheritance
 from pretune.server.log import Log
 from pretune.server.telemetry import Ring
+
+if TYPE_CHECKING:
+    from pretune.server.probes.journal import Journal
 
 BOOT_FAILED = 3  # exit code of a worker or zygote whose app does not boot
 
@@ -33,10 +37,11 @@ def load_app(config: Config) -> Loaded:
 
         executors.install()
     if config.probes:
-        from pretune.server.probes import database, outbound
+        from pretune.server.probes import database, outbound, routed
 
         database.install()
         outbound.install()
+        routed.install()
     return load(config.target, config.chdir)
 
 
@@ -95,6 +100,7 @@ def main(
             ring=Ring(config.telemetry, os.getpid()) if config.telemetry is not None else None,
             exchange=inheritance.exchange,
             view=me,
+            journal=_journal(config),
         )
         if config.telemetry is not None:
             from pretune.server.probes import settling
@@ -111,6 +117,15 @@ def main(
         return report_failure(channel, error)
     _last(config, inheritance.server, me, log)
     return code
+
+
+def _journal(config: Config) -> Journal | None:
+    """Of a worker with probes; one of greenlets has no thread that could look at them."""
+    if config.telemetry is None or not config.probes or config.settings.worker_class == "gevent":
+        return None
+    from pretune.server.probes.journal import Journal
+
+    return Journal(config.telemetry, os.getpid())
 
 
 def _run(name: str, context: Context, ready: Callable[[], None]) -> int:

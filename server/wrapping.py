@@ -159,7 +159,7 @@ class _Request:
             self._ring.write(
                 self._start, end - self._start, seat.spend() + account.cpu, account.db, account.out,
                 runq, self._queue, self.sent, account.db_calls, account.out_calls,
-                self._endpoint, seat.index, self._status, self._inflight,
+                self._endpoint, seat.index, account.route, self._status, self._inflight,
             )  # fmt: skip
 
 
@@ -265,7 +265,8 @@ class Asgi:
             inside.discard(account)
             ring.write(
                 start, time.monotonic() - start, account.cpu, account.db, account.out, math.nan,
-                math.nan, sent, account.db_calls, account.out_calls, endpoint, 0, status, inflight,
+                math.nan, sent, account.db_calls, account.out_calls,
+                endpoint, 0, account.route, status, inflight,
             )  # fmt: skip
 
     def _metering(self) -> Meter:

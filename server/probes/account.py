@@ -10,12 +10,20 @@ switches threads at calls and loops, not between the load and the store of ``x.c
 from __future__ import annotations
 
 from contextvars import ContextVar
+from typing import Any
+
+# Where a request is at this moment, for who looks at its stack: an index into KINDS.
+KINDS = ("cpu", "db", "out", "other")
+CPU, DB, OUT, OTHER = range(len(KINDS))
 
 
 class Account:
     """Seconds and counts of one request."""
 
-    __slots__ = ("cpu", "db", "db_calls", "out", "out_calls", "shared")
+    __slots__ = (
+        "cpu", "db", "db_calls", "endpoint", "hosts", "inside", "out", "out_calls", "route",
+        "shared", "tasks", "whom",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.cpu = 0.0  # CPU outside the serving thread's own clock (executor calls)
@@ -24,7 +32,16 @@ class Account:
         self.out = 0.0
         self.out_calls = 0
         self.shared = False  # an executor has it, too, and may add to it after the request
+        self.endpoint = 0  # as in telemetry.FIELDS
+        self.route = 0  # as in telemetry.FIELDS
+        self.hosts: dict[str, list[float]] | None = None  # host:port -> calls, seconds waited
+        self.whom = ""  # the last of them
+        self.inside = OTHER  # DB or OUT while it is in such a call
+        self.tasks: list[Any] | None = None  # asyncio's, made for it, while stacks are sampled
 
 
 # None outside a request, and always when telemetry is off.
 current: ContextVar[Account | None] = ContextVar("pretune_account", default=None)
+
+# Thread ident -> (kernel's id, account) of threads at work for a request, while stacks are sampled.
+serving: dict[int, tuple[int, Account]] = {}

@@ -10,12 +10,13 @@ drivers find it too.
 from __future__ import annotations
 
 import functools
+import threading
 import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from pretune.server.probes.account import Account, current
+from pretune.server.probes.account import Account, current, serving
 from pretune.server.probes.imports import when_imported
 
 
@@ -30,6 +31,9 @@ class _Metered:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         token = current.set(self.account)
+        ident = threading.get_ident()
+        before = serving.get(ident)
+        serving[ident] = threading.get_native_id(), self.account
         began = time.thread_time()
         try:
             return self.function(*args, **kwargs)
@@ -37,6 +41,10 @@ class _Metered:
             spent = time.thread_time() - began
             self.account.cpu += spent
             current.reset(token)
+            if before is None:
+                serving.pop(ident, None)
+            else:
+                serving[ident] = before
 
 
 def _metered(function: Callable[..., Any]) -> Callable[..., Any]:

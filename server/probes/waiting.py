@@ -2,8 +2,9 @@
 
 A wait is the time a call took less the CPU its thread used meanwhile: parsing rows is work, and
 the request's CPU already holds it. A coroutine's wait is the time between each suspension and its
-resumption; the loop may have been busy with others at the resumption, and that lag is in it, as
-the wait for the GIL is in a thread's.
+resumption, less the loop's lag since it last heard from the kernel (``LoopClock``). What stays in
+it: an answer that came while the loop was busy with something else waits unseen until the loop
+asks again. So does the wait for the GIL in a thread's.
 
 Calls inside such a call belong to it: only the outermost is timed and counted.
 """
@@ -17,13 +18,16 @@ import types
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import ContextVar
 from time import perf_counter, thread_time
-from typing import Any
+from typing import Any, NamedTuple
 
-from pretune.server.probes.account import Account, current
+from pretune.server.probes import account as accounts
+from pretune.server.probes.account import OTHER, Account, current
 
 Function = Callable[..., Any]
 # Whether this call is one to count, from its positional arguments; None counts every call.
 Counts = Callable[[tuple[Any, ...]], bool]
+# Who is called, ``host:port``, from the call's arguments.
+Whom = Callable[[tuple[Any, ...], dict[str, Any]], str]
 
 
 class _Nesting(threading.local):
@@ -34,23 +38,64 @@ _thread = _Nesting()
 _inside: ContextVar[bool] = ContextVar("pretune_waiting", default=False)
 
 
-def _add_db(account: Account, waited: float, calls: int) -> None:
+class LoopClock:
+    """When the event loop of this process last came back from the kernel; perf_counter s."""
+
+    woke = 0.0  # stays so under uvloop, which asks the kernel out of our sight
+
+
+def _add_db(account: Account, waited: float, calls: int, whom: str) -> None:
     account.db += waited
     account.db_calls += calls
 
 
-def _add_out(account: Account, waited: float, calls: int) -> None:
+def _add_out(account: Account, waited: float, calls: int, whom: str) -> None:
     account.out += waited
     account.out_calls += calls
+    # Reading the body of an answer names nobody: it is the one that was asked last.
+    whom = whom or account.whom
+    if whom:
+        account.whom = whom
+        hosts = account.hosts
+        if hosts is None:
+            hosts = account.hosts = {}
+        sums = hosts.setdefault(whom, [0, 0.0])
+        sums[0] += calls
+        sums[1] += waited
 
 
-Add = Callable[[Account, float, int], None]
-DB: Add = _add_db
-OUT: Add = _add_out
+class Sort(NamedTuple):
+    """What is waited for."""
+
+    kind: int  # one of account.KINDS
+    add: Callable[[Account, float, int, str], None]
 
 
-def timed(function: Function, add: Add, counts: Counts | None = None) -> Function:
+DB = Sort(accounts.DB, _add_db)
+OUT = Sort(accounts.OUT, _add_out)
+
+
+def _called(wrapper: Any, function: Function) -> Any:
+    """Give the wrapper's code the name of what it wraps: so a stack says ``execute``."""
+    wrapper.__code__ = wrapper.__code__.replace(co_name=getattr(function, "__name__", "call"))
+    return wrapper
+
+
+def _name_of(whom: Whom | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    if whom is None:
+        return ""
+    try:
+        return whom(args, kwargs)
+    except Exception:  # an argument the client itself will refuse
+        return ""
+
+
+def timed(
+    function: Function, sort: Sort, counts: Counts | None = None, whom: Whom | None = None
+) -> Function:
     """``function`` with its waits accounted for; outside a request it costs one look-up."""
+
+    kind, add = sort
 
     @functools.wraps(function)
     def timed_call(*args: Any, **kwargs: Any) -> Any:
@@ -58,6 +103,7 @@ def timed(function: Function, add: Add, counts: Counts | None = None) -> Functio
         if account is None or _thread.inside:
             return function(*args, **kwargs)
         _thread.inside = True
+        account.inside = kind
         counted = 1 if counts is None or counts(args) else 0
         cpu = thread_time()
         wall = perf_counter()
@@ -68,12 +114,16 @@ def timed(function: Function, add: Add, counts: Counts | None = None) -> Functio
             # a hair below zero.
             waited = perf_counter() - wall - (thread_time() - cpu)
             _thread.inside = False
-            add(account, waited if waited > 0.0 else 0.0, counted)
+            account.inside = OTHER
+            name = "" if whom is None else _name_of(whom, args, kwargs)
+            add(account, waited if waited > 0.0 else 0.0, counted, name)
 
-    return timed_call
+    return _called(timed_call, function)  # type: ignore[no-any-return]
 
 
-def timed_async(function: Function, add: Add, counts: Counts | None = None) -> Function:
+def timed_async(
+    function: Function, sort: Sort, counts: Counts | None = None, whom: Whom | None = None
+) -> Function:
     """The same for a coroutine function."""
 
     @functools.wraps(function)
@@ -84,24 +134,26 @@ def timed_async(function: Function, add: Add, counts: Counts | None = None) -> F
         counted = 1 if counts is None or counts(args) else 0
         token = _inside.set(True)
         try:
-            return await _watched(function(*args, **kwargs), account, add, counted)
+            name = "" if whom is None else _name_of(whom, args, kwargs)
+            return await _watched(function(*args, **kwargs), account, sort, counted, name)
         finally:
             # A coroutine that nobody finished is closed by the collector, in a context that
             # never saw the token.
             with contextlib.suppress(ValueError):
                 _inside.reset(token)
 
-    return timed_coroutine
+    return _called(timed_coroutine, function)  # type: ignore[no-any-return]
 
 
 @types.coroutine
 def _watched(
-    awaitable: Awaitable[Any], account: Account, add: Add, counted: int
+    awaitable: Awaitable[Any], account: Account, sort: Sort, counted: int, whom: str
 ) -> Generator[Any, Any, Any]:
     """Drive ``awaitable`` by hand (PEP 380) and sum the times it was suspended."""
     steps = awaitable.__await__()
     step, given = steps.send, None
     waited = 0.0
+    account.inside = sort.kind
     try:
         while True:
             try:
@@ -117,9 +169,11 @@ def _watched(
                 raise
             except BaseException as error:
                 given, step = error, steps.throw
-            waited += perf_counter() - suspended
+            resumed, woke = perf_counter(), LoopClock.woke
+            waited += (woke if suspended < woke < resumed else resumed) - suspended
     finally:
-        add(account, waited, counted)
+        account.inside = OTHER
+        sort.add(account, waited, counted, whom)
 
 
 def patch(owner: Any, names: tuple[str, ...], wrap: Callable[[Function], Function]) -> None:

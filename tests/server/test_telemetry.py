@@ -16,7 +16,7 @@ from pretune.server.telemetry import CAPACITY, FORGOTTEN, HEADER_SIZE, READER, R
 
 
 def write(ring: Ring, start: float) -> None:
-    ring.write(start, 0.0, 0.0, 0.0, 0.0, math.nan, math.nan, 0, 0, 0, 0, 0, 200, 1)
+    ring.write(start, 0.0, 0.0, 0.0, 0.0, math.nan, math.nan, 0, 0, 0, 0, 0, 0, 200, 1)
 
 
 def test_the_ring_overwrites_its_oldest(tmp_path):
