@@ -29,7 +29,7 @@ class Conditions:
     """Where a trial ran, as far as the model has to know it.
 
     ``server_cores`` is what the server's workers could use; ``shared_cores`` further cores of the
-    machine on which the generator and a local Postgres ran.
+    machine on which the generator and a local Postgres ran. ``server`` is the kind of server.
     """
 
     server_cores: float
@@ -37,6 +37,7 @@ class Conditions:
     pinned: bool
     database_local: bool
     generator_cpu_s_per_request: float = 0.0
+    server: str = "embedded"
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,8 @@ import numpy as np
 from pretune.advisor.demand import Demand
 from pretune.advisor.measurement import Measurement
 from pretune.advisor.model import cpu
-from pretune.advisor.model.case import Case, embedded
+from pretune.advisor.model.case import Case
 from pretune.advisor.model.rows import Factors, central, sample
-from pretune.advisor.model.simulation import Discipline
 from pretune.advisor.quantity import Interval
 
 # Spread (standard deviation of the logarithm) of measured over predicted before anything is
@@ -82,12 +81,8 @@ def calibrate(
     trials: Sequence[Measurement],
     *,
     seed: int,
-    discipline: Discipline | None = None,
 ) -> Calibration:
-    """Learn from all usable trials of a run; without any, the prior.
-
-    ``discipline`` None: all ran on the embedded server.
-    """
+    """Learn from all usable trials of a run; without any, the prior."""
     usable = [t for t in trials if t.requests > 0 and not t.generator_saturated]
     level = cpu.fit([cpu.seen(demand, t, _busy(t)) for t in usable])
     notes = list(level.notes())
@@ -100,7 +95,7 @@ def calibrate(
     )
     gil = None
     if contrast is not None and contrast.settings.worker_class != "asgi":
-        gil = _gil_fraction(demand, found, contrast, discipline, seed)
+        gil = _gil_fraction(demand, found, contrast, seed)
         notes.append(
             "how much of the CPU needs the GIL did not show"
             if gil is None
@@ -110,9 +105,9 @@ def calibrate(
     throughput: list[cpu.Residual] = []
     latency: list[cpu.Residual] = []
     for trial in usable:
-        case = _case(demand, trial, discipline)
+        case = _case(demand, trial)
         factors = _own(found.applied(central(demand), _busy(trial)), demand, trial)
-        run = case.run(trial.load.users, factors, REQUESTS, seed)
+        run = case.expected(trial.load.users, factors, REQUESTS, seed)
         disturbed = trial.disturbed != ""
         if not (trial is contrast and gil is not None):
             ratio = _log_ratio(trial.throughput_rps.value, run.throughput_rps)
@@ -135,7 +130,7 @@ def _own(factors: Factors, demand: Demand, trial: Measurement) -> Factors:
     return replace(factors, inflation=math.exp(seen.log_ratio))
 
 
-def _case(demand: Demand, trial: Measurement, discipline: Discipline | None) -> Case:
+def _case(demand: Demand, trial: Measurement) -> Case:
     """As the trial ran; what the generator cost is the trial's own measurement."""
     conditions = trial.conditions
     if conditions.generator_cpu_s_per_request == 0 and trial.throughput_rps.value > 0:
@@ -145,7 +140,6 @@ def _case(demand: Demand, trial: Measurement, discipline: Discipline | None) -> 
         demand,
         trial.settings,
         conditions,
-        discipline or embedded(trial.settings),
         trial.load.think_s,
     )
 
@@ -160,11 +154,10 @@ def _gil_fraction(
     demand: Demand,
     known: Calibration,
     contrast: Measurement,
-    discipline: Discipline | None,
     seed: int,
 ) -> Interval | None:
     """Where the simulated throughput of the contrast trial equals the measured one."""
-    case = _case(demand, contrast, discipline)
+    case = _case(demand, contrast)
     factors = _own(known.applied(central(demand), _busy(contrast)), demand, contrast)
 
     def throughput(fraction: float) -> float:

@@ -17,24 +17,29 @@ from pretune.advisor.model.simulation import (
     Closed,
     Discipline,
     Run,
+    merged,
     simulate,
 )
 from pretune.server.settings import Settings
 
-# The embedded server, by worker class: a request waits in the shared backlog until a slot is idle,
-# and the slot that takes a connection goes to the end of the line; connections are kept, but for
-# sync.
-EMBEDDED = {
-    "sync": Discipline(when_free=True, sticky=False, pick="random"),
-    "gthread": Discipline(when_free=True, sticky=True, pick="idlest"),
-    "asgi": Discipline(when_free=True, sticky=True, pick="idlest"),
+DRAWS = 8  # runs, where connections may be spread unevenly
+_CENTRAL = Discipline(when_free=True, sticky=True, pick="idlest")
+_GREEDY = Discipline(when_free=False, sticky=True, pick="awake")
+_ONE_BY_ONE = Discipline(when_free=True, sticky=False, pick="random")
+# By server and worker class. The embedded server: a request waits in the shared backlog until a
+# slot is idle, and the slot that takes a connection goes to the end of the line. gunicorn: a sync
+# worker accepts when it is idle and closes each connection; of the others' workers whichever wakes
+# first takes a connection at once, busy or not, and keeps it (gunicorn#908, #3433).
+DISCIPLINES = {
+    "embedded": {"sync": _ONE_BY_ONE, "gthread": _CENTRAL, "asgi": _CENTRAL},
+    "gunicorn": {"sync": _ONE_BY_ONE, "gthread": _GREEDY, "asgi": _GREEDY},
 }
 
 
-def embedded(settings: Settings) -> Discipline:
-    """How our own server hands requests out; without keep-alive every request is a connection."""
-    discipline = EMBEDDED[settings.worker_class]
-    return discipline if settings.keepalive > 0 else replace(discipline, sticky=False)
+def discipline(server: str, settings: Settings) -> Discipline:
+    """How a server hands requests out; without keep-alive every request is a connection."""
+    found = DISCIPLINES[server][settings.worker_class]
+    return found if settings.keepalive > 0 else replace(found, sticky=False)
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,11 @@ class Case:
     demand: Demand
     settings: Settings
     conditions: Conditions
-    discipline: Discipline
     think_s: float = 0.0
+
+    @property
+    def discipline(self) -> Discipline:
+        return discipline(self.conditions.server, self.settings)
 
     @property
     def is_loop(self) -> bool:
@@ -53,6 +61,12 @@ class Case:
         """Requests inside one worker at most, when users spread evenly."""
         slots = self.settings.slots / self.settings.workers
         return max(1.0, min(slots, users / self.settings.workers))
+
+    def expected(self, users: int, factors: Factors, requests: int, seed: int) -> Run:
+        """``requests`` in all, over several runs where luck decides for a whole one."""
+        draws = DRAWS if self.discipline.uneven and self.settings.workers > 1 else 1
+        each = math.ceil(requests / draws)
+        return merged([self.run(users, factors, each, seed + 1_000_003 * k) for k in range(draws)])
 
     def run(
         self, users: int, factors: Factors, requests: int, seed: int, *, bootstrap: bool = False

@@ -56,8 +56,8 @@ _NOTHING: Any = np.int64(-1)
 # queues: the backlog, the generator's, from 2 one per worker for its GIL, then one for its slots
 _BACKLOG, _GENERATOR, _GIL = _numbers[:3]
 
-PICKS = {"random": 0, "idlest": 1, "first": 2}  # numbered as below
-_RANDOM, _IDLEST, _FIRST = _numbers[:3]
+PICKS = {"random": 0, "idlest": 1, "first": 2, "awake": 3}  # numbered as below
+_RANDOM, _IDLEST, _FIRST, _AWAKE = _numbers[:4]
 
 ROW = np.dtype(
     [(name, "f8") for name in ("cpu", "db_delay", "db_cpu", "wait")]
@@ -297,9 +297,11 @@ def _choose(s: State) -> int:
             continue
         if g.pick == _FIRST:
             return w
-        load = (
-            s.workers[w].inside + s.queues[_GIL + g.workers + w].length if g.pick == _IDLEST else 0
-        )
+        load = 0
+        if g.pick == _IDLEST:
+            load = s.workers[w].inside + s.queues[_GIL + g.workers + w].length
+        elif g.pick == _AWAKE and s.workers[w].holder >= 0:
+            load = 1
         if load < least:
             least = load
             best = w

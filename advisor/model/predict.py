@@ -35,10 +35,10 @@ from pretune.advisor.model.calibration import (
     PRIOR_THROUGHPUT_SD,
     Calibration,
 )
-from pretune.advisor.model.case import Case, embedded
+from pretune.advisor.model.case import Case
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.model.rows import Z95, Factors, build_rows, central, drawn, mean_rows
-from pretune.advisor.model.simulation import Discipline, Floats, Run
+from pretune.advisor.model.simulation import Floats, Run
 from pretune.advisor.quantity import Interval
 from pretune.server.settings import Settings
 
@@ -77,7 +77,7 @@ class _Model:
         return self.calibration.drawn(rng).applied(known, self.case.busy_per_worker(users))
 
     def run(self, users: int, requests: int) -> Run:
-        return self.case.run(users, self.factors(users), requests, self.seed)
+        return self.case.expected(users, self.factors(users), requests, self.seed)
 
     def replicate(self, users: int, number: int) -> Run:
         seed = self.seed * 1_000_003 + number
@@ -98,16 +98,14 @@ def predict(
     instances: int = 1,
     reserve_bytes: int = 0,
     calibration: Calibration | None = None,
-    discipline: Discipline | None = None,
     think_s: float = 0.0,
 ) -> Prediction:
     """What ``users`` closed-loop users would see, and what the server would need.
 
-    ``discipline`` None: the embedded server's. ``conditions.generator_cpu_s_per_request`` 0: the
-    generator costs nothing here. ``instances`` counts only for Postgres connections. Raises
-    ValueError for a demand without measured requests.
+    ``conditions.generator_cpu_s_per_request`` 0: the generator costs nothing here. ``instances``
+    counts only for Postgres connections. Raises ValueError for a demand without measured requests.
     """
-    case = Case(demand, settings, conditions, discipline or embedded(settings), think_s)
+    case = Case(demand, settings, conditions, think_s)
     model = _Model(case, calibration, seed)
     return _predict(model, users, instances, reserve_bytes)
 
@@ -122,7 +120,6 @@ def capacity(
     instances: int = 1,
     reserve_bytes: int = 0,
     calibration: Calibration | None = None,
-    discipline: Discipline | None = None,
     think_s: float = 0.0,
     known: Mapping[Settings, Prediction] | None = None,
 ) -> Prediction:
@@ -135,7 +132,7 @@ def capacity(
     ``known``: capacities already predicted with all else the same. Then this one is only screened,
     if one of them is alike; see the module.
     """
-    case = Case(demand, settings, conditions, discipline or embedded(settings), think_s)
+    case = Case(demand, settings, conditions, think_s)
     model = _Model(case, calibration, seed)
     near = _alike(model, known or {})
     if near is not None:

@@ -35,6 +35,7 @@ Everything random comes from one seed. Compiled by numba; ``warm_up`` compiles o
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,13 +57,19 @@ class Discipline:
     ``when_free``: connections stay in the shared backlog until a worker has an idle slot (a central
     queue). Otherwise a worker takes a connection at once, idle or not, and requests queue inside.
     ``sticky``: the connection is kept alive and its later requests belong to the same worker.
-    ``pick``: "random", "idlest" (fewest requests inside, ties at random) or "first" (the lowest
-    number: the kernel wakes waiters in a fixed order).
+    ``pick``: "random", "idlest" (fewest requests inside, ties at random), "awake" (any whose
+    interpreter nobody holds: the others' accepting thread has to wait for it) or "first" (the
+    lowest number: the kernel wakes waiters in a fixed order).
     """
 
     when_free: bool = True
     sticky: bool = True
     pick: str = "idlest"
+
+    @property
+    def uneven(self) -> bool:
+        """Whether luck decides for a whole run how many connections a worker has."""
+        return self.sticky and not self.when_free
 
 
 @dataclass(frozen=True)
@@ -179,6 +186,28 @@ def simulate(
         retries=int(state.g["retries"][0]),
         refused=int(state.g["refused"][0]),
     )
+
+
+def merged(runs: Sequence[Run]) -> Run:
+    """Runs of one arrangement as one: all its requests, everything else the mean."""
+    if len(runs) == 1:
+        return runs[0]
+
+    def mean(name: str) -> float:
+        return float(np.mean([getattr(run, name) for run in runs]))
+
+    return Run(
+        response_s=np.concatenate([run.response_s for run in runs]),
+        row=np.concatenate([run.row for run in runs]),
+        retries=sum(run.retries for run in runs),
+        refused=sum(run.refused for run in runs),
+        **{name: mean(name) for name in _MEANS},
+    )
+
+
+_MEANS = (
+    "throughput_rps", "window_s", "cpu_busy", "shared_busy", "gil_busy", "slots_busy", "db_cores",
+)  # fmt: skip
 
 
 def warm_up() -> None:

@@ -16,7 +16,7 @@ from pretune.advisor.model.calibration import (
     PRIOR_THROUGHPUT_SD,
     calibrate,
 )
-from pretune.advisor.model.case import Case, embedded
+from pretune.advisor.model.case import Case
 from pretune.advisor.model.predict import predict
 from pretune.advisor.model.rows import Factors
 from pretune.advisor.quantity import UNKNOWN, Interval
@@ -68,7 +68,7 @@ def make_trial(
     throughput_factor: float = 1.0,
 ) -> Measurement:
     """What a trial would have measured, were the truth ``factors``."""
-    case = Case(make_demand(), settings, conditions, embedded(settings))
+    case = Case(make_demand(), settings, conditions)
     run = case.run(users, factors, 20_000, seed=99)
     quantiles = (around(float(np.quantile(run.response_s, q))) for q in (0.5, 0.95, 0.99))
     return Measurement(

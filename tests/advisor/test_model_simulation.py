@@ -22,6 +22,7 @@ from pretune.advisor.model.simulation import (
     Discipline,
     Open,
     Run,
+    merged,
     simulate,
 )
 
@@ -272,3 +273,26 @@ def test_nowhere_to_cache_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(kind, "_locator_classes", [])
     twice = engine.entry(lambda x: 2 * x)
     assert twice(4) == 8
+
+
+def test_a_worker_whose_interpreter_is_held_does_not_take_the_next_connection() -> None:
+    """Of two workers with one long request, a second one always finds the other awake."""
+    rows = make_rows(1.0)
+    greedy = Discipline(when_free=False, sticky=False, pick="awake")
+    got = run(rows, Arrangement(2, 4, 2.0, discipline=greedy), Closed(2), requests=500)
+    np.testing.assert_allclose(got.response_s, 1.0)
+
+
+def test_connections_that_stay_where_luck_put_them_make_some_users_wait_longer() -> None:
+    rows = make_rows(wait=0.01)
+    spread = []
+    for when_free in (True, False):
+        discipline = Discipline(when_free=when_free, sticky=True, pick="random")
+        arrangement = Arrangement(4, 1, 4.0, discipline=discipline)
+        assert discipline.uneven is not when_free
+        runs = [run(rows, arrangement, Closed(8), requests=500, seed=k) for k in range(6)]
+        both = merged(runs)
+        assert len(both.response_s) == 3000
+        assert math.isclose(both.throughput_rps, np.mean([r.throughput_rps for r in runs]))
+        spread.append(np.quantile(both.response_s, 0.95))
+    assert spread[1] > 1.3 * spread[0]
