@@ -32,6 +32,7 @@ confinement.install()
 import gc
 import json
 import logging
+import resource
 import time
 from collections import deque
 from pathlib import Path
@@ -43,8 +44,10 @@ from gevent import monkey
 from locust.env import Environment
 from locust.event import Events
 
+from pretune.loadtests.arrivals import MOST_WAITING, SPARE_FDS, Arrivals
 from pretune.loadtests.records import Writer
-from pretune.loadtests.users import Locustfile, Run, Script, workload_user
+from pretune.loadtests.script import Script
+from pretune.loadtests.users import Locustfile, Run, Users, workload_user
 
 FLUSH_S = 0.25
 PROGRESS_S = 1.0
@@ -52,6 +55,12 @@ LAG_TICK_S = 0.01
 REQUEST_TIMEOUT_S = 60.0
 # How long requests in hand may take to finish when the time is up.
 GRACE_S = 5.0
+
+
+# Who sends: ``start()``, then ``running`` until it is over or ``finish(grace_s)`` is called, which
+# says how many requests were left without an answer. ``most_waiting``: at once; ``not_sent``: for
+# want of room.
+Crowd = Users | Arrivals
 
 
 class Driver:
@@ -92,22 +101,13 @@ class Driver:
             writer = Writer(file)
             run = self._run = Run(address, load, writer)
             confinement.allowed, confinement.connections = address, 0
-            environment = self._environment(run, workload)
+            crowd = self._crowd(run, workload, load)
             # what is here stays: no collection during the run need look at it, nor pause for it
             gc.collect()
             gc.freeze()
             lags: list[float] = []
             cpu = time.process_time()
-            users = int(load["users"])
-            runner = environment.create_local_runner()
-            if workload["locustfile"]:
-                environment.events.init.fire(  # type: ignore[no-untyped-call]
-                    environment=environment, runner=runner, web_ui=None
-                )
-                runner.start(users, spawn_rate=users)
-                gevent.joinall([runner.spawning_greenlet])
-            else:
-                runner.spawn_users({item.__name__: users for item in environment.user_classes})
+            crowd.start()
             started = time.perf_counter()
             reply("started", time=started)
             helpers = [
@@ -117,23 +117,27 @@ class Driver:
                 gevent.spawn(_watch, run),
             ]
             until = started + float(load["duration_s"])
-            while not run.over and time.perf_counter() < until and runner.user_count:
+            while not run.over and time.perf_counter() < until and crowd.running:
                 gevent.sleep(min(0.02, max(0.0, until - time.perf_counter())))
             run.over = True
             cpu = time.process_time() - cpu
             ended = time.perf_counter()
-            if workload["locustfile"]:
-                environment.stop_timeout = GRACE_S
-            else:
-                runner.user_greenlets.join(timeout=GRACE_S)
-            abandoned = len(run.waiting)
-            runner.quit()
+            abandoned = crowd.finish(GRACE_S)
             gevent.killall(helpers)
             writer.flush()
         names = (
             list(self._locustfile.numbers) if workload["locustfile"] and self._locustfile else []
         )
-        reply("done", **_done(writer, cpu, ended - started, lags, users, abandoned, names))
+        reply("done", **_done(writer, cpu, ended - started, lags, crowd, abandoned, names))
+
+    def _crowd(self, run: Run, workload: dict[str, Any], load: dict[str, Any]) -> Crowd:
+        if load.get("rps") is None:
+            environment, own = self._environment(run, workload), bool(workload["locustfile"])
+            return Users(environment, run, int(load["users"]), own)
+        if workload["locustfile"]:
+            raise ValueError("a locustfile brings its own users: it cannot be sent at a rate")
+        most = min(MOST_WAITING, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FDS)
+        return Arrivals(Script(workload, run.address), run, float(load["rps"]), max(1, most))
 
     def _environment(self, run: Run, workload: dict[str, Any]) -> Environment:
         if not workload["locustfile"]:
@@ -155,7 +159,7 @@ def _done(
     cpu_s: float,
     duration_s: float,
     lags: list[float],
-    users: int,
+    crowd: Crowd,
     abandoned: int,
     names: list[str],
 ) -> dict[str, Any]:
@@ -171,8 +175,10 @@ def _done(
         "duration_s": duration_s,
         "lag_ms_p99": lags[int(len(lags) * 0.99)] * 1000 if lags else 0.0,
         "connections": confinement.connections,
-        "reconnects": max(0, confinement.connections - users),
+        "reconnects": max(0, confinement.connections - crowd.most_waiting),
         "abandoned": abandoned,
+        "not_sent": crowd.not_sent,
+        "most_waiting": crowd.most_waiting,
         "names": names,
     }
 

@@ -41,6 +41,7 @@ ERRORS: tuple[str, ...] = (
     "address refused",  # the user's locustfile called somewhere else
     "check failed",  # the user's locustfile judged the answer
     "other",
+    "not sent",  # an open load: too many requests were waiting already
 )
 ERROR_NUMBER = {kind: number for number, kind in enumerate(ERRORS)}
 

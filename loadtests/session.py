@@ -50,8 +50,11 @@ class LoadResult:
     lag_s_p99: float
     connections: int
     reconnects: int  # connections beyond one per user
-    abandoned: int  # still unanswered when the run ended, in no record; 0 with a locustfile
+    # still unanswered when the run ended; in no record but an open load's; 0 with a locustfile
+    abandoned: int
     names: tuple[str, ...] = ()
+    not_sent: int = 0  # arrivals of an open load for which there was no room
+    most_waiting: int = 0  # requests at once; of a closed load its users
 
     @property
     def cpu_fraction(self) -> float:

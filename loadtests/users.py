@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from bisect import bisect
 from collections.abc import Callable, Mapping
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,58 +21,14 @@ from locust.event import Events
 from locust.exception import StopUser
 from locust.util.load_locustfile import load_locustfile
 
-from pretune.loadtests.asking import request_target
 from pretune.loadtests.confinement import AddressRefused
 from pretune.loadtests.exchange import Connection, Failure
 from pretune.loadtests.records import Writer, kind_of_status
+from pretune.loadtests.script import Script
 from pretune.server.telemetry import ENDPOINT_HEADER
 
 # After a failed connection, so that a dead server is not answered with a busy loop.
 BACK_OFF_S = 0.1
-# What a browser would accept, so that an app that compresses pays for it here as well.
-DEFAULT_HEADERS = {"User-Agent": "pretune", "Accept": "*/*", "Accept-Encoding": "gzip, deflate, br"}
-
-
-class Script:
-    """A workload made ready: for each endpoint its part of the requests and the bytes to send.
-
-    A request head lacks its last line, so that a user can add its cookies.
-    """
-
-    def __init__(self, workload: Mapping[str, Any], address: tuple[str, int]) -> None:
-        endpoints = workload["endpoints"]
-        if not endpoints:
-            raise ValueError("the workload has no endpoints")
-        headers = header_lines(workload["headers"], address)
-        self.limits = list(accumulate(endpoint["share"] for endpoint in endpoints))
-        self.head_only = [endpoint["method"] == "HEAD" for endpoint in endpoints]
-        self.heads = [
-            [
-                (
-                    f"{endpoint['method']} {request_target(path)} HTTP/1.1\r\n"
-                    f"{headers}{ENDPOINT_HEADER}: {number}\r\n"
-                ).encode("latin-1")
-                for path in endpoint["paths"]
-            ]
-            for number, endpoint in enumerate(endpoints, 1)
-        ]
-
-    def choose(self, dice: random.Random) -> tuple[int, bytes]:
-        """Index of an endpoint, drawn by share, and one of its heads, drawn evenly."""
-        index = bisect(self.limits, dice.random() * self.limits[-1])
-        heads = self.heads[index]
-        return index, heads[0] if len(heads) == 1 else heads[int(dice.random() * len(heads))]
-
-
-def header_lines(headers: list[list[str]], address: tuple[str, int]) -> str:
-    """Header lines with the workload's in place of the defaults, names compared without case."""
-    host = f"[{address[0]}]" if ":" in address[0] else address[0]
-    merged = {"host": ("Host", f"{host}:{address[1]}")}
-    for name, value in (*DEFAULT_HEADERS.items(), *headers):
-        if any(sign in name + value for sign in "\r\n\0"):
-            raise ValueError(f"header {name!r} holds a line break")
-        merged[name.lower()] = (name, value)
-    return "".join(f"{name}: {value}\r\n" for name, value in merged.values())
 
 
 class Run:
@@ -84,6 +38,7 @@ class Run:
         self.address = address
         self.seed = int(load["seed"])
         self.think_s = float(load["think_s"])
+        self.ramp_s = float(load.get("ramp_s", 0.0))
         self.writer = writer
         self.over = False
         # users with a request in hand: since when, and the connection it is on
@@ -116,6 +71,8 @@ class WorkloadUser(locust.User):
         dice = random.Random(f"{run.seed}:{number}")
         connection = Connection(run.address)
         clock, add, waiting = time.perf_counter, run.writer.add, run.waiting
+        if run.ramp_s:
+            gevent.sleep(dice.random() * run.ramp_s)
         try:
             while not run.over:
                 index, request = script.choose(dice)
@@ -147,6 +104,45 @@ def workload_user(script: Script, run: Run) -> type[WorkloadUser]:
     """The user class of one run."""
     members = {"abstract": False, "script": script, "run_of_users": run, "spawned": 0}
     return type("Visitor", (WorkloadUser,), members)
+
+
+class Users:
+    """A closed load's crowd, run by locust; see ``loadtests.driver`` for how a crowd is used."""
+
+    not_sent = 0
+
+    def __init__(self, environment: Environment, run: Run, users: int, own: bool) -> None:
+        """``own``: the classes are of a user's locustfile, which is told and stopped as usual."""
+        self._environment, self._run = environment, run
+        self.most_waiting = users
+        self._own = own
+        self._runner = environment.create_local_runner()
+
+    @property
+    def running(self) -> bool:
+        return bool(self._runner.user_count)
+
+    def start(self) -> None:
+        """Returns when every user has been spawned."""
+        environment, runner, users = self._environment, self._runner, self.most_waiting
+        if self._own:
+            environment.events.init.fire(  # type: ignore[no-untyped-call]
+                environment=environment, runner=runner, web_ui=None
+            )
+            runner.start(users, spawn_rate=users)
+            gevent.joinall([runner.spawning_greenlet])
+        else:
+            runner.spawn_users({item.__name__: users for item in environment.user_classes})
+
+    def finish(self, grace_s: float) -> int:
+        """Let requests in hand finish, at most ``grace_s``; how many did not, and are no record."""
+        if self._own:
+            self._environment.stop_timeout = grace_s
+        else:
+            self._runner.user_greenlets.join(timeout=grace_s)
+        abandoned = len(self._run.waiting)
+        self._runner.quit()
+        return abandoned
 
 
 class Locustfile:

@@ -41,9 +41,16 @@ class Workload:
 
 @dataclass(frozen=True)
 class Load:
-    """A closed load: ``users`` each send, wait for the answer, think, send again."""
+    """A closed load: ``users`` each send, wait for the answer, think, send again.
+
+    With ``rps`` an open one: Poisson arrivals at that rate, each on a connection of its own, each
+    counted from its intended start; ``users`` then says nothing. ``ramp_s``: the users begin at
+    random moments of so many seconds.
+    """
 
     users: int
     duration_s: float
     seed: int = 1
     think_s: float = 0.0
+    rps: float | None = None
+    ramp_s: float = 0.0

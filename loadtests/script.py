@@ -1,0 +1,57 @@
+"""A workload made ready to be sent: bytes per path, endpoints drawn by their shares."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect
+from collections.abc import Mapping
+from itertools import accumulate
+from typing import Any
+
+from pretune.loadtests.asking import request_target
+from pretune.server.telemetry import ENDPOINT_HEADER
+
+# What a browser would accept, so that an app that compresses pays for it here as well.
+DEFAULT_HEADERS = {"User-Agent": "pretune", "Accept": "*/*", "Accept-Encoding": "gzip, deflate, br"}
+
+
+class Script:
+    """A workload made ready: for each endpoint its part of the requests and the bytes to send.
+
+    A request head lacks its last line, so that a user can add its cookies.
+    """
+
+    def __init__(self, workload: Mapping[str, Any], address: tuple[str, int]) -> None:
+        endpoints = workload["endpoints"]
+        if not endpoints:
+            raise ValueError("the workload has no endpoints")
+        headers = header_lines(workload["headers"], address)
+        self.limits = list(accumulate(endpoint["share"] for endpoint in endpoints))
+        self.head_only = [endpoint["method"] == "HEAD" for endpoint in endpoints]
+        self.heads = [
+            [
+                (
+                    f"{endpoint['method']} {request_target(path)} HTTP/1.1\r\n"
+                    f"{headers}{ENDPOINT_HEADER}: {number}\r\n"
+                ).encode("latin-1")
+                for path in endpoint["paths"]
+            ]
+            for number, endpoint in enumerate(endpoints, 1)
+        ]
+
+    def choose(self, dice: random.Random) -> tuple[int, bytes]:
+        """Index of an endpoint, drawn by share, and one of its heads, drawn evenly."""
+        index = bisect(self.limits, dice.random() * self.limits[-1])
+        heads = self.heads[index]
+        return index, heads[0] if len(heads) == 1 else heads[int(dice.random() * len(heads))]
+
+
+def header_lines(headers: list[list[str]], address: tuple[str, int]) -> str:
+    """Header lines with the workload's in place of the defaults, names compared without case."""
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    merged = {"host": ("Host", f"{host}:{address[1]}")}
+    for name, value in (*DEFAULT_HEADERS.items(), *headers):
+        if any(sign in name + value for sign in "\r\n\0"):
+            raise ValueError(f"header {name!r} holds a line break")
+        merged[name.lower()] = (name, value)
+    return "".join(f"{name}: {value}\r\n" for name, value in merged.values())
