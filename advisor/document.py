@@ -64,6 +64,7 @@ class Run:
     slo: Slo | None = None
     slo_source: str = ""
     workload: Workload | None = None
+    boot_memory: Mapping[str, Any] | None = None  # as the inspection weighed it
     demand: Demand | None = None
     trials: tuple[Trial, ...] = ()
     candidates: tuple[Candidate, ...] = ()
@@ -93,6 +94,7 @@ def assemble(run: Run) -> dict[str, Any]:
         "budget": _budget(run.budget),
         "slo": _slo(run.slo, run.slo_source),
         "workload": _workload(run.workload),
+        "boot_memory": _boot_memory(run),
         "demand": _demand(run.demand),
         "trials": [_trial(t) for t in run.trials],
         "candidates": [
@@ -235,6 +237,22 @@ def _demand(demand: Demand | None) -> dict[str, Any] | None:
         },
         "unloaded_p95_s": _finite(demand.unloaded_p95_s),
         "generator_cpu_s": _finite(demand.generator_cpu_s),
+    }
+
+
+def _boot_memory(run: Run) -> dict[str, Any] | None:
+    """What was weighed, beside a worker that has booted and not served yet."""
+    if run.boot_memory is None:
+        return None
+    booted = [
+        float(series.anon_bytes[0])
+        for trial in run.trials
+        for series in trial.measurement.memory_series
+        if series.anon_bytes is not None and len(series.requests) and series.requests[0] == 0
+    ]
+    return {
+        **_plain(run.boot_memory),
+        "worker_anon_bytes": booted[0] if booted else None,
     }
 
 

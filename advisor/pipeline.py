@@ -123,6 +123,7 @@ class Pipeline:
             slo=known.slo,
             slo_source="" if known.slo.p95_s else f"{search.P95_FACTOR:g} x the unloaded p95",
             workload=known.workload,
+            boot_memory=known.inspection["boot_memory"],
             notes=known.notes,
         )
         return known

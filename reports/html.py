@@ -79,6 +79,8 @@ def render(document: Document) -> str:
         latency_from=_latency_trial(document)[0],
         request_costs=_request_costs(document),
         worker_costs=_worker_costs(document),
+        boot_memory=summary.boot_memory(document, _PACKAGES),
+        boot_check=summary.boot_check(document),
         machine=_machine(document),
         method=_method(document),
         deploy=_deploy(document),
@@ -156,6 +158,7 @@ def _endpoints(document: Document) -> list[dict[str, Any]]:
     ]
 
 
+_PACKAGES = 15  # shown of what a worker consists of
 # label, field of demand, how it is shown
 _REQUEST = (
     ("CPU in the app", "cpu_s", numbers.seconds),

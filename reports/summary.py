@@ -232,6 +232,58 @@ def checks(document: Document) -> list[Check]:
     return rows
 
 
+# The standard library and packages below this part of a worker are shown as one row each.
+_SMALL_PACKAGE = 0.01
+
+
+def boot_memory(document: Document, most: int) -> list[tuple[str, float, float, float, float]]:
+    """What a worker is made of when it has booted: name, own RSS, own private memory, RSS with what
+    it imported (bytes), own seconds of import; the largest first, the rest in one row.
+    """
+    weighed = document.get("boot_memory")
+    if not weighed:
+        return []
+    whole = max(weighed["process"]["rss_bytes"], 1)
+    shown, small, standard = [], [], []
+    for row in weighed["packages"]:
+        if row["standard_library"]:
+            standard.append(row)
+        elif len(shown) < most and row["rss_bytes"] >= _SMALL_PACKAGE * whole:
+            shown.append(row)
+        else:
+            small.append(row)
+    rows = [
+        (numbers.line(row["package"]), row["rss_bytes"], row["anon_bytes"],
+         row.get("whole_rss_bytes", row["rss_bytes"]), row["seconds"])
+        for row in shown
+    ]  # fmt: skip
+    together = (
+        ("the standard library", standard),
+        (f"{len(small)} smaller packages", small),
+        ("outside of imports", [weighed["elsewhere"]]),
+        ("the interpreter", [weighed["interpreter"]]),
+    )
+    for name, parts in together:
+        if parts:
+            rss, anon, seconds = (
+                sum(part[key] for part in parts) for key in ("rss_bytes", "anon_bytes", "seconds")
+            )
+            rows.append((name, rss, anon, rss, seconds))
+    return sorted(rows, key=lambda row: -row[1])
+
+
+def boot_check(document: Document) -> str:
+    """The sum beside a measured worker; "" without one."""
+    weighed = document.get("boot_memory")
+    if not weighed or not weighed.get("worker_anon_bytes"):
+        return ""
+    return (
+        f"Together {numbers.size(weighed['process']['anon_bytes'])} private to a process that "
+        "imported the app; a worker of the first trial had "
+        f"{numbers.size(weighed['worker_anon_bytes'])} before its first request."
+    )
+
+
 def binding(document: Document) -> str:
     """What stops the recommendation where it stops, with the model's own sentence."""
     recommendation = document.get("recommendation")

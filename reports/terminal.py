@@ -43,6 +43,7 @@ def render(document: Document, console: Console) -> None:
         _verification,
         _limits,
         _findings,
+        _boot_memory,
         _baselines,
         _candidates,
         _workload,
@@ -180,6 +181,25 @@ def _findings(document: Document, console: Console) -> None:
         title.append(f"  [{finding['id']}]", style="dim")
         paragraph(console, title)
         paragraph(console, "fix: " + numbers.line(finding["fix"]), indent=4)
+
+
+_PACKAGES = 6
+
+
+def _boot_memory(document: Document, console: Console) -> None:
+    rows = summary.boot_memory(document, _PACKAGES)
+    if not rows:
+        return
+    heading(console, "What a worker's memory at boot is made of")
+    made = table(console, "package", "memory", "private", "import", right=frozenset({1, 2, 3}))
+    for name, rss, anon, _, seconds in rows[:_PACKAGES]:
+        made.add_row(
+            Text(name),
+            Text(numbers.size(rss)),
+            Text(numbers.size(anon)),
+            Text(numbers.seconds(seconds)),
+        )
+    put(console, made)
 
 
 def _baselines(document: Document, console: Console) -> None:

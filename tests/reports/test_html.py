@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pretune.reports import charts, html
+from pretune.reports import charts, html, summary
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -277,3 +277,13 @@ def test_text_has_the_contrast_of_wcag_aa(scheme, ink, paper):
         colours |= dict(re.findall(r"--([\w-]+):(#\w+)", dark.split("}")[0]))
     high, low = sorted((luminance(colours[ink]), luminance(colours[paper])), reverse=True)
     assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+def test_the_parts_of_a_worker_add_up_to_what_it_has(load):
+    document = load("fits")
+    rows = summary.boot_memory(document, 3)
+    assert sum(row[1] for row in rows) == document["boot_memory"]["process"]["rss_bytes"]
+    assert [row[0] for row in rows][:2] == ["the interpreter", "django"]
+    assert "before its first request" in html.render(document)
+    del document["boot_memory"]  # an older file has none
+    assert "before its first request" not in html.render(document)

@@ -136,3 +136,14 @@ def test_a_document_with_nothing_optional_still_renders(load, show):
         document.pop(name, None)
     document["failure"] = None
     assert show(terminal.render, document).strip() == "app failed"
+
+
+def test_what_a_worker_is_made_of_is_listed_by_size(load, show):
+    document = load("fits")
+    text = show(terminal.render, document)
+    section = text.partition("memory at boot is made of")[2].partition("\n\n")[0]
+    names = [line.strip().partition("  ")[0] for line in section.splitlines()[2:]]
+    assert names[:3] == ["the interpreter", "django", "the standard library"]
+    assert len(names) == 6
+    document["boot_memory"] = None
+    assert "at boot" not in show(terminal.render, document)
