@@ -50,6 +50,10 @@ LEAK_SECONDS = 4.0
 # slope is surely less than this part of the leak's.
 CONTRADICTING_REQUESTS = 0.25
 CONTRADICTING_SLOPE = 0.5
+# A last half flatter than this part of the whole is what goes on.
+FLATTER = 0.98
+# A bound is taken from workers with at least this part of the longest one's requests.
+HEARD = 0.5
 # Growth of which this part is given back on demand was held by nobody.
 NOT_HELD = 0.5
 
@@ -93,7 +97,7 @@ def classify(
             return called
     requests = max(g.requests for g in known)
     model = max(known, key=lambda g: g.requests).model
-    high = max(g.slope.high for g in known)
+    high = max(g.slope.high for g in known if g.requests >= HEARD * requests)
     at_most = f"at most {format_bytes(high)} per request"
     if all(g.leak_class == "none" for g in known):
         note = f"flat over {requests} requests, {at_most}"
@@ -228,7 +232,9 @@ def _classify_one(series: MemorySeries, returned_at_boot: float, seed: int) -> G
         whole = slope(u, y, warmup, rng).scaled(1 / reach)
         if whole.low > 0 and tail.low > 0 and whole.high >= NEGLIGIBLE:
             if _enough(series, whole.value * reach, float(y.min())):
-                return Growth("leak", whole, family, requests, "")
+                # A warm-up that ends late makes the whole steeper than what goes on.
+                goes_on = tail if tail.high < FLATTER * whole.low else whole
+                return Growth("leak", goes_on, family, requests, "")
             return bounded("still_warming", max(whole.high, tail.high), tail.value)
     return bounded("still_warming", bound, tail.value)
 

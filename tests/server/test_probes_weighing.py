@@ -6,7 +6,6 @@ import sys
 import textwrap
 
 import pytest
-
 from commands import BOOTSTRAP
 
 MIB = 1 << 20
