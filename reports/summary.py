@@ -244,7 +244,9 @@ def boot_memory(document: Document, most: int) -> list[tuple[str, float, float, 
     if not weighed:
         return []
     whole = max(weighed["process"]["rss_bytes"], 1)
-    shown, small, standard = [], [], []
+    shown: list[Any] = []
+    small: list[Any] = []
+    standard: list[Any] = []
     for row in weighed["packages"]:
         if row["standard_library"]:
             standard.append(row)
