@@ -166,7 +166,8 @@ def _tuples(rows: NDArray[np.void]) -> NDArray[np.void]:
     tuples = np.zeros(len(rows), TUPLE)
     delay = np.nan_to_num(rows["runq"], nan=0.0)
     cpu = np.maximum(rows["cpu"], 0.0)
-    left = np.maximum(rows["wall"] - cpu - delay, 0.0)
+    inside = cpu - rows["head"]  # the wall time begins when the head is complete
+    left = np.maximum(rows["wall"] - inside - delay, 0.0)
     db = np.clip(rows["db"], 0.0, left)
     tuples["endpoint"] = rows["endpoint"].astype(np.int64) - 1
     tuples["cpu"], tuples["db"], tuples["wait"] = cpu, db, left - db

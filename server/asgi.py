@@ -34,6 +34,7 @@ from pretune.server.lifespan import Lifespan
 from pretune.server.metering import Call, Meter
 from pretune.server.probes.journal import Journal
 from pretune.server.protocol import HttpProtocol
+from pretune.server.telemetry import run_queue_clock
 
 SWEEP = 0.5  # s
 BATCH = 16  # connections taken before others get their turn
@@ -53,7 +54,7 @@ class AsgiWorker:
         self.keepalive = context.settings.keepalive
         # What an answer already sent has promised: it holds while leaving, too.
         self.promised = self.keepalive
-        self.meter = self._meter = Meter() if context.ring is not None else None
+        self.meter = self._meter = self._new_meter()
         self.trust = Trust(context.config.forwarded_allow_ips)
         self.proxy_trust = Trust(context.config.proxy_allow_ips)
         self.connections: dict[Any, None] = {}  # oldest first
@@ -83,6 +84,11 @@ class AsgiWorker:
             if self.context.journal is not None:
                 self._watch(self._meter, self.context.journal)
         return loop.run_until_complete(self._main(ready))
+
+    def _new_meter(self) -> Meter | None:
+        if self.context.ring is None:
+            return None
+        return Meter(run_queue_clock() if self.context.config.probes else None)
 
     def _watch(self, meter: Meter, journal: Journal) -> None:
         from pretune.server.probes.turns import Turns
@@ -249,10 +255,12 @@ class AsgiWorker:
         context, account = self.context, call.account
         if account is not None:
             assert context.ring is not None
+            assert self._meter is not None
+            runq = account.runq if self._meter.queue is not None else math.nan
             context.ring.write(
                 call.began, call.ended - call.began, account.cpu, account.db, account.out,
-                math.nan, call.queue, call.sent, account.db_calls, account.out_calls,
-                call.endpoint, 0, account.route, call.status, call.inflight,
+                runq, call.queue, call.sent, account.db_calls, account.out_calls,
+                call.endpoint, 0, account.route, call.status, call.inflight, account.head,
             )  # fmt: skip
             if account.hosts is not None and context.journal is not None:
                 context.journal.request(account, call.ended)

@@ -11,9 +11,10 @@ threads. Tasks that belong to no request take their own stretches away.
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import time
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
 from pretune.server.http1 import Request
@@ -31,12 +32,14 @@ EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) els
 
 
 class Meter:
-    """One event loop's."""
+    """One event loop's. ``queue``: the clock of its thread's run-queue delay, shared out alike."""
 
-    __slots__ = ("began", "mark", "nobody", "running", "watched")
+    __slots__ = ("began", "mark", "nobody", "queue", "queued", "running", "watched")
 
-    def __init__(self) -> None:
+    def __init__(self, queue: Callable[[], float] | None = None) -> None:
         self.mark = _clock()
+        self.queue = queue
+        self.queued = queue() if queue is not None else math.nan
         self.nobody = Account()
         # Whose step is at work, and since when (perf_counter s), for who looks from another thread.
         self.running: Account | None = None
@@ -48,6 +51,16 @@ class Meter:
         now = _clock()
         account.cpu += now - self.mark
         self.mark = now
+        if self.queue is not None:
+            delayed = self.queue()
+            account.runq += delayed - self.queued
+            self.queued = delayed
+
+    def begin(self, account: Account) -> None:
+        """A request's head is complete: CPU from the mark on is its own, delay only from now on."""
+        if self.queue is not None:
+            account.head = _clock() - self.mark
+            self.queued = self.queue()
 
     def skip(self) -> None:
         """What has passed is nobody's."""
@@ -181,6 +194,7 @@ class Call:
         self.inflight = len(calls)
         if worker.meter is not None:
             self.account = Account()
+            worker.meter.begin(self.account)
             self.queue = queue
             endpoint = self.request.fields.pop("HTTP_X_PRETUNE_ENDPOINT", "")
             if endpoint and endpoint.isascii() and endpoint.isdigit() and len(endpoint) < 10:

@@ -115,6 +115,7 @@ class Service:
         if ring is not None:
             endpoint = fields.pop(_ENDPOINT_KEY, None)
             if ring.on:
+                head = _thread_time() - seat.cpu if self._probes else 0.0
                 self.active.add(index)
                 inflight = len(self.active)
                 account = seat.account
@@ -172,7 +173,7 @@ class Service:
                     clock() - runq if clock is not None else math.nan, queue,
                     response.sent, account.db_calls, account.out_calls,
                     _number(endpoint) if endpoint is not None else 0, index,
-                    account.route, response.status, inflight,
+                    account.route, response.status, inflight, head,
                 )  # fmt: skip
         seat.cells[index] = 0.0
         if seat.tally is not None:

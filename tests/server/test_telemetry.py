@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -65,6 +68,36 @@ def test_a_request_is_recorded(serve, tmp_path):
     assert burn["bytes"] > len("burnt")
     assert burn["inflight"] == 1
     assert not math.isnan(burn["runq"])
+
+
+@pytest.mark.parametrize(
+    ("target", "settings"), [("plain", {}), ("asynchronous", {"worker_class": "asgi"})]
+)
+def test_what_was_neither_wait_nor_the_apps_is_told_apart(serve, tmp_path, target, settings):
+    """Others want the core: a request that sleeps 0.1 s has waited so long, whatever it cost to
+    read it and to get on the core again."""
+    served = serve(target, telemetry=tmp_path, probes=True, **settings)
+    core = min(os.sched_getaffinity(0))
+    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
+    try:
+        for hog in hogs:
+            os.sched_setaffinity(hog.pid, {core})
+        for pid in served.running.worker_pids():
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                os.sched_setaffinity(int(thread), {core})
+        for _ in range(5):
+            served.get("/sleep/0.1")
+        served.wait_for(lambda: len(records(tmp_path)) == 5)
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+    for record in records(tmp_path):
+        assert record["runq"] >= 0
+        assert 0 < record["head"] < record["cpu"]
+    # one may be put off the core just while the clocks are read
+    waited = sorted(r["wall"] - (r["cpu"] - r["head"]) - r["runq"] for r in records(tmp_path))
+    assert 0.098 <= waited[2] <= 0.104
 
 
 def test_no_file_without_telemetry(serve, tmp_path):
