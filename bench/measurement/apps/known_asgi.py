@@ -1,0 +1,49 @@
+"""An ASGI app whose costs are known; see ``work``. One connection to Postgres per process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from typing import Any
+
+import work
+
+connection: Any = None
+
+
+async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    if scope["type"] != "http":
+        return
+    kind = work.KINDS[work.NUMBER[scope["path"].strip("/")]]
+    diary = work.Diary(work.NUMBER[kind.name])
+    diary.cpu_drawn, diary.wait_drawn = work.draw(kind)
+    if diary.cpu_drawn:
+        work.burn(diary.cpu_drawn)
+    if diary.wait_drawn:
+        waited = work.Waited()
+        await asyncio.sleep(diary.wait_drawn)
+        diary.wait = waited()
+    if kind.queries:
+        waited = work.Waited()
+        await query(kind.queries)
+        diary.db = waited()
+    if kind.name == "leak":
+        work.leak()
+    else:
+        diary.write(threading.get_native_id())
+    headers = [(b"content-length", b"%d" % kind.body), (b"content-type", b"text/plain")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"x" * kind.body})
+
+
+async def query(times: int) -> None:
+    global connection
+    if connection is None:
+        import psycopg
+
+        connection = await psycopg.AsyncConnection.connect(
+            os.environ["DATABASE_URL"], autocommit=True
+        )
+    for _ in range(times):
+        await connection.execute(f"select pg_sleep({work.QUERY_S})")
