@@ -16,6 +16,7 @@ from pretune.advisor.demand import Demand, EndpointDemand
 from pretune.advisor.finding import Finding
 from pretune.advisor.measurement import Conditions, Latency, Measurement
 from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.postgres import PostgresLimits
 from pretune.advisor.quantity import Interval
 from pretune.advisor.recommendation import Baseline, Candidate, Recommendation
 from pretune.advisor.target import Target
@@ -76,6 +77,7 @@ class Run:
     notes: tuple[str, ...] = ()
     gate: tuple[dict[str, Any], ...] | None = None
     cpu_steal: float | None = None
+    database: PostgresLimits | None = None
     files: Mapping[str, str] = field(default_factory=dict)
 
     def with_notes(self, *notes: str) -> Run:
@@ -92,6 +94,7 @@ def assemble(run: Run) -> dict[str, Any]:
         "target": _target(run.spec, run.target),
         "machine": _machine(run.cpu_steal),
         "budget": _budget(run.budget),
+        "database": _database(run.database),
         "slo": _slo(run.slo, run.slo_source),
         "workload": _workload(run.workload),
         "boot_memory": _boot_memory(run),
@@ -174,6 +177,23 @@ def _budget(budget: Budget | None) -> dict[str, Any] | None:
         "instances": budget.instances,
         "reserve_bytes": budget.reserve_bytes,
         "sources": dict(budget.sources),
+    }
+
+
+def _database(database: PostgresLimits | None) -> dict[str, Any] | None:
+    if database is None:
+        return None
+    return {
+        "version": database.version,
+        "local": database.local,
+        "max_connections": database.max_connections,
+        "superuser_reserved": database.superuser_reserved,
+        "reserved": database.reserved,
+        "role_limit": database.role_limit,
+        "database_limit": database.database_limit,
+        "others_in_use": database.others_in_use,
+        "available": database.available,
+        "pooler": _fields(database.pooler),
     }
 
 
@@ -327,6 +347,7 @@ def _measured(m: Measurement) -> dict[str, Any]:
         "worker_exits": dict(m.worker_exits),
         "telemetry_lost": m.telemetry_lost,
         "stopped_under_load": m.stopped_under_load,
+        "database_time": _fields(m.database_time),
         "cpu_accounting": _fields(m.cpu_accounting),
         "surroundings": _fields(m.surroundings),
     }

@@ -8,6 +8,7 @@ from typing import Any
 from pretune.advisor import plan, postgres
 from pretune.advisor.document import Run, assemble
 from pretune.advisor.plan import PlannedTrial
+from pretune.advisor.pooler import Pooler
 from pretune.advisor.preflight import Preflight
 
 # of the document, shown as they would stand in it
@@ -35,6 +36,14 @@ def describe(
     }
 
 
+def _pooler(pooler: Pooler | None) -> str | None:
+    if pooler is None:
+        return None
+    if pooler.available is None:
+        return f"{pooler.kind}: {pooler.problem}"
+    return f"{pooler.kind} {pooler.version}, {pooler.pool_mode} mode, pool of {pooler.pool_size}"
+
+
 def _database(known: Preflight) -> dict[str, Any] | None:
     if known.database is None or known.database_url is None:
         return None
@@ -43,7 +52,7 @@ def _database(known: Preflight) -> dict[str, Any] | None:
         "url": postgres.redact(known.database_url),
         "version": database.version,
         "local": database.local,
-        "pgbouncer": database.pgbouncer,
+        "pooler": _pooler(database.pooler),
         "max_connections": database.max_connections,
         "reserved": database.reserved_slots,
         "others_in_use": database.others_in_use,

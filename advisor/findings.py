@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from pretune.advisor import findings_outside
 from pretune.advisor.demand import Demand, EndpointDemand
 from pretune.advisor.document import Run
 from pretune.advisor.finding import SEVERITIES, Finding
-from pretune.advisor.measurement import Measurement
 from pretune.advisor.model import memory
 from pretune.advisor.quantity import format_bytes, format_seconds
 from pretune.advisor.recommendation import Recommendation
+from pretune.advisor.rule import Case, Evidence, Rule
 from pretune.advisor.search import preload_pays
 
 MANY_DB_CALLS = 20
@@ -32,36 +32,6 @@ SLOW_BOOT_S = 5.0
 NEAR_SATURATION = 0.7
 LOST_RECORDS = 0.01
 SCARCE_FDS = 0.5
-
-
-@dataclass(frozen=True)
-class Case:
-    """A run, and the settings the application itself was configured with, as inspected."""
-
-    run: Run
-    app: Mapping[str, Any]
-
-    @property
-    def trials(self) -> tuple[Measurement, ...]:
-        return tuple(t.measurement for t in self.run.trials)
-
-    @property
-    def asgi(self) -> bool:
-        return self.run.target is not None and self.run.target.interface == "asgi"
-
-
-Evidence = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """``title`` and ``fix`` are formatted with the evidence; ``show`` makes numbers readable."""
-
-    id: str
-    severity: str
-    evidence: Callable[[Case], Evidence | None]
-    title: str
-    fix: str
 
 
 def diagnose(run: Run, app_settings: Mapping[str, Any] | None = None) -> tuple[Finding, ...]:
@@ -428,6 +398,7 @@ def _total(demand: Demand) -> float:
 
 
 RULES: tuple[Rule, ...] = (
+    *findings_outside.RULES,
     Rule(
         "app-errors", "critical", _app_errors,
         "{error_rate} of the {trial} trial's requests failed, most often: {most_frequent}",

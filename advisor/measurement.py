@@ -55,6 +55,23 @@ class CpuAccounting:
 
 
 @dataclass(frozen=True)
+class DatabaseTime:
+    """Database time per request, s, from both sides, and who else was connected.
+
+    The app waits for more than the server works: the way there and back, waking up. The server's
+    figures are of the whole database, without what our own looking took.
+    """
+
+    client_wait_s: Interval | None  # in drivers; None without probes
+    server_active_s: Interval  # in queries
+    server_idle_in_transaction_s: Interval
+    transactions: Interval
+    sessions_active: Interval  # in a query at a moment, the mean
+    others_peak: int  # most client sessions at one look that were neither the app's nor ours
+    pooled_peak: int  # most sessions of a pooler's for the app; 0 without one
+
+
+@dataclass(frozen=True)
 class PressureShares:
     """Part of the time in which some task waited for the resource."""
 
@@ -108,6 +125,7 @@ class WorkerMeasurement:
     pg_active: int = 0
     pg_idle: int = 0
     pg_idle_in_transaction: int = 0
+    pg_unseen: int = 0  # behind a pooler, which hides the state
 
 
 @dataclass(frozen=True)
@@ -204,5 +222,6 @@ class Measurement:
     # at least what one look saw, at most what all workers held at their own peaks
     pg_connections_interval: Interval | None = None
     cpu_accounting: CpuAccounting | None = None
+    database_time: DatabaseTime | None = None  # None without Postgres 14 or later
     surroundings: Surroundings | None = None
     stopped_under_load: bool = False  # so the workers' shutdown_s is what it takes under load

@@ -120,6 +120,7 @@ class Pipeline:
             self._run,
             target=known.target,
             budget=known.budget,
+            database=known.database,
             slo=known.slo,
             slo_source="" if known.slo.p95_s else f"{search.P95_FACTOR:g} x the unloaded p95",
             workload=known.workload,

@@ -18,9 +18,10 @@ import psutil
 import psycopg
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.rows import tuple_row
+from psycopg.rows import dict_row, tuple_row
 
-from pretune.advisor import confidential
+from pretune.advisor import confidential, pooler
+from pretune.advisor.pooler import Pooler
 
 CONNECT_S = 5
 APPLICATION_NAME = "pretune"
@@ -86,7 +87,7 @@ class PostgresLimits:
     """Connections. ``role_limit`` and ``database_limit`` are None where there is none.
 
     ``others_in_use`` are client connections now, without ours; ``available`` is what the app's
-    instances together can take on top of them.
+    instances together can take on top of them: of the pooler, where there is one that tells.
     """
 
     max_connections: int
@@ -99,7 +100,21 @@ class PostgresLimits:
     host: str
     local: bool
     version: str
-    pgbouncer: bool  # a pooler stands between us and the server
+    pooler: Pooler | None = None  # stands between us and the server
+
+    @property
+    def source(self) -> str:
+        """What ``available`` was made of, in words."""
+        if self.pooler and self.pooler.available is not None:
+            return self.pooler.bound
+        said = (
+            f"max_connections {self.max_connections} - reserved {self.reserved_slots}"
+            f" - used by others {self.others_in_use}"
+        )
+        for name, limit in (("role", self.role_limit), ("database", self.database_limit)):
+            if limit is not None:
+                said += f", {name} limit {limit}"
+        return said
 
     @property
     def reserved_slots(self) -> int:
@@ -292,10 +307,13 @@ def inspect(url: str) -> PostgresLimits:
         except psycopg.Error as error:
             detail = without_password(str(error).strip(), url)
             raise PostgresError(f"{redact(url)} does not tell its limits: {detail}") from None
-        told_pid = connection.info.backend_pid
+        # A pooler answers the login itself and makes a backend's number up.
+        pooled = limits is not None and connection.info.backend_pid != limits[-1]
+    asked = _ask_pooler(url) if pooled else None
+    told = asked.available if asked else None
     assert limits is not None
     assert used is not None
-    most, superuser, reserved, role, database, version, backend_pid = limits
+    most, superuser, reserved, role, database, version, _ = limits
     by_all, by_role, by_database = used
     room = [most - superuser - reserved - by_all]
     if role >= 0:
@@ -309,10 +327,30 @@ def inspect(url: str) -> PostgresLimits:
         role_limit=role if role >= 0 else None,
         database_limit=database if database >= 0 else None,
         others_in_use=by_all,
-        available=max(min(room), 0),
+        available=max(min(room), 0) if told is None else told,
         host=addresses(url)[0].host,
         local=is_local(url),
         version=version,
-        # A pooler answers the login itself and makes a backend's number up.
-        pgbouncer=told_pid != backend_pid,
+        pooler=asked,
     )
+
+
+_QUESTIONS = ("config", "databases", "pools", "lists")
+
+
+def _ask_pooler(url: str) -> Pooler:
+    """On its console; never raises."""
+    try:
+        with psycopg.connect(
+            normalise(url), dbname=pooler.CONSOLE, autocommit=True, connect_timeout=CONNECT_S
+        ) as console:
+            (row,) = console.execute("show version").fetchall()
+            answers = []
+            for question in _QUESTIONS:
+                cursor = console.cursor(row_factory=dict_row)
+                answers.append(cursor.execute(f"show {question}".encode()).fetchall())
+    except (psycopg.Error, ValueError) as error:
+        detail = " ".join(str(error).split()).rpartition("FATAL:")[2].strip()
+        return pooler.refused(without_password(detail, url))
+    database = conninfo_to_dict(normalise(url)).get("dbname") or ""
+    return pooler.told(str(row[0]), *answers, database=str(database), ours=1)

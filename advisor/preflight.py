@@ -101,6 +101,11 @@ def run(
         except postgres.PostgresError as error:
             raise Refused(f"{source}: {error}") from error
         budget = _with_connections(budget, options, database)
+        if database.pooler and database.pooler.problem:
+            notes.append(
+                f"A connection pooler ({database.pooler.kind}) stands before Postgres and does not "
+                f"tell its limits: {database.pooler.problem}. The server's own limits are taken."
+            )
     progress.update("trying the routes")
     workload = traffic.find(options, location.spec, found, environ, workspace)
     available = frozenset(os.sched_getaffinity(0))
@@ -157,10 +162,7 @@ def _with_connections(budget: Budget, options: Options, database: PostgresLimits
     if options.pg_connections is not None:
         source = options.sources["pg_connections"]
         return replace(budget, sources=(*budget.sources, ("pg_connections", source)))
-    source = (
-        f"max_connections {database.max_connections} - reserved {database.reserved_slots}"
-        f" - used by others {database.others_in_use}"
-    )
+    source = database.source
     return replace(
         budget,
         pg_connections=database.available,

@@ -85,6 +85,7 @@ def render(document: Document) -> str:
         method=_method(document),
         deploy=_deploy(document),
         accounts=_accounts(document),
+        database_times=_database_times(document),
         **_workers(document),
     )
 
@@ -234,7 +235,38 @@ def _machine(document: Document) -> list[tuple[str, str]]:
             source = budget["sources"].get(name, "")
             label = {"reserve_bytes": "reserve of RAM"}.get(name, summary.resource(name))
             rows.append((f"budget: {label}", f"{value}{f' (from {source})' if source else ''}"))
+    return [*rows, *_database(document.get("database"))]
+
+
+def _database(database: Any) -> list[tuple[str, str]]:
+    """Postgres and what stands before it."""
+    if not database:
+        return []
+    limits = [f"max_connections {database['max_connections']}"]
+    reserved = database["superuser_reserved"] + database["reserved"]
+    limits += [f"{reserved} reserved", f"{database['others_in_use']} used by others"]
+    limits += [
+        f"{name} limit {database[f'{name}_limit']}"
+        for name in ("role", "database")
+        if database[f"{name}_limit"] is not None
+    ]
+    where = "on this machine" if database["local"] else "elsewhere"
+    rows = [("Postgres", f"{database['version']} {where}: {', '.join(limits)}")]
+    pooler = database["pooler"]
+    if pooler:
+        said = (
+            pooler["problem"]
+            or f"{pooler['pool_mode']} mode, pool of {pooler['pool_size']}, "
+            f"max_client_conn {pooler['max_client_conn']}, {pooler['clients']} clients of others"
+        )
+        rows.append(("pooler", f"{pooler['kind']} {pooler['version']}: {said}"))
     return rows
+
+
+def _database_times(document: Document) -> list[tuple[str, Any]]:
+    """Trial and its database time from both sides."""
+    measured = [(t["name"], t["measured"] or {}) for t in document["trials"]]
+    return [(name, m["database_time"]) for name, m in measured if m.get("database_time")]
 
 
 def _method(document: Document) -> list[str]:

@@ -1,4 +1,5 @@
-"""The CPU of a request counted three ways, and what lies between them.
+"""What a request used, counted by several who should agree: CPU by three clocks, the database's
+time by its clients and by itself.
 
 The threads' own clocks say what the requests used; the process clocks add what the workers did
 besides (accepting, parsing, collecting, telemetry): the server's overhead. The control group's
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pretune.advisor.measurement import CpuAccounting
-from pretune.advisor.profiler.counters import Blocks, per_request, workers_cpu
+from pretune.advisor.measurement import CpuAccounting, DatabaseTime
+from pretune.advisor.profiler.counters import Blocks, per_request, per_second, workers_cpu
 from pretune.advisor.profiler.statistics import ratio
 from pretune.advisor.quantity import UNKNOWN, Interval
 
@@ -33,6 +34,47 @@ def account(
     inside, overhead = _inside(samples, telemetry, ends, ticks)
     group, other = _group(samples, ends, blocks)
     return CpuAccounting(inside, workers, group, overhead, other)
+
+
+def database_time(
+    samples: Samples, telemetry: NDArray[np.void], ends: NDArray[np.float64], blocks: Blocks
+) -> DatabaseTime | None:
+    """The drivers' waits beside the server's own account; None where it keeps none."""
+    rows = samples.database
+    if not len(rows):
+        return None
+    active = rows["active_s"] - rows["ours_s"]
+    ticks = _told(rows["time"], active)
+    ticks = ticks[blocks.contain(ticks)]
+
+    def each(counter: NDArray[np.float64]) -> Interval:
+        return per_request(ticks, np.interp(ticks, rows["time"], counter), ends)
+
+    return DatabaseTime(
+        client_wait_s=_waited(telemetry, blocks),
+        server_active_s=each(active),
+        server_idle_in_transaction_s=each(rows["idle_in_transaction_s"]),
+        transactions=each(rows["transactions"].astype(np.float64)),
+        sessions_active=per_second(rows, active, blocks),
+        others_peak=int(rows["others"].max()),
+        pooled_peak=int(rows["pooled"].max()),
+    )
+
+
+def _told(times: NDArray[np.float64], counter: NDArray[np.float64]) -> NDArray[np.float64]:
+    """When a look found the counter moved: a session tells the server once a second at most, and
+    with few sessions most looks find nothing new."""
+    steps = np.diff(counter)
+    return np.asarray(times[1:][steps > steps.mean() / 2]) if len(steps) else times
+
+
+def _waited(telemetry: NDArray[np.void], blocks: Blocks) -> Interval | None:
+    if not telemetry["db_calls"].any():
+        return None
+    ended = telemetry["start"] + telemetry["wall"]
+    inside = blocks.contain(ended)
+    ended = ended[inside]
+    return ratio(blocks.sums(ended, telemetry["db"][inside]), blocks.sums(ended))
 
 
 def _inside(

@@ -5,13 +5,22 @@ port; then the worker's number in ``application_name`` (the server sets PGAPPNAM
 joins them. A session that appears during the trial, of our role in our database, and belongs to
 no worker is counted under pid 0; one that was there before and belongs to no worker is somebody
 else's.
+
+Behind a pooler the sessions are the pooler's, whatever they are called. The app's connections are
+then the workers' sockets to the pooler; in what state each is only the pooler knows.
+
+The server's own counters (Postgres 14 and later) tell how long it was busy with queries, which is
+what the drivers' waits can be held against.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
+import statistics
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,27 +29,40 @@ import psycopg
 
 from pretune.advisor import postgres
 from pretune.advisor.profiler import sockets
-from pretune.advisor.profiler.samples import SESSION
+from pretune.advisor.profiler.samples import DATABASE, SESSION
+from pretune.advisor.profiler.thinning import Rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 INTERVAL_S = 0.5
+_TIMEOUT = "statement_timeout = 2000"
 BUDGET = 0.003  # of one core, for the tool's side of the watching
 _WORKER_NAME = re.compile(r"^pretune[-: ](?:worker[-: ])?(\d+)$")
 
-_SESSIONS = """
-select pid, client_port, application_name, state
-from pg_stat_activity
-where datname = current_database() and usename = current_user
-  and pid <> pg_backend_pid() and application_name <> %s
+# Our role's sessions in our database, each with the server's counters; without sessions one row.
+_LOOK = """
+select a.pid, a.client_port, a.application_name, a.state, {counters}
+from pg_stat_database d left join pg_stat_activity a
+  on a.datname = d.datname and a.usename = current_user
+  and a.pid <> pg_backend_pid() and (a.application_name <> %(us)s or %(pooled)s)
+where d.datname = current_database()
 """
+_COUNTERS = """
+       d.active_time / 1e3, d.idle_in_transaction_time / 1e3, d.session_time / 1e3,
+       d.xact_commit + d.xact_rollback,
+       (select count(*) from pg_stat_activity
+        where backend_type = 'client backend' and pid <> pg_backend_pid()
+          and application_name <> %(us)s)
+"""
+_SERVER_SINCE = 140000  # the first version with these counters
 # state -> column of SESSION; every other state counts as active (fastpath call, starting)
 _COLUMNS = {
     "idle": 1,
     "idle in transaction": 2,
     "idle in transaction (aborted)": 2,
 }
+_UNSEEN = 3
 
 
 class DatabaseObserver:
@@ -48,21 +70,31 @@ class DatabaseObserver:
 
     def __init__(self, url: str) -> None:
         self.postmaster_pid: int | None = None
+        self.pooler_pid: int | None = None
         self.problem = ""
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._port = 0
         self._owner: dict[int, int] = {}  # backend pid -> worker pid
         self._foreign: set[int] = set()  # backends that are not the app's
-        self._rows: list[tuple[float, int, int, int, int]] = []
+        self._rows = Rows(SESSION, 200_000, ("active", "idle", "idle_in_transaction"), "pid")
+        self._server_rows = Rows(DATABASE, 50_000, ("others", "pooled"))
+        self._server_told = False
+        self._pooled = False
+        self._ours_s = 0.0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._cpu_s = 0.0
         try:
             self._connection = postgres.connect(url)
-            self._connection.execute("set statement_timeout = 2000")
             self._port = self._connection.info.port
+            self._server_told = self._connection.info.server_version >= _SERVER_SINCE
+            (backend,) = self._connection.execute("select pg_backend_pid()").fetchone() or (0,)
+            self._pooled = backend != self._connection.info.backend_pid
+            if not self._pooled:  # else another client would get the setting with the session
+                self._connection.execute(f"set {_TIMEOUT}")
             if postgres.is_local(url):
                 self.postmaster_pid = _postmaster(self._connection)
+                self.pooler_pid = sockets.listener(self._port) if self._pooled else None
         except (postgres.PostgresError, psycopg.Error) as error:
             self.problem = postgres.without_password(str(error), url)
             self._close()
@@ -84,36 +116,80 @@ class DatabaseObserver:
         if self._thread:
             self._thread.join()
         self._close()
-        return None if self.problem else np.array(self._rows, SESSION)
+        return None if self.problem else self._rows.array()
+
+    def server(self) -> NDArray[np.void]:
+        """Rows of DATABASE; none when the server does not count."""
+        return self._server_rows.array()
 
     def cpu_s(self) -> float:
         return self._cpu_s
 
     def _run(self, worker_pids: Callable[[], tuple[int, ...]]) -> None:
-        pause = INTERVAL_S
+        pause, costs = INTERVAL_S, deque([0.0, 0.0], maxlen=5)
         while not self._stop.wait(pause) and self._connection is not None:
             before = time.thread_time()
             self._look(worker_pids, first=False)
             cost = time.thread_time() - before
             self._cpu_s += cost
-            pause = max(INTERVAL_S, cost / BUDGET)
+            costs.append(cost)
+            # what a new connection costs to be found is paid once
+            pause = max(INTERVAL_S, statistics.median(costs) / BUDGET)
 
     def _look(self, worker_pids: Callable[[], tuple[int, ...]], *, first: bool) -> None:
         assert self._connection is not None
+        before = time.monotonic()
         try:
-            found = self._connection.execute(_SESSIONS, [postgres.APPLICATION_NAME]).fetchall()
+            found, server = self._ask(self._connection)
         except psycopg.Error as error:
             self.problem = f"Postgres stopped answering: {error}"
             self._close()
             return
         now = time.monotonic()
+        pids = worker_pids()
+        counts = (
+            self._through_pooler(pids) if self._pooled else self._by_session(found, pids, first)
+        )
+        for pid, states in counts.items():
+            self._rows.append((now, pid, *states))
+        self._rows.settle()
+        if server:
+            *counters, clients = server
+            held = len(found) if self._pooled else sum(map(sum, counts.values()))
+            pooled = len(found) + 1 if self._pooled else 0  # and the one that answers us
+            # of this look the server has not told yet
+            self._server_rows.append((now, *counters, self._ours_s, max(clients - held, 0), pooled))
+            self._server_rows.settle()
+        self._ours_s += now - before
+
+    def _ask(
+        self, connection: psycopg.Connection[tuple[Any, ...]]
+    ) -> tuple[list[tuple[Any, ...]], tuple[Any, ...] | None]:
+        """Our role's sessions in our database, and the server's counters."""
+        with connection.transaction() if self._pooled else contextlib.nullcontext():
+            if self._pooled:
+                connection.execute(f"set local {_TIMEOUT}")
+            look = _LOOK.format(counters=_COUNTERS if self._server_told else "null").encode()
+            asked = {"us": postgres.APPLICATION_NAME, "pooled": self._pooled}
+            rows = connection.execute(look, asked).fetchall()
+        found = [row[:4] for row in rows if row[0] is not None]
+        return found, rows[0][4:] if self._server_told and rows else None
+
+    def _through_pooler(self, pids: tuple[int, ...]) -> dict[int, list[int]]:
+        counts: dict[int, list[int]] = {pid: [0, 0, 0, 0] for pid in (*pids, 0)}
+        for owner in sockets.owners(pids, self._port).values():
+            counts[owner][_UNSEEN] += 1
+        return counts
+
+    def _by_session(
+        self, found: list[tuple[Any, ...]], pids: tuple[int, ...], first: bool
+    ) -> dict[int, list[int]]:
         living = {row[0] for row in found}
         self._owner = {pid: owner for pid, owner in self._owner.items() if pid in living}
         self._foreign &= living
-        pids = worker_pids()
         unknown = living - self._owner.keys() - self._foreign
         ports = sockets.owners(pids, self._port) if unknown else {}
-        counts: dict[int, list[int]] = {pid: [0, 0, 0] for pid in (*pids, 0)}
+        counts: dict[int, list[int]] = {pid: [0, 0, 0, 0] for pid in (*pids, 0)}
         for backend, port, name, state in found:
             if backend in self._foreign:
                 continue
@@ -123,10 +199,8 @@ class DatabaseObserver:
             elif first:
                 self._foreign.add(backend)
                 continue
-            counts.setdefault(owner or 0, [0, 0, 0])[_COLUMNS.get(state, 0)] += 1
-        self._rows += [
-            (now, pid, active, idle, waiting) for pid, (active, idle, waiting) in counts.items()
-        ]
+            counts.setdefault(owner or 0, [0, 0, 0, 0])[_COLUMNS.get(state, 0)] += 1
+        return counts
 
     def _close(self) -> None:
         if self._connection is not None:

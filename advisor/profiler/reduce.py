@@ -24,7 +24,7 @@ from pretune.advisor.measurement import (
     WorkerMeasurement,
 )
 from pretune.advisor.profiler import memory as memory_of
-from pretune.advisor.profiler.accounting import account
+from pretune.advisor.profiler.accounting import account, database_time
 from pretune.advisor.profiler.counters import Blocks, growth, per_request, spent, workers_cpu
 from pretune.advisor.profiler.samples import Samples
 from pretune.advisor.profiler.statistics import BLOCKS, percentiles, proportion, rate, ratio
@@ -112,6 +112,7 @@ def measure(
         worker_exits=_exits(events),
         error_interval=_error_interval(inside, blocks),
         pg_connections_interval=sessions.peak_interval if sessions else None,
+        database_time=database_time(samples, telemetry, _ends(inside), blocks),
         cpu_accounting=account(samples, telemetry, _ends(inside), blocks),
         surroundings=surroundings,
         stopped_under_load=stopped_under_load,
@@ -215,7 +216,7 @@ def _ends(rows: NDArray[np.void]) -> NDArray[np.float64]:
 # Workers
 
 
-_STATES = ("active", "idle", "idle_in_transaction")
+_STATES = ("active", "idle", "idle_in_transaction", "unseen")
 
 
 class _Sessions:
@@ -294,6 +295,7 @@ def _workers(
                 pg_active=held["active"],
                 pg_idle=held["idle"],
                 pg_idle_in_transaction=held["idle_in_transaction"],
+                pg_unseen=held["unseen"],
             )
         )
     return tuple(found)

@@ -24,6 +24,7 @@ from pretune.advisor.profiler.machine import Machine
 from pretune.advisor.profiler.processes import ROLES, ProcessTree, Usage, marked, run_mark
 from pretune.advisor.profiler.samples import (
     CGROUP,
+    DATABASE,
     MACHINE,
     MEMORY,
     PROCESS,
@@ -52,11 +53,15 @@ class DatabaseWatch(Protocol):
     """What the profiler needs of ``profiler.database.DatabaseObserver``."""
 
     postmaster_pid: int | None
+    pooler_pid: int | None  # of a pooler on this machine, between the app and Postgres
 
     def start(self, worker_pids: Callable[[], tuple[int, ...]]) -> None: ...
 
     def stop(self) -> NDArray[np.void] | None:
         """Rows of SESSION; None when it could not be watched."""
+
+    def server(self) -> NDArray[np.void]:
+        """Rows of DATABASE, after ``stop``."""
 
     def cpu_s(self) -> float:
         """CPU its own thread has spent."""
@@ -148,6 +153,7 @@ class Profiler:
             postgres_local=self._postgres is not None,
             cost=Cost(self._sampling_cpu_s, self._sampling_wall_s, self._rounds_cpu_s, self._ticks),
             postgres_pss_bytes=postgres_pss,
+            database=self._database.server() if self._database else np.empty(0, DATABASE),
         )
 
     def _run(self) -> None:
@@ -182,7 +188,9 @@ class Profiler:
         return [tree for tree in trees if tree]
 
     def _find_services(self) -> None:
-        """Other processes this run started; their CPU is not a disturbance from outside."""
+        """Other processes this run started, and a pooler: their CPU is no disturbance."""
+        if self._database and self._database.pooler_pid:
+            self._services.append(ProcessTree(self._database.pooler_pid))
         mark = run_mark(self._master_pid)
         if not mark:
             return

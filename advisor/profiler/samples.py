@@ -94,6 +94,21 @@ SESSION = np.dtype(
         ("active", "<i4"),
         ("idle", "<i4"),
         ("idle_in_transaction", "<i4"),
+        ("unseen", "<i4"),  # held, but a pooler hides in what state
+    ]
+)
+# One row per look at the server's own counters, which it brings up to date at most once a second
+# (pg_stat_database); all but the last two count up.
+DATABASE = np.dtype(
+    [
+        ("time", "<f8"),
+        ("active_s", "<f8"),  # in a query, all sessions of the database together
+        ("idle_in_transaction_s", "<f8"),
+        ("session_s", "<f8"),
+        ("transactions", "<i8"),
+        ("ours_s", "<f8"),  # what our own looking took of active_s
+        ("others", "<i4"),  # client sessions now that are neither the app's nor ours
+        ("pooled", "<i4"),  # a pooler's sessions for our role and database; 0 without one
     ]
 )
 # One row per worker that was asked after the load to give back what nobody holds: anonymous bytes
@@ -131,7 +146,8 @@ class Cost:
 class Samples:
     """``cores``: per row of ``machine`` and core (busy, steal, total) s, shape (rows, cores, 3).
 
-    ``sessions`` is None when no database was watched.
+    ``sessions`` is None when no database was watched; ``database`` is empty then, and before
+    Postgres 14, which keeps no such counters.
     """
 
     master_pid: int
@@ -147,6 +163,7 @@ class Samples:
     cost: Cost
     postgres_pss_bytes: float | None = None  # of a local one's whole tree, after the load
     settled: NDArray[np.void] = field(default_factory=lambda: np.empty(0, SETTLED))
+    database: NDArray[np.void] = field(default_factory=lambda: np.empty(0, DATABASE))
 
     def save(self, path: Path) -> None:
         """As one .npz file, without pickled objects."""
@@ -168,7 +185,7 @@ class Samples:
         return cls(sessions=sessions, cost=cost, **about, **arrays)
 
 
-_ARRAYS = ("processes", "memory", "machine", "cores", "cgroup", "telemetry", "settled")
+_ARRAYS = ("processes", "memory", "machine", "cores", "cgroup", "telemetry", "settled", "database")
 _SCALARS = ("master_pid", "telemetry_lost", "postgres_local", "postgres_pss_bytes")
 
 

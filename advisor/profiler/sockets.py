@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+import psutil
+
 _ESTABLISHED = "01"
 
 
@@ -37,6 +39,23 @@ def _sockets(pid: int) -> set[int]:
         if link.startswith("socket:["):
             inodes.add(int(link[8:-1]))
     return inodes
+
+
+def listener(port: int) -> int | None:
+    """The process that listens on a TCP port of this machine; the first of several.
+
+    A pass over every process, so once and not under load.
+    """
+    try:
+        connections = psutil.net_connections("tcp")
+    except (psutil.Error, OSError):
+        return None
+    found = []
+    for connection in connections:
+        host_and_port: tuple[object, ...] = connection.laddr
+        if connection.status == psutil.CONN_LISTEN and host_and_port[1:] == (port,):
+            found.append(connection.pid or 0)
+    return min(filter(None, found), default=None)
 
 
 def owners(pids: Iterable[int], remote_port: int) -> dict[int, int]:

@@ -16,8 +16,20 @@ from pretune.advisor.demand import TUPLE, Demand, EndpointDemand, WorkerDemand
 from pretune.advisor.document import Run, Trial, Verification
 from pretune.advisor.finding import SEVERITIES
 from pretune.advisor.findings import RULES, diagnose
-from pretune.advisor.measurement import Conditions, Latency, Measurement, MemorySeries, Settled
+from pretune.advisor.measurement import (
+    Conditions,
+    DatabaseTime,
+    Latency,
+    Measurement,
+    MemoryEvents,
+    MemorySeries,
+    PressureShares,
+    Settled,
+    Surroundings,
+)
 from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.pooler import Pooler
+from pretune.advisor.postgres import PostgresLimits
 from pretune.advisor.profiler.telemetry import RECORD
 from pretune.advisor.quantity import UNKNOWN, Interval
 from pretune.advisor.recommendation import Baseline, Candidate, Recommendation
@@ -121,12 +133,38 @@ def nobody_holds() -> Run:
     return replace(run, trials=(Trial(replace(TRIAL, memory_series=(one,))),))
 
 
+QUIET = PressureShares(EXACT(0.1), EXACT(0.0), EXACT(0.0))
+NO_EVENTS = MemoryEvents(0, 0, 0, 0)
+SURROUNDINGS = Surroundings(EXACT(0.0), EXACT(0.0), EXACT(0.0), 0, QUIET, None, NO_EVENTS)
+POSTGRES = PostgresLimits(100, 3, 0, None, None, 2, 95, "127.0.0.1", True, "17.2")
+POOLER = Pooler("PgBouncer", "1.23.1", "", "transaction", 20, 100, None, 4, 0)
+
+
+def around(**changes: Any) -> Run:
+    return trial(surroundings=replace(SURROUNDINGS, **changes))
+
+
+def postgres(**changes: Any) -> Run:
+    return replace(HEALTHY, database=replace(POSTGRES, **changes))
+
+
+def small_pool() -> Run:
+    """With the finding that there is a pooler at all."""
+    return postgres(pooler=replace(POOLER, pool_size=5))
+
+
 LEAK = Interval(2000.0, 1900.0, 2100.0)
 # finding -> (a run that shows it, what its title or fix must quote)
 SHOWN: dict[str, tuple[Callable[[], Run], str]] = {
     "app-errors": (lambda: trial(error_rate=0.02, errors=(("500 on /x", 20),)), "500 on /x"),
     "worker-died": (lambda: trial(worker_exits=(("crash", 2), ("stop", 1))), "2 workers died"),
     "connections-exhausted": (out_of_connections, "164"),
+    "out-of-memory": (lambda: around(memory_events=MemoryEvents(0, 9, 0, 2)), "ended 2"),
+    "cpu-throttled": (lambda: around(throttled=EXACT(0.25), throttled_periods=12), "25%"),
+    "memory-pressure": (lambda: around(memory_events=MemoryEvents(0, 9, 0, 0)), "hit 9 times"),
+    "others-hold-connections": (lambda: postgres(others_in_use=60), "60 of the 97"),
+    "connection-pooler": (lambda: postgres(pooler=POOLER), "max_client_conn 100 - clients 4"),
+    "reserved-slots": (lambda: postgres(superuser_reserved=10, reserved=5), "15 of"),
     "leak": (
         lambda: worker(leak_class="leak", leak_slope_bytes_per_request=LEAK), "1.86 GiB",
     ),
@@ -210,10 +248,35 @@ def test_debug_mode_is_taken_from_the_application() -> None:
     assert finding.id == "debug-on"
 
 
+def test_a_pool_smaller_than_the_arrangement_is_told_beside_the_pooler() -> None:
+    found = diagnose(small_pool())
+    assert [f.id for f in found] == ["pool-too-small", "connection-pooler"]
+    assert "6 connections share 5" in found[0].title
+
+
+def test_a_pooler_that_does_not_tell_is_named_all_the_same() -> None:
+    (found,) = diagnose(postgres(pooler=Pooler("PgBouncer", problem="not in stats_users")))
+    assert "not in stats_users" in found.title
+
+
+def test_connections_of_others_in_a_trial_count_too() -> None:
+    times = DatabaseTime(None, EXACT(0.0), EXACT(0.0), EXACT(0.0), EXACT(0.0), 70, 0)
+    run = replace(postgres(), trials=(Trial(replace(TRIAL, database_time=times)),))
+    (found,) = diagnose(run)
+    assert "70 of the 97" in found.title
+
+
+def test_time_waited_for_memory_is_memory_pressure() -> None:
+    stalled = PressureShares(EXACT(0.1), EXACT(0.2), EXACT(0.0))
+    (found,) = diagnose(around(pressure=stalled))
+    assert found.id == "memory-pressure"
+    assert "20%" in found.title
+
+
 def test_every_rule_is_shown_here_and_well_formed() -> None:
     ids = [rule.id for rule in RULES]
     assert len(ids) == len(set(ids))
-    assert {*SHOWN, "debug-on"} == set(ids)
+    assert {*SHOWN, "debug-on", "pool-too-small"} == set(ids)
     assert {rule.severity for rule in RULES} <= set(SEVERITIES)
 
 

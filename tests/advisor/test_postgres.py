@@ -44,7 +44,7 @@ def test_limits_are_those_of_the_server(url):
     assert limits.max_connections == 100
     assert limits.reserved_slots == 3
     assert limits.local
-    assert not limits.pgbouncer
+    assert limits.pooler is None
     assert limits.role_limit is None
     assert limits.available == 97 - limits.others_in_use
 
@@ -270,6 +270,19 @@ def test_sessions_are_joined_to_the_worker_that_holds_them(url, worker):
     assert set((nobodys["active"] + nobodys["idle"] + nobodys["idle_in_transaction"]).tolist()) == {
         0
     }
+
+
+def test_the_server_says_how_long_it_was_in_queries(url, worker):
+    observer = DatabaseObserver(url)
+    observer.start(lambda: (worker,))
+    time.sleep(1.2)
+    observer.stop()
+    rows = observer.server()
+    assert len(rows) >= 2
+    assert (np.diff(rows["active_s"]) >= 0).all()
+    assert (np.diff(rows["ours_s"]) > 0).all()
+    assert (rows["others"] == 0).all()
+    assert (rows["pooled"] == 0).all()
 
 
 def test_the_port_of_a_connection_tells_its_process(url, worker):

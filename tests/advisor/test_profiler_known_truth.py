@@ -38,8 +38,8 @@ APP = """
         if path == "/db":
             if connection is None:
                 connection = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True)
-            connection.execute("select pg_sleep(0.01)")
-            connection.execute("select pg_sleep(0.01)")
+            for _ in range(2):  # from a table: else Postgres does not count the time
+                connection.execute("select pg_sleep(0.01) from pg_class limit 1")
         elif path == "/burn":
             end = time.thread_time() + 0.01
             while time.thread_time() < end:
@@ -136,7 +136,7 @@ def trial(url, tmp_path_factory):
 
 
 def test_two_sleeps_in_the_database_are_twenty_ms_and_two_calls(trial):
-    samples, measurement = trial("/db")
+    samples, measurement = trial("/db", seconds=4.0)
     records_ = measurement.telemetry[1:]  # the first may connect
     assert len(records_) >= 20
     assert set(records_["db_calls"].tolist()) == {2}
@@ -148,6 +148,11 @@ def test_two_sleeps_in_the_database_are_twenty_ms_and_two_calls(trial):
     assert measurement.workers[0].pg_connections == 1
     assert samples.postgres_local
     assert measurement.db_cpu_s_per_request is not None
+    # Sleeping is being in a query for the server, too, which tells it once a second.
+    both = measurement.database_time
+    assert both.server_active_s.value == pytest.approx(0.020, rel=0.5)
+    assert both.client_wait_s.value >= 0.020 * 0.98
+    assert both.pooled_peak == 0
     # Sleeping costs Postgres next to nothing beside the time it takes.
     assert 0 <= measurement.db_cpu_s_per_request.value < 0.010
 

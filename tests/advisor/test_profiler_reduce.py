@@ -373,7 +373,12 @@ def test_postgres_cpu_is_per_request_and_read_seldom(run):
 
 def test_connections_are_counted_together_and_by_worker(run):
     sessions = np.array(
-        [(1001.0, 2, 1, 1, 1), (1001.0, 0, 1, 0, 0), (1002.0, 2, 2, 0, 0), (1002.0, 0, 0, 0, 0)],
+        [
+            (1001.0, 2, 1, 1, 1, 0),
+            (1001.0, 0, 1, 0, 0, 0),
+            (1002.0, 2, 2, 0, 0, 0),
+            (1002.0, 0, 0, 0, 0, 0),
+        ],
         SESSION,
     )
     measurement = reduced(trial(sessions=sessions), client(*run))
@@ -417,7 +422,12 @@ def test_a_worker_that_came_later_counts_from_its_start(run):
 
 
 def test_peaks_of_workers_at_different_moments_might_have_met(run):
-    rows = [(1001.0, 2, 3, 0, 0), (1001.0, 3, 1, 0, 0), (1002.0, 2, 0, 0, 0), (1002.0, 3, 2, 0, 0)]
+    rows = [
+        (1001.0, 2, 3, 0, 0, 0),
+        (1001.0, 3, 1, 0, 0, 0),
+        (1002.0, 2, 0, 0, 0, 0),
+        (1002.0, 3, 0, 0, 0, 2),
+    ]
     measurement = reduced(trial(sessions=np.array(rows, SESSION)), client(*run))
     assert measurement.pg_connections_peak == 4
     assert measurement.pg_connections_interval == Interval(4, 4, 5)
