@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.servers import environment, footprint, machine, speed, tables
-from bench.servers.contenders import BY_NAME, CONTENDERS
+from bench.servers.contenders import AIMS, BY_NAME, CONTENDERS, beside
 from bench.servers.load import CONNECTIONS, HEADERS
 
 PARTS = ("speed", "memory", "boot", "idle", "telemetry")
@@ -27,6 +27,7 @@ def arguments() -> argparse.Namespace:
     add("--part", action="append", choices=PARTS, help="measure only this; may be repeated")
     add("--only", action="append", metavar="TEXT",
         help="servers whose name contains it; may be repeated")  # fmt: skip
+    add("--beside", type=Path, metavar="TREE", help="ours from another checkout, too")
     add("--all", action="store_true", help="the optional ones, too")
     add("--headers", action="append", choices=HEADERS, help="default: both")
     add("--rounds", type=int, default=5)
@@ -73,6 +74,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         if (options.all or not contender.optional or options.only)
         and (not options.only or any(text in contender.name for text in options.only))
     ]
+    aims = list(AIMS)
+    if options.beside:
+        more = beside(chosen, options.beside.resolve())
+        aims += [(each.name.rpartition(" (")[0], each.name, 1.0) for each in more]
+        chosen += more
     cores = machine.cores()
     server_core, core = cores[0], cores[-1]
     document: dict[str, Any] = {
@@ -82,7 +88,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "rounds": options.rounds,
         "connections": CONNECTIONS,
         "shared_core": server_core == core,
-        "interfaces": {contender.name: contender.interface for contender in CONTENDERS},
+        "interfaces": {each.name: each.interface for each in (*CONTENDERS, *chosen)},
     }
     if "speed" in parts:
         headers = options.headers or list(HEADERS)
@@ -90,7 +96,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             chosen, bin_, headers=headers, rounds=options.rounds, seconds=options.seconds,
             server_core=server_core, core=core,
         )  # fmt: skip
-        document |= {"headers": headers, "absent": absent, **speed.to_json(table, headers)}
+        document |= {"headers": headers, "absent": absent, **speed.to_json(table, headers, aims)}
     few = [BY_NAME[name] for name in footprint.FORKS if BY_NAME[name] in chosen]
     if "memory" in parts:
         document["memory"] = footprint.memory(few, bin_, core=core)

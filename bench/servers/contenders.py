@@ -6,8 +6,8 @@ Whoever shares interface and threads is compared with the same reference.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pretune.server
@@ -27,6 +27,7 @@ class Place:
     port: int
     scratch: Path
     workers: int = 1
+    bootstrap: Path = BOOTSTRAP  # of the tree that is measured
 
     @property
     def bind(self) -> str:
@@ -46,6 +47,7 @@ class Contender:
     closes: bool = False  # ends every connection after one answer
     mute: bool = False  # ... without a word: wrk takes each end for a read error
     optional: bool = False  # only with --all
+    tree: Path | None = None  # another checkout of ours
 
     @property
     def reference(self) -> str:
@@ -56,7 +58,7 @@ class Contender:
 
 def pretune(worker_class: str, threads: int = 1, *, telemetry: bool = False) -> Command:
     def command(place: Place) -> list[str]:
-        line = [str(place.bin / "python"), str(BOOTSTRAP), "serve"]
+        line = [str(place.bin / "python"), str(place.bootstrap), "serve"]
         line += [ASGI if worker_class == "asgi" else WSGI, "--bind", place.bind]
         line += ["--worker-class", worker_class, "--threads", str(threads)]
         line += ["--workers", str(place.workers)]
@@ -155,6 +157,16 @@ CONTENDERS = (
 )  # fmt: skip
 
 BY_NAME = {contender.name: contender for contender in CONTENDERS}
+
+
+def beside(contenders: Sequence[Contender], tree: Path) -> list[Contender]:
+    """Ours again, from another checkout: before a change, say."""
+    return [
+        replace(contender, name=f"{contender.name} ({tree.name})", tree=tree)
+        for contender in contenders
+        if contender.name.startswith("pretune")
+    ]
+
 
 # What we promise (issue "the embedded pre-fork server", DESIGN.md): ours, theirs, at least
 AIMS = (

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.servers import machine
@@ -69,6 +69,8 @@ def start(contender: Contender, bin_: Path, *, core: int | None = None, workers:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     place = Place(bin_, port, Path(scratch.name), workers)
+    if contender.tree is not None:
+        place = replace(place, bootstrap=contender.tree / "server" / "bootstrap.py")
     log = Path(scratch.name) / "log"
     command = contender.command(place)
     if core is not None:

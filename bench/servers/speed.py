@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.servers import load
-from bench.servers.contenders import AIMS, BY_NAME, Contender
+from bench.servers.contenders import AIMS, Contender
 from bench.servers.load import Round
 from bench.servers.process import NotServing, Server, start
 from bench.servers.ratios import Estimate, paired
@@ -105,13 +105,15 @@ def faster(table: Table, ours: str, theirs: str, headers: str) -> dict[str, Esti
     }
 
 
-def to_json(table: Table, headers: Sequence[str]) -> dict[str, Any]:
+def to_json(
+    table: Table, headers: Sequence[str], promises: Sequence[tuple[str, str, float]] = AIMS
+) -> dict[str, Any]:
     def plain(ratios: dict[str, Estimate | None]) -> dict[str, Any]:
         return {key: value and value.to_json() for key, value in ratios.items()}
 
     rows = []
     for (name, kind), made in table.items():
-        reference = BY_NAME[name].reference
+        reference = made.contender.reference
         rows.append(
             {
                 "server": name,
@@ -128,7 +130,7 @@ def to_json(table: Table, headers: Sequence[str]) -> dict[str, Any]:
     aims = [
         {"server": ours, "against": theirs, "headers": kind, "aim": aim, **plain(ratio)}
         for kind in headers
-        for ours, theirs, aim in AIMS
+        for ours, theirs, aim in promises
         if (ratio := faster(table, ours, theirs, kind))["rps"] is not None
     ]
     return {"rows": rows, "aims": aims}
