@@ -275,7 +275,7 @@ class AsgiWorker:
             context.channel.send({"retire": self._limit})
 
     def _log_access(self, call: Call) -> None:
-        request, fields = call.request, call.request.fields
+        request, fields = call.request, call.request.shared
         self.context.log.access(
             call.client[0] if call.client else "",
             f"{request.method} {request.target} HTTP/1.{request.minor}",

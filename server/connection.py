@@ -51,9 +51,9 @@ class Connection:
 
     __slots__ = (
         "address", "backlog", "body", "buffer", "closing", "deadline", "ended", "environ", "fd",
-        "file", "mask", "more", "on_wait", "out", "parts", "peer", "phase", "preamble", "pump",
-        "reader", "recv", "request", "served", "size", "sock", "started", "tcp", "trusted",
-        "waited",
+        "fields", "file", "mask", "more", "on_wait", "out", "parts", "peer", "phase", "preamble",
+        "pump", "reader", "recv", "repeated", "request", "served", "size", "sock", "started", "tcp",
+        "trusted", "waited",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +74,8 @@ class Connection:
         self.trusted = trusted
         self.preamble = False  # a PROXY header comes first
         self.environ: dict[str, Any] | None = None  # what is the same in all its requests
+        self.fields: dict[str, str] | None = None  # of the last request
+        self.repeated: dict[str, Any] | None = None  # environ of a request with the same
         self.reader = Reader(limits)
         self.pump = pump  # None: a slow client is waited for
         self.backlog: Backlog | None = None  # of the response being made

@@ -59,6 +59,8 @@ class Conversation:
         """What to wait for next. Raises nothing."""
         try:
             try:
+                if connection.phase == con.HEAD and not connection.preamble:  # far most steps
+                    return self._serve(connection, seat) if connection.read() else READ
                 return self._step(connection, seat)
             except Refused as refused:
                 _try_send(connection, refusal(refused.status, str(refused)))

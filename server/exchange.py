@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from pretune.server.http1 import Request
 from pretune.server.importing import user_traceback
 from pretune.server.metering import Call
-from pretune.server.response import Head, interim, refusal
+from pretune.server.response import Head, interim, raw_lines, refusal
 
 if TYPE_CHECKING:
     from pretune.server.protocol import HttpProtocol
@@ -242,10 +242,11 @@ class Exchange(Call):
         head = Head(
             _PHRASES.get(status) or f"{status} ",
             start.get("headers", _EMPTY),
-            method=request.method,
-            minor=request.minor,
-            keep_alive=request.keep_alive and self.worker.keepalive > 0 and not self.expects,
-            length=length,
+            request.method,
+            request.minor,
+            request.keep_alive and self.worker.keepalive > 0 and not self.expects,
+            length,
+            raw_lines,
         )
         self.status = head.status
         self._left = None if head.bodiless else head.length

@@ -116,9 +116,8 @@ def _joined(pairs: Iterable[Pair]) -> dict[str, str]:
     return fields
 
 
-def raw_of(block: bytes, fields: dict[str, str]) -> list[tuple[bytes, bytes]]:
+def raw_of(lines: list[bytes], fields: dict[str, str]) -> list[tuple[bytes, bytes]]:
     """Lower-case pairs of checked lines, one for each line whose key is in ``fields``."""
-    lines = block.split(b"\r\n") if block else []
     raw = list(map(_raw_lines.__getitem__, lines))
     if len(raw) == len(fields):
         return raw

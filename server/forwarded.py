@@ -25,6 +25,7 @@ _SECURE = (
     ("HTTP_X_FORWARDED_PROTOCOL", frozenset({"ssl"})),
     ("HTTP_X_FORWARDED_SSL", frozenset({"on"})),
 )
+_SAYING = frozenset(key for key, _ in _SECURE)
 
 
 class Trust:
@@ -95,7 +96,7 @@ def scheme_of(fields: Mapping[str, str], trusted: bool) -> str:
     each other are refused: the proxy sets one, so the other is the client's, and which is which
     cannot be seen from here. (Taking either would let clients pass as secure on some proxies.)
     """
-    if not trusted:
+    if not trusted or _SAYING.isdisjoint(fields):
         return "http"
     said = {
         all(member.strip(" \t").lower() in secure for member in fields[key].split(","))

@@ -55,8 +55,9 @@ class Request:
     """One request's head.
 
     ``length`` is the body's length, 0 without a body, None for a chunked one. ``path`` and
-    ``query`` are as sent; ``fields`` maps CGI keys to values, repeated fields joined. ``upgrade``
-    is the protocol the client would like to change to, in lower case, or "". ``most`` is the limit
+    ``query`` are as sent; ``fields`` maps CGI keys to values, repeated fields joined; ``shared`` is
+    the same, only to be read: requests with the same lines have it in common. ``upgrade`` is the
+    protocol the client would like to change to, in lower case, or "". ``most`` is the limit
     of a chunked body, 0 for none; a length beyond it was refused with the head.
     """
 
@@ -64,7 +65,6 @@ class Request:
         "_block",
         "_host",
         "expects",
-        "fields",
         "keep_alive",
         "length",
         "method",
@@ -72,15 +72,16 @@ class Request:
         "most",
         "path",
         "query",
+        "shared",
         "target",
         "upgrade",
     )
 
-    def __init__(self, method: str, target: str, minor: int, block: _Block) -> None:
+    def __init__(self, method: str, target: str, block: _Block) -> None:
         self.method = method
         self.target = target
-        self.minor = minor
-        self.fields = block.fields.copy()
+        self.minor = block.minor
+        self.shared = block.fields
         self.length = block.length
         self.most = block.most
         self.keep_alive = block.keep_alive
@@ -108,6 +109,13 @@ class Request:
         self.path = absolute[2] or "/"
         self.query = (absolute[3] or "?")[1:]
 
+    @property
+    def fields(self) -> dict[str, str]:
+        """The fields, of this request alone: they may be changed."""
+        if self.shared is self._block.fields:
+            self.shared = self.shared.copy()
+        return self.shared
+
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Lower-case pairs in the order they came, repeated fields apart, as ASGI wants them.
 
@@ -115,14 +123,14 @@ class Request:
         """
         block = self._block
         if block.raw is None:
-            block.raw = raw_of(block.data, block.fields)
-        if self._host is None and len(self.fields) == len(block.fields):
+            block.raw = raw_of(block.lines(), block.fields)
+        if self.shared is block.fields:
             return block.raw.copy()
         host = [] if self._host is None else [(b"host", self._host.encode("latin-1"))]
         return host + [
             pair
             for pair in block.raw
-            if key_of(pair[0]) in self.fields and not (host and pair[0] == b"host")
+            if key_of(pair[0]) in self.shared and not (host and pair[0] == b"host")
         ]
 
     raw = property(headers)
@@ -132,7 +140,6 @@ class _Block:
     """The field lines of a head, checked, and what follows from them alone. Raises Refused."""
 
     __slots__ = (
-        "data",
         "expects",
         "fields",
         "keep_alive",
@@ -140,17 +147,19 @@ class _Block:
         "minor",
         "most",
         "raw",
+        "tail",
         "upgrade",
     )
 
-    def __init__(self, data: bytes, minor: int, limits: Limits) -> None:
-        self.data = data
+    def __init__(self, tail: bytes, minor: int, limits: Limits) -> None:
+        """``tail`` is all of the head after its first line, line ends included."""
+        self.tail = tail
         self.minor = minor
         self.raw: list[tuple[bytes, bytes]] | None = None  # made when ASGI asks
-        lines = data.split(b"\r\n", limits.fields) if data else []
+        lines = self.lines(limits.fields)
         if len(lines) > limits.fields:
             raise Refused(431, "too many header fields")
-        if len(data) > limits.field_size and max(map(len, lines)) > limits.field_size:
+        if len(tail) > limits.field_size and max(map(len, lines)) > limits.field_size:
             raise Refused(431, "a header field is too long")
         self.fields = fields = fields_of(lines)
         self.length: int | None = 0
@@ -174,6 +183,9 @@ class _Block:
             if expect.lower() != "100-continue":
                 raise Refused(417, "cannot meet this expectation")
             self.expects = self.length != 0
+
+    def lines(self, most: int = -1) -> list[bytes]:
+        return self.tail[2:-4].split(b"\r\n", most) if len(self.tail) > 4 else []
 
     def _set_framing(self, most: int) -> None:
         """How long the body is: RFC 9112 section 6.3."""
@@ -224,11 +236,12 @@ class Reader:
     last field lines, which a client on keep-alive mostly sends again.
     """
 
-    __slots__ = ("_block", "_limits", "_line_end", "_most", "_seen")
+    __slots__ = ("_block", "_kept", "_limits", "_line_end", "_most", "_seen")
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limits = limits = limits if limits is DEFAULT_LIMITS else _filled(limits)
         self._most = max(MAX_HEAD, limits.line + limits.field_size)
+        self._kept = min(KEPT_BLOCK, self._most - limits.line)  # no head with it is too long
         self._seen = 0  # bytes of the unfinished head
         self._line_end = -1  # where its first line ends
         self._block: _Block | None = None
@@ -238,9 +251,19 @@ class Reader:
 
         The next call after an incomplete one must begin with the same bytes.
         """
-        start = 0
-        if data[:2] == b"\r\n":
-            start = _start(data)
+        last = self._block
+        if last is not None and data.endswith(last.tail):
+            # One request with the last one's field lines: a line that matches has no line end in
+            # it, so these are all of its fields, and nothing follows.
+            line = data[: -len(last.tail)]
+            match = _LINE(line.decode("latin-1"))
+            if match is not None and len(line) <= self._limits.line:
+                method, target, version = match.groups()
+                if last.minor == (version == "1"):
+                    self._seen = 0
+                    self._line_end = -1
+                    return Request(method, target, last), b""
+        start = _start(data) if data.startswith(b"\r\n") else 0
         end = data.find(b"\r\n\r\n", max(start, self._seen - 3))
         if end < 0:
             self._check_unfinished(data, start)
@@ -249,21 +272,23 @@ class Reader:
         self._line_end = -1
         if end - start > self._most:
             raise _too_long(data[start:end], self._limits)
-        return self._parse(data[start:end]), data[end + 4 :]
+        end += 4
+        return self.parse(data[start:end]), data[end:]
 
-    def _parse(self, head: bytes) -> Request:
-        line, _, block = head.partition(b"\r\n")
-        text = line.decode("latin-1")
+    def parse(self, head: bytes) -> Request:
+        """A whole head, its blank line included. Raises Refused."""
+        size = head.find(b"\r\n")
+        text, tail = head[:size].decode("latin-1"), head[size:]
         match = _LINE(text)
         if match is None or len(text) > self._limits.line:
             raise _diagnose(text, self._limits)
         method, target, version = match.groups()
         minor = 1 if version == "1" else 0
         last = self._block
-        if last is None or last.data != block or last.minor != minor:
-            last = _Block(block, minor, self._limits)
-            self._block = last if len(block) <= KEPT_BLOCK else None
-        return Request(method, target, minor, last)
+        if last is None or last.tail != tail or last.minor != minor:
+            last = _Block(tail, minor, self._limits)
+            self._block = last if len(tail) <= self._kept else None
+        return Request(method, target, last)
 
     def _check_unfinished(self, data: bytes, start: int) -> None:
         """Refuse early what no further byte can make right, so that nobody waits for it."""
@@ -339,7 +364,7 @@ def take_head(data: bytes) -> tuple[bytes | None, bytes]:
 
 def parse_head(head: bytes, limits: Limits = DEFAULT_LIMITS) -> Request:
     """A head without its final blank line. Raises Refused."""
-    return Reader(limits)._parse(head)
+    return Reader(limits).parse(head + b"\r\n\r\n")
 
 
 def decoded_path(path: str) -> str:

@@ -196,9 +196,10 @@ class Call:
             self.account = Account()
             worker.meter.begin(self.account)
             self.queue = queue
-            endpoint = self.request.fields.pop("HTTP_X_PRETUNE_ENDPOINT", "")
-            if endpoint and endpoint.isascii() and endpoint.isdigit() and len(endpoint) < 10:
-                self.endpoint = self.account.endpoint = int(endpoint)
+            if "HTTP_X_PRETUNE_ENDPOINT" in self.request.shared:
+                endpoint = self.request.fields.pop("HTTP_X_PRETUNE_ENDPOINT")
+                if endpoint.isascii() and endpoint.isdigit() and len(endpoint) < 10:
+                    self.endpoint = self.account.endpoint = int(endpoint)
 
     def launch(self) -> None:
         """Make the task."""

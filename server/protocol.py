@@ -130,9 +130,9 @@ class HttpProtocol(Wire):
         self._begun = False
         scheme, client = "http", self.client
         if self.trusted:
-            scheme = scheme_of(request.fields, True)
-            if "HTTP_X_FORWARDED_FOR" in request.fields:
-                client = client_of(request.fields, client, self.worker.trust)
+            scheme = scheme_of(request.shared, True)
+            if "HTTP_X_FORWARDED_FOR" in request.shared:
+                client = client_of(request.shared, client, self.worker.trust)
         if request.upgrade == "websocket":
             self._change(request, scheme, client)
             return
@@ -263,7 +263,7 @@ class HttpProtocol(Wire):
         """Go on as a WebSocket. Raises Refused."""
         from pretune.server.socket_exchange import SocketProtocol  # most apps never need it
 
-        check_opening(request.method, request.length, request.fields)
+        check_opening(request.method, request.length, request.shared)
         self.worker.connections.pop(self, None)
         successor = SocketProtocol(self, request, scheme, client)
         self.worker.connections[successor] = None

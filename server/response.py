@@ -27,7 +27,8 @@ _PASSING = frozenset(
      "set-cookie", "www-authenticate", "x-request-id"}
 )  # fmt: skip
 _LENGTHS = frozenset({"Content-Length", "content-length", b"Content-Length", b"content-length"})
-_CONTINUES = {0: b"Connection: keep-alive\r\n", 1: b""}  # by the client's minor version
+_CONTINUES = (b"Connection: keep-alive\r\n", b"")  # by the client's minor version
+_CLOSES = b"Connection: close\r\n"
 SERVER = "pretune"
 
 KEPT = 512  # lines
@@ -38,7 +39,8 @@ _PLAIN, _LENGTH, _DROPPED, _CLOSE, _DATE, _SERVER = range(6)
 _KINDS = {"content-length": _LENGTH, "date": _DATE, "server": _SERVER}
 
 _date = (0, "")
-_own = (0, b"")  # Server and Date of this second
+_second = 0.0  # since when, and for a second, this is how heads end:
+_ends = (b"", b"", b"")  # if the connection goes on, by the client's minor version; if it closes
 
 
 def http_date() -> str:
@@ -61,16 +63,25 @@ def _format_date(now: int) -> str:
     )
 
 
-def _own_lines() -> bytes:
-    global _own
-    now = int(time.time())
-    if _own[0] != now:
-        _own = (now, f"Server: {SERVER}\r\nDate: {http_date()}\r\n".encode())
-    return _own[1]
+def _own_lines() -> tuple[bytes, bytes, bytes]:
+    global _second, _ends
+    now = time.time()
+    if not _second <= now < _second + 1.0:
+        own = f"Server: {SERVER}\r\nDate: {http_date()}\r\n".encode()
+        http10, http11 = _CONTINUES
+        _ends = own + http10 + b"\r\n", own + http11 + b"\r\n", own + _CLOSES + b"\r\n"
+        _second = float(int(now))
+    return _ends
 
 
 class _Lines(dict["tuple[str, str] | tuple[bytes, bytes]", "tuple[int, bytes]"]):
-    """(name, value) -> what it means to us, and its line. Raises ValueError for what is none."""
+    """(name, value) -> what it means to us, and its line. Raises ValueError for what is none.
+
+    ``plain`` has the lines of those that mean nothing: most of all headers.
+    """
+
+    def __init__(self) -> None:
+        self.plain: dict[tuple[str, str] | tuple[bytes, bytes], bytes] = {}
 
     def __missing__(self, header: tuple[str, str] | tuple[bytes, bytes]) -> tuple[int, bytes]:
         name, value = (
@@ -89,7 +100,10 @@ class _Lines(dict["tuple[str, str] | tuple[bytes, bytes]", "tuple[int, bytes]"])
         if len(line) <= KEPT_LINE and lower not in _PASSING:
             if len(self) >= KEPT:
                 self.clear()
+                self.plain.clear()
             self[header] = found
+            if kind == _PLAIN:
+                self.plain[header] = found[1]
         return found
 
 
@@ -108,8 +122,8 @@ class _Starts(dict[str, "tuple[int, bytes, bool]"]):
         return found
 
 
-_lines = _Lines()
-_raw_lines = _Lines()  # apart: bytes and str of one spelling have one hash
+lines = _Lines()
+raw_lines = _Lines()  # apart: bytes and str of one spelling have one hash
 _starts = _Starts()
 
 
@@ -126,14 +140,14 @@ class Head:
         self,
         status: str,
         headers: Iterable[tuple[str, str]] | Iterable[tuple[bytes, bytes]],
-        *,
         method: str,
         minor: int,
         keep_alive: bool,
         length: int | None = None,
+        known: _Lines = lines,
     ) -> None:
-        """``headers`` are pairs of str, or of bytes. ``length`` is the body's, if the caller
-        knows it and the app did not say it.
+        """``headers`` are pairs of str, or of bytes (``known`` is ``raw_lines`` then). ``length``
+        is the body's, if the caller knows it and the app did not say it.
 
         Raises ValueError if the status is not a final one or a header is malformed.
         """
@@ -141,11 +155,17 @@ class Head:
         said: int | None = None
         parts = [start]
         date = server = False
-        for name, value in headers:
+        plain = known.plain.get
+        for header in headers:
+            found = plain(header) if type(header) is tuple else None
+            if found is not None:
+                parts.append(found)
+                continue
+            name, value = header
             if name in _LENGTHS:
                 said = _length(value, said)
                 continue
-            kind, line = (_lines if type(name) is str else _raw_lines)[name, value]  # type: ignore[index]
+            kind, line = known[name, value]  # type: ignore[index]
             if kind == _PLAIN:
                 parts.append(line)
             elif kind == _LENGTH:
@@ -177,20 +197,20 @@ class Head:
                 parts.append(f"Server: {SERVER}\r\n".encode())
             if not date:
                 parts.append(f"Date: {http_date()}\r\n".encode())
+            parts.append(_CONTINUES[minor] if keep_alive else _CLOSES)
+            parts.append(b"\r\n")
         else:
-            parts.append(_own_lines())
-        parts.append(_CONTINUES[minor] if keep_alive else b"Connection: close\r\n")
-        parts.append(b"\r\n")
+            parts.append(_own_lines()[minor if keep_alive else 2])
         self.keep_alive = keep_alive
         self.data = b"".join(parts)
 
 
 def _length(value: str | bytes, before: int | None) -> int:
     """Raises ValueError for a length that is none, or a second one."""
-    text = value if isinstance(value, str) else value.decode("latin-1")
-    if before is not None or not (text.isascii() and text.isdigit()):
+    # Of bytes only ASCII digits are digits.
+    if before is not None or not (value.isdigit() and value.isascii()):
         raise ValueError(f"malformed Content-Length {value!r}")
-    return int(text)
+    return int(value)
 
 
 def interim(status: str, headers: Iterable[tuple[str, str]]) -> bytes:
@@ -200,9 +220,9 @@ def interim(status: str, headers: Iterable[tuple[str, str]]) -> bytes:
     """
     if _INTERIM(status) is None:
         raise ValueError(f"{status!r} is no interim status")
-    found = (_lines[name, value] for name, value in headers)
-    lines = (line for kind, line in found if kind == _PLAIN)
-    return f"HTTP/1.1 {status}\r\n".encode("latin-1") + b"".join(lines) + b"\r\n"
+    found = (lines[name, value] for name, value in headers)
+    plain = (line for kind, line in found if kind == _PLAIN)
+    return f"HTTP/1.1 {status}\r\n".encode("latin-1") + b"".join(plain) + b"\r\n"
 
 
 def refusal(status: int, text: str = "", method: str = "GET") -> bytes:

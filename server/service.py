@@ -6,6 +6,7 @@ the access log, a request limit) costs the others one comparison.
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
 import socket
@@ -20,7 +21,14 @@ from pretune.server.http1 import Refused, Request
 from pretune.server.importing import user_traceback
 from pretune.server.probes.account import Account, current, serving
 from pretune.server.telemetry import COARSE, ENDPOINT_HEADER, queued, run_queue_clock
-from pretune.server.wsgi import Response, base_environ, connection_environ, fill
+from pretune.server.wsgi import (
+    Environ,
+    Response,
+    base_environ,
+    connection_environ,
+    fill,
+    fill_line,
+)
 
 _ENDPOINT_KEY = "HTTP_" + ENDPOINT_HEADER.upper().replace("-", "_")
 EACH = 16  # requests: of so many one has its run-queue delay measured where probes are off
@@ -96,24 +104,23 @@ class Service:
 
     def respond(self, connection: Connection, request: Request, seat: Seat) -> bool:
         """Run the app for one request; whether the connection may go on. Raises Refused."""
-        fields = request.fields
-        base = connection.environ
-        if base is None:
-            base = connection.environ = connection_environ(
-                self._bases[connection.address], connection.peer
-            )
-        environ = base.copy()
-        if connection.trusted and (
-            "HTTP_X_FORWARDED_PROTO" in fields
-            or "HTTP_X_FORWARDED_PROTOCOL" in fields
-            or "HTTP_X_FORWARDED_SSL" in fields
-        ):
-            environ["wsgi.url_scheme"] = scheme_of(fields, True)
+        fields = request.shared
+        body = io.BytesIO() if connection.body is None else connection.input()
+        if connection.fields is fields:
+            repeated = connection.repeated
+            if repeated is None:
+                repeated = connection.repeated = self._environ(connection, request, None)
+            environ = fill_line(repeated.copy(), request, body)
+        else:
+            connection.fields, connection.repeated = fields, None
+            environ = self._environ(connection, request, body)
         start = _monotonic()
         index, ring = seat.index, self._ring
         seat.cells[index] = start
         if ring is not None:
-            endpoint = fields.pop(_ENDPOINT_KEY, None)
+            endpoint = environ.pop(_ENDPOINT_KEY, None)
+            if endpoint is not None:
+                request.fields.pop(_ENDPOINT_KEY)
             if ring.on:
                 head = _thread_time() - seat.cpu if self._probes else 0.0
                 self.active.add(index)
@@ -141,7 +148,6 @@ class Service:
                 seat.cpu = -1.0
         keep = request.keep_alive and self.keepalive > 0.0
         response = Response(request, connection, keep)
-        fill(environ, request, connection.input())
         if request.minor:
             environ["wsgi.early_hints"] = response.early_hints
         connection.on_wait = seat.waiting
@@ -186,6 +192,19 @@ class Service:
             self.context.channel.send({"retire": self._limit})
         return keep
 
+    def _environ(self, connection: Connection, request: Request, body: object) -> Environ:
+        """Raises Refused."""
+        base = connection.environ
+        if base is None:
+            base = connection.environ = connection_environ(
+                self._bases[connection.address], connection.peer
+            )
+        environ = fill(base.copy(), request, body)
+        scheme = scheme_of(request.shared, connection.trusted)
+        if scheme != "http":
+            environ["wsgi.url_scheme"] = scheme
+        return environ
+
     def _failed(
         self, connection: Connection, request: Request, response: Response, error: BaseException
     ) -> None:
@@ -219,7 +238,7 @@ class Service:
         response: Response,
         seconds: float,
     ) -> None:
-        fields = request.fields
+        fields = request.shared
         with suppress(Exception):  # the app may have put anything into environ
             self._log.access(
                 connection.peer[0],

@@ -25,7 +25,7 @@ from pretune.server.http1 import Request
 from pretune.server.importing import user_traceback
 from pretune.server.metering import Call
 from pretune.server.protocol import HIGH_WATER, LINGER, HttpProtocol
-from pretune.server.response import Head, refusal
+from pretune.server.response import Head, raw_lines, refusal
 from pretune.server.websocket import Closed, Pinged, Ponged, Violation
 from pretune.server.wire import Wire
 
@@ -66,8 +66,8 @@ class SocketProtocol(Wire, Call):
         self._waiting = 0  # bytes in it
         self._disconnect: dict[str, Any] | None = None
         self._news: asyncio.Future[None] | None = None
-        self._offered = websocket.subprotocols(request.fields)
-        self._agreement = deflate.agree(request.fields.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", ""))
+        self._offered = websocket.subprotocols(request.shared)
+        self._agreement = deflate.agree(request.shared.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", ""))
         self._reader = websocket.Reader()
         self._early, before.buffer = before.buffer, b""  # frames before the app has decided
         self._reading = True
@@ -310,7 +310,7 @@ class SocketProtocol(Wire, Call):
         if self._agreement is not None:
             self._reader.codec = deflate.Codec(self._agreement)
         self.state = OPEN
-        key = self.request.fields["HTTP_SEC_WEBSOCKET_KEY"]
+        key = self.request.shared["HTTP_SEC_WEBSOCKET_KEY"]
         extension = str(self._agreement) if self._agreement is not None else None
         self._answer(101, websocket.opening(key, subprotocol, extension, headers))
         if self.worker.leaving is not None:
@@ -363,6 +363,7 @@ class SocketProtocol(Wire, Call):
                 minor=1,
                 keep_alive=False,
                 length=None if more else len(body),
+                known=raw_lines,
             )
             data = self._denied.data
         if self._denied.chunked:

@@ -59,7 +59,10 @@ FIELDS: tuple[tuple[str, str, str], ...] = (
     ("head", "d", "s of the CPU that were spent before start, on the head (0 without probes)"),
 )
 RECORD = struct.Struct("<" + "".join(code for _, code, _ in FIELDS))
-_BODY = struct.Struct("<" + "".join(code for _, code, _ in FIELDS[1:]))
+_put = struct.Struct("<" + "".join(code for _, code, _ in FIELDS[1:])).pack_into
+_WORDS = RECORD.size // 8
+assert RECORD.size % 8 == 0
+assert CAPACITY & (CAPACITY - 1) == 0
 
 # The load driver numbers the endpoints of its workload and says the number in this header; the
 # server takes it out before the app sees the request.
@@ -123,14 +126,15 @@ class Ring:
     ) -> None:
         """Record one request; the fields are those of FIELDS without ``seq``."""
         seq = self._next()
-        offset = HEADER_SIZE + (seq - 1) % CAPACITY * RECORD.size
+        seqs = self._seqs
+        at = HEADER_SIZE // 8 + (seq - 1 & CAPACITY - 1) * _WORDS
         # Void while it is half-written; then one aligned store makes it whole.
-        self._seqs[offset // 8] = 0
-        _BODY.pack_into(
-            self._memory, offset + 8, start, wall, cpu, db, out, runq, queue,
+        seqs[at] = 0
+        _put(
+            self._memory, 8 * at + 8, start, wall, cpu, db, out, runq, queue,
             sent, db_calls, out_calls, endpoint, 0, thread, route, status, inflight, head,
         )  # fmt: skip
-        self._seqs[offset // 8] = seq
+        seqs[at] = seq
 
 
 def run_queue_clock() -> Callable[[], float]:

@@ -70,6 +70,7 @@ class ThreadedWorker:
         self.pump = Pump()
         self.door = Door(context, self.epoll, self.parked, self.pump, keepalive, self.wake)
         self.conversation = Conversation(context, self.service, self.door.drop, self._hush)
+        self._step = self.conversation.step
         self.relief = Relief(self)
         self.leaving: str | None = None  # leaving.STOP or leaving.RETIRE
         self.resting = False  # the main thread waits for a first connection
@@ -245,7 +246,7 @@ class ThreadedWorker:
 
     def _advance(self, conn: Connection, seat: Seat) -> None:
         """Go as far as it goes without waiting for the client; then park it, if it goes on."""
-        step = self.conversation.step
+        step = self._step
         while next_ := step(conn, seat):
             if not self._park(conn, _MASKS[next_]):
                 return

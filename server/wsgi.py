@@ -89,16 +89,21 @@ def connection_environ(base: Mapping[str, Any], peer: tuple[str, str]) -> Enviro
 
 
 def fill(environ: Environ, request: Request, body: Any) -> Environ:
-    """Add what is the request's own to a copy of ``connection_environ``'s."""
-    environ.update(request.fields)
+    """Add what the request says to a copy of ``connection_environ``'s."""
+    environ.update(request.shared)
+    if not request.minor:
+        environ["SERVER_PROTOCOL"] = "HTTP/1.0"
+    return fill_line(environ, request, body)
+
+
+def fill_line(environ: Environ, request: Request, body: Any) -> Environ:
+    """The same without its fields: what differs from those of a request with the same."""
     path = request.path
     environ["REQUEST_METHOD"] = request.method
     environ["RAW_URI"] = request.target
     environ["PATH_INFO"] = path if "%" not in path else decoded_path(path)
     environ["QUERY_STRING"] = request.query
     environ["wsgi.input"] = body
-    if not request.minor:
-        environ["SERVER_PROTOCOL"] = "HTTP/1.0"
     return environ
 
 
@@ -197,7 +202,9 @@ class Response:
         elif head.length is not None and len(body) != head.length:
             body = body[: head.length]
             self.keep_alive = self.keep_alive and len(body) == head.length
-        self._send(start + body, last=True)
+        start += body
+        self.sink.send(start, last=True)
+        self.sent = len(start)
 
     def _file(self, fd: int, offset: int, count: int) -> None:
         start = self._begin(count) if self.head is None else b""
@@ -221,15 +228,11 @@ class Response:
     def _begin(self, length: int | None) -> bytes:
         if self._status is None:
             raise AssertionError("the application did not call start_response")
-        head = Head(
-            self._status,
-            self.headers,
-            method=self.request.method,
-            minor=self.request.minor,
-            keep_alive=self.keep_alive and self.sink.lasting,  # the server may be leaving by now
-            length=length,
+        request = self.request
+        keep_alive = self.keep_alive and self.sink.lasting  # the server may be leaving by now
+        self.head = head = Head(
+            self._status, self.headers, request.method, request.minor, keep_alive, length
         )
-        self.head = head
         self.keep_alive = head.keep_alive
         self._left = None if head.bodiless else head.length
         return head.data

@@ -13,6 +13,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from pretune.server import proxy
+from pretune.server.config import Limits
 from pretune.server.forwarded import Trust, client_of, scheme_of
 from pretune.server.http1 import ChunkedBody, Reader, Refused, body_of
 from pretune.server.response import Head
@@ -73,6 +74,43 @@ def test_it_does_not_matter_how_bytes_are_cut(data, places):
 @given(STREAMS)
 def test_bytes_one_by_one_mean_the_same(data):
     assert parse([data[i : i + 1] for i in range(len(data))]) == parse([data])
+
+
+LINES = st.sampled_from(
+    [b"GET / HTTP/1.1", b"GET /%41?q HTTP/1.0", b"GET http://b/ HTTP/1.1", b"POST / HTTP/1.1",
+     b"\r\nGET / HTTP/1.1", b"\r\n\r\n\r\nGET / HTTP/1.1", b"GET /\nX: y HTTP/1.1",
+     b"GET  / HTTP/1.1",
+     b"GET / HTTP/1.1\r\nX: y", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r", b"GET /\xe4 HTTP/1.1",
+     b"GET /" + 40 * b"a" + b" HTTP/1.1", b"GET / HTTP/2.0", b"GET #/ HTTP/1.1",
+     b"OPTIONS * HTTP/1.1"]
+)  # fmt: skip
+TAILS = st.sampled_from(
+    [b"\r\n\r\n", b"\r\nHost: a\r\n\r\n", b"\r\nHost: a\r\nX_Y: 1\r\nA: b\r\n\r\n",
+     b"\r\nHost: a\r\nConnection: keep-alive\r\n\r\n", b"\r\nHost: a\r\nContent-Length: 0\r\n\r\n"]
+)  # fmt: skip
+
+
+@quick
+@given(st.lists(st.tuples(LINES, TAILS), min_size=2, max_size=6), st.lists(TAILS, max_size=2))
+def test_a_reader_that_remembers_fields_reads_as_one_that_does_not(heads, pipelined):
+    def said(reader, data):
+        try:
+            request, rest = reader.take(data)
+        except Refused as refused:
+            return refused.status, str(refused)
+        if request is None:
+            return None, rest
+        what = (request.method, request.target, request.path, request.query, request.minor)
+        return (*what, request.fields, request.headers(), request.length, request.keep_alive, rest)
+
+    limits = Limits(line=40)
+    remembering = Reader(limits)
+    for line, tail in heads:
+        for data in (line + tail, line + tail + b"".join(b"GET / HTTP/1.1" + t for t in pipelined)):
+            fresh = said(Reader(limits), data)
+            assert said(remembering, data) == fresh
+            if len(fresh) == 2:
+                remembering = Reader(limits)  # that was the end of its connection
 
 
 TOKENS = st.text("abcXYZ019!#$%&'*+-.^`|~", min_size=1, max_size=12)

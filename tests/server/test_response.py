@@ -130,7 +130,8 @@ def test_memories_are_bounded_and_hold_no_secret():
         headers = [(f"X-{n}", "a"), ("Set-Cookie", "secret"), ("X", f"long{'g' * 999}")]
         head(f"200 {n}", headers)
         head(headers=[(name.encode(), value.encode()) for name, value in headers])
-    for memory in (response._lines, response._raw_lines, response._starts):
+    memories = (response.lines, response.raw_lines, response._starts)
+    for memory in (*memories, response.lines.plain, response.raw_lines.plain):
         assert len(memory) <= response.KEPT
         assert "secret" not in repr(memory)
         assert "ggg" not in repr(memory)

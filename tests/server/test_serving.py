@@ -201,3 +201,18 @@ def test_environ(serve):
     assert served.get("/variable/HTTP_X_A", X_A="1").text == "'1'"
     forged = b"GET /variable/HTTP_X_A HTTP/1.1\r\nHost: x\r\nX_A: 1\r\nConnection: close\r\n\r\n"
     assert served.raw(forged).endswith(b"None")
+
+
+def test_requests_with_the_same_fields_share_no_environ(serve):
+    served = serve()
+    one = request("/mark/one?a", close=False)
+    answer = served.raw(one * 3 + request("/mark/two"))
+    assert answer.count(b"unmarked GET /mark/one a x") == 3
+    assert answer.endswith(b"unmarked GET /mark/two  x")
+
+
+def test_the_endpoint_header_is_taken_out_of_every_request(serve, tmp_path):
+    served = serve(telemetry=tmp_path)
+    head = b"GET /variable/HTTP_X_PRETUNE_ENDPOINT HTTP/1.1\r\nHost: x\r\nX-Pretune-Endpoint: 7\r\n"
+    answer = served.raw((head + b"\r\n") * 3 + head + b"Connection: close\r\n\r\n")
+    assert answer.count(b"\r\n\r\nNone") == 4

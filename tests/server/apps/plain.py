@@ -50,6 +50,14 @@ def variable(environ, start_response, argument):
     return reply(start_response, repr(environ.get(argument)))
 
 
+def mark(environ, start_response, argument):
+    """What the request says, and whether another one left something behind."""
+    found = "marked" if "mark" in environ else "unmarked"
+    said = [environ[k] for k in ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "HTTP_HOST")]
+    environ["mark"] = environ["HTTP_HOST"] = environ["PATH_INFO"] = argument
+    return reply(start_response, " ".join((found, *said)))
+
+
 def environment(environ, start_response, argument):
     return reply(start_response, os.environ.get(argument, ""))
 
@@ -120,7 +128,7 @@ def not_found(environ, start_response, argument):
 ROUTES = {
     f.__name__: f
     for f in (
-        hello, pid, version, echo, measure, variable, environment, sleep, burn, stream, large,
+        hello, pid, version, echo, measure, variable, mark, environment, sleep, burn, stream, large,
         broken, half, split, empty, file, thread, catastrophe, leave,
     )
 }  # fmt: skip
