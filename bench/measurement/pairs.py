@@ -21,7 +21,8 @@ class Pair:
 
     @property
     def covered(self) -> bool:
-        return self.claimed.contains(self.truth)
+        rounding = 1e-9 * abs(self.truth)
+        return self.claimed.low - rounding <= self.truth <= self.claimed.high + rounding
 
     @property
     def half_width(self) -> float:

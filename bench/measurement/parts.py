@@ -12,6 +12,7 @@ from bench.measurement.result import Result
 
 PARTS = {
     "intervals": "bench.measurement.intervals",
+    "coverage": "bench.measurement.coverage",
     "leaks": "bench.measurement.leaks",
 }
 
