@@ -113,10 +113,10 @@ def assemble(
     calls and sleeps alike (``wait_calls`` counts the outbound calls only, which the probes see).
     """
     rng = np.random.default_rng(seed)
-    rows = _of_workload(demand_trial.telemetry, len(workload.endpoints))
+    rows = of_workload(demand_trial.telemetry, len(workload.endpoints))
     if len(rows) == 0:
         raise ValueError("the demand trial served no request of the workload")
-    tuples = _tuples(rows)
+    tuples = tuples_of(rows)
     shares = tuple(e.share for e in workload.endpoints)
     fields = np.column_stack(
         [
@@ -154,7 +154,7 @@ def assemble(
     )
 
 
-def _of_workload(telemetry: NDArray[np.void], endpoints: int) -> NDArray[np.void]:
+def of_workload(telemetry: NDArray[np.void], endpoints: int) -> NDArray[np.void]:
     """Rows of the workload that the app answered, by start; failed ones only if all failed."""
     known = (telemetry["endpoint"] >= 1) & (telemetry["endpoint"] <= endpoints)
     answered = known & (telemetry["status"] > 0) & (telemetry["status"] < 500)
@@ -162,7 +162,7 @@ def _of_workload(telemetry: NDArray[np.void], endpoints: int) -> NDArray[np.void
     return rows[np.argsort(rows["start"], kind="stable")]
 
 
-def _tuples(rows: NDArray[np.void]) -> NDArray[np.void]:
+def tuples_of(rows: NDArray[np.void]) -> NDArray[np.void]:
     tuples = np.zeros(len(rows), TUPLE)
     delay = np.nan_to_num(rows["runq"], nan=0.0)
     cpu = np.maximum(rows["cpu"], 0.0)

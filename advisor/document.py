@@ -14,6 +14,7 @@ from typing import Any
 from pretune.advisor.budget import Budget, Slo
 from pretune.advisor.demand import Demand, EndpointDemand
 from pretune.advisor.finding import Finding
+from pretune.advisor.inside import EndpointInside, Host, Inside
 from pretune.advisor.measurement import Conditions, Latency, Measurement
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.postgres import PostgresLimits
@@ -67,6 +68,7 @@ class Run:
     workload: Workload | None = None
     boot_memory: Mapping[str, Any] | None = None  # as the inspection weighed it
     demand: Demand | None = None
+    inside: Inside | None = None
     trials: tuple[Trial, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     recommendation: Recommendation | None = None
@@ -98,7 +100,7 @@ def assemble(run: Run) -> dict[str, Any]:
         "slo": _slo(run.slo, run.slo_source),
         "workload": _workload(run.workload),
         "boot_memory": _boot_memory(run),
-        "demand": _demand(run.demand),
+        "demand": _demand(run.demand, run.inside),
         "trials": [_trial(t) for t in run.trials],
         "candidates": [
             {
@@ -223,7 +225,7 @@ def _workload(workload: Workload | None) -> dict[str, Any] | None:
     }
 
 
-def _demand(demand: Demand | None) -> dict[str, Any] | None:
+def _demand(demand: Demand | None, inside: Inside | None) -> dict[str, Any] | None:
     if demand is None:
         return None
     worker = demand.worker
@@ -236,7 +238,11 @@ def _demand(demand: Demand | None) -> dict[str, Any] | None:
         "db_cpu_s": _optional(demand.db_cpu_s),
         "wait_s": demand.wait_s.to_json(),
         "wait_calls": demand.wait_calls.to_json(),
-        "by_endpoint": [_endpoint_demand(e) for e in demand.by_endpoint],
+        "by_endpoint": [
+            _endpoint_demand(e) | _endpoint_inside(inside.endpoint(e.name) if inside else None)
+            for e in demand.by_endpoint
+        ],
+        "inside": _inside(inside),
         "worker": {
             "base_pss_bytes": worker.base_pss_bytes.to_json(),
             "per_thread_bytes": worker.per_thread_bytes.to_json(),
@@ -287,6 +293,41 @@ def _endpoint_demand(endpoint: EndpointDemand) -> dict[str, Any]:
         "wait_s": endpoint.wait_s.to_json(),
         "unloaded_p95_s": _finite(endpoint.unloaded_p95_s),
         "response_bytes": _finite(endpoint.response_bytes),
+    }
+
+
+def _endpoint_inside(inside: EndpointInside | None) -> dict[str, Any]:
+    if inside is None:
+        return {}
+    return {
+        "routes": list(inside.routes),
+        "out_s": inside.out_s.to_json(),
+        "other_s": inside.other_s.to_json(),
+        "hosts": [_host(h) for h in inside.hosts],
+        "lines": [_plain(vars(line)) for line in inside.lines],
+        "held_fraction": _optional(inside.held_fraction),
+    }
+
+
+def _host(host: Host) -> dict[str, Any]:
+    return {"host": host.name, "calls": host.calls.to_json(), "wait_s": host.wait_s.to_json()}
+
+
+def _inside(inside: Inside | None) -> dict[str, Any] | None:
+    """What belongs to no endpoint."""
+    if inside is None:
+        return None
+    loop, contention = inside.loop, inside.contention
+    return {
+        "out_s": inside.out_s.to_json(),
+        "other_s": inside.other_s.to_json(),
+        "hosts": [_host(h) for h in inside.hosts],
+        "loop": loop
+        and {**_plain(vars(loop)), "blocking": [_plain(vars(b)) for b in loop.blocking]},
+        "contention": contention and _plain(vars(contention)),
+        "looks": inside.looks,
+        "late_fraction": inside.late_fraction,
+        "looking_core_fraction": inside.looking_core_fraction,
     }
 
 

@@ -18,6 +18,7 @@ from pretune.advisor import findings_outside
 from pretune.advisor.demand import Demand, EndpointDemand
 from pretune.advisor.document import Run
 from pretune.advisor.finding import SEVERITIES, Finding
+from pretune.advisor.inside import FEWEST_LOOKS
 from pretune.advisor.model import memory
 from pretune.advisor.quantity import format_bytes, format_seconds
 from pretune.advisor.recommendation import Recommendation
@@ -28,6 +29,10 @@ MANY_DB_CALLS = 20
 LARGE_RESPONSE_BYTES = 1 << 20
 # An event loop that stands still this long delays everybody it serves.
 BLOCKING_S = 0.05
+FEWEST_BLOCKS = 3
+# Waiting that holds the loop: at least so much of a request's waiting, and so long.
+HELD_FRACTION = 0.2
+HELD_S = 0.001
 SLOW_BOOT_S = 5.0
 NEAR_SATURATION = 0.7
 LOST_RECORDS = 0.01
@@ -42,6 +47,9 @@ def diagnose(run: Run, app_settings: Mapping[str, Any] | None = None) -> tuple[F
         evidence = rule.evidence(case)
         if evidence is not None:
             shown = {name: _show(name, value) for name, value in evidence.items()}
+            # known only where looks at stacks were enough
+            shown["at_line"] = f", at {evidence['line']}" if evidence.get("line") else ""
+            shown["to_host"] = f" to {evidence['host']}" if evidence.get("host") else ""
             title, fix = rule.title.format(**shown), rule.fix.format(**shown)
             found.append(Finding(rule.id, rule.severity, title, evidence, fix))
     return tuple(sorted(found, key=lambda f: SEVERITIES.index(f.severity)))
@@ -144,6 +152,7 @@ def _n_plus_one(case: Case) -> Evidence | None:
         "endpoint": worst.name,
         "db_calls": worst.db_calls.value,
         "db_s": worst.db_s.value,
+        **_line(case, worst.name, "db"),
     }
 
 
@@ -161,10 +170,15 @@ def _outbound(case: Case) -> Evidence | None:
     fraction = demand.wait_s.low / _total(demand)
     if fraction < 0.5:
         return None
+    worst = _most(case, lambda e: e.share * e.wait_s.value)
+    hosts = case.run.inside.hosts if case.run.inside else ()
+    most = max(hosts, key=lambda h: h.wait_s.value, default=None)
     return {
         "wait_s": demand.wait_s.value,
         "wait_calls": demand.wait_calls.value,
         "of_request_fraction": demand.wait_s.value / _total(demand),
+        **({"host": most.name, "host_calls": most.calls.value} if most else {}),
+        **(_line(case, worst.name, "out") if worst else {}),
     }
 
 
@@ -177,6 +191,7 @@ def _database_waits(case: Case) -> Evidence | None:
         "db_s": demand.db_s.value,
         "of_request_fraction": demand.db_s.value / _total(demand),
         "endpoint": worst.name if worst else "unknown",
+        **(_line(case, worst.name, "db") if worst else {}),
     }
 
 
@@ -192,11 +207,46 @@ def _blocking_loop(case: Case) -> Evidence | None:
     demand = case.run.demand
     if demand is None or not case.asgi or not len(demand.tuples):
         return None
+    inside = case.run.inside
+    loop = inside.loop if inside else None
+    if loop is not None and loop.blocking and loop.blocking[0].times >= FEWEST_BLOCKS:
+        # seen at work: computing, or waiting in a call that does not let the loop go on
+        first = loop.blocking[0]
+        evidence = {
+            "blocked_s": first.longest_s,
+            "times": first.times,
+            "endpoint": first.endpoint or "a task of no request",
+            "line": first.shown,
+        }
+        return evidence | {"lag_p99_s": loop.lag_p99_s.value}
     cpu = float(np.quantile(demand.tuples["cpu"], 0.99))
     if cpu < BLOCKING_S:
         return None
     worst = _most(case, lambda e: e.cpu_s.value)
-    return {"p99_cpu_s": cpu, "endpoint": worst.name if worst else "unknown"}
+    if worst is None:
+        return {"blocked_s": cpu, "endpoint": "unknown"}
+    return {"blocked_s": cpu, "endpoint": worst.name, **_line(case, worst.name, "cpu")}
+
+
+def _sync_on_loop(case: Case) -> Evidence | None:
+    """Calls that wait without letting the loop go on: too short each to block it for long."""
+    inside = case.run.inside
+    if inside is None or not case.asgi or _blocking_loop(case) is not None:
+        return None
+    for endpoint in inside.endpoints:
+        held = endpoint.held_fraction
+        if held is None or held.low < HELD_FRACTION:
+            continue
+        cost = next((e for e in _endpoints(case) if e.name == endpoint.name), None)
+        waits = cost.db_s.value + cost.wait_s.value if cost else 0.0
+        if held.value * waits >= HELD_S:
+            return {
+                "endpoint": endpoint.name,
+                "held_fraction": held.value,
+                "held_s": held.value * waits,
+                **_line(case, endpoint.name, "db", "out", "other"),
+            }
+    return None
 
 
 def _debug(case: Case) -> Evidence | None:
@@ -254,6 +304,7 @@ def _cpu_bound(case: Case) -> Evidence | None:
         "cpu_s": demand.cpu_s.value,
         "endpoint": worst.name,
         "of_cpu_fraction": worst.share * worst.cpu_s.value / demand.cpu_s.value,
+        **_line(case, worst.name, "cpu"),
     }
 
 
@@ -266,7 +317,11 @@ def _gil_bound(case: Case) -> Evidence | None:
     busy = dict(found.predicted.utilisation).get("gil", 0.0)
     if busy < 0.8:
         return None
-    return {"gil_fraction": demand.cpu_gil_fraction.value, "busy_fraction": busy}
+    contention = case.run.inside.contention if case.run.inside else None
+    waits = {}
+    if contention is not None and contention.lock == "gil":
+        waits = {"threads": contention.requests, "gil_wait_s": contention.wait_s.value}
+    return {"gil_fraction": demand.cpu_gil_fraction.value, "busy_fraction": busy, **waits}
 
 
 def _connections(case: Case) -> Evidence | None:
@@ -392,6 +447,21 @@ def _most(case: Case, measure: Callable[[EndpointDemand], float]) -> EndpointDem
     return max(known, key=measure, default=None)
 
 
+def _line(case: Case, endpoint: str, *kinds: str) -> Evidence:
+    """The line at which the endpoint spends most of this kind, with its part; {} if unknown.
+
+    Of lines that have as much, one of the user's own says more than a library's.
+    """
+    inside = case.run.inside
+    found = inside.endpoint(endpoint) if inside else None
+    lines = [line for line in (found.lines if found else ()) if line.kind in kinds]
+    best = max(lines, key=lambda line: (line.own, line.looks), default=None)
+    if best is None or best.looks < FEWEST_LOOKS:
+        return {}
+    what = "CPU" if best.kind == "cpu" else "waiting"
+    return {"line": f"{best.shown} ({best.fraction.value:.0%} of its {what})"}
+
+
 def _total(demand: Demand) -> float:
     parts = (demand.cpu_s, demand.overhead_cpu_s, demand.db_s, demand.wait_s)
     return max(sum(p.value for p in parts), 1e-9)
@@ -442,7 +512,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "n-plus-one", "warning", _n_plus_one,
-        "{endpoint} makes {db_calls} database calls per request ({db_s})",
+        "{endpoint} makes {db_calls} database calls per request ({db_s}){at_line}",
         "Fetch related rows together (Django: select_related, prefetch_related; SQLAlchemy: "
         "selectinload) and check {endpoint} again.",
     ),
@@ -455,9 +525,15 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "blocking-event-loop", "warning", _blocking_loop,
-        "One request in a hundred computes for {p99_cpu_s} on the event loop, {endpoint} the most",
-        "Move the computation of {endpoint} off the loop (asyncio.to_thread, a process pool, a "
-        "plain def endpoint): while it runs its worker answers nobody.",
+        "{endpoint} holds the event loop for {blocked_s} at a time{at_line}",
+        "Move it off the loop (asyncio.to_thread, a process pool, a plain def endpoint), or call "
+        "an async library there: while it runs its worker answers nobody.",
+    ),
+    Rule(
+        "sync-on-the-loop", "warning", _sync_on_loop,
+        "{endpoint} waits for {held_s} per request without letting the event loop go on{at_line}",
+        "Use the async version of the library (psycopg.AsyncConnection, httpx.AsyncClient), or "
+        "make it a plain def endpoint: the other requests of the worker wait, too.",
     ),
     Rule(
         "db-bound", "warning", _db_bound,
@@ -526,21 +602,21 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "cpu-bound", "info", _cpu_bound,
         "CPU is the limit at {capacity_rps} requests/s: {cpu_s} per request, {of_cpu_fraction} of "
-        "it in {endpoint}",
-        "Profile {endpoint} first (py-spy record), then add cores; more workers on the same cores "
-        "would not help.",
+        "it in {endpoint}{at_line}",
+        "Begin with {endpoint}: its lines are in the report. Then add cores; more workers on the "
+        "same cores would not help.",
     ),
     Rule(
         "database-waits-dominate", "info", _database_waits,
         "{of_request_fraction} of a request is spent waiting for the database ({db_s}), most of "
-        "it in {endpoint}",
+        "it in {endpoint}{at_line}",
         "Shorten the queries of {endpoint} (EXPLAIN ANALYZE) before adding workers: each further "
         "one waits too, with a connection in hand.",
     ),
     Rule(
         "outbound-calls-dominate", "info", _outbound,
         "{of_request_fraction} of a request is spent waiting outside app and database ({wait_s}, "
-        "{wait_calls} outbound calls)",
+        "{wait_calls} outbound calls{to_host}){at_line}",
         "Give the calls a timeout, keep their connections (one Session or client per worker), "
         "cache the answers or make them after the response.",
     ),

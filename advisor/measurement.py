@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pretune.advisor.profiler.notes import Notes
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -225,3 +227,4 @@ class Measurement:
     database_time: DatabaseTime | None = None  # None without Postgres 14 or later
     surroundings: Surroundings | None = None
     stopped_under_load: bool = False  # so the workers' shutdown_s is what it takes under load
+    notes: Notes | None = None  # of the probes, inside the window; None without them

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from pretune.advisor import baselines, demand, findings, judge, plan, preflight, search
+from pretune.advisor import baselines, demand, findings, inside, judge, plan, preflight, search
 from pretune.advisor.demand import Demand
 from pretune.advisor.document import Failure, Run, Trial, Verification
 from pretune.advisor.failure import AppFailed, MeasurementInvalid
@@ -190,7 +190,8 @@ class Pipeline:
             source = f"{search.P95_FACTOR:g} x the unloaded p95"
         assert slo.p95_s is not None
         tuning = calibrate(found, measured, seed=self._options.seed)
-        self._run = replace(self._run, demand=found, slo=slo, slo_source=source)
+        explained = inside.assemble(bench.workload, measured[0], measured[1])
+        self._run = replace(self._run, demand=found, inside=explained, slo=slo, slo_source=source)
         model = partial(capacity, calibration=tuning, think_s=bench.think_s)
         outcome = search.recommend(
             found,

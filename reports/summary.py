@@ -334,6 +334,93 @@ def misses(document: Document) -> str:
     return "; ".join(resource(miss) for miss in verification.get("misses", ()))
 
 
+# kind of a line -> what its time is, what its part is of
+_SPENT = {
+    "cpu": ("computing", "of the CPU"),
+    "db": ("waiting for the database", "of the waiting"),
+    "out": ("waiting for an outbound call", "of the waiting"),
+    "other": ("other waiting", "of the waiting"),
+}
+
+
+@dataclass(frozen=True)
+class Spent:
+    """A line of the user's code and what an endpoint spends there per request.
+
+    ``weight``: seconds of a request of the whole mix.
+    """
+
+    endpoint: str
+    what: str
+    place: str
+    part: str
+    seconds: str
+    own: bool
+    weight: float
+
+
+def lines(document: Document) -> list[Spent]:
+    """Where the time goes by line of source, what the mix spends most at first."""
+    found = []
+    for endpoint in (document.get("demand") or {}).get("by_endpoint", ()):
+        for line in endpoint.get("lines") or ():
+            what, of = _SPENT[line["kind"]]
+            seconds = numbers.middle(line["seconds"]) or 0.0
+            low, high = (numbers.percent(end) for end in numbers.bounds(line["fraction"]))
+            found.append(
+                Spent(
+                    numbers.line(endpoint["name"]),
+                    what,
+                    numbers.line(f"{line['file']}:{line['line']} in {line['function']}"),
+                    f"{numbers.percent(line['fraction'])} ({low}-{high}) {of}",
+                    numbers.seconds(line["seconds"]),
+                    line["own"],
+                    seconds * endpoint["share"],
+                )
+            )
+    return sorted(found, key=lambda spent: -spent.weight)
+
+
+def hosts(document: Document) -> list[tuple[str, str, str, str]]:
+    """(endpoint, host, calls per request, seconds waited per request)."""
+    return [
+        (
+            numbers.line(endpoint["name"]),
+            numbers.line(host["host"]),
+            numbers.count(host["calls"]),
+            numbers.seconds(host["wait_s"]),
+        )
+        for endpoint in (document.get("demand") or {}).get("by_endpoint", ())
+        for host in endpoint.get("hosts") or ()
+    ]
+
+
+def waiting_for_each_other(document: Document) -> list[str]:
+    """The event loop's lag, what holds it, and the wait for the GIL: a sentence each."""
+    inside = (document.get("demand") or {}).get("inside") or {}
+    said = []
+    loop, contention = inside.get("loop"), inside.get("contention")
+    if loop:
+        said.append(
+            f"The event loop heard of things {numbers.seconds(numbers.middle(loop['lag_p50_s']))} "
+            f"late (median), {numbers.seconds(loop['lag_p99_s'])} in the 99th percentile, "
+            f"{numbers.seconds(loop['lag_max_s'])} at most."
+        )
+        said += [
+            f"{numbers.line(b['endpoint']) or 'A task of no request'} held it {b['times']} times, "
+            f"for up to {numbers.seconds(b['longest_s'])}, at "
+            f"{numbers.line(b['file'])}:{b['line']} in {numbers.line(b['function'])}."
+            for b in loop["blocking"]
+        ]
+    if contention:
+        lock = {"gil": "the GIL", "loop": "their turn of the loop"}[contention["lock"]]
+        said.append(
+            f"With {contention['requests']} requests at once in one worker each waited "
+            f"{numbers.seconds(contention['wait_s'])} for {lock}."
+        )
+    return said
+
+
 def findings(document: Document) -> list[Any]:
     """Worst first, otherwise as they came."""
     return sorted(document["findings"], key=lambda f: SEVERITY_ORDER.get(f["severity"], 3))

@@ -29,6 +29,8 @@ _VERDICT_STYLE = {
 _SEVERITY_STYLE = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
 _CHECK_STYLE = {"ok": "green", "miss": "bold red", "outside": "yellow", "-": "dim"}
 _WIDEST = 116
+_MOST_LINES = 5
+_LEAST_OF_TIME = 0.05
 
 
 def render(document: Document, console: Console) -> None:
@@ -43,6 +45,7 @@ def render(document: Document, console: Console) -> None:
         _verification,
         _limits,
         _findings,
+        _lines,
         _boot_memory,
         _baselines,
         _candidates,
@@ -198,6 +201,25 @@ def _boot_memory(document: Document, console: Console) -> None:
             Text(numbers.size(rss)),
             Text(numbers.size(anon)),
             Text(numbers.seconds(seconds)),
+        )
+    put(console, made)
+
+
+def _lines(document: Document, console: Console) -> None:
+    """The first ones of the user's own that matter: the report has all."""
+    rows = [spent for spent in summary.lines(document) if spent.own]
+    whole = sum(spent.weight for spent in rows)
+    rows = [spent for spent in rows if spent.weight >= _LEAST_OF_TIME * whole][:_MOST_LINES]
+    if not rows:
+        return
+    heading(console, "Where the time goes")
+    made = table(console, "line", "per request", "", "endpoint", right=frozenset({1}))
+    for spent in rows:
+        made.add_row(
+            Text(spent.place),
+            Text(spent.seconds.partition(" (")[0]),
+            Text(spent.what),
+            Text(spent.endpoint, style="dim"),
         )
     put(console, made)
 

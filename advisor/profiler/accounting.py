@@ -108,6 +108,9 @@ def _group(
     if len(ticks) < 2 or not len(ends):
         return UNKNOWN, UNKNOWN
     used = np.interp(ticks, times, counter)
+    if samples.notes is not None:  # what our own look at stacks has used is not the app's
+        for pid in np.unique(samples.notes.cost["pid"]).tolist():
+            used -= samples.notes.cpu_s(pid, ticks)
     requests, _ = np.histogram(ends, ticks)
     other = _difference(np.diff(used), np.diff(workers_cpu(samples, ticks)), requests)
     return per_request(ticks, used, ends), other

@@ -96,7 +96,8 @@ def workers_cpu(samples: Samples, wanted: NDArray[np.float64]) -> NDArray[np.flo
     """CPU of all worker processes together at wanted ticks, counted from each one's start.
 
     A worker that ended keeps its last value. One that appeared after the profiler started counts
-    from zero, its boot included: booting under load is part of what a recycled worker costs.
+    from zero, its boot included: booting under load is part of what a recycled worker costs. What
+    the thread that looks at stacks has used is ours, and taken off.
     """
     total = np.zeros(len(wanted))
     rows = samples.processes[samples.processes["role"] == memory_of.WORKER]
@@ -105,4 +106,6 @@ def workers_cpu(samples: Samples, wanted: NDArray[np.float64]) -> NDArray[np.flo
         mine = rows[rows["pid"] == pid]
         born = 0.0 if mine["time"][0] > begin else float(mine["cpu_s"][0])
         total += np.interp(wanted, mine["time"], mine["cpu_s"], left=born)
+        if samples.notes is not None:
+            total -= samples.notes.cpu_s(int(pid), wanted)
     return total

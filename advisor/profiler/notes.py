@@ -59,7 +59,7 @@ _ARRAYS = {
     "cost": COST,
     "numbers": NUMBER,
 }
-_TIMED = ("samples", "outbound", "lags", "blocks")
+_TIMED = ("samples", "lags", "blocks")
 _LONGEST = 300  # characters of a name
 
 
@@ -78,12 +78,22 @@ class Notes:
     hosts: tuple[str, ...]
 
     def within(self, start: float, end: float) -> Notes:
-        """Those of a window; names, and what only differences of mean something, stay."""
+        """Those of a window; names, and what only differences of mean something, stay.
+
+        So do outbound calls: a request that began in the window may end after it.
+        """
         found = {}
         for name in _TIMED:
             rows = getattr(self, name)
             found[name] = rows[(rows["time"] >= start) & (rows["time"] < end)]
         return replace(self, **found)
+
+    @property
+    def late_fraction(self) -> float:
+        """Of the looks."""
+        if not len(self.cost):
+            return 0.0
+        return float(self.cost["late"].max() / max(self.cost["looks"].max(), 1))
 
     def routes_of(self, records: NDArray[np.void]) -> NDArray[np.int64]:
         """Of each record of the ring its route, an index into ``routes``."""

@@ -116,6 +116,7 @@ def measure(
         cpu_accounting=account(samples, telemetry, _ends(inside), blocks),
         surroundings=surroundings,
         stopped_under_load=stopped_under_load,
+        notes=samples.notes.within(window.start, window.end) if samples.notes else None,
     )
 
 

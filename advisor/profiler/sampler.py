@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from pretune.advisor import limits
+from pretune.advisor.profiler import notes
 from pretune.advisor.profiler.machine import Machine
 from pretune.advisor.profiler.processes import ROLES, ProcessTree, Usage, marked, run_mark
 from pretune.advisor.profiler.samples import (
@@ -82,6 +83,7 @@ class Profiler:
     ) -> None:
         self._master_pid = master_pid
         self._worker_pids = worker_pids
+        self._telemetry = telemetry
         self._rings = RingReader(telemetry) if telemetry else None
         self._database = database
         self._cgroup = cgroup
@@ -154,6 +156,7 @@ class Profiler:
             cost=Cost(self._sampling_cpu_s, self._sampling_wall_s, self._rounds_cpu_s, self._ticks),
             postgres_pss_bytes=postgres_pss,
             database=self._database.server() if self._database else np.empty(0, DATABASE),
+            notes=notes.read(self._telemetry) if self._telemetry else None,
         )
 
     def _run(self) -> None:

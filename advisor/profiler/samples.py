@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pretune.advisor.profiler.notes import Notes
 from pretune.advisor.profiler.telemetry import RECORD
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ class Samples:
     postgres_pss_bytes: float | None = None  # of a local one's whole tree, after the load
     settled: NDArray[np.void] = field(default_factory=lambda: np.empty(0, SETTLED))
     database: NDArray[np.void] = field(default_factory=lambda: np.empty(0, DATABASE))
+    notes: Notes | None = None  # what probes noted; None without them
 
     def save(self, path: Path) -> None:
         """As one .npz file, without pickled objects."""
@@ -171,6 +173,9 @@ class Samples:
         if self.sessions is not None:
             arrays["sessions"] = self.sessions
         about = {name: getattr(self, name) for name in _SCALARS} | {"cost": asdict(self.cost)}
+        if self.notes is not None:
+            arrays |= self.notes.arrays()
+            about["notes"] = self.notes.names()
         with path.open("wb") as file:
             np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
 
@@ -181,8 +186,10 @@ class Samples:
             about = json.loads(str(file["about"]))
             arrays = {name: file[name] for name in _ARRAYS}
             sessions = file.get("sessions")
+            names = about.pop("notes", None)
+            notes = None if names is None else Notes.of(file, names)
         cost = Cost(**about.pop("cost"))
-        return cls(sessions=sessions, cost=cost, **about, **arrays)
+        return cls(sessions=sessions, cost=cost, notes=notes, **about, **arrays)
 
 
 _ARRAYS = ("processes", "memory", "machine", "cores", "cgroup", "telemetry", "settled", "database")

@@ -16,6 +16,7 @@ from pretune.advisor.demand import TUPLE, Demand, EndpointDemand, WorkerDemand
 from pretune.advisor.document import Run, Trial, Verification
 from pretune.advisor.finding import SEVERITIES
 from pretune.advisor.findings import RULES, diagnose
+from pretune.advisor.inside import Blocking, EndpointInside, Host, Inside, Line, Loop
 from pretune.advisor.measurement import (
     Conditions,
     DatabaseTime,
@@ -153,6 +154,72 @@ def small_pool() -> Run:
     return postgres(pooler=replace(POOLER, pool_size=5))
 
 
+def explained(*lines: Line, run: Run = HEALTHY, loop: Loop | None = None, **changes: Any) -> Run:
+    """The run, and where the time of its one endpoint went."""
+    zero = EXACT(0.0)
+    fields = {"held_fraction": None, **changes}
+    one = EndpointInside("/a", ("/a",), zero, zero, (), lines, **fields)
+    host = Host("api.example:443", EXACT(50.0), EXACT(0.02))
+    inside = Inside(zero, zero, (host,), (one,), loop, None, 1000, 0.0, 0.003)
+    return replace(run, inside=inside)
+
+
+def line(kind: str, number: int, *, looks: int = 80, own: bool = True) -> Line:
+    part = EXACT(looks / 100)
+    return Line(kind, "shop/views.py", number, "execute", own, looks, part, EXACT(0.002))
+
+
+def asgi(run: Run) -> Run:
+    assert run.target is not None
+    return replace(run, target=replace(run.target, interface="asgi"))
+
+
+BLOCKED = Loop(
+    100, TENTH, TENTH, TENTH, 0.1, (Blocking("/a", "shop/views.py", 9, "sleep", 40, 0.08),)
+)
+# finding -> a run in which the line is known, and what the title then says
+LINES: dict[str, tuple[Callable[[], Run], str]] = {
+    "n-plus-one": (
+        lambda: explained(line("db", 41), run=endpoint(db_calls=EXACT(31.0))),
+        "at shop/views.py:41 in execute (80% of its waiting)",
+    ),
+    "database-waits-dominate": (
+        lambda: explained(
+            line("db", 7, looks=90, own=False), line("db", 41), line("other", 1),
+            run=demand(db_s=EXACT(0.02)),
+        ),
+        "at shop/views.py:41",
+    ),
+    "outbound-calls-dominate": (
+        lambda: explained(
+            line("out", 5), run=demand(wait_s=EXACT(0.09), wait_calls=EXACT(50.0))
+        ),
+        "50 outbound calls to api.example:443), at shop/views.py:5",
+    ),
+    "cpu-bound": (lambda: explained(line("cpu", 3), run=bound("cpu")), "views.py:3 in execute"),
+    "blocking-event-loop": (
+        lambda: asgi(explained(loop=BLOCKED)), "/a holds the event loop for 80 ms at a time, at sh",
+    ),
+    "sync-on-the-loop": (
+        lambda: asgi(explained(line("db", 41), held_fraction=EXACT(0.9))),
+        "without letting the event loop go on, at shop/views.py:41",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_finding_names_the_line_where_it_is_known(name):
+    make, said = LINES[name]
+    (found,) = [f for f in diagnose(make()) if f.id == name]
+    assert said in found.title
+
+
+def test_few_looks_name_no_line():
+    run = explained(line("db", 41, looks=3), run=endpoint(db_calls=EXACT(31.0)))
+    (found,) = [f for f in diagnose(run) if f.id == "n-plus-one"]
+    assert "views.py" not in found.title
+
+
 LEAK = Interval(2000.0, 1900.0, 2100.0)
 # finding -> (a run that shows it, what its title or fix must quote)
 SHOWN: dict[str, tuple[Callable[[], Run], str]] = {
@@ -178,6 +245,9 @@ SHOWN: dict[str, tuple[Callable[[], Run], str]] = {
     "n-plus-one": (lambda: endpoint(db_calls=Interval(120.0, 110.0, 130.0)), "120 database calls"),
     "idle-in-transaction": (lambda: trial(pg_idle_in_transaction_peak=3), "3 of 4"),
     "blocking-event-loop": (asgi_that_computes, "200 ms"),
+    "sync-on-the-loop": (
+        lambda: asgi(explained(line("db", 41), held_fraction=EXACT(0.9))), "3.6 ms"
+    ),
     "db-bound": (lambda: bound("db"), "1 ms per request"),
     "timeout-near-slowest": (lambda: endpoint(unloaded_p95_s=20.0), "20 s"),
     "fds-scarce": (lambda: bound("slots", fds=900), "900 of 1,024"),

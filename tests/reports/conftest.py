@@ -22,6 +22,8 @@ _CLOSED = {  # fields whose values the schema fixes, and keys a renderer looks u
     "created",
     "interface",
     "id",
+    "kind",
+    "lock",
 }
 
 

@@ -287,3 +287,26 @@ def test_the_parts_of_a_worker_add_up_to_what_it_has(load):
     assert "before its first request" in html.render(document)
     del document["boot_memory"]  # an older file has none
     assert "before its first request" not in html.render(document)
+
+
+def test_lines_hosts_and_waiting_for_each_other_are_shown(load, without_charts):
+    document = load("fits")
+    document["demand"]["inside"]["loop"] = {
+        "asked": 300, "lag_p50_s": {"value": 1e-4, "low": 1e-4, "high": 1e-4},
+        "lag_p95_s": {"value": 1e-3, "low": 1e-3, "high": 1e-3},
+        "lag_p99_s": {"value": 0.08, "low": 0.07, "high": 0.09}, "lag_max_s": 0.091,
+        "blocking": [
+            {"endpoint": "/slow", "file": "shop/views.py", "line": 9, "function": "sleep",
+             "times": 40, "longest_s": 0.08}
+        ],
+    }  # fmt: skip
+    text = html.render(document)
+    for said in (
+        "shop/views.py:41 in Cursor.execute",
+        "72% (66%-78%) of the waiting",
+        "(no line of yours)",
+        "api.example:443",
+        "each waited 12.1 (10.2-14.3) ms for the GIL",
+        "/slow held it 40 times, for up to 80 ms, at shop/views.py:9 in sleep",
+    ):
+        assert said in text

@@ -147,3 +147,11 @@ def test_what_a_worker_is_made_of_is_listed_by_size(load, show):
     assert len(names) == 6
     document["boot_memory"] = None
     assert "at boot" not in show(terminal.render, document)
+
+
+def test_the_lines_of_the_user_where_most_time_goes_are_shown(load, show):
+    text = show(terminal.render, load("fits"), width=120)
+    lines = text.partition("Where the time goes")[2].partition("\n\n")[0]
+    assert "shop/views.py:41 in Cursor.execute" in lines
+    assert lines.index("views.py:41") < lines.index("views.py:38")  # the longest first
+    assert "django/core" not in lines  # no line of the user's
