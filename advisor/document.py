@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+from pretune.advisor.allocators import Saving
 from pretune.advisor.budget import Budget, Slo
 from pretune.advisor.demand import Demand, EndpointDemand
 from pretune.advisor.finding import Finding
+from pretune.advisor.holders import Holders
 from pretune.advisor.inside import EndpointInside, Host, Inside
 from pretune.advisor.measurement import Conditions, Latency, Measurement
 from pretune.advisor.model.prediction import Prediction
@@ -77,6 +79,8 @@ class Run:
     findings: tuple[Finding, ...] = ()
     failure: Failure | None = None
     notes: tuple[str, ...] = ()
+    holders: Holders | None = None  # of what leaks
+    allocators: tuple[Saving, ...] = ()  # what was tried
     gate: tuple[dict[str, Any], ...] | None = None
     cpu_steal: float | None = None
     database: PostgresLimits | None = None
@@ -101,6 +105,8 @@ def assemble(run: Run) -> dict[str, Any]:
         "workload": _workload(run.workload),
         "boot_memory": _boot_memory(run),
         "demand": _demand(run.demand, run.inside),
+        "holders": None if run.holders is None else _holders(run.holders),
+        "allocators": [_plain(vars(saving)) for saving in run.allocators],
         "trials": [_trial(t) for t in run.trials],
         "candidates": [
             {
@@ -279,6 +285,14 @@ def _boot_memory(run: Run) -> dict[str, Any] | None:
     return {
         **_plain(run.boot_memory),
         "worker_anon_bytes": booted[0] if booted else None,
+    }
+
+
+def _holders(found: Holders) -> dict[str, Any]:
+    return {
+        "lines": [_plain(vars(line)) for line in found.lines],
+        "bytes_per_request": found.bytes_per_request,
+        "requests": found.requests,
     }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pretune.advisor import findings_outside
+from pretune.advisor import findings_memory, findings_outside
 from pretune.advisor.demand import Demand, EndpointDemand
 from pretune.advisor.document import Run
 from pretune.advisor.finding import SEVERITIES, Finding
@@ -104,44 +104,6 @@ def _worker_died(case: Case) -> Evidence | None:
     if not died:
         return None
     return {"workers": sum(died.values()), "reasons": sorted(died)}
-
-
-def _leak(case: Case) -> Evidence | None:
-    return _growth(case, "leak")
-
-
-def _still_warming(case: Case) -> Evidence | None:
-    return _growth(case, "still_warming")
-
-
-def _fragmentation(case: Case) -> Evidence | None:
-    found = _growth(case, "fragmentation")
-    if found is None:
-        return None
-    given = [
-        (s.settled.collected_bytes, s.settled.trimmed_bytes)
-        for t in case.trials
-        for s in t.memory_series
-        if s.settled is not None
-    ]
-    garbage, holes = max(given, key=sum, default=(0.0, 0.0))
-    return {**found, "garbage_bytes": garbage, "holes_bytes": holes}
-
-
-def _growth(case: Case, kind: str) -> Evidence | None:
-    demand = case.run.demand
-    if demand is None or demand.worker.leak_class != kind:
-        return None
-    slope = demand.worker.leak_slope_bytes_per_request
-    served = [
-        float(np.ptp(s.requests)) for t in case.trials for s in t.memory_series if len(s.requests)
-    ]
-    return {
-        "slope_bytes_per_request": slope.value,
-        "at_most_bytes_per_request": slope.high,
-        "million_requests_bytes": slope.value * 1e6,
-        "requests": int(max(served, default=0)),
-    }
 
 
 def _n_plus_one(case: Case) -> Evidence | None:
@@ -468,6 +430,7 @@ def _total(demand: Demand) -> float:
 
 
 RULES: tuple[Rule, ...] = (
+    *findings_memory.RULES,
     *findings_outside.RULES,
     Rule(
         "app-errors", "critical", _app_errors,
@@ -493,22 +456,6 @@ RULES: tuple[Rule, ...] = (
         "instance(s), the next larger arrangement takes {wanted_connections}",
         "Put PgBouncer (pool_mode = transaction) between the app and Postgres, or fewer threads "
         "per worker; raise max_connections only with RAM for about 10 MB per connection.",
-    ),
-    Rule(
-        "leak", "warning", _leak,
-        "Workers leak {slope_bytes_per_request} per request (at most {at_most_bytes_per_request}), "
-        "{million_requests_bytes} in a million",
-        "Compare tracemalloc snapshots some thousand requests apart: module-level lists, caches "
-        "without a limit and lru_cache on methods are the usual places. Until then max_requests "
-        "bounds it.",
-    ),
-    Rule(
-        "fragmentation", "info", _fragmentation,
-        "A worker kept {holes_bytes} of free memory and {garbage_bytes} of garbage that nobody "
-        "held, after {requests} requests",
-        "It is no leak and needs no recycling. MALLOC_ARENA_MAX=2 and "
-        "MALLOC_TRIM_THRESHOLD_=131072 in the environment make glibc give more back; fewer "
-        "reference cycles make less garbage.",
     ),
     Rule(
         "n-plus-one", "warning", _n_plus_one,
@@ -619,12 +566,6 @@ RULES: tuple[Rule, ...] = (
         "{wait_calls} outbound calls{to_host}){at_line}",
         "Give the calls a timeout, keep their connections (one Session or client per worker), "
         "cache the answers or make them after the response.",
-    ),
-    Rule(
-        "still-warming", "info", _still_warming,
-        "Memory still grew by up to {at_most_bytes_per_request} per request after {requests} "
-        "requests; a leak is neither proven nor ruled out",
-        "Measure longer with --time-budget before you set max_requests.",
     ),
     Rule(
         "preload-saves", "info", _preload,

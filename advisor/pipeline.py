@@ -12,7 +12,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from pretune.advisor import baselines, demand, findings, inside, judge, plan, preflight, search
+from pretune.advisor import (
+    allocators,
+    baselines,
+    demand,
+    findings,
+    further,
+    inside,
+    judge,
+    plan,
+    preflight,
+    search,
+)
 from pretune.advisor.demand import Demand
 from pretune.advisor.document import Failure, Run, Trial, Verification
 from pretune.advisor.failure import AppFailed, MeasurementInvalid
@@ -33,6 +44,7 @@ from pretune.loadtests.workload import Load
 REPEATS = 1
 # How often the recommendation is revised when its verification broke a promise.
 REVISIONS = 1
+REPORT_S = 3.0  # writing the report
 MODEL_S = 12.0  # searching, with all cores to itself, and writing the report
 
 
@@ -108,6 +120,7 @@ class Pipeline:
                 if self._left() < self._answer_s():
                     break
                 progress.line("the prediction did not hold; once more with what was learned")
+            self._look_further(known, bench, progress)
         finally:
             bench.close()
         self._conclude(known, bench)
@@ -254,6 +267,27 @@ class Pipeline:
             self._run, trials=(*others, trial), verification=Verification(trial, misses)
         )
         return not judge.broken(measured, known.budget, slo)
+
+    def _look_further(self, known: Preflight, bench: Bench, progress: Progress) -> None:
+        """With the time that is left, what explains the memory; it changes no answer."""
+        for question in further.questions(self._run, known.environ, allocators.installed()):
+            trial = question.trial
+            if self._left() < trial.expected_s + REPORT_S:
+                return
+            progress.phase(trial.name, trial.why, trial.expected_s)
+            load = Load(trial.users, trial.duration_s, self._options.seed)
+            try:
+                measured = bench.run(
+                    trial.name,
+                    trial.settings,
+                    load,
+                    environ=question.environ,
+                    watch=question.watch,
+                )
+            except (AppFailed, MeasurementInvalid) as error:
+                self._run = self._run.with_notes(f"the trial of {trial.why} gave nothing: {error}")
+                continue
+            self._run = question.learn(self._run, measured)
 
     def _conclude(self, known: Preflight, bench: Bench) -> None:
         """The verdict and the findings, from all that is known."""

@@ -9,8 +9,9 @@ import contextlib
 import os
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +36,10 @@ from pretune.server.settings import Settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+# Called with the pids of the workers, the directory of their telemetry, and the part of the load
+# that is over (1.0 at least once, when it has ended).
+Watch = Callable[[Sequence[int], Path, float], None]
 
 STOP_SECONDS = 15.0
 BEFORE_STOP_SECONDS = 0.5  # of load, before a stop under load
@@ -91,20 +96,31 @@ class Bench:
         *,
         probes: bool = False,
         stop_under_load: bool = False,
+        environ: Mapping[str, str] | None = None,
+        watch: Watch | None = None,
     ) -> Measurement:
         """Raises AppFailed, MeasurementInvalid.
 
         ``stop_under_load``: when all is measured the users come again, and the server is told to
         stop while they send, as a deploy does. A user's own locustfile is spared it: it may act
-        on the errors.
+        on the errors. ``environ`` is added to the app's; ``watch`` is called again and again.
         """
         stop_under_load = stop_under_load and not self.workload.locustfile
         with cores.confined(self.preflight.core_plan.generator) as confined:
             self.pinned = self.pinned and confined
-            return self._run(name, settings, load, probes, stop_under_load)
+            return self._run(
+                name, settings, load, probes, stop_under_load, environ or {}, watch or _no_watch
+            )
 
     def _run(
-        self, name: str, settings: Settings, load: Load, probes: bool, stop_under_load: bool
+        self,
+        name: str,
+        settings: Settings,
+        load: Load,
+        probes: bool,
+        stop_under_load: bool,
+        environ: Mapping[str, str],
+        watch: Watch,
     ) -> Measurement:
         preflight, workspace = self.preflight, self.workspace
         # a trial may be repeated: nothing of the run before may be read as its own
@@ -128,7 +144,7 @@ class Bench:
                 settings=settings,
                 python=preflight.target.python,
                 chdir=preflight.target.chdir,
-                env=workspace.marked(preflight.environ),
+                env=workspace.marked({**preflight.environ, **environ}),
                 log=log,
                 telemetry=telemetry,
                 probes=probes,
@@ -152,7 +168,9 @@ class Bench:
             )
             profiler.start()
             try:
-                client = self._drive(address, load)
+                client = self._drive(
+                    address, load, lambda part: watch(server.worker_pids(), telemetry, part)
+                )
             finally:
                 samples = profiler.stop()
             workers = settling.ask(server.worker_pids(), telemetry)
@@ -202,7 +220,9 @@ class Bench:
         except (DriverFailed, TimeoutError) as error:
             raise MeasurementInvalid(f"the load generator failed: {error}") from error
 
-    def _drive(self, address: tuple[str, int], load: Load) -> NDArray[np.void]:
+    def _drive(
+        self, address: tuple[str, int], load: Load, watch: Callable[[float], None]
+    ) -> NDArray[np.void]:
         path = self.workspace.temporary / f"{self._count}.records"
         run = self.driver.run(address, self.workload, load, records=path)
         try:
@@ -216,7 +236,9 @@ class Bench:
                     + (f", {failed} failed" if failed else "")
                     + f", {left:.0f} s left"
                 )
+                watch(1 - left / load.duration_s)
             result = run.wait(STRAGGLE_SECONDS)
+            watch(1.0)
         except (DriverFailed, TimeoutError) as error:
             if self.workload.locustfile and not run.progress[0]:
                 raise Refused(f"{self.workload.locustfile}: {error}") from error
@@ -231,6 +253,9 @@ class Bench:
         if not server.worker_pids():
             tail = log_tail(self.workspace.log(name))
             raise AppFailed("died", "every worker died under load", log_tail=tail)
+
+
+def _no_watch(pids: Sequence[int], telemetry: Path, part: float) -> None: ...
 
 
 def think_time(found: NDArray[np.void]) -> float:

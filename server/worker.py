@@ -103,9 +103,11 @@ def main(
             journal=_journal(config),
         )
         if config.telemetry is not None:
-            from pretune.server.probes import settling
+            from pretune.server.probes import holding, settling
 
             settling.answer_on_signal(config.telemetry)
+            if holding.VARIABLE in os.environ:
+                holding.begin(config.telemetry, os.getcwd())
         _hook(config, "post_worker_init", me)
 
         def ready() -> None:
