@@ -334,12 +334,12 @@ def misses(document: Document) -> str:
     return "; ".join(resource(miss) for miss in verification.get("misses", ()))
 
 
-# kind of a line -> what its time is, what its part is of
+# kind of a line -> what its time is, the same in a word, what its part is of
 _SPENT = {
-    "cpu": ("computing", "of the CPU"),
-    "db": ("waiting for the database", "of the waiting"),
-    "out": ("waiting for an outbound call", "of the waiting"),
-    "other": ("other waiting", "of the waiting"),
+    "cpu": ("computing", "CPU", "of the CPU"),
+    "db": ("waiting for the database", "database", "of the waiting"),
+    "out": ("waiting for an outbound call", "outbound", "of the waiting"),
+    "other": ("other waiting", "waiting", "of the waiting"),
 }
 
 
@@ -347,14 +347,16 @@ _SPENT = {
 class Spent:
     """A line of the user's code and what an endpoint spends there per request.
 
-    ``weight``: seconds of a request of the whole mix.
+    ``seconds`` has its interval, ``value`` not; ``weight``: s of a request of the whole mix.
     """
 
     endpoint: str
     what: str
+    word: str
     place: str
     part: str
     seconds: str
+    value: str
     own: bool
     weight: float
 
@@ -364,16 +366,18 @@ def lines(document: Document) -> list[Spent]:
     found = []
     for endpoint in (document.get("demand") or {}).get("by_endpoint", ()):
         for line in endpoint.get("lines") or ():
-            what, of = _SPENT[line["kind"]]
+            what, word, of = _SPENT[line["kind"]]
             seconds = numbers.middle(line["seconds"]) or 0.0
             low, high = (numbers.percent(end) for end in numbers.bounds(line["fraction"]))
             found.append(
                 Spent(
                     numbers.line(endpoint["name"]),
                     what,
+                    word,
                     numbers.line(f"{line['file']}:{line['line']} in {line['function']}"),
                     f"{numbers.percent(line['fraction'])} ({low}-{high}) {of}",
                     numbers.seconds(line["seconds"]),
+                    numbers.seconds(seconds),
                     line["own"],
                     seconds * endpoint["share"],
                 )

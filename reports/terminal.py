@@ -213,12 +213,11 @@ def _lines(document: Document, console: Console) -> None:
     if not rows:
         return
     heading(console, "Where the time goes")
-    made = table(console, "line", "per request", "", "endpoint", right=frozenset({1}))
+    made = table(console, "spent", "line", "endpoint")
     for spent in rows:
         made.add_row(
+            Text(f"{spent.value} {spent.word}"),
             Text(spent.place),
-            Text(spent.seconds.partition(" (")[0]),
-            Text(spent.what),
             Text(spent.endpoint, style="dim"),
         )
     put(console, made)

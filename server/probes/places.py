@@ -114,7 +114,8 @@ class Places:
 
 
 def _name(code: CodeType) -> str:
-    return str(getattr(code, "co_qualname", code.co_name)).replace("<locals>.", "")
+    # A method with its class; of a function made by another, its own name is enough.
+    return str(getattr(code, "co_qualname", code.co_name)).rpartition("<locals>.")[2]
 
 
 def frames(frame: FrameType | None) -> Iterator[Line]:
