@@ -14,6 +14,7 @@ PARTS = {
     "intervals": "bench.measurement.intervals",
     "coverage": "bench.measurement.coverage",
     "leaks": "bench.measurement.leaks",
+    "probes": "bench.measurement.probes",
 }
 
 
