@@ -18,6 +18,7 @@ _KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "pg_connections": (int, "pg_connections = 40"),
     "p95": (str, 'p95 = "300ms"'),
     "rps": ((int, float), "rps = 40"),
+    "server": (str, 'server = "gunicorn"'),
     "workload": (str, 'workload = "traffic.toml"'),
     "path": (list, 'path = ["/", "/search"]'),
     "python": (str, 'python = ".venv/bin/python"'),

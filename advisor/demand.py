@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pretune.advisor.measurement import Measurement
+    from pretune.advisor.model.costs import Kind, ServerCost
     from pretune.loadtests.workload import Workload
 
 BOOTSTRAPS = 500
@@ -88,6 +89,9 @@ class Demand:
     worker: WorkerDemand
     unloaded_p95_s: float
     generator_cpu_s: float  # the generator's CPU per request, which competes in a local trial
+    # (server, worker class) that this is of, and what is known of such (advisor.model.costs)
+    served_by: Kind = ("embedded", "gthread")
+    costs: Mapping[Kind, ServerCost] = field(default_factory=dict)
 
 
 def assemble(
@@ -151,6 +155,7 @@ def assemble(
         worker=_worker(demand_trial, contrast, trials, returned_at_boot_bytes, rng),
         unloaded_p95_s=_unloaded_p95(demand_trial, rows, tuples["endpoint"], shares),
         generator_cpu_s=demand_trial.generator_cpu / max(demand_trial.throughput_rps.value, 1e-9),
+        served_by=(demand_trial.conditions.server, demand_trial.settings.worker_class),
     )
 
 

@@ -18,6 +18,8 @@ from pretune.advisor.finding import Finding
 from pretune.advisor.holders import Holders
 from pretune.advisor.inside import EndpointInside, Host, Inside
 from pretune.advisor.measurement import Conditions, Latency, Measurement
+from pretune.advisor.model import costs
+from pretune.advisor.model.costs import Kind, ServerCost
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.postgres import PostgresLimits
 from pretune.advisor.quantity import Interval
@@ -84,6 +86,8 @@ class Run:
     gate: tuple[dict[str, Any], ...] | None = None
     cpu_steal: float | None = None
     database: PostgresLimits | None = None
+    server: str = ""  # the one the answer is for, with its version
+    server_costs: Mapping[Kind, ServerCost] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
 
     def with_notes(self, *notes: str) -> Run:
@@ -117,7 +121,8 @@ def assemble(run: Run) -> dict[str, Any]:
             for c in run.candidates
         ],
         "recommendation": _recommendation(run.recommendation),
-        "verification": _verification(run.verification, run.budget.cores if run.budget else None),
+        "verification": _verification(run),
+        "server_costs": _plain(costs.to_json(run.server_costs)),
         "baselines": [
             {
                 "name": b.name,
@@ -355,6 +360,8 @@ def _trial(trial: Trial) -> dict[str, Any]:
             "duration_s": measurement.load.duration_s,
             "seed": measurement.load.seed,
             "think_s": measurement.load.think_s,
+            "rps": measurement.load.rps,
+            "ramp_s": measurement.load.ramp_s,
         },
         "conditions": _plain(vars(measurement.conditions)),
         "predicted": None if trial.predicted is None else _predicted(trial.predicted),
@@ -420,6 +427,7 @@ def _predicted(prediction: Prediction) -> dict[str, Any]:
         "utilisation": {name: _finite(x) for name, x in prediction.utilisation},
         "binding": prediction.binding,
         "explanation": prediction.explanation,
+        "rps": prediction.rps,
     }
 
 
@@ -435,15 +443,17 @@ def _recommendation(recommendation: Recommendation | None) -> dict[str, Any] | N
     }
 
 
-def _verification(verification: Verification | None, cores: float | None) -> dict[str, Any] | None:
+def _verification(run: Run) -> dict[str, Any] | None:
+    verification = run.verification
     if verification is None:
         return None
+    cores = run.budget.cores if run.budget else None
     trial = _trial(verification.trial)
     return {
         **{key: trial[key] for key in ("settings", "load", "conditions", "predicted", "measured")},
         "holds": not verification.misses,
         "misses": list(verification.misses),
-        "server": "pretune (embedded)",
+        "server": run.server,
         "note": _where(verification.trial.measurement.conditions, cores),
     }
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pretune.advisor import servers
 from pretune.advisor.location import Location
 from pretune.advisor.quantity import parse_duration, parse_size
 
@@ -32,6 +33,7 @@ class Options:
     allow_remote_db: bool = False
     p95_s: float | None = None
     rps: float | None = None
+    server: str | None = None  # one of servers.NAMES; None: choose
     workload: Path | None = None
     paths: tuple[str, ...] = ()
     time_budget_s: float = DEFAULT_TIME_BUDGET_S
@@ -100,6 +102,7 @@ def resolve(
         allow_remote_db=bool(pick("allow_remote_db")),
         p95_s=convert("p95", _p95),
         rps=convert("rps", lambda x: positive(float(x))),
+        server=convert("server", _server),
         workload=workload,
         paths=paths,
         time_budget_s=convert("time_budget", parse_duration) or DEFAULT_TIME_BUDGET_S,
@@ -119,6 +122,12 @@ def _seed(value: int) -> int:
     if value < 0:
         raise ValueError(f"{value} is below zero; a seed is 0, 1, 2, ...")
     return value
+
+
+def _server(name: str) -> str:
+    if name not in servers.NAMES:
+        raise ValueError(f"{name!r} is not a server; there are {', '.join(servers.NAMES)}")
+    return name
 
 
 def _p95(text: str) -> float:

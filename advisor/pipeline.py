@@ -5,6 +5,7 @@ The steps fill in one Run, so that a run which ends early still leaves all it ha
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -29,16 +30,17 @@ from pretune.advisor.document import Failure, Run, Trial, Verification
 from pretune.advisor.failure import AppFailed, MeasurementInvalid
 from pretune.advisor.measurement import Conditions, Measurement
 from pretune.advisor.minder import TIMED_OUT
+from pretune.advisor.model import costs
 from pretune.advisor.model.calibration import Calibration, calibrate
-from pretune.advisor.model.predict import capacity
+from pretune.advisor.model.predict import capacity, predict
 from pretune.advisor.options import Options
 from pretune.advisor.plan import PlannedTrial
 from pretune.advisor.preflight import Preflight, Progress
 from pretune.advisor.recommendation import Recommendation
+from pretune.advisor.servers import EMBEDDED
 from pretune.advisor.trial import Bench
 from pretune.advisor.verdict import Verdict
 from pretune.advisor.workspace import Workspace, log_tail
-from pretune.loadtests.workload import Load
 
 # A trial is repeated at most this often when the machine disturbed it.
 REPEATS = 1
@@ -108,7 +110,11 @@ class Pipeline:
             measured = []
             for number, trial in enumerate(planned):
                 after = sum(p.expected_s for p in planned[number + 1 :]) + self._answer_s()
-                measured.append(self._trial(bench, trial, progress, after))
+                after += self._server_trial_s(known)
+                measured.append(self._trial(bench, trial, known.servers.measured, progress, after))
+                if trial.name == "contrast" and known.servers.differ:
+                    there = self._learn_costs(known, bench, trial, measured[-1], progress)
+                    measured.append(there)
             self._run = replace(self._run, workload=bench.workload)
             for _ in range(1 + REVISIONS):
                 progress.phase("model", "searching workers x threads under all budgets", 8.0)
@@ -138,6 +144,7 @@ class Pipeline:
             slo_source="" if known.slo.p95_s else f"{search.P95_FACTOR:g} x the unloaded p95",
             workload=known.workload,
             boot_memory=known.inspection["boot_memory"],
+            server=known.servers.label,
             notes=known.notes,
         )
         return known
@@ -148,19 +155,25 @@ class Pipeline:
         )
 
     def _trial(
-        self, bench: Bench, planned: PlannedTrial, progress: Progress, after_s: float
+        self,
+        bench: Bench,
+        planned: PlannedTrial,
+        server: str,
+        progress: Progress,
+        after_s: float,
     ) -> Measurement:
         """The measurement, repeated when the machine disturbed it and time allows.
 
         ``after_s``: what is still to come needs so long. Raises for a trial that says nothing.
         """
-        load = Load(planned.users, planned.duration_s, self._options.seed)
+        load = planned.load(self._options.seed)
         for attempt in range(1 + REPEATS):
             progress.phase(planned.name, planned.why, planned.expected_s)
             result = bench.run(
                 planned.name,
                 planned.settings,
                 load,
+                server=server,
                 probes=planned.probes,
                 stop_under_load=planned.stop_under_load,
             )
@@ -173,6 +186,37 @@ class Pipeline:
         if planned.name == "demand":
             _check_first(result, self._workspace)
         return result
+
+    def _learn_costs(
+        self,
+        known: Preflight,
+        bench: Bench,
+        contrast: PlannedTrial,
+        on_first: Measurement,
+        progress: Progress,
+    ) -> Measurement:
+        """What changes when the app moves from the server of the trials to that of the answer."""
+        servers = known.servers
+        rate = None if bench.workload.locustfile else known.slo.rps
+        planned = plan.server_trial(
+            servers.verified, contrast, rate, on_first.throughput_rps.value, self._budget()
+        )
+        there = self._trial(bench, planned, servers.verified, progress, after_s=math.inf)
+        kind = on_first.settings.worker_class
+        here_cost, there_cost = costs.cost_of(on_first), costs.cost_of(there)
+        if here_cost is None or there_cost is None:
+            return there
+        found = {(servers.measured, kind): here_cost, (servers.verified, kind): there_cost}
+        if kind == "gthread":
+            # gunicorn's two cost the same within 10% of it: measured with an empty app
+            found[servers.verified, "sync"] = there_cost
+        self._run = replace(self._run, server_costs=found)
+        return there
+
+    def _server_trial_s(self, known: Preflight) -> float:
+        if not known.servers.differ:
+            return 0.0
+        return plan.server_duration(self._budget()) + plan.AROUND_S
 
     def _budget(self) -> float:
         return self._options.time_budget_s
@@ -188,14 +232,17 @@ class Pipeline:
         self, known: Preflight, bench: Bench, measured: Sequence[Measurement]
     ) -> _Solved | None:
         """Demand, calibration and the joint search; None when nothing fits the budgets."""
+        # memory of another server's tree is no evidence of what this one's consists of
+        alike = [m for m in measured[2:] if m.conditions.server == known.servers.measured]
         found = demand.assemble(
             bench.workload,
             measured[0],
             measured[1],
-            measured[2:],
+            alike,
             returned_at_boot_bytes=known.inspection["boot_memory"]["returned_bytes"],
             seed=self._options.seed,
         )
+        found = replace(found, costs=self._run.server_costs)
         slo = known.slo
         source = "--p95"
         if slo.p95_s is None:
@@ -205,9 +252,12 @@ class Pipeline:
         tuning = calibrate(found, measured, seed=self._options.seed)
         explained = inside.assemble(bench.workload, measured[0], measured[1])
         self._run = replace(self._run, demand=found, inside=explained, slo=slo, slo_source=source)
-        model = partial(capacity, calibration=tuning, think_s=bench.think_s)
+        # a rate that is asked for comes as arrivals; a locustfile's users are its own
+        arrivals = slo.rps is not None and bench.workload.locustfile is None
+        model = partial(capacity, calibration=tuning, think_s=bench.think_s, arrivals=arrivals)
+        there = costs.on(found, known.servers.verified, measured[0].settings.worker_class)
         outcome = search.recommend(
-            found,
+            there,
             known.budget,
             slo,
             budget_conditions(known),
@@ -220,13 +270,13 @@ class Pipeline:
             candidates=outcome.candidates,
             recommendation=outcome.recommendation,
             baselines=baselines.predict_all(
-                found, known.budget, slo, budget_conditions(known), known.target.interface, model
+                there, known.budget, slo, budget_conditions(known), known.target.interface, model
             ),
         )
         self._predicted, self._reason = outcome.verdict, outcome.reason
         if outcome.recommendation is None:
             return None
-        return _Solved(found, outcome.recommendation, tuning, slo.p95_s)
+        return _Solved(found, outcome.recommendation, tuning, slo.p95_s, arrivals)
 
     def _verified(
         self, known: Preflight, bench: Bench, solved: _Solved, progress: Progress
@@ -236,28 +286,36 @@ class Pipeline:
         Whether every promise was kept; a prediction that missed by little is no reason to go on.
         """
         settings = solved.recommendation.settings
+        server = known.servers.verified
+        there = costs.on(solved.demand, server, settings.worker_class)
         conditions = replace(
-            bench.conditions, generator_cpu_s_per_request=solved.demand.generator_cpu_s
+            bench.conditions(server), generator_cpu_s_per_request=there.generator_cpu_s
         )
-        predicted = capacity(
-            solved.demand,
-            settings,
-            conditions,
-            solved.p95_s,
-            seed=self._options.seed,
-            reserve_bytes=known.budget.reserve_bytes,
-            calibration=solved.calibration,
-            think_s=bench.think_s,
-        )
+        given: dict[str, Any] = {
+            "seed": self._options.seed,
+            "reserve_bytes": known.budget.reserve_bytes,
+            "calibration": solved.calibration,
+            "think_s": bench.think_s,
+        }
+        if solved.arrivals:
+            rps = known.slo.rps
+            predicted = predict(there, settings, 0, conditions, rps=rps, **given)
+            what = f"{rps:g} requests a second"
+        else:
+            rps = None
+            predicted = capacity(there, settings, conditions, solved.p95_s, **given)
+            what = f"{predicted.users} users"
         planned = PlannedTrial(
             "verification",
-            f"{settings.workers} workers x {settings.threads} threads, {predicted.users} users",
+            f"{settings.workers} workers x {settings.threads} threads on {server}, {what}",
             settings,
             predicted.users,
             plan.duration("verification", self._budget()),
             stop_under_load=True,
+            rps=rps,
+            ramp_s=plan.RAMP_S if server != EMBEDDED and rps is None else 0.0,
         )
-        measured = self._trial(bench, planned, progress, after_s=0.0)
+        measured = self._trial(bench, planned, server, progress, after_s=0.0)
         *others, _ = self._run.trials
         trial = Trial(measured, predicted)
         slo = self._run.slo
@@ -275,7 +333,7 @@ class Pipeline:
             if self._left() < trial.expected_s + REPORT_S:
                 return
             progress.phase(trial.name, trial.why, trial.expected_s)
-            load = Load(trial.users, trial.duration_s, self._options.seed)
+            load = trial.load(self._options.seed)
             try:
                 measured = bench.run(
                     trial.name,
@@ -308,6 +366,7 @@ class _Solved:
     recommendation: Recommendation
     calibration: Calibration
     p95_s: float
+    arrivals: bool  # the load of the verification is an open one, at the rate asked for
 
 
 def budget_conditions(known: Preflight) -> Conditions:
@@ -317,6 +376,7 @@ def budget_conditions(known: Preflight) -> Conditions:
         shared_cores=0.0,
         pinned=False,
         database_local=bool(known.database and known.database.local),
+        server=known.servers.verified,
     )
 
 

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from pretune.advisor.model.costs import COST_TRIAL
+from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings
 
+# Of all the load time, on top of it: where the answer is for another server than the trials'.
+SERVER_PART = 0.12
+# Of the contrast trial's throughput, so that an open load is surely carried.
+OPEN_PART = 0.6
+# Users begin at random moments of so many seconds where a worker keeps what it has accepted: all at
+# once, the first to wake would take nearly all of them, which no visitors would bring about.
+RAMP_S = 1.0
 # Part of the time budget that goes into load; the rest is booting, stopping, modelling.
 LOAD_FRACTION = 0.5
 CONTRAST_THREADS = 4
@@ -26,6 +35,11 @@ class PlannedTrial:
     duration_s: float
     probes: bool = False
     stop_under_load: bool = False
+    rps: float | None = None
+    ramp_s: float = 0.0
+
+    def load(self, seed: int) -> Load:
+        return Load(self.users, self.duration_s, seed, rps=self.rps, ramp_s=self.ramp_s)
 
     @property
     def expected_s(self) -> float:
@@ -86,3 +100,24 @@ def trials(
             )
         )
     return tuple(planned)
+
+
+def server_duration(time_budget_s: float) -> float:
+    return time_budget_s * LOAD_FRACTION * SERVER_PART
+
+
+def server_trial(
+    server: str, contrast: PlannedTrial, rps: float | None, carried_rps: float, time_budget_s: float
+) -> PlannedTrial:
+    """The contrast trial again, on the server that the answer is for: what changes there.
+
+    With ``rps`` the verification's load will be open, each request with a connection of its own; so
+    is this one, at a part of what the contrast trial carried.
+    """
+    return replace(
+        contrast,
+        name=COST_TRIAL,
+        why=f"the same on {server}: what changes there",
+        duration_s=server_duration(time_budget_s),
+        rps=None if rps is None else min(rps, OPEN_PART * carried_rps),
+    )

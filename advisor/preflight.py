@@ -15,6 +15,7 @@ from pretune.advisor.failure import Refused
 from pretune.advisor.hooks import run_setup
 from pretune.advisor.options import Options
 from pretune.advisor.postgres import PostgresLimits
+from pretune.advisor.servers import Servers, choose
 from pretune.advisor.target import Target
 from pretune.advisor.workspace import Workspace
 from pretune.loadtests.workload import Workload
@@ -47,6 +48,7 @@ class Preflight:
     database: PostgresLimits | None
     database_url: str | None
     core_plan: cores.CorePlan
+    servers: Servers
     inspection: Mapping[str, Any]
     notes: tuple[str, ...] = ()
 
@@ -84,6 +86,7 @@ def run(
     progress.phase("preflight", f"importing {location.spec}", 3.0)
     found = inspection.inspect(location.spec, location.chdir, location.python, environ, workspace)
     target = _target(options, found)
+    servers = choose(options.server, target.interface, target.python)
     budget = _budget(options)
     notes: list[str] = []
     url, source = _database_url(options, environ, found)
@@ -118,6 +121,7 @@ def run(
         database=database,
         database_url=url,
         core_plan=cores.plan(available, budget.cores),
+        servers=servers,
         inspection=found,
         notes=tuple(notes),
     )

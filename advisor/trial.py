@@ -25,12 +25,12 @@ from pretune.advisor.profiler import settling
 from pretune.advisor.profiler.database import DatabaseObserver
 from pretune.advisor.profiler.reduce import measure
 from pretune.advisor.profiler.sampler import Profiler
+from pretune.advisor.servers import EMBEDDED, START
 from pretune.advisor.traffic import BOOT_SECONDS
 from pretune.advisor.workspace import Workspace, log_tail
 from pretune.loadtests import records
 from pretune.loadtests.session import Driver, DriverFailed
 from pretune.loadtests.workload import Endpoint, Load, Workload
-from pretune.server.adapters import embedded
 from pretune.server.adapters.launch import BootFailed, Launch, RunningServer
 from pretune.server.settings import Settings
 
@@ -47,6 +47,20 @@ STOP_TAIL_SECONDS = 5.0  # the users go on for so much longer than a stop may ta
 STRAGGLE_SECONDS = 65.0  # the driver's own network timeout and a little
 # A trial may use this part of what is free now; the kernel ends it there, not the machine.
 MEMORY_FRACTION = 0.8
+
+
+@dataclass(frozen=True)
+class _How:
+    """All of one trial but its requests."""
+
+    name: str
+    settings: Settings
+    load: Load
+    server: str
+    probes: bool
+    stop_under_load: bool
+    environ: Mapping[str, str]
+    watch: Watch
 
 
 @dataclass
@@ -76,9 +90,8 @@ class Bench:
         self.driver.close()
         self.workspace.forget_if_empty(self.driver.pid)
 
-    @property
-    def conditions(self) -> Conditions:
-        """Of every trial on this bench."""
+    def conditions(self, server: str = EMBEDDED) -> Conditions:
+        """Of every trial of that server on this bench."""
         plan = self.preflight.core_plan
         database = self.preflight.database
         return Conditions(
@@ -86,6 +99,7 @@ class Bench:
             shared_cores=float(plan.shared),
             pinned=self.pinned,
             database_local=bool(database and database.local),
+            server=server,
         )
 
     def run(
@@ -94,6 +108,7 @@ class Bench:
         settings: Settings,
         load: Load,
         *,
+        server: str = EMBEDDED,
         probes: bool = False,
         stop_under_load: bool = False,
         environ: Mapping[str, str] | None = None,
@@ -109,19 +124,14 @@ class Bench:
         with cores.confined(self.preflight.core_plan.generator) as confined:
             self.pinned = self.pinned and confined
             return self._run(
-                name, settings, load, probes, stop_under_load, environ or {}, watch or _no_watch
-            )
+                _How(
+                    name, settings, load, server, probes, stop_under_load,
+                    environ or {}, watch or _no_watch,
+                )
+            )  # fmt: skip
 
-    def _run(
-        self,
-        name: str,
-        settings: Settings,
-        load: Load,
-        probes: bool,
-        stop_under_load: bool,
-        environ: Mapping[str, str],
-        watch: Watch,
-    ) -> Measurement:
+    def _run(self, how: _How) -> Measurement:
+        name, settings, load = how.name, how.settings, how.load
         preflight, workspace = self.preflight, self.workspace
         # a trial may be repeated: nothing of the run before may be read as its own
         self._count += 1
@@ -138,16 +148,16 @@ class Bench:
             if cgroup is None or not cgroup.add(pid):
                 bound_memory(pid, settings.workers)
 
-        server = embedded.start(
+        server = START[how.server](
             Launch(
                 target=preflight.target.spec,
                 settings=settings,
                 python=preflight.target.python,
                 chdir=preflight.target.chdir,
-                env=workspace.marked({**preflight.environ, **environ}),
+                env=workspace.marked({**preflight.environ, **how.environ}),
                 log=log,
                 telemetry=telemetry,
-                probes=probes,
+                probes=how.probes,
                 cores=preflight.core_plan.server,
                 on_spawn=on_spawn,
             )
@@ -169,7 +179,7 @@ class Bench:
             profiler.start()
             try:
                 client = self._drive(
-                    address, load, lambda part: watch(server.worker_pids(), telemetry, part)
+                    address, load, lambda part: how.watch(server.worker_pids(), telemetry, part)
                 )
             finally:
                 samples = profiler.stop()
@@ -177,7 +187,7 @@ class Bench:
             samples = replace(samples, settled=workers)
             samples.save(workspace.out / "samples" / f"{name}.npz")
             self._check_alive(server, name)
-            if stop_under_load:
+            if how.stop_under_load:
                 self._stop_under_load(server, address, load)
         finally:
             server.stop(STOP_SECONDS)
@@ -188,12 +198,12 @@ class Bench:
             name,
             settings,
             replace(load, think_s=self.think_s),
-            self.conditions,
+            self.conditions(how.server),
             self.workload,
             samples,
             client,
             server.events(),
-            stopped_under_load=stop_under_load,
+            stopped_under_load=how.stop_under_load,
         )
 
     def _ready(self, server: RunningServer, name: str) -> tuple[str, int]:
@@ -208,7 +218,7 @@ class Bench:
 
     def _stop_under_load(self, server: RunningServer, address: tuple[str, int], load: Load) -> None:
         """Once all is measured: the same users again, and the stop in the middle of their work."""
-        asked = replace(load, duration_s=STOP_SECONDS + STOP_TAIL_SECONDS)
+        asked = replace(load, duration_s=STOP_SECONDS + STOP_TAIL_SECONDS, ramp_s=0.0)
         path = self.workspace.temporary / f"{self._count}.stopping"
         run = self.driver.run(address, self.workload, asked, records=path)
         try:
@@ -232,7 +242,8 @@ class Bench:
                 left = max(0.0, started + load.duration_s - time.monotonic())
                 sent, failed = run.progress
                 self.progress.update(
-                    f"{load.users} users, {sent} requests"
+                    (f"{load.rps:.3g} a second" if load.rps else f"{load.users} users")
+                    + f", {sent} requests"
                     + (f", {failed} failed" if failed else "")
                     + f", {left:.0f} s left"
                 )

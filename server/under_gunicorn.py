@@ -122,10 +122,11 @@ def _load(arguments: argparse.Namespace, recorder: Recorder, voice: _Voice) -> A
 
         executors.install()
     if arguments.probes:
-        from pretune.server.probes import database, outbound
+        from pretune.server.probes import database, outbound, routed
 
         database.install()
         outbound.install()
+        routed.install()
     try:
         loaded = load(arguments.target, arguments.chdir)
     except TargetError as error:
@@ -175,6 +176,10 @@ def _hooks(voice: _Voice, recorder: Recorder, settings: Settings) -> dict[str, A
 
     def post_worker_init(worker: Any) -> None:
         recorder.open(os.getpid())
+        if recorder.directory is not None:
+            from pretune.server.probes import settling
+
+            settling.answer_on_signal(recorder.directory)
         if not asgi:  # an event loop has still to begin the app's lifespan
             _say_ready(voice)
 

@@ -60,6 +60,12 @@ ARGUMENTS = (
         "smallest settings. Default: carry as many as possible.",
     ),
     click.option(
+        "--server",
+        metavar="NAME",
+        help="Measure and verify on this server: embedded or gunicorn. Default: measure on the "
+        "embedded one, verify on the gunicorn of the app's environment, if there is one.",
+    ),
+    click.option(
         "--workload",
         metavar="FILE",
         help="The traffic: a TOML file of endpoints with "

@@ -32,8 +32,10 @@ import numpy as np
 from pretune.advisor.demand import Demand
 from pretune.advisor.measurement import Measurement
 from pretune.advisor.model import cpu
-from pretune.advisor.model.case import Case
+from pretune.advisor.model.case import Case, Traffic
+from pretune.advisor.model.costs import COST_TRIAL, on
 from pretune.advisor.model.rows import Factors, central, sample
+from pretune.advisor.model.simulation import Open
 from pretune.advisor.quantity import Interval
 
 # Spread (standard deviation of the logarithm) of measured over predicted before anything is
@@ -84,18 +86,21 @@ def calibrate(
 ) -> Calibration:
     """Learn from all usable trials of a run; without any, the prior."""
     usable = [t for t in trials if t.requests > 0 and not t.generator_saturated]
-    level = cpu.fit([cpu.seen(demand, t, _busy(t)) for t in usable])
+    # the trial that its server's cost was learned from agrees with itself
+    level = cpu.fit(
+        [cpu.seen(_there(demand, t), t, _busy(t)) for t in usable if t.name != COST_TRIAL]
+    )
     notes = list(level.notes())
     found = Calibration(None, level, PRIOR_THROUGHPUT_SD, PRIOR_LATENCY_SD)
     # of several like it, one that nothing disturbed
     contrast = min(
-        (t for t in usable if t.settings.workers == 1 and _busy(t) > 1),
+        (t for t in usable if t.settings.workers == 1 and _busy(t) > 1 and t.load.rps is None),
         key=lambda t: t.disturbed != "",
         default=None,
     )
     gil = None
     if contrast is not None and contrast.settings.worker_class != "asgi":
-        gil = _gil_fraction(demand, found, contrast, seed)
+        gil = _gil_fraction(_there(demand, contrast), found, contrast, seed)
         notes.append(
             "how much of the CPU needs the GIL did not show"
             if gil is None
@@ -105,9 +110,10 @@ def calibrate(
     throughput: list[cpu.Residual] = []
     latency: list[cpu.Residual] = []
     for trial in usable:
-        case = _case(demand, trial)
-        factors = _own(found.applied(central(demand), _busy(trial)), demand, trial)
-        run = case.expected(trial.load.users, factors, REQUESTS, seed)
+        there = _there(demand, trial)
+        case = _case(there, trial)
+        factors = _own(found.applied(central(there), _busy(trial)), there, trial)
+        run = case.expected(traffic(trial), factors, REQUESTS, seed)
         disturbed = trial.disturbed != ""
         if not (trial is contrast and gil is not None):
             ratio = _log_ratio(trial.throughput_rps.value, run.throughput_rps)
@@ -120,6 +126,11 @@ def calibrate(
         throughput_sd=cpu.pooled(PRIOR_THROUGHPUT_SD, PRIOR_WEIGHT, throughput)[0],
         latency_sd=cpu.pooled(PRIOR_LATENCY_SD, PRIOR_WEIGHT, latency)[0],
     )
+
+
+def _there(demand: Demand, trial: Measurement) -> Demand:
+    """Under the server that the trial ran on."""
+    return on(demand, trial.conditions.server, trial.settings.worker_class)
 
 
 def _own(factors: Factors, demand: Demand, trial: Measurement) -> Factors:
@@ -144,10 +155,19 @@ def _case(demand: Demand, trial: Measurement) -> Case:
     )
 
 
+def traffic(trial: Measurement) -> Traffic:
+    """As it was sent."""
+    return trial.load.users if trial.load.rps is None else Open(trial.load.rps)
+
+
 def _busy(trial: Measurement) -> int:
-    """Requests at once in one worker, at most."""
+    """Requests at once in one worker: at most, of an open load on average."""
     slots = trial.settings.slots // trial.settings.workers
-    return max(1, min(slots, math.ceil(trial.load.users / trial.settings.workers)))
+    users: float = trial.load.users
+    if trial.load.rps is not None:
+        users = trial.throughput_rps.value * trial.latency.mean.value
+    each = users / trial.settings.workers
+    return max(1, min(slots, math.ceil(each))) if math.isfinite(each) else 1
 
 
 def _gil_fraction(

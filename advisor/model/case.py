@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,12 +17,19 @@ from pretune.advisor.model.simulation import (
     Arrangement,
     Closed,
     Discipline,
+    Open,
     Run,
     merged,
     simulate,
 )
 from pretune.server.settings import Settings
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Traffic = int | Open  # a number of users, or arrivals
+# Between two users' beginnings, of a request's time alone: each finds the others at work.
+RAMP = 1.0
 DRAWS = 8  # runs, where connections may be spread unevenly
 _CENTRAL = Discipline(when_free=True, sticky=True, pick="idlest")
 _GREEDY = Discipline(when_free=False, sticky=True, pick="awake")
@@ -57,19 +65,20 @@ class Case:
     def is_loop(self) -> bool:
         return self.settings.worker_class == "asgi"
 
-    def busy_per_worker(self, users: int) -> float:
+    def busy_per_worker(self, users: float) -> float:
         """Requests inside one worker at most, when users spread evenly."""
         slots = self.settings.slots / self.settings.workers
         return max(1.0, min(slots, users / self.settings.workers))
 
-    def expected(self, users: int, factors: Factors, requests: int, seed: int) -> Run:
+    def expected(self, load: Traffic, factors: Factors, requests: int, seed: int) -> Run:
         """``requests`` in all, over several runs where luck decides for a whole one."""
-        draws = DRAWS if self.discipline.uneven and self.settings.workers > 1 else 1
+        lucky = self.discipline.uneven and self.settings.workers > 1 and isinstance(load, int)
+        draws = DRAWS if lucky else 1
         each = math.ceil(requests / draws)
-        return merged([self.run(users, factors, each, seed + 1_000_003 * k) for k in range(draws)])
+        return merged([self.run(load, factors, each, seed + 1_000_003 * k) for k in range(draws)])
 
     def run(
-        self, users: int, factors: Factors, requests: int, seed: int, *, bootstrap: bool = False
+        self, load: Traffic, factors: Factors, requests: int, seed: int, *, bootstrap: bool = False
     ) -> Run:
         """``bootstrap``: fed with another sample that the same application might have given."""
         rng = np.random.default_rng(seed)
@@ -84,15 +93,21 @@ class Case:
             backlog=self.settings.backlog,
             generator_cpu_s=self.conditions.generator_cpu_s_per_request,
         )
+        rows = build_rows(self.demand, factors, self.conditions)
         return simulate(
-            build_rows(self.demand, factors, self.conditions),
+            rows,
             # used again from the start: any window of as many requests has each of them once
             draw_picks(self.demand, requests, rng, bootstrap=bootstrap),
             arrangement,
-            Closed(users, self.think_s),
+            self._closed(load, rows) if isinstance(load, int) else load,
             requests=requests,
             seed=seed,
         )
+
+    def _closed(self, users: int, rows: NDArray[np.void]) -> Closed:
+        """Where a worker keeps what it accepts, it matters what it was doing at that moment."""
+        ramp = RAMP * users * sum(mean_rows(self.demand, rows)) if self.discipline.uneven else 0.0
+        return Closed(users, self.think_s, ramp)
 
     def limits(self, users: int, factors: Factors) -> tuple[bounds.Limit, ...]:
         """Every resource's bound on throughput, the tightest first."""

@@ -67,7 +67,7 @@ GLOBAL = np.dtype(
     # what is given
     [(name, "i8") for name in ("workers", "threads", "jobs", "backlog", "pick", "when_free")]
     + [(name, "i8") for name in ("sticky", "shared")]
-    + [(name, "f8") for name in ("gil", "quantum", "generator", "think", "rate", "quota")]
+    + [(name, "f8") for name in ("gil", "quantum", "generator", "think", "rate", "quota", "ramp")]
     # what changes
     + [(name, "i8") for name in ("done", "next_pick", "inside", "free", "generating")]
     + [(name, "i8") for name in ("throttled", "retries", "refused")]
@@ -450,9 +450,9 @@ def drive(
             g.free = j
         _push(s, _WALL, arrival, 0.0)
     else:
-        # users come one by one, as generators start them
+        # users come one by one, as generators start them, or at random moments of the ramp
         for j in range(g.jobs):
-            _push(s, _WALL, j, 1e-3 * j)
+            _push(s, _WALL, j, _uniform(s) * g.ramp if g.ramp > 0.0 else 1e-3 * j)
     if g.quota > 0.0:
         _push(s, _WALL, arrival + 1, CFS_PERIOD_S)
     while g.done < total:
@@ -482,6 +482,7 @@ def drive(
                     k = g.free
                     g.free = s.items[k].link
                     s.items[k].bound = -1
+                    s.items[k].sent = g.now
                     _begin(s, k)
             else:  # a new period of the quota
                 g.tokens = g.quota
@@ -516,7 +517,8 @@ def drive(
             _begin(s, j)
         elif phase == _SEND:
             _generator_next(s)
-            s.items[j].sent = g.now
+            if g.rate <= 0.0:  # an arrival counts from when it was meant to be
+                s.items[j].sent = g.now
             _arrive(s, j)
         elif phase == _RETRY:
             _arrive(s, j)

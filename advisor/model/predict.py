@@ -22,7 +22,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.stats import t as student
@@ -35,10 +35,11 @@ from pretune.advisor.model.calibration import (
     PRIOR_THROUGHPUT_SD,
     Calibration,
 )
-from pretune.advisor.model.case import Case
+from pretune.advisor.model.case import Case, Traffic
+from pretune.advisor.model.costs import on
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.model.rows import Z95, Factors, build_rows, central, drawn, mean_rows
-from pretune.advisor.model.simulation import Floats, Run
+from pretune.advisor.model.simulation import Floats, Open, Run
 from pretune.advisor.quantity import Interval
 from pretune.server.settings import Settings
 
@@ -47,6 +48,7 @@ REPLICATES = 8
 REPLICATE_REQUESTS = 3_000
 SEARCH_REQUESTS = 3_000
 MOST_USERS = 4_096
+RATES = 400  # levels of an open load, up to what the operational laws allow
 LIKE_LOAD = 0.2  # loads whose logarithms differ by less share their spread
 CLOSE_ENOUGH = 0.97  # of the p95 aimed at: no need to look for one user more
 # of a spread that so few replicates estimate
@@ -58,34 +60,52 @@ P95 = 3  # in what _measures gives
 
 @dataclass(frozen=True)
 class _Model:
-    """A case with what is known of the factors, and the seed of everything random."""
+    """A case with what is known of the factors, and the seed of everything random.
+
+    A *level* is how much load: in a closed load its users, in an open one (``rate_unit`` above 0)
+    its arrivals per second in that unit.
+    """
 
     case: Case
     calibration: Calibration | None
     seed: int
+    rate_unit: float = 0.0
 
-    def factors(self, users: int) -> Factors:
+    def traffic(self, level: int) -> Traffic:
+        return Open(level * self.rate_unit) if self.rate_unit else level
+
+    def inside(self, level: int) -> float:
+        """Requests in the server at once, at most; of an open load about, while none waits."""
+        if not self.rate_unit:
+            return level
+        rows = build_rows(self.case.demand, central(self.case.demand), self.case.conditions)
+        return max(1.0, level * self.rate_unit * sum(mean_rows(self.case.demand, rows)))
+
+    def factors(self, level: int) -> Factors:
         known = central(self.case.demand)
         if self.calibration is None:
             return known
-        return self.calibration.applied(known, self.case.busy_per_worker(users))
+        return self.calibration.applied(known, self.case.busy_per_worker(self.inside(level)))
 
-    def drawn_factors(self, users: int, rng: np.random.Generator) -> Factors:
+    def drawn_factors(self, level: int, rng: np.random.Generator) -> Factors:
         known = drawn(self.case.demand, central(self.case.demand), rng)
         if self.calibration is None:
             return known
-        return self.calibration.drawn(rng).applied(known, self.case.busy_per_worker(users))
+        busy = self.case.busy_per_worker(self.inside(level))
+        return self.calibration.drawn(rng).applied(known, busy)
 
-    def run(self, users: int, requests: int) -> Run:
-        return self.case.expected(users, self.factors(users), requests, self.seed)
+    def run(self, level: int, requests: int) -> Run:
+        return self.case.expected(self.traffic(level), self.factors(level), requests, self.seed)
 
-    def replicate(self, users: int, number: int) -> Run:
+    def replicate(self, level: int, number: int) -> Run:
         seed = self.seed * 1_000_003 + number
-        factors = self.drawn_factors(users, np.random.default_rng(seed))
-        return self.case.run(users, factors, REPLICATE_REQUESTS, seed, bootstrap=True)
+        factors = self.drawn_factors(level, np.random.default_rng(seed))
+        return self.case.run(self.traffic(level), factors, REPLICATE_REQUESTS, seed, bootstrap=True)
 
-    def limits(self, users: int) -> tuple[bounds.Limit, ...]:
-        return self.case.limits(users, self.factors(users))
+    def limits(self, level: int) -> tuple[bounds.Limit, ...]:
+        """In an open load no number of users limits anything."""
+        users = MOST_USERS if self.rate_unit else level
+        return self.case.limits(users, self.factors(level))
 
 
 def predict(
@@ -99,15 +119,25 @@ def predict(
     reserve_bytes: int = 0,
     calibration: Calibration | None = None,
     think_s: float = 0.0,
+    rps: float | None = None,
 ) -> Prediction:
     """What ``users`` closed-loop users would see, and what the server would need.
+
+    With ``rps`` the load is open: Poisson arrivals at that rate, ``users`` says nothing.
 
     ``conditions.generator_cpu_s_per_request`` 0: the generator costs nothing here. ``instances``
     counts only for Postgres connections. Raises ValueError for a demand without measured requests.
     """
-    case = Case(demand, settings, conditions, think_s)
-    model = _Model(case, calibration, seed)
-    return _predict(model, users, instances, reserve_bytes)
+    case = _case(demand, settings, conditions, think_s)
+    if rps is not None:
+        return _predict(_Model(case, calibration, seed, rps), 1, instances, reserve_bytes)
+    return _predict(_Model(case, calibration, seed), users, instances, reserve_bytes)
+
+
+def _case(demand: Demand, settings: Settings, conditions: Conditions, think_s: float) -> Case:
+    """With the demand as it is under the server of these conditions."""
+    there = on(demand, conditions.server, settings.worker_class)
+    return Case(there, settings, conditions, think_s)
 
 
 def capacity(
@@ -122,6 +152,7 @@ def capacity(
     calibration: Calibration | None = None,
     think_s: float = 0.0,
     known: Mapping[Settings, Prediction] | None = None,
+    arrivals: bool = False,
 ) -> Prediction:
     """The prediction at the most users whose p95 keeps the SLO by the upper end of its interval.
 
@@ -130,15 +161,19 @@ def capacity(
     predicted even if that breaks the SLO: the caller sees it in ``latency.p95``.
 
     ``known``: capacities already predicted with all else the same. Then this one is only screened,
-    if one of them is alike; see the module.
+    if one of them is alike; see the module. ``arrivals``: the load is open, and its highest rate is
+    sought.
     """
-    case = Case(demand, settings, conditions, think_s)
+    case = _case(demand, settings, conditions, think_s)
     model = _Model(case, calibration, seed)
+    if arrivals:
+        model = replace(model, rate_unit=_tightest(model) / RATES)
     near = _alike(model, known or {})
     if near is not None:
         half = np.array([math.log(x.high / x.value) for x in _intervals(near)])
         loads = _Loads(model, slo_p95_s)
-        users = loads.most(slo_p95_s * math.exp(-half[P95]), near.users)
+        guess = near.users if not arrivals else _first_guess(model, slo_p95_s)
+        users = loads.most(slo_p95_s * math.exp(-half[P95]), guess)
         return _stated(model, users, loads.run(users), half, instances, reserve_bytes)
 
     loads = _Loads(model, slo_p95_s)
@@ -181,6 +216,8 @@ def _alike(model: _Model, known: Mapping[Settings, Prediction]) -> Prediction | 
 
 def _first_guess(model: _Model, slo_p95_s: float) -> int:
     """Users by Little's law, were the mean response time half the SLO at the tightest bound."""
+    if model.rate_unit:
+        return round(0.7 * RATES)
     return max(1, min(MOST_USERS, round(_tightest(model) * (0.5 * slo_p95_s + model.case.think_s))))
 
 
@@ -210,6 +247,8 @@ class _Loads:
 
         A few requests that take much longer than the p95 raise the mean, so theirs is added.
         """
+        if self.model.rate_unit:
+            return RATES
         alone = _alone(self.model)
         most = 1.2 * _tightest(self.model) * (alone + self.slo_p95_s + self.model.case.think_s)
         return max(1, min(MOST_USERS, math.ceil(most) + 1))
@@ -273,7 +312,11 @@ def _stated(
     )
     found = model.limits(users)
     worker = case.demand.worker
+    rps = users * model.rate_unit or None
+    if rps is not None:
+        users = max(1, math.ceil(throughput.value * mean.value))
     return Prediction(
+        rps=rps,
         users=users,
         throughput_rps=throughput,
         latency=Latency(mean, p50, p95, p99),

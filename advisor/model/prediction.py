@@ -12,7 +12,7 @@ from pretune.advisor.quantity import Interval
 class Prediction:
     """Of one server with given settings, users and conditions. Seconds, bytes, rates per second."""
 
-    users: int
+    users: int  # of an open load: requests inside at once, on average
     throughput_rps: Interval
     latency: Latency
     pss_bytes: Interval  # peak of the whole tree, without overlap and reserve
@@ -22,3 +22,4 @@ class Prediction:
     utilisation: tuple[tuple[str, float], ...]  # resource -> busy fraction: cpu, gil, slots, db
     binding: str  # the resource that limits throughput here
     explanation: str  # one sentence with the bound: "2 cores / 6.1 ms = 328 requests/s"
+    rps: float | None = None  # the rate of an open load

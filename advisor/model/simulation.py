@@ -93,6 +93,7 @@ class Closed:
 
     users: int
     think_s: float = 0.0
+    ramp_s: float = 0.0  # they begin at random moments of it; 0: each 1 ms after the one before
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,7 @@ def simulate(
         "generator": a.generator_cpu_s,
         "think": load.think_s if isinstance(load, Closed) else 0.0,
         "rate": load.rps if isinstance(load, Open) else 0.0,
+        "ramp": load.ramp_s if isinstance(load, Closed) else 0.0,
         "quota": 0.0 if a.cores == int(a.cores) else a.cores * engine.CFS_PERIOD_S,
     }
     state = engine.new_state(given, math.ceil(a.cores), a.shared_cores, rows, picks, seed)

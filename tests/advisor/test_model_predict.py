@@ -6,63 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from demands import FIELDS, around, make_demand
 
-from pretune.advisor.demand import Demand, EndpointDemand, WorkerDemand
 from pretune.advisor.measurement import Conditions
 from pretune.advisor.model.predict import _most, capacity, predict
-from pretune.advisor.quantity import Interval
 from pretune.server.settings import Settings
 
-MIB = 1 << 20
-FIELDS = [("endpoint", "i8"), ("cpu", "f8"), ("db", "f8"), ("wait", "f8")]
 TWO_CORES = Conditions(server_cores=2, shared_cores=0, pinned=False, database_local=False)
-
-
-def around(value: float, part: float = 0.02) -> Interval:
-    return Interval(value, value * (1 - part), value * (1 + part))
-
-
-def make_demand(
-    cpu: float = 0.005, db: float = 0.002, wait: float = 0.0, *, db_cpu: float | None = None
-) -> Demand:
-    rng = np.random.default_rng(7)
-    tuples = np.zeros(2000, FIELDS)
-    for name, mean in (("cpu", cpu), ("db", db), ("wait", wait)):
-        tuples[name] = mean * rng.gamma(4.0, 0.25, len(tuples))
-    exact = Interval.exact
-    p95 = float(np.quantile(tuples["cpu"] + tuples["db"] + tuples["wait"], 0.95))
-    endpoint = EndpointDemand(
-        "/", 1.0, 2000, around(cpu), around(db), exact(2.0), around(wait), p95, 1000.0
-    )
-    worker = WorkerDemand(
-        base_pss_bytes=around(60 * MIB),
-        per_thread_bytes=around(2 * MIB),
-        fixed_pss_bytes=20 * MIB,
-        preload_saving_bytes=None,
-        leak_slope_bytes_per_request=Interval(0.0, -1.0, 1.0),
-        leak_class="none",
-        boot_s=0.5,
-        shutdown_s=0.1,
-        fds=12,
-        pg_connections=1,
-        pg_connections_per_thread=1.0,
-    )
-    return Demand(
-        tuples=tuples,
-        shares=(1.0,),
-        cpu_s=around(cpu),
-        cpu_gil_fraction=exact(1.0),
-        overhead_cpu_s=exact(0.0),
-        db_s=around(db),
-        db_calls=exact(2.0),
-        db_cpu_s=None if db_cpu is None else exact(db_cpu),
-        wait_s=around(wait),
-        wait_calls=exact(1.0 if wait else 0.0),
-        by_endpoint=(endpoint,),
-        worker=worker,
-        unloaded_p95_s=p95,
-        generator_cpu_s=0.0,
-    )
 
 
 def test_the_cpu_limits_many_workers_on_two_cores() -> None:
@@ -180,3 +130,31 @@ def test_a_time_that_is_not_a_number_counts_as_nothing() -> None:
     tuples["wait"] = np.nan
     one = predict(replace(demand, tuples=tuples), Settings(workers=2), 4, TWO_CORES, seed=1)
     assert one == predict(demand, Settings(workers=2), 4, TWO_CORES, seed=1)
+
+
+def test_an_open_load_is_predicted_as_queueing_theory_has_it() -> None:
+    """M/M/1: response times are exponential with rate mu - lambda."""
+    demand = make_demand(cpu=0.005, db=0.0)
+    rng = np.random.default_rng(3)
+    tuples = demand.tuples.copy()
+    tuples["cpu"] = rng.exponential(1.0, len(tuples))
+    tuples["cpu"] *= 0.005 / tuples["cpu"].mean()
+    demand = replace(demand, tuples=tuples)
+    one = replace(TWO_CORES, server_cores=1)
+    got = predict(demand, Settings(1, 1), 0, one, seed=1, rps=120.0)
+    assert got.rps == 120.0
+    assert got.latency.mean.value == pytest.approx(1 / (200 - 120), rel=0.12)
+    assert got.latency.p95.value == pytest.approx(np.log(20) / (200 - 120), rel=0.15)
+    assert got.users == 2  # rho / (1 - rho) = 1.5, rounded up
+
+
+def test_the_highest_rate_of_arrivals_keeps_the_slo_and_is_near_it() -> None:
+    demand = make_demand(cpu=0.005, db=0.0)
+    one = replace(TWO_CORES, server_cores=1)
+    slo = 0.04
+    got = capacity(demand, Settings(1, 4), one, slo, seed=1, arrivals=True)
+    assert got.rps is not None
+    assert 100 < got.rps < 200
+    assert got.latency.p95.high <= slo
+    beyond = predict(demand, Settings(1, 4), 0, one, seed=1, rps=min(198.0, 1.25 * got.rps))
+    assert beyond.latency.p95.high > slo

@@ -20,3 +20,13 @@ def test_the_first_trial_is_undisturbed_and_probed(interface: str) -> None:
 def test_no_trial_takes_more_connections_than_the_budget(connections: int) -> None:
     for trial in plan.trials("wsgi", 120.0, connections):
         assert trial.settings.slots <= connections
+
+
+def test_on_the_server_of_the_answer_the_contrast_trial_is_run_again() -> None:
+    contrast = plan.trials("wsgi", 120.0, None)[1]
+    again = plan.server_trial("gunicorn", contrast, None, 300.0, 120.0)
+    assert (again.settings, again.users, again.rps) == (contrast.settings, contrast.users, None)
+    assert 0 < again.duration_s < contrast.duration_s
+    # what it surely carries, whatever is asked for
+    assert plan.server_trial("gunicorn", contrast, 1000.0, 300.0, 120.0).rps == 180.0
+    assert plan.server_trial("gunicorn", contrast, 50.0, 300.0, 120.0).rps == 50.0

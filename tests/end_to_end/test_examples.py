@@ -27,6 +27,8 @@ def test_an_example_gets_a_verified_answer(sandbox: Sandbox, name: str) -> None:
     assert document["target"]["interface"] == interface
     assert document["target"]["framework"] == framework
     assert document["verification"]["measured"]["requests"] > 0
+    server = "gunicorn" if interface == "wsgi" else "embedded"
+    assert document["verification"]["conditions"]["server"] == server
     assert document["verification"]["predicted"]["throughput_rps"]["value"] > 0
     assert document["budget"]["pg_connections"] > 50
     peak = document["verification"]["measured"]["pg_connections_peak"]

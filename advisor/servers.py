@@ -1,0 +1,51 @@
+"""Which server a run measures on, and which one its answer is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pretune.advisor.failure import Refused
+from pretune.server.adapters import embedded, gunicorn
+from pretune.server.adapters.launch import Launch, RunningServer
+
+EMBEDDED, GUNICORN = "embedded", "gunicorn"
+START: Mapping[str, Callable[[Launch], RunningServer]] = {
+    EMBEDDED: embedded.start,
+    GUNICORN: gunicorn.start,
+}
+NAMES = tuple(START)
+
+
+@dataclass(frozen=True)
+class Servers:
+    """``measured``: of the trials before the answer. ``verified``: the one the answer is for."""
+
+    measured: str = EMBEDDED
+    verified: str = EMBEDDED
+    version: str = ""  # of the verified one, where it has its own
+
+    @property
+    def differ(self) -> bool:
+        return self.measured != self.verified
+
+    @property
+    def label(self) -> str:
+        if self.verified == EMBEDDED:
+            return "pretune (embedded)"
+        return f"{self.verified} {self.version}".strip()
+
+
+def choose(asked: str | None, interface: str, python: Path) -> Servers:
+    """``asked``: everything happens there. Otherwise the trials run on the embedded server, which
+    shows most, and the answer is for the gunicorn of the app's environment, if there is one and
+    the app is WSGI. Raises Refused for a server that is not installed."""
+    if asked == EMBEDDED or (asked is None and interface != "wsgi"):
+        return Servers()
+    version = gunicorn.installed(python)
+    if version is not None:
+        return Servers(asked or EMBEDDED, GUNICORN, version)
+    if asked is None:
+        return Servers()
+    raise Refused(f"gunicorn is not in the app's environment; {python} -m {gunicorn.INSTALL}")
