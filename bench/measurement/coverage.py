@@ -43,7 +43,7 @@ class Kind:
         return self.users == 1
 
 
-_COSTS = ("nothing", "burn", "wait", "mixed", "drawn", "bimodal", "queries", "bytes")
+_COSTS = ("nothing", "burn", "wait", "mixed", "drawn", "bimodal", "queries", "pair", "bytes")
 _LOADED = ("mixed", "drawn", "bimodal")
 TRIALS = (
     Kind("wsgi", "known_wsgi.py", (*_COSTS, "outbound"), "gthread"),

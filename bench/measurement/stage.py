@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -69,8 +69,8 @@ class Recording(Bench):
 
     client: NDArray[np.void]
 
-    def _drive(self, address: tuple[str, int], load: Load) -> NDArray[np.void]:
-        self.client = super()._drive(address, load)
+    def _drive(self, *asked: Any) -> NDArray[np.void]:
+        self.client = super()._drive(*asked)
         return self.client
 
 

@@ -1,4 +1,4 @@
-"""An ASGI app whose costs are known; see ``work``. One connection to Postgres per process."""
+"""An ASGI app whose costs are known; see ``work``. The process has its connections to Postgres."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import work
 
-connection: Any = None
+connections: list[Any] = []
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -26,7 +26,7 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         diary.wait = waited()
     if kind.queries:
         waited = work.Waited()
-        await query(kind.queries)
+        await query(kind.queries, kind.connections)
         diary.db = waited()
     if kind.name == "leak":
         work.leak()
@@ -37,13 +37,12 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"x" * kind.body})
 
 
-async def query(times: int) -> None:
-    global connection
-    if connection is None:
+async def query(times: int, wanted: int) -> None:
+    while len(connections) < wanted:
         import psycopg
 
-        connection = await psycopg.AsyncConnection.connect(
-            os.environ["DATABASE_URL"], autocommit=True
+        connections.append(
+            await psycopg.AsyncConnection.connect(os.environ["DATABASE_URL"], autocommit=True)
         )
-    for _ in range(times):
-        await connection.execute(f"select pg_sleep({work.QUERY_S})")
+    for number in range(times):
+        await connections[number % wanted].execute(f"select pg_sleep({work.QUERY_S})")

@@ -1,4 +1,4 @@
-"""A WSGI app whose costs are known; see ``work``. One connection to Postgres per thread."""
+"""A WSGI app whose costs are known; see ``work``. Each thread has its connections to Postgres."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         diary.wait = waited()
     if kind.queries:
         waited = work.Waited()
-        query(kind.queries)
+        query(kind.queries, kind.connections)
         diary.db = waited()
     if kind.calls:
         waited = work.Waited()
@@ -39,13 +39,15 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     return [body]
 
 
-def query(times: int) -> None:
-    if not hasattr(local, "connection"):
+def query(times: int, connections: int) -> None:
+    if not hasattr(local, "connections"):
+        local.connections = []
+    while len(local.connections) < connections:
         import psycopg
 
-        local.connection = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True)
-    for _ in range(times):
-        local.connection.execute(f"select pg_sleep({work.QUERY_S})")
+        local.connections.append(psycopg.connect(os.environ["DATABASE_URL"], autocommit=True))
+    for number in range(times):
+        local.connections[number % connections].execute(f"select pg_sleep({work.QUERY_S})")
 
 
 def call(times: int) -> None:

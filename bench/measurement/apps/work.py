@@ -26,6 +26,7 @@ class Kind(NamedTuple):
     cpu: float = 0.0
     wait: float = 0.0
     queries: int = 0  # of QUERY_S each
+    connections: int = 0  # to Postgres that the serving thread then holds
     calls: int = 0  # to the service at KNOWN_UPSTREAM, which takes its time
     body: int = 2
     drawn: bool = False
@@ -38,7 +39,8 @@ KINDS = (
     Kind("mixed", cpu=0.002, wait=0.005),
     Kind("drawn", cpu=0.003, wait=0.004, drawn=True),  # lognormal, exponential
     Kind("bimodal", cpu=0.0029, drawn=True),  # nine times 1 ms, once 20 ms
-    Kind("queries", queries=7),
+    Kind("queries", queries=7, connections=1),
+    Kind("pair", queries=2, connections=2),
     Kind("outbound", calls=2),
     Kind("bytes", body=20_000),
     Kind("leak"),  # 500 bytes for good
