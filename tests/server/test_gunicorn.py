@@ -257,6 +257,7 @@ def test_each_request_leaves_its_record(serve: Callable[..., Served], kind: str)
     for path in ("/", "/burn", "/parts", "/file", "/broken", "/headers"):
         answer = served.get(path, **{name.replace("_", "-"): "7"})
     assert answer == "False"  # the app does not see our header
+    served.wait_for(lambda: len(served.records()) == 6)  # one is written after the answer is sent
     plain, burn, parts, file, broken, _ = served.records()
     assert [r["status"] for r in (plain, burn, parts, file)] == [200] * 4
     assert broken["status"] == 0

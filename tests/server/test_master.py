@@ -59,6 +59,7 @@ class Clients:
 
 def test_events_tell_the_story(serve):
     served = serve(workers=2)
+    served.wait_for(lambda: served.events("ready"))
     served.running.stop(10)
     names = [event.name for event in served.running.events()]
     assert names == [
