@@ -19,9 +19,13 @@ ASGI = "async def app(scope, receive, send):\n    pass\n"
 
 
 def assignments(text):
-    tree = ast.parse(text)
-    assert all(isinstance(node, ast.Assign) for node in tree.body)
-    return {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body}
+    """Names and values; what else is in the file may only be our one hook."""
+    body = ast.parse(text).body
+    hooks = [node for node in body if not isinstance(node, ast.Assign)]
+    ours = ast.parse(gunicorn_conf._FREEZE).body
+    assert [ast.dump(node) for node in hooks] in ([], [ast.dump(node) for node in ours])
+    values = [node for node in body if isinstance(node, ast.Assign)]
+    return {node.targets[0].id: ast.literal_eval(node.value) for node in values}
 
 
 def as_class(document, worker_class):
@@ -61,6 +65,13 @@ def test_the_settings_and_their_reasons_are_in_the_file(load):
 def test_only_what_applies_is_written(load, worker_class, absent):
     names = assignments(gunicorn_conf.render(as_class(load("fits"), worker_class)))
     assert not absent & set(names)
+
+
+@pytest.mark.parametrize("preload", [True, False])
+def test_what_preload_shares_is_frozen_as_it_was_in_the_trials(load, preload):
+    document = load("fits")
+    document["recommendation"]["settings"]["preload_app"] = preload
+    assert ("gc.freeze()" in gunicorn_conf.render(document)) is preload
 
 
 def test_no_recycling_no_jitter(load):
