@@ -7,6 +7,7 @@ in the child, or reach the parent's wake-up pipe; so signals are blocked across 
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 import signal
 import sys
@@ -56,6 +57,16 @@ def fork(role: Callable[[], int]) -> int:
     finally:
         end(code)
     return 0
+
+
+def share_imports(worker_class: str) -> None:
+    """In who forks: import what each worker would, so that all have the same pages.
+
+    Of the standard library only: what is the app's, or this server's, is read anew by new workers.
+    asyncio takes 7 MiB, of which a forked worker shares half; WSGI workers need none of it.
+    """
+    if worker_class == "asgi":
+        importlib.import_module("asyncio")
 
 
 def end(code: int) -> None:

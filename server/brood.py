@@ -102,6 +102,7 @@ class Brood:
                 raise OSError("the zygote does not listen")
             return 0
         self._parent.hook(generation, "pre_fork", self._inheritance.server, made.view)
+        birth.share_imports(generation.config.settings.worker_class)
 
         def role() -> int:
             made.channel.close()

@@ -29,7 +29,7 @@ def main(config: Config, inheritance: Inheritance, channel: Channel) -> int:
     try:
         worker.become(config, "zygote")
         loaded = worker.load_app(config)
-        choose_class(config.settings, loaded.interface)
+        birth.share_imports(choose_class(config.settings, loaded.interface))
     except (TargetError, ValueError) as error:
         return worker.report_failure(channel, error)
     gc.collect()

@@ -56,9 +56,12 @@ class Contender:
         return f"gunicorn gthread {4 if self.threads > 1 else 1}"
 
 
-def pretune(worker_class: str, threads: int = 1, *, telemetry: bool = False) -> Command:
+def pretune(
+    worker_class: str, threads: int = 1, *, telemetry: bool = False, uvloop: bool = False
+) -> Command:
     def command(place: Place) -> list[str]:
-        line = [str(place.bin / "python"), str(place.bootstrap), "serve"]
+        line = [] if uvloop else ["env", f"PYTHONPATH={APPS / 'without_uvloop'}:{APPS}"]
+        line += [str(place.bin / "python"), str(place.bootstrap), "serve"]
         line += [ASGI if worker_class == "asgi" else WSGI, "--bind", place.bind]
         line += ["--worker-class", worker_class, "--threads", str(threads)]
         line += ["--workers", str(place.workers)]
@@ -144,6 +147,10 @@ CONTENDERS = (
     Contender("cheroot 4", "wsgi", 4, cheroot, optional=True),
     Contender("pretune asgi", "asgi", 1, pretune("asgi")),
     Contender("pretune asgi + telemetry", "asgi", 1, pretune("asgi", telemetry=True)),
+    Contender("pretune asgi uvloop", "asgi", 1, pretune("asgi", uvloop=True)),
+    Contender(
+        "pretune asgi uvloop + telemetry", "asgi", 1, pretune("asgi", telemetry=True, uvloop=True)
+    ),
     Contender("uvicorn httptools", "asgi", 1, uvicorn("httptools", "asyncio")),
     Contender("uvicorn httptools uvloop", "asgi", 1, uvicorn("httptools", "uvloop")),
     Contender("uvicorn h11", "asgi", 1, uvicorn("h11", "asyncio")),
@@ -176,4 +183,5 @@ AIMS = (
     ("pretune gthread 1 + telemetry", "granian wsgi 1", 0.8),
     ("pretune gthread 4 + telemetry", "granian wsgi 4", 0.8),
     ("pretune asgi + telemetry", "uvicorn httptools", 0.8),
+    ("pretune asgi uvloop + telemetry", "uvicorn httptools uvloop", 0.8),
 )

@@ -17,7 +17,8 @@ from bench.servers.process import Server, start
 from bench.servers.ratios import estimate
 
 FORKS = ("pretune gthread 1", "gunicorn gthread 1", "uwsgi http11-socket", "granian wsgi 1",
-         "pretune asgi", "gunicorn uvicorn-worker", "uvicorn httptools")  # fmt: skip
+         "pretune asgi", "pretune asgi uvloop", "gunicorn uvicorn-worker",
+         "uvicorn httptools")  # fmt: skip
 IDLERS = ("pretune gthread 1", "gunicorn gthread 1")
 MANY = 64
 IDLE_S = 10.0
@@ -32,9 +33,9 @@ def _worker(server: Server) -> int:
     return youngest
 
 
-def _bare(python: Path, count: int) -> list[dict[str, int]]:
-    """Memory of ``count`` interpreters that do nothing, at the same time."""
-    code = "import sys; print(flush=True); sys.stdin.read()"
+def _bare(python: Path, count: int, imported: str = "") -> list[dict[str, int]]:
+    """Memory of ``count`` interpreters that import this and do nothing, at the same time."""
+    code = f"import sys{imported and ', ' + imported}; print(flush=True); sys.stdin.read()"
     with ExitStack() as stack:
         started = []
         for _ in range(count):
@@ -54,19 +55,22 @@ def memory(contenders: Sequence[Contender], bin_: Path, *, core: int) -> list[di
     USS misses what is shared with the master by fork, PSS halves it; one more worker (the sum of
     PSS with five workers less that with one, a quarter) is what the machine pays.
     """
-    alone, among = _bare(bin_ / "python", 1)[0], _bare(bin_ / "python", 5)
-    marginal = (sum(each["pss"] for each in among) - alone["pss"]) / 4
-    rows: list[dict[str, Any]] = [
-        {
-            "server": "bare interpreter",
-            "worker_uss": alone["uss"],
-            "worker_pss": alone["pss"],
-            "over_uss": 0,
-            "over_pss": 0,
-            "marginal_pss": marginal,
-            "tree_pss": alone["pss"],
-        }
-    ]
+    rows: list[dict[str, Any]] = []
+    alone = _bare(bin_ / "python", 1)[0]
+    for name, imported in (("bare interpreter", ""), ("the same with asyncio", "asyncio")):
+        one = _bare(bin_ / "python", 1, imported)[0] if imported else alone
+        among = _bare(bin_ / "python", 5, imported)
+        rows.append(
+            {
+                "server": name,
+                "worker_uss": one["uss"],
+                "worker_pss": one["pss"],
+                "over_uss": one["uss"] - alone["uss"],
+                "over_pss": one["pss"] - alone["pss"],
+                "marginal_pss": (sum(each["pss"] for each in among) - one["pss"]) / 4,
+                "tree_pss": one["pss"],
+            }
+        )
     for contender in contenders:
         trees = []
         for workers in (1, 5):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 
+import psutil
 import pytest
 
 from pretune.server.adapters.launch import BootFailed
@@ -132,3 +134,13 @@ def test_recycling(app):
         assert served.text("/hello") == "hello"
     served.wait_for(lambda: served.events("worker_exit"))
     assert served.events("worker_exit")[0]["reason"] == "max_requests"
+
+
+@pytest.mark.parametrize("preload_app", [False, True])
+def test_asyncio_is_shared_by_workers_that_need_it(serve, preload_app):
+    served = serve("early:asynchronous", worker_class="asgi", preload_app=preload_app)
+    process = psutil.Process(served.running.worker_pids()[0])
+    maps = [each.path for each in process.parent().memory_maps()]  # of who forked it
+    assert any("_asyncio" in path for path in maps) or "_asyncio" in sys.builtin_module_names
+    assert served.text("/") == str(not preload_app)
+    assert serve("early:synchronous", worker_class="gthread").text("/") == "False"

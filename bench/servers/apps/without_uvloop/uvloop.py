@@ -1,0 +1,3 @@
+"""First on the path, this hides the uvloop that is installed for others."""
+
+raise ImportError("hidden")
