@@ -120,7 +120,7 @@ def assemble(
     rows = of_workload(demand_trial.telemetry, len(workload.endpoints))
     if len(rows) == 0:
         raise ValueError("the demand trial served no request of the workload")
-    tuples = tuples_of(rows)
+    tuples = undelayed(tuples_of(rows), demand_trial)
     shares = tuple(e.share for e in workload.endpoints)
     fields = np.column_stack(
         [
@@ -176,6 +176,19 @@ def tuples_of(rows: NDArray[np.void]) -> NDArray[np.void]:
     db = np.clip(rows["db"], 0.0, left)
     tuples["endpoint"] = rows["endpoint"].astype(np.int64) - 1
     tuples["cpu"], tuples["db"], tuples["wait"] = cpu, db, left - db
+    return tuples
+
+
+def undelayed(tuples: NDArray[np.void], trial: Measurement) -> NDArray[np.void]:
+    """Without what a local Postgres stood in the run queue: others on its cores are no demand.
+
+    How long is known of all requests together, so it is taken off in proportion to each one's wait.
+    """
+    time = trial.database_time
+    delay = time.server_delay_s.value if time and time.server_delay_s else math.nan
+    waited = float(tuples["db"].mean()) if len(tuples) else 0.0
+    if waited > 0 and math.isfinite(delay):
+        tuples["db"] *= max(0.0, 1 - delay / waited)
     return tuples
 
 

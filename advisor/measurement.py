@@ -68,6 +68,8 @@ class DatabaseTime:
     server_active_s: Interval  # in queries
     server_idle_in_transaction_s: Interval
     transactions: Interval
+    # its processes for the app could run and did not, because others had their core; None elsewhere
+    server_delay_s: Interval | None
     sessions_active: Interval  # in a query at a moment, the mean
     others_peak: int  # most client sessions at one look that were neither the app's nor ours
     pooled_peak: int  # most sessions of a pooler's for the app; 0 without one

@@ -104,6 +104,10 @@ class GreenletWorker:
         import gevent
         import gevent.event
 
+        if context.config.probes:
+            from pretune.server.probes import waiting
+
+            waiting.share_threads()
         self._gevent = gevent
         self.context = context
         self.connections: dict[Connection, Any] = {}  # its greenlet

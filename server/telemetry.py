@@ -137,11 +137,41 @@ class Ring:
         seqs[at] = seq
 
 
+class QueueClock:
+    """Seconds the thread that made it was runnable and not running; NaN if unknown.
+
+    It goes with its thread: a file stays open until then.
+    """
+
+    __slots__ = ("_fd",)
+
+    def __init__(self) -> None:
+        self._fd = -1
+        try:
+            self._fd = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return
+        if math.isnan(self()):
+            self.close()
+
+    def __call__(self) -> float:
+        try:
+            return int(_pread(self._fd, 64, 0).split(None, 2)[1]) / 1e9
+        except (OSError, IndexError):
+            return math.nan
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __del__(self) -> None:
+        self.close()
+
+
+_pread = os.pread
+
+
 def run_queue_clock() -> Callable[[], float]:
     """A clock of the calling thread: seconds it was runnable and not running (NaN if unknown)."""
-    try:
-        fd = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
-        os.pread(fd, 64, 0).split()[1]
-    except (OSError, IndexError):
-        return lambda: math.nan
-    return lambda: int(os.pread(fd, 64, 0).split()[1]) / 1e9
+    return QueueClock()

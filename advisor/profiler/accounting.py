@@ -55,10 +55,19 @@ def database_time(
         server_active_s=each(active),
         server_idle_in_transaction_s=each(rows["idle_in_transaction_s"]),
         transactions=each(rows["transactions"].astype(np.float64)),
+        server_delay_s=_delay(rows, ends, blocks),
         sessions_active=per_second(rows, active, blocks),
         others_peak=int(rows["others"].max()),
         pooled_peak=int(rows["pooled"].max()),
     )
+
+
+def _delay(rows: NDArray[np.void], ends: NDArray[np.float64], blocks: Blocks) -> Interval | None:
+    """Read from the kernel, which is always up to date."""
+    if not np.isfinite(rows["delay_s"]).all():
+        return None
+    ticks = blocks.ticks(rows["time"])
+    return per_request(ticks, np.interp(ticks, rows["time"], rows["delay_s"]), ends)
 
 
 def _told(times: NDArray[np.float64], counter: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ what the drivers' waits can be held against.
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import statistics
 import threading
@@ -29,6 +30,7 @@ import psycopg
 
 from pretune.advisor import postgres
 from pretune.advisor.profiler import sockets
+from pretune.advisor.profiler.processes import RunDelay
 from pretune.advisor.profiler.samples import DATABASE, SESSION
 from pretune.advisor.profiler.thinning import Rows
 
@@ -81,6 +83,7 @@ class DatabaseObserver:
         self._server_told = False
         self._pooled = False
         self._ours_s = 0.0
+        self._delay = RunDelay()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._cpu_s = 0.0
@@ -155,10 +158,13 @@ class DatabaseObserver:
         self._rows.settle()
         if server:
             *counters, clients = server
+            delay_s = self._backends_delay_s(found, first)
             held = len(found) if self._pooled else sum(map(sum, counts.values()))
             pooled = len(found) + 1 if self._pooled else 0  # and the one that answers us
             # of this look the server has not told yet
-            self._server_rows.append((now, *counters, self._ours_s, max(clients - held, 0), pooled))
+            self._server_rows.append(
+                (now, *counters, self._ours_s, delay_s, max(clients - held, 0), pooled)
+            )
             self._server_rows.settle()
         self._ours_s += now - before
 
@@ -174,6 +180,13 @@ class DatabaseObserver:
             rows = connection.execute(look, asked).fetchall()
         found = [row[:4] for row in rows if row[0] is not None]
         return found, rows[0][4:] if self._server_told and rows else None
+
+    def _backends_delay_s(self, found: list[tuple[Any, ...]], first: bool) -> float:
+        """Of the app's sessions; one that comes and goes between two looks is missed."""
+        if self.postmaster_pid is None:
+            return math.nan
+        apps = [row[0] for row in found if row[0] not in self._foreign]
+        return self._delay.look(apps, new=not first)
 
     def _through_pooler(self, pids: tuple[int, ...]) -> dict[int, list[int]]:
         counts: dict[int, list[int]] = {pid: [0, 0, 0, 0] for pid in (*pids, 0)}

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from pretune.advisor.minder import MARK
@@ -225,6 +226,29 @@ def _run_delay_s(schedstat: bytes) -> float:
     """The second of its numbers is ns; 0 where the kernel does not account for it."""
     numbers = schedstat.split()
     return int(numbers[1]) * 1e-9 if len(numbers) > 1 else 0.0
+
+
+class RunDelay:
+    """Run-queue delay of processes with one thread each, s in all; it never falls.
+
+    What a process had before it was first asked for is not in it, unless it is ``new``.
+    """
+
+    def __init__(self) -> None:
+        self.total_s = 0.0
+        self._last: dict[int, float] = {}
+
+    def look(self, pids: Iterable[int], *, new: bool) -> float:
+        seen = {}
+        for pid in pids:
+            try:
+                now = _run_delay_s(_content(f"/proc/{pid}/schedstat"))
+            except (OSError, ValueError):
+                continue
+            self.total_s += max(now - self._last.get(pid, 0.0 if new else now), 0.0)
+            seen[pid] = now
+        self._last = seen
+        return self.total_s
 
 
 def run_mark(pid: int) -> bytes:

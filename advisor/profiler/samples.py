@@ -99,7 +99,7 @@ SESSION = np.dtype(
     ]
 )
 # One row per look at the server's own counters, which it brings up to date at most once a second
-# (pg_stat_database); all but the last two count up.
+# (pg_stat_database), and of its processes here; all but the last two count up.
 DATABASE = np.dtype(
     [
         ("time", "<f8"),
@@ -108,6 +108,7 @@ DATABASE = np.dtype(
         ("session_s", "<f8"),
         ("transactions", "<i8"),
         ("ours_s", "<f8"),  # what our own looking took of active_s
+        ("delay_s", "<f8"),  # the app's backends on this machine could run and did not; else NaN
         ("others", "<i4"),  # client sessions now that are neither the app's nor ours
         ("pooled", "<i4"),  # a pooler's sessions for our role and database; 0 without one
     ]

@@ -15,6 +15,7 @@ PARTS = {
     "coverage": "bench.measurement.coverage",
     "leaks": "bench.measurement.leaks",
     "probes": "bench.measurement.probes",
+    "disturbance": "bench.measurement.disturbance",
 }
 
 

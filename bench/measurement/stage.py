@@ -157,17 +157,19 @@ class Stage:
     def workload(self) -> Workload:
         return self._bench.workload
 
-    def run(self, settings: Settings, load: Load, *, probes: bool = False) -> Trial:
+    def run(
+        self, settings: Settings, load: Load, *, probes: bool = False, repeats: int = REPEATS
+    ) -> Trial:
         """Once more if the machine disturbed it, as a run of the tool does."""
-        for attempt in range(1 + REPEATS):
+        for attempt in range(1 + repeats):
             for old in self._diaries.iterdir():
                 old.unlink()
             self._count += 1
             measured = self._bench.run("trial", settings, load, probes=probes)
             if not measured.disturbed:
                 break
-            self.repeated += attempt < REPEATS
-            self.disturbed += attempt == REPEATS
+            self.repeated += attempt < repeats
+            self.disturbed += attempt == repeats
         return self._trial(measured)
 
     def _trial(self, measured: Measurement) -> Trial:

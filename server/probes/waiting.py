@@ -6,6 +6,10 @@ resumption, less the loop's lag since it last heard from the kernel (``LoopClock
 it: an answer that came while the loop was busy with something else waits unseen until the loop
 asks again. So does the wait for the GIL in a thread's.
 
+The time a thread could run and did not, because others had its core, is no waiting either: it is
+the request's run-queue delay. The kernel keeps that clock for each thread. Under asyncio it is the
+loop's, and as one request's it is right only while the loop has no other, as in a demand trial.
+
 Calls inside such a call belong to it: only the outermost is timed and counted.
 """
 
@@ -13,15 +17,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import threading
 import types
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import ContextVar
+from math import isnan
 from time import perf_counter, thread_time
 from typing import Any, NamedTuple
 
 from pretune.server.probes import account as accounts
 from pretune.server.probes.account import OTHER, Account, current
+from pretune.server.telemetry import run_queue_clock
 
 Function = Callable[..., Any]
 # Whether this call is one to count, from its positional arguments; None counts every call.
@@ -30,11 +37,36 @@ Counts = Callable[[tuple[Any, ...]], bool]
 Whom = Callable[[tuple[Any, ...], dict[str, Any]], str]
 
 
-class _Nesting(threading.local):
+class _Thread(threading.local):
+    """``queue`` belongs to the thread and closes its file with it."""
+
     inside = False
 
+    def __init__(self) -> None:
+        self.queue: Callable[[], float] = run_queue_clock() if _alone else _no_delay
+        if isnan(self.queue()):
+            self.queue = _no_delay
 
-_thread = _Nesting()
+
+def _no_delay() -> float:
+    return 0.0
+
+
+def share_threads() -> None:
+    """Several requests take turns on each thread (greenlets): its delay is not one's own."""
+    global _alone, _thread
+    _alone, _thread = False, _Thread()
+
+
+def _renew() -> None:
+    """A forked child would read its parent's clock."""
+    global _thread
+    _thread = _Thread()
+
+
+_alone = True
+_thread = _Thread()
+os.register_at_fork(after_in_child=_renew)
 _inside: ContextVar[bool] = ContextVar("pretune_waiting", default=False)
 
 
@@ -105,14 +137,15 @@ def timed(
         _thread.inside = True
         account.inside = kind
         counted = 1 if counts is None or counts(args) else 0
-        cpu = thread_time()
+        queue = _thread.queue
+        cpu, delay = thread_time(), queue()
         wall = perf_counter()
         try:
             return function(*args, **kwargs)
         finally:
-            # The two clocks are not read at one moment, so a call that never waited can come out
-            # a hair below zero.
-            waited = perf_counter() - wall - (thread_time() - cpu)
+            # The clocks are not read at one moment, so a call that never waited can come out a
+            # hair below zero.
+            waited = perf_counter() - wall - (thread_time() - cpu) - (queue() - delay)
             _thread.inside = False
             account.inside = OTHER
             name = "" if whom is None else _name_of(whom, args, kwargs)
@@ -152,7 +185,7 @@ def _watched(
     """Drive ``awaitable`` by hand (PEP 380) and sum the times it was suspended."""
     steps = awaitable.__await__()
     step, given = steps.send, None
-    waited = 0.0
+    waited, queue = 0.0, _thread.queue
     account.inside = sort.kind
     try:
         while True:
@@ -160,7 +193,7 @@ def _watched(
                 asked = step(given)
             except StopIteration as finished:
                 return finished.value
-            suspended = perf_counter()
+            suspended, delay = perf_counter(), queue()
             try:
                 given = yield asked
                 step = steps.send
@@ -170,7 +203,8 @@ def _watched(
             except BaseException as error:
                 given, step = error, steps.throw
             resumed, woke = perf_counter(), LoopClock.woke
-            waited += (woke if suspended < woke < resumed else resumed) - suspended
+            away = (woke if suspended < woke < resumed else resumed) - suspended
+            waited += max(away - (queue() - delay), 0.0)
     finally:
         account.inside = OTHER
         sort.add(account, waited, counted, whom)

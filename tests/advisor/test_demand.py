@@ -11,9 +11,7 @@ import pytest
 from measured import EXACT, MIB, WORKLOAD, measurement, telemetry, worker
 
 from pretune.advisor.demand import Demand, assemble, means
-from pretune.advisor.measurement import (
-    Measurement,
-)
+from pretune.advisor.measurement import DatabaseTime, Measurement
 from pretune.advisor.model import memory
 from pretune.advisor.quantity import Interval
 from pretune.loadtests.workload import Endpoint, Workload
@@ -59,6 +57,18 @@ def test_no_part_is_negative_and_parts_never_exceed_the_wall() -> None:
     total = tuples["cpu"] + tuples["db"] + tuples["wait"]
     assert (tuples["wait"] >= 0).all()
     assert (total <= rows["wall"] + 1e-12).all()
+
+
+def test_what_a_local_postgres_stood_in_the_run_queue_is_no_demand() -> None:
+    zero = EXACT(0.0)
+    # the sample's mean of db is 10 ms; a quarter of it was spent in the queue
+    times = DatabaseTime(None, zero, zero, zero, EXACT(0.0025), zero, 0, 0)
+    trial = replace(measurement(Settings(1, 1)), database_time=times)
+    delayed = assemble(WORKLOAD, trial)
+    assert delayed.db_s.value == pytest.approx(0.75 * demand_of().db_s.value, rel=0.01)
+    assert delayed.wait_s.value == pytest.approx(demand_of().wait_s.value, rel=0.001)
+    unknown = replace(trial, database_time=replace(times, server_delay_s=None))
+    assert assemble(WORKLOAD, unknown).db_s.value == demand_of().db_s.value
 
 
 def test_overhead_is_what_the_process_used_beyond_its_requests() -> None:

@@ -359,7 +359,7 @@ def test_a_pooler_that_does_not_tell_is_named_all_the_same() -> None:
 
 
 def test_connections_of_others_in_a_trial_count_too() -> None:
-    times = DatabaseTime(None, EXACT(0.0), EXACT(0.0), EXACT(0.0), EXACT(0.0), 70, 0)
+    times = DatabaseTime(None, EXACT(0.0), EXACT(0.0), EXACT(0.0), None, EXACT(0.0), 70, 0)
     run = replace(postgres(), trials=(Trial(replace(TRIAL, database_time=times)),))
     (found,) = diagnose(run)
     assert "70 of the 97" in found.title

@@ -12,6 +12,7 @@ import pytest
 from pretune.advisor.profiler.processes import (
     ROLES,
     ProcessTree,
+    RunDelay,
     parse_smaps_rollup,
     parse_stat,
     parse_switches,
@@ -265,3 +266,13 @@ def test_waiting_and_being_pushed_aside_are_told_apart(app):
 def test_switches_of_a_thread_are_in_its_status():
     text = b"Name:\tx\nThreads:\t1\nvoluntary_ctxt_switches:\t12\nnonvoluntary_ctxt_switches:\t3\n"
     assert parse_switches(text) == (12, 3)
+
+
+def test_run_queue_delay_of_processes_counts_up_and_survives_them(app):
+    delay = RunDelay()
+    assert delay.look([app.worker], new=False) == 0.0
+    app.tell("burn 0.1")
+    later = delay.look([app.worker], new=True)
+    assert later >= 0.0
+    assert delay.look([], new=True) == later
+    assert delay.look([1 << 30], new=True) == later  # no such process

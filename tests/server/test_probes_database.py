@@ -19,13 +19,16 @@ REPOSITORY = Path(__file__).parents[2]
 PREAMBLE = """
 import asyncio, json, os, sys, time
 from pretune.server.probes import account, database, outbound
+from pretune.server.telemetry import run_queue_clock
 database.install()
 url = sys.argv[1]
 mine = account.Account()
+queue = run_queue_clock()
+queued = queue()
 
 def report(started, cpu):
     print(json.dumps(dict(db=mine.db, calls=mine.db_calls, wall=time.perf_counter() - started,
-                          cpu=time.process_time() - cpu)))
+                          cpu=time.process_time() - cpu, runq=queue() - queued)))
 
 def in_request(body):
     account.current.set(mine)
@@ -251,8 +254,10 @@ def test_two_sleeps_of_ten_ms_are_the_database_time(case, url):
     driver, code, calls = TWO_SLEEPS[case]
     needs(driver)
     got = run(code, url)
-    # Never less than Postgres slept, never more than the request took.
-    assert 0.020 * 0.98 <= got["db"] <= got["wall"]
+    # Never less than Postgres slept (but for a thread that was put aside just after it asked),
+    # never more than the request took.
+    assert 0.020 * 0.98 <= got["db"] + got["runq"]
+    assert got["db"] <= got["wall"]
     if calls is not None:
         assert got["calls"] == calls
 
@@ -263,11 +268,12 @@ def test_connecting_is_database_time(url):
         import psycopg
         @in_request
         def body():
-            psycopg.connect(url).close()
+            for _ in range(5):  # on a busy machine one may be all CPU and run queue
+                psycopg.connect(url).close()
         """,
         url,
     )
-    assert got["calls"] == 1
+    assert got["calls"] == 5
     assert 0 < got["db"] <= got["wall"]
 
 

@@ -15,7 +15,15 @@ import psutil
 import pytest
 from rings import records
 
-from pretune.server.telemetry import CAPACITY, FORGOTTEN, HEADER_SIZE, READER, RECORD, Ring
+from pretune.server.telemetry import (
+    CAPACITY,
+    FORGOTTEN,
+    HEADER_SIZE,
+    READER,
+    RECORD,
+    Ring,
+    run_queue_clock,
+)
 
 
 def write(ring: Ring, start: float) -> None:
@@ -224,3 +232,14 @@ def test_the_wait_for_a_thread_is_seen(serve, tmp_path):
     slow, last = found[2:]
     if slow["wall"] > 0.4:
         assert abs(slow["queue"] + slow["wall"] - last["queue"]) < 0.3
+
+
+def test_the_clock_of_the_run_queue_goes_with_its_thread() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    read: list[float] = []
+    for _ in range(5):
+        thread = threading.Thread(target=lambda: read.append(run_queue_clock()()))
+        thread.start()
+        thread.join()
+    assert len(read) == 5
+    assert len(os.listdir("/proc/self/fd")) == before
