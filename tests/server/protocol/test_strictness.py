@@ -8,56 +8,16 @@ import socket
 from collections import Counter
 from pathlib import Path
 
-import cases_gunicorn
-import cases_h1spec
-import cases_llhttp
-import cases_parsers
-import cases_smuggling
 import pytest
+from counts import CASES, collections, parse, passes
 from strictness import CLOSED, OPEN, WAITS, Case
 
-from pretune.server.http1 import Reader, Refused, body_of
-
-CASES: list[Case] = [
-    *cases_h1spec.CASES,
-    *cases_gunicorn.CASES,
-    *cases_llhttp.CASES,
-    *cases_parsers.CASES,
-    *cases_smuggling.CASES,
-]
-
-
-def parse(pieces: list[bytes]):
-    """What our parser makes of bytes that come in these pieces."""
-    reader, buffer, body = Reader(), b"", None
-    requests: list[tuple[str, str, str]] = []
-    parts: list[bytes] = []
-    try:
-        for piece in pieces:
-            buffer += piece
-            while True:
-                if body is None:
-                    request, buffer = reader.take(buffer)
-                    if request is None:
-                        break
-                    body, parts = body_of(request), []
-                part, buffer = body.feed(buffer)
-                parts.append(part)
-                if not body.done:
-                    break
-                text = b"".join(parts).decode("latin-1")
-                requests.append((request.method, request.target, text))
-                body = None
-                if not request.keep_alive:
-                    return tuple(requests), CLOSED
-    except Refused as refused:
-        return tuple(requests), refused.status
-    return tuple(requests), WAITS if buffer or body is not None else OPEN
+DOCUMENT = Path(__file__).parents[3] / "docs" / "SERVER.md"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_the_parser_however_the_bytes_are_cut(case):
-    assert parse([case.data]) == case.outcome
+    assert passes(case)
     requests, end = parse([case.data[i : i + 1] for i in range(len(case.data))])
     # Cut into bytes it may be refused before it is known how badly.
     assert requests == case.requests
@@ -71,6 +31,13 @@ def test_the_parser_however_the_bytes_are_cut(case):
 
 def test_cases_are_told_apart():
     assert [name for name, n in Counter(case.id for case in CASES).items() if n > 1] == []
+
+
+def test_the_document_gives_the_counts_there_are():
+    text = DOCUMENT.read_text()
+    for row in collections():
+        assert row in text
+    assert f"in all {len(CASES):,} cases" in text.replace("\n", " ")
 
 
 PROBE = b"GET /probe HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
