@@ -444,8 +444,10 @@ def keeps(size: int, pause_s: float = 0.0) -> Callable[[], Body]:
 
         def body() -> None:
             nonlocal last
+            # Written, or the kernel gives no pages; made first, or another thread comes between.
+            value = b"x" * size
             # A chain, not a list: the list itself would grow in leaps.
-            last = (last, os.urandom(size) if size > 64 * KIB else bytes(size))
+            last = (last, value)
             if pause_s:
                 _pause(pause_s)
 
@@ -462,7 +464,8 @@ def keeps_every_tenth(size: int) -> Callable[[], Body]:
         def body() -> None:
             nonlocal last
             if next(number) % 10 == 0:
-                last = (last, bytes(size))
+                value = b"x" * size
+                last = (last, value)
 
         return body
 
