@@ -331,11 +331,12 @@ def _worker(
     returned_at_boot_bytes: float,
     rng: np.random.Generator,
 ) -> WorkerDemand:
-    parts = memory_parts(trials, rng)
     growth = leak.classify(
         [s for t in trials for s in t.memory_series if s.tells_growth(t.settings.preload_app)],
         returned_at_boot=returned_at_boot_bytes,
     )
+    slope = growth.slope.value if growth.leak_class == "leak" else 0.0
+    parts = memory_parts(trials, rng, slope)
     database, per_connection = postgres_memory(trials) or (Interval.exact(0.0), 0.0)
     workers = [w for t in trials for w in t.workers]
     first = demand.workers or (workers[0],)
@@ -382,7 +383,9 @@ class MemoryParts:
     warming: Interval
 
 
-def memory_parts(trials: Sequence[Measurement], rng: np.random.Generator) -> MemoryParts:
+def memory_parts(
+    trials: Sequence[Measurement], rng: np.random.Generator, slope: float = 0.0
+) -> MemoryParts:
     """Fixed, per worker, per further thread, and what preload saves and costs.
 
     Pages of files are there once however many processes use them: the most any trial had. Of the
@@ -393,6 +396,9 @@ def memory_parts(trials: Sequence[Measurement], rng: np.random.Generator) -> Mem
     of thumb. Under preload a worker's own pages are those it wrote to after the fork; what else
     the tree holds is there once, in the zygote.
 
+    ``slope``: bytes per request of a called leak. What leaked in a trial depends on how long it was
+    and is none of these parts: it is taken off, and the model adds it for as long as workers live.
+
     Intervals: each trial's peak redrawn from its own, and what trials of one app differ by at the
     same arrangement; above, also what a worker grows by when it serves more than it did here.
     """
@@ -400,17 +406,18 @@ def memory_parts(trials: Sequence[Measurement], rng: np.random.Generator) -> Mem
     preloaded = [t for t in trials if t.settings.preload_app and t.settings.workers > 1]
     file = max(t.file_bytes for t in plain)
     fixed = float(np.mean([_master(t) for t in plain]))
-    trees = _draws([_anon(t) for t in plain], rng) - fixed  # draws x trials
+    whole = _draws([_anon(t) for t in plain], rng) - fixed  # draws x trials
+    trees = whole - slope * np.array([_requests_of_living(t) for t in plain])
     workers = np.array([t.settings.workers for t in plain], dtype=np.float64)
     further = np.array([_further(t) for t in plain], dtype=np.float64)
-    scatter = rng.normal(0.0, TRIAL_SCATTER, trees.shape) * trees
+    scatter = rng.normal(0.0, TRIAL_SCATTER, trees.shape) * whole
     scatter[0] = 0.0  # draw 0 is the value
     varied_threads = len(set((further / workers).tolist())) > 1
     columns = [workers, further] if varied_threads else [workers]
     solved = (trees + scatter) @ np.linalg.pinv(np.column_stack(columns)).T  # draws x parts
     base = np.maximum(solved[:, 0], 0.0)
     threads = np.maximum(solved[:, 1], 0.0) if varied_threads else np.zeros(len(solved))
-    warming = leak.warming([s for t in plain for s in t.memory_series])
+    warming = leak.warming([s.without(slope) for t in plain for s in t.memory_series])
     one = _interval(base + file)
     per_worker = Interval(one.value, one.low, one.high + warming.value)
     per_thread = _interval(threads)
@@ -422,20 +429,29 @@ def memory_parts(trials: Sequence[Measurement], rng: np.random.Generator) -> Mem
     savings, zygotes = [], []
     for t in preloaded:
         w, more = t.settings.workers, _further(t)
+        leaked = slope * _requests_of_living(t)
         own = float(np.mean([u.uss_bytes for u in t.workers])) if t.workers else 0.0
+        own -= leaked / w
         saved = base + threads * more / w - own
         savings.append(saved)
         without = fixed + base * w + threads * more - saved * (w - 1)
-        zygotes.append(max(0.0, float(_anon(t).value - without[0])))
+        zygotes.append(max(0.0, float(_anon(t).value - leaked - without[0])))
     saved = np.mean(savings, axis=0)
     scatter = rng.normal(1.0, SAVING_SCATTER, len(saved))
     scatter[0] = 1.0
     saving = _interval(saved * scatter)
     # Pages shared so far are copied when they are written to: it shrinks as traffic goes on.
-    touched = leak.warming([s for t in preloaded for s in t.memory_series]).value
+    touched = leak.warming([s.without(slope) for t in preloaded for s in t.memory_series]).value
     saving = Interval(saving.value, saving.low - touched, saving.high)
     zygote = float(np.mean(zygotes))
     return MemoryParts(fixed, per_worker, file, per_thread, saving, zygote, warming)
+
+
+def _requests_of_living(trial: Measurement) -> float:
+    """Served by the workers that were there at the end of the trial, each since its boot."""
+    series = [s for s in trial.memory_series if len(s.requests)]
+    end = max((float(s.time_s[-1]) for s in series), default=0.0)
+    return sum(float(s.requests[-1]) for s in series if s.time_s[-1] > end - 1.0)
 
 
 def _anon(trial: Measurement) -> Interval:

@@ -12,13 +12,15 @@ from pathlib import Path
 from pretune.advisor import allocators, holders
 from pretune.advisor.document import Run
 from pretune.advisor.measurement import Measurement
-from pretune.advisor.plan import PlannedTrial
+from pretune.advisor.plan import AROUND_S, PlannedTrial
 from pretune.advisor.profiler import holding
 from pretune.advisor.trial import Watch
 
 # Seconds of load. Tracing makes requests several times as dear, so fewer are served.
 HOLDERS_S = 9.0
 ALLOCATOR_S = 6.0
+# What is kept for a leak's lines when a disturbed trial asks to be repeated.
+RESERVE_S = HOLDERS_S + AROUND_S
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pretune.advisor.quantity import UNKNOWN, Interval
@@ -166,6 +166,12 @@ class MemorySeries:
     def grown_bytes(self) -> NDArray[np.float64]:
         """What tells growth from copying, where it is known."""
         return self.private_bytes if self.anon_bytes is None else self.anon_bytes
+
+    def without(self, slope: float) -> MemorySeries:
+        """As it were without a leak of so many bytes per request."""
+        leaked = slope * self.requests
+        anon = None if self.anon_bytes is None else self.anon_bytes - leaked
+        return replace(self, private_bytes=self.private_bytes - leaked, anon_bytes=anon)
 
     def tells_growth(self, preloaded: bool) -> bool:
         """Whether what grows here is new: a preloaded worker's USS also grows by copying."""

@@ -30,7 +30,7 @@ from pretune.advisor.document import Failure, Run, Trial, Verification
 from pretune.advisor.failure import AppFailed, MeasurementInvalid
 from pretune.advisor.measurement import Conditions, Measurement
 from pretune.advisor.minder import TIMED_OUT
-from pretune.advisor.model import costs
+from pretune.advisor.model import costs, memory
 from pretune.advisor.model.calibration import Calibration, calibrate
 from pretune.advisor.model.predict import capacity, predict
 from pretune.advisor.options import Options
@@ -109,7 +109,8 @@ class Pipeline:
             planned = self._planned(known)
             measured = []
             for number, trial in enumerate(planned):
-                after = sum(p.expected_s for p in planned[number + 1 :]) + self._answer_s()
+                rest = sum(p.expected_s for p in planned[number + 1 :])
+                after = rest + self._answer_s() + further.RESERVE_S
                 after += self._server_trial_s(known)
                 measured.append(self._trial(bench, trial, known.servers.measured, progress, after))
                 if trial.name == "contrast" and known.servers.differ:
@@ -315,7 +316,15 @@ class Pipeline:
             rps=rps,
             ramp_s=plan.RAMP_S if server != EMBEDDED and rps is None else 0.0,
         )
-        measured = self._trial(bench, planned, server, progress, after_s=0.0)
+        seconds = planned.duration_s
+        predicted = replace(
+            predicted,
+            pss_bytes=memory.peak_pss_of_trial(
+                there.worker, settings, predicted.throughput_rps, seconds
+            ),
+        )
+        reserve = further.RESERVE_S if there.worker.leak_class == "leak" else 0.0
+        measured = self._trial(bench, planned, server, progress, after_s=reserve)
         *others, _ = self._run.trials
         trial = Trial(measured, predicted)
         slo = self._run.slo

@@ -105,6 +105,16 @@ def leak_growth(
     )
 
 
+def peak_pss_of_trial(
+    worker: WorkerDemand, settings: Settings, throughput_rps: Interval, seconds: float
+) -> Interval:
+    """``peak_pss`` and what leaks in a trial of so many seconds."""
+    peak = peak_pss(worker, settings)
+    if worker.leak_class != "leak":
+        return peak
+    return _sum([peak, leak_growth(worker, settings, throughput_rps, seconds)])
+
+
 def postgres_pss(worker: WorkerDemand, settings: Settings) -> Interval:
     """Bytes of a Postgres on the same machine; 0 when it is elsewhere."""
     backends = postgres_connections(worker, settings) * worker.db_pss_bytes_per_connection

@@ -11,7 +11,11 @@ import pytest
 from measured import EXACT, MIB, WORKLOAD, measurement, telemetry, worker
 
 from pretune.advisor.demand import Demand, assemble, means
-from pretune.advisor.measurement import DatabaseTime, Measurement
+from pretune.advisor.measurement import (
+    DatabaseTime,
+    Measurement,
+    MemorySeries,
+)
 from pretune.advisor.model import memory
 from pretune.advisor.quantity import Interval
 from pretune.loadtests.workload import Endpoint, Workload
@@ -268,3 +272,50 @@ def test_one_row_has_a_value_and_no_limits() -> None:
     assert math.isnan(each[1][0].low)
     assert math.isnan(each[1][0].high)
     assert math.isnan(each[2][0].value)
+
+
+def leaking(threads: int, workers: int, served: int, preload: bool = False) -> Measurement:
+    """Workers of 40 MB that keep 10 KB of each request; 30 MB of each are shared under preload."""
+    x = np.linspace(0, served, 60)
+    grown = 10_000 * x
+    own = (10 if preload else 40) * MIB
+    one = MemorySeries(1, x / 400, x, own + grown, anon_bytes=40 * MIB + grown)
+    anon = workers * (own + grown[-1]) + (45 if preload else 10) * MIB
+    return replace(
+        measurement(
+            Settings(workers, threads, preload_app=preload),
+            workers=tuple(worker(uss_bytes=own + grown[-1]) for _ in range(workers)),
+        ),
+        memory_series=tuple(replace(one, pid=n) for n in range(workers)),
+        anon_bytes=Interval(anon, anon * 0.99, anon * 1.01),
+        master_anon_bytes=10.0 * MIB,
+        file_bytes=5.0 * MIB,
+    )
+
+
+def test_what_leaked_in_a_trial_is_no_part_of_a_worker() -> None:
+    demand = assemble(
+        WORKLOAD,
+        leaking(1, 1, 9000),
+        leaking(4, 1, 15_000),
+        [leaking(2, 2, 4000, preload=True)],
+    )
+    w = demand.worker
+    assert w.leak_class == "leak"
+    assert w.leak_slope_bytes_per_request.value == pytest.approx(10_000, rel=0.01)
+    assert w.base_pss_bytes.value == pytest.approx(45 * MIB, rel=0.03)
+    assert w.base_pss_bytes.high < 60 * MIB
+    assert w.per_thread_bytes.value < 2 * MIB
+    assert w.preload_saving_bytes is not None
+    assert w.preload_saving_bytes.value == pytest.approx(30 * MIB, rel=0.07)
+
+
+def test_the_peak_of_a_trial_knows_what_leaks_in_it() -> None:
+    w = assemble(WORKLOAD, leaking(1, 1, 9000), leaking(1, 1, 9000)).worker
+    rate = EXACT(500.0)
+    settings = Settings(2, 1)
+    still = memory.peak_pss(w, settings)
+    grown = memory.peak_pss_of_trial(w, settings, rate, 20.0)
+    assert grown.value - still.value == pytest.approx(500 * 20 * 10_000, rel=0.01)
+    fine = replace(w, leak_class="none")
+    assert memory.peak_pss_of_trial(fine, settings, rate, 20.0) == memory.peak_pss(fine, settings)

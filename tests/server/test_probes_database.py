@@ -256,7 +256,7 @@ def test_two_sleeps_of_ten_ms_are_the_database_time(case, url):
     got = run(code, url)
     # Never less than Postgres slept (but for a thread that was put aside just after it asked),
     # never more than the request took.
-    assert 0.020 * 0.98 <= got["db"] + got["runq"]
+    assert got["db"] + got["runq"] >= 0.020 * 0.98
     assert got["db"] <= got["wall"]
     if calls is not None:
         assert got["calls"] == calls
