@@ -5,6 +5,7 @@ None of it changes the answer; each adds what explains the memory or makes it le
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,7 +59,8 @@ def _who_holds(contrast: Measurement) -> Question:
     def learn(run: Run, measured: Measurement) -> Run:
         if snapshots.held is None:
             return run
-        return replace(run, holders=holders.find(snapshots.held, measured.memory_series))
+        slope = run.demand.worker.leak_slope_bytes_per_request.high if run.demand else math.inf
+        return replace(run, holders=holders.find(snapshots.held, measured.memory_series, slope))
 
     trial = _like(contrast, "holders", "which lines hold what leaks", HOLDERS_S)
     return Question(trial, holding.ENVIRON, learn, snapshots)

@@ -1,13 +1,15 @@
 """Which lines hold what leaks: growth per request of each, from snapshots of a traced trial.
 
 A line counts when it held more at each snapshot than at the one before, in step with requests: a
-cache that filled between two snapshots, or a request in flight, does not. Sizes are Python's own
-accounting, so what native code holds is missing; the sum over all lines beside the leak's slope
-says how much of it was seen.
+cache that filled between two snapshots, or a request in flight, does not. Nor does a line that
+grows faster than all that leaks: tracing is slow, so caches may still be filling in its trial.
+Sizes are Python's own accounting, so what native code holds is missing; the sum over all lines
+beside the leak's slope says how much of it was seen.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +20,8 @@ from pretune.advisor.profiler.holding import Held
 
 # Between any two snapshots a line must grow by this part of its growth per request over all.
 STEADY = 0.5
+# A line that grows by more than this times all that leaks is a cache that still fills.
+FASTER = 1.25
 # Lines below this part of all that grows are not worth a word.
 SHARE = 0.05
 MOST = 5
@@ -42,8 +46,11 @@ class Holders:
     requests: int  # between the first and the last snapshot
 
 
-def find(held: Held, series: Sequence[MemorySeries]) -> Holders | None:
-    """None with fewer than two snapshots, or without requests between them."""
+def find(held: Held, series: Sequence[MemorySeries], leak: float = math.inf) -> Holders | None:
+    """None with fewer than two snapshots, or without requests between them.
+
+    ``leak``: bytes per request of the leak that is looked for.
+    """
     mine = next((s for s in series if s.pid == held.pid), None)
     if mine is None or len(held.times) < 2:
         return None
@@ -56,7 +63,7 @@ def find(held: Held, series: Sequence[MemorySeries]) -> Holders | None:
     for place, sizes in held.lines.items():
         grown = np.diff(np.asarray(sizes, dtype=np.float64))
         slope = float(grown.sum()) / requests
-        if slope > 0 and (grown / between >= STEADY * slope).all():
+        if 0 < slope <= FASTER * leak and (grown / between >= STEADY * slope).all():
             growing[place] = slope
     total = sum(growing.values())
     largest = sorted(growing.items(), key=lambda item: -item[1])

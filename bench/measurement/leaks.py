@@ -8,17 +8,20 @@ anything.
 
     python -m bench.measurement.leaks collect DIR [NAME ...] [--time-budget S]
     python -m bench.measurement.leaks judge DIR ... [--seeds N]
+    python -m bench.measurement.leaks lines [NAME ...]
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import inspect
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,13 +30,17 @@ import numpy as np
 from bench.measurement.apps import behaviours
 from bench.measurement.result import Aim, Result, Table
 from bench.servers.tables import table
-from pretune.advisor import leak, plan, preflight
+from pretune.advisor import further, holders, leak, plan, preflight
+from pretune.advisor.holders import Holders
 from pretune.advisor.location import locate
 from pretune.advisor.measurement import Measurement, MemorySeries, Settled
 from pretune.advisor.options import DEFAULT_TIME_BUDGET_S, Options
+from pretune.advisor.preflight import Preflight
+from pretune.advisor.profiler import holding
 from pretune.advisor.trial import Bench
 from pretune.advisor.workspace import Workspace
 from pretune.loadtests.workload import Load
+from pretune.server.settings import Settings
 
 APP = Path(behaviours.__file__)
 # Requests of the run without a server that tells the truth; large ones need fewer.
@@ -78,32 +85,66 @@ class Quiet:
 # ---- collecting
 
 
-def collect(name: str, out: Path, time_budget_s: float, conditions: Iterable[Condition]) -> None:
-    """Runs the trials of one behaviour; ``out/<condition>/<name>.npz`` keeps its series."""
+@contextlib.contextmanager
+def stage(app: Path, environ: Mapping[str, str]) -> Iterator[tuple[Bench, Preflight]]:
+    """A bench for trials of an app of one file, on ``/``, with a place of its own."""
     with tempfile.TemporaryDirectory(prefix="leaks-") as directory:
         scratch = Path(directory)
-        environ = {**os.environ, "BEHAVIOUR": name, "TMPDIR": directory, "PYTHONHASHSEED": "0"}
-        location = locate(str(APP), cwd=scratch, chdir=scratch, python=None, environ=environ)
-        options = Options(
-            location, environ, scratch / "out", paths=("/",), time_budget_s=time_budget_s
-        )
+        given = {**os.environ, **environ, "TMPDIR": directory}
+        location = locate(str(app), cwd=scratch, chdir=app.parent, python=None, environ=given)
+        options = Options(location, given, scratch / "out", paths=("/",))
         workspace = Workspace(options.out)
         try:
             known = preflight.run(options, workspace, Quiet())
             bench = Bench(workspace, known, Quiet())
-            boot = known.inspection["boot_memory"]["returned_bytes"]
             try:
-                for condition in conditions:
-                    found = [
-                        _trial(bench, planned, condition)
-                        for planned in plan.trials(known.target.interface, time_budget_s, None)
-                        if planned.name in condition.trials
-                    ]
-                    save(out / condition.name / f"{name}.npz", found, boot)
+                yield bench, known
             finally:
                 bench.close()
         finally:
             workspace.close()
+
+
+def collect(name: str, out: Path, time_budget_s: float, conditions: Iterable[Condition]) -> None:
+    """Runs the trials of one behaviour; ``out/<condition>/<name>.npz`` keeps its series."""
+    with stage(APP, {"BEHAVIOUR": name}) as (bench, known):
+        boot = known.inspection["boot_memory"]["returned_bytes"]
+        for condition in conditions:
+            found = [
+                _trial(bench, planned, condition)
+                for planned in plan.trials(known.target.interface, time_budget_s, None)
+                if planned.name in condition.trials
+            ]
+            save(out / condition.name / f"{name}.npz", found, boot)
+
+
+def who_holds(name: str, seconds: float) -> Holders | None:
+    """The trial that a run makes of a called leak: which lines hold it."""
+    with stage(APP, {"BEHAVIOUR": name}) as (bench, _):
+        snapshots = holding.Snapshots()
+        settings = Settings(1, plan.CONTRAST_THREADS)
+        load = Load(2 * plan.CONTRAST_THREADS, seconds)
+        measured = bench.run("holders", settings, load, environ=holding.ENVIRON, watch=snapshots)
+    if snapshots.held is None:
+        return None
+    return holders.find(snapshots.held, measured.memory_series, truth(name))
+
+
+def rank(name: str, found: Holders | None) -> int | None:
+    """The place of the line that keeps among the named ones, from 1; None if it is not there.
+
+    Where nothing that Python knows keeps, 1 if no line was named.
+    """
+    if found is None:
+        return None
+    if name in behaviours.OUTSIDE:
+        return None if found.lines else 1
+    source, first = inspect.getsourcelines(behaviours.KEEPERS.get(name, behaviours.LEAKING[name]))
+    for number, one in enumerate(found.lines, start=1):
+        file, _, line = one.place.rpartition(":")
+        if file == APP.name and first <= int(line) < first + len(source):
+            return number
+    return None
 
 
 def _trial(bench: Bench, planned: plan.PlannedTrial, condition: Condition) -> Measurement:
@@ -221,7 +262,35 @@ def run(*, quick: bool) -> Result:
         kept = Path(directory)
         for name in names:
             collect(name, kept, seconds, _conditions(name))
-        return report([kept])
+        leaking = [name for name in names if name in behaviours.LEAKING]
+        named = {name: who_holds(name, further.HOLDERS_S) for name in leaking}
+        return with_lines(report([kept]), named)
+
+
+def with_lines(result: Result, found: Mapping[str, Holders | None]) -> Result:
+    """What the traced trials said beside the rest."""
+    ranks = {name: rank(name, one) for name, one in found.items()}
+    rows = tuple(
+        (
+            name,
+            one.lines[0].place if one and one.lines else "none",
+            _bytes(one.lines[0].bytes_per_request if one and one.lines else 0.0),
+            _bytes(one.bytes_per_request if one else 0.0),
+            f"{one.requests if one else 0:,}",
+            str(ranks[name] or "no"),
+        )
+        for name, one in found.items()
+    )
+    head = ("behaviour", "first line", "bytes/request", "all lines", "requests", "named as number")
+    named = [place for place in ranks.values() if place]
+    aim = Aim(
+        "the line that holds what leaks is named (none, where native code holds it)",
+        "all",
+        f"{len(named)} of {len(found)}, {named.count(1)} of them first",
+        len(named) == len(found),
+    )
+    lines = Table(head, rows, "Which lines hold it")
+    return replace(result, tables=(*result.tables, lines), aims=(*result.aims, aim))
 
 
 def report(directories: Sequence[Path], seeds: int = SEEDS) -> Result:
@@ -293,6 +362,8 @@ def main() -> int:
     one.add_argument("directory", type=Path)
     one.add_argument("names", nargs="*")
     one.add_argument("--time-budget", type=float, default=DEFAULT_TIME_BUDGET_S)
+    three = sub.add_parser("lines")
+    three.add_argument("names", nargs="*")
     two = sub.add_parser("judge")
     two.add_argument("directory", type=Path, nargs="+")
     two.add_argument("--seeds", type=int, default=SEEDS)
@@ -302,7 +373,12 @@ def main() -> int:
             collect(name, options.directory, options.time_budget, _conditions(name))
             print(name, flush=True)
         return 0
-    result = report(options.directory, options.seeds)
+    if options.command == "lines":
+        names = options.names or behaviours.LEAKING
+        found = {name: who_holds(name, further.HOLDERS_S) for name in names}
+        result = with_lines(Result("Leaks"), found)
+    else:
+        result = report(options.directory, options.seeds)
     for one in result.tables:
         print(table(one.head, one.rows, markdown=False))
     for aim in result.aims:

@@ -1,6 +1,7 @@
 """A leak names the lines that hold it: the choice of lines, and a real app that keeps."""
 
 import http.client
+import math
 import os
 import sys
 import textwrap
@@ -23,8 +24,8 @@ SERIES = MemorySeries(7, np.array([0.0, 10.0, 20.0, 30.0]), REQUESTS, REQUESTS)
 VIA = "/lib/json.py:5"
 
 
-def find(**lines):
-    return holders.find(Held(7, (10.0, 20.0, 30.0), lines, {"leak": VIA}), [SERIES])
+def find(of=math.inf, **lines):
+    return holders.find(Held(7, (10.0, 20.0, 30.0), lines, {"leak": VIA}), [SERIES], of)
 
 
 def test_what_grows_with_the_requests_is_named_with_its_bytes_per_request():
@@ -41,6 +42,12 @@ def test_what_grows_with_the_requests_is_named_with_its_bytes_per_request():
     assert found.bytes_per_request == pytest.approx(560)
     assert found.lines[0].share == pytest.approx(500 / 560)
     assert found.requests == 2000
+
+
+def test_a_line_that_grows_faster_than_the_leak_is_a_cache_that_fills():
+    lines = {"cache": [0, 2_000_000, 4_000_000], "keeper": [0, 500_000, 1_000_000]}
+    assert [h.place for h in find(of=520.0, **lines).lines] == ["keeper"]
+    assert [h.place for h in find(**lines).lines] == ["cache", "keeper"]
 
 
 @pytest.mark.parametrize(

@@ -602,6 +602,12 @@ LEAKING: dict[str, Callable[[], Body]] = {
     "keeps_1m": keeps(1 * MIB, 0.08),
 }
 BEHAVIOURS = SETTLING | LEAKING
+# Where the lines that keep stand, if not in the maker itself.
+KEEPERS: dict[str, Callable[..., Body]] = {
+    "keeps_beside_a_cache": keeps(0),
+    "keeps_beside_a_sawtooth": keeps(0),
+}
+OUTSIDE = ("outside_of_python",)  # held by nothing that Python knows
 
 _rows = [{"id": n, "name": f"item {n}", "price": n * 1.5, "tags": ["a", "b"]} for n in range(40)]
 
