@@ -155,14 +155,15 @@ def test_what_hides_from_session_and_environment_is_found_in_the_control_group()
     if group is None:
         pytest.skip("no control group can be made here")
     minder = Minder("run")
-    minder.cgroup(group.path)
+    for path in group.paths():
+        minder.cgroup(path)
     hidden = subprocess.Popen(
         [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True, env={}
     )
     group.add(hidden.pid)
     minder.close()
     assert hidden.wait(5) == -signal.SIGKILL
-    assert not group.path.exists()
+    assert not any(path.exists() for path in group.paths())
 
 
 def test_when_the_minder_itself_is_killed_tune_cleans_up(tmp_path: Path) -> None:
