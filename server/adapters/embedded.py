@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-
 from pretune.server.adapters.launch import Launch
-from pretune.server.adapters.process import BOOTSTRAP, ServerProcess, address
+from pretune.server.adapters.process import BOOTSTRAP, SIGNALS, ServerProcess, address
 from pretune.server.adapters.process import start as start_process
 from pretune.server.settings import Settings
-
-SIGNALS = {
-    "reload": signal.SIGHUP,
-    "add_worker": signal.SIGTTIN,
-    "remove_worker": signal.SIGTTOU,
-    "reopen_logs": signal.SIGUSR1,
-    "upgrade": signal.SIGUSR2,
-    "stop": signal.SIGTERM,
-    "stop_now": signal.SIGQUIT,
-}
 
 # field of Settings -> flag
 _FLAGS = {

@@ -7,26 +7,16 @@ returns. gunicorn's own log is the launch's log.
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 from pathlib import Path
 
 from pretune.server.adapters.launch import Launch
-from pretune.server.adapters.process import BOOTSTRAP, ServerProcess, address
+from pretune.server.adapters.process import BOOTSTRAP, SIGNALS, ServerProcess, address
 from pretune.server.adapters.process import start as start_process
 
 NAME = "gunicorn"
 INSTALL = "pip install gunicorn"
 
-SIGNALS = {
-    "reload": signal.SIGHUP,
-    "add_worker": signal.SIGTTIN,
-    "remove_worker": signal.SIGTTOU,
-    "reopen_logs": signal.SIGUSR1,
-    "upgrade": signal.SIGUSR2,
-    "stop": signal.SIGTERM,
-    "stop_now": signal.SIGQUIT,
-}
 _LOOK_S = 20.0
 
 

@@ -21,6 +21,17 @@ from pretune.server.adapters.launch import BootFailed, Event, Launch
 
 BOOTSTRAP = Path(__file__).resolve().parent.parent / "bootstrap.py"
 
+# gunicorn's, which the embedded server obeys, too
+SIGNALS = {
+    "reload": signal.SIGHUP,
+    "add_worker": signal.SIGTTIN,
+    "remove_worker": signal.SIGTTOU,
+    "reopen_logs": signal.SIGUSR1,
+    "upgrade": signal.SIGUSR2,
+    "stop": signal.SIGTERM,
+    "stop_now": signal.SIGQUIT,
+}
+
 
 def start(
     launch: Launch, command: Callable[[Launch, int], list[str]], signals: Mapping[str, int]

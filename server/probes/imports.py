@@ -86,7 +86,7 @@ class _Finder:
             return None
         self._asking.name = name
         try:
-            spec = self._from_others(name, path, target)
+            spec = found_by_others(self, name, path, target)
         finally:
             self._asking.name = None
         if spec is None or not hasattr(spec.loader, "exec_module"):
@@ -94,17 +94,19 @@ class _Finder:
         spec.loader = _Loader(spec.loader, name)  # type: ignore[assignment]
         return spec
 
-    def _from_others(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None
-    ) -> ModuleSpec | None:
-        for finder in sys.meta_path:
-            find = getattr(finder, "find_spec", None)
-            if finder is self or find is None:
-                continue
-            spec: ModuleSpec | None = find(name, path, target)
-            if spec is not None:
-                return spec
-        return None
+
+def found_by_others(
+    asking: object, name: str, path: Sequence[str] | None, target: ModuleType | None
+) -> ModuleSpec | None:
+    """What the finders beside ``asking`` find; None when none of them does."""
+    for finder in sys.meta_path:
+        find = getattr(finder, "find_spec", None)
+        if finder is asking or find is None:
+            continue
+        spec: ModuleSpec | None = find(name, path, target)
+        if spec is not None:
+            return spec
+    return None
 
 
 _finder: Any = _Finder()

@@ -20,6 +20,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from pretune.server.probes.imports import found_by_others
+
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 # seconds; resident bytes; resident bytes that no file backs
 Reading = tuple[float, int, int]
@@ -101,7 +103,7 @@ class Scales:
             return None
         asking.add(name)
         try:
-            spec = self._from_others(name, path, target)
+            spec = found_by_others(self, name, path, target)
         finally:
             asking.discard(name)
         # A class is the importer of built-in and frozen modules: nothing to weigh there.
@@ -109,18 +111,6 @@ class Scales:
         if spec is not None and weighable and not isinstance(spec.loader, type):
             spec.loader = _Loader(spec.loader, name, self)  # type: ignore[assignment]
         return spec
-
-    def _from_others(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None
-    ) -> ModuleSpec | None:
-        for finder in sys.meta_path:
-            find = getattr(finder, "find_spec", None)
-            if finder is self or find is None:
-                continue
-            spec: ModuleSpec | None = find(name, path, target)
-            if spec is not None:
-                return spec
-        return None
 
     # -- one module
 
