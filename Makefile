@@ -10,8 +10,10 @@ demo: $(VENV)/.examples
 	$(BIN)/tune examples.shop.wsgi --ram 4G
 
 # Style, types and the whole test suite; most of a test's time is waiting, so two run at once.
+# What fails beside another is asked once more, alone; what fails alone fails the suite.
 test: $(VENV)/.dev lint
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile || \
+	    $(BIN)/pytest --last-failed --last-failed-no-failures none
 
 # The rooms are imported as pretune.*; the type checker sees them so through links.
 lint: $(VENV)/.dev

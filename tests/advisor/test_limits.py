@@ -1,6 +1,7 @@
 """Limits of machines and containers built as trees of files, and of this machine for real."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -233,9 +234,16 @@ def group():
     if group is None:
         pytest.skip("no memory group can be made here")
     yield group
+    for pid in group.pids():
+        os.kill(pid, signal.SIGKILL)
     paths = group.paths()
     assert group.remove()
     assert not any(path.exists() for path in paths)
+
+
+# What a group uses is charged to it in batches, ahead, for each core: 64 pages of 4 KiB
+# (MEMCG_CHARGE_BATCH in Linux's memcontrol.c). A reading may be too high by as much.
+CHARGED_AHEAD = (os.cpu_count() or 1) * 64 * 4096
 
 
 def test_a_real_group_counts_what_its_processes_allocate(group):
@@ -247,7 +255,7 @@ def test_a_real_group_counts_what_its_processes_allocate(group):
     assert process.stdout.readline() == b"held\n"
     held = group.usage()
     assert process.pid in group.pids()
-    assert held.total_bytes - before.total_bytes >= 20 << 20
+    assert held.total_bytes - before.total_bytes >= (20 << 20) - CHARGED_AHEAD
     assert held.peak_bytes >= 20 << 20
     assert held.oom_kills == 0
     process.communicate(b"\n")
