@@ -71,8 +71,3 @@ class Context:
         # os.urandom, not random: siblings forked from one zygote would draw the same number.
         draw = int.from_bytes(os.urandom(8), "little")
         return settings.max_requests + draw % (settings.max_requests_jitter + 1)
-
-    def trusts(self, peer: str) -> bool:
-        """Whether forwarded headers from this peer are believed; unix sockets have no address."""
-        allowed = {ip.strip() for ip in self.config.forwarded_allow_ips.split(",")}
-        return not peer or "*" in allowed or peer in allowed
