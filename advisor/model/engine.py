@@ -26,13 +26,20 @@ SYN_RETRY_S = 1.0
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+# Nothing here makes an array, and the caller holds those it passes: so no counting of references,
+# which numba otherwise does atomically around every access, for ten times the time of all else.
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
+
 
 def _inner(function: _F) -> _F:
-    """Compile what is reached only from ``drive``, whose cached code contains it: no way in."""
+    """Compile what is reached only from ``drive``, whose cached code contains it: no way in.
+
+    Always inlined: a call would put the description of each array of the state on the stack.
+    """
     jit: Any = njit
-    compiled: _F = jit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(
-        function
-    )
+    compiled: _F = jit(
+        **_OPTIONS, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True
+    )(function)
     return compiled
 
 
@@ -40,9 +47,9 @@ def entry(function: _F) -> _F:
     """Compile what Python calls; kept in numba's cache where a cache can be written at all."""
     jit: Any = njit
     try:
-        compiled: _F = jit(error_model="numpy", nogil=True, cache=True)(function)
+        compiled: _F = jit(**_OPTIONS, nogil=True, cache=True)(function)
     except RuntimeError:  # neither beside this file nor in the user's cache directory
-        compiled = jit(error_model="numpy", nogil=True)(function)
+        compiled = jit(**_OPTIONS, nogil=True)(function)
     return compiled
 
 

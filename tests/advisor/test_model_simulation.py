@@ -92,6 +92,20 @@ def test_a_central_queue_before_single_slots_is_m_m_c(servers: int) -> None:
     assert got.response_s.mean() == pytest.approx(expected, rel=0.04)
 
 
+@pytest.mark.parametrize("variation", [0.0, 1.0])
+def test_one_slot_is_m_d_1_and_m_m_1(variation: float) -> None:
+    """Mean wait by Pollaczek and Khinchine; of M/M/1 also the exponential tail of responses."""
+    mean, rho = 0.01, 0.7
+    cpu = exponential(mean) if variation else mean
+    one = Arrangement(workers=1, threads=1, cores=1.0, discipline=FIRST)
+    got = run(make_rows(cpu), one, Open(rho / mean))
+    wait = rho * mean * (1 + variation**2) / 2 / (1 - rho)
+    assert got.response_s.mean() == pytest.approx(mean + wait, rel=0.04)
+    if variation:
+        p95 = math.log(20) * mean / (1 - rho)
+        assert np.quantile(got.response_s, 0.95) == pytest.approx(p95, rel=0.05)
+
+
 def test_threads_of_one_worker_queue_at_its_gil() -> None:
     """M/G/1 first come first served by Pollaczek and Khinchine: bursts below the interval."""
     cpu = RNG.uniform(0.0005, 0.0035, ROWS)
