@@ -13,6 +13,7 @@ from typing import Any
 _KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "ram": (str, 'ram = "4G"'),
     "cores": ((int, float), "cores = 1.5"),
+    "cpu_factor": ((int, float), "cpu_factor = 1.4"),
     "instances": (int, "instances = 3"),
     "database_url": (str, 'database_url = "postgres://..."'),
     "pg_connections": (int, "pg_connections = 40"),

@@ -14,6 +14,7 @@ from typing import Any
 from pretune.advisor.allocators import Saving
 from pretune.advisor.budget import Budget, Slo
 from pretune.advisor.demand import Demand, EndpointDemand
+from pretune.advisor.elsewhere import Extrapolation
 from pretune.advisor.finding import Finding
 from pretune.advisor.holders import Holders
 from pretune.advisor.inside import EndpointInside, Host, Inside
@@ -56,6 +57,7 @@ class Verification:
 
     trial: Trial
     misses: tuple[str, ...]
+    p95_s: float | None = None  # the SLO's, in this machine's time; None: as it stands
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Run:
     workload: Workload | None = None
     boot_memory: Mapping[str, Any] | None = None  # as the inspection weighed it
     demand: Demand | None = None
+    extrapolation: Extrapolation | None = None  # from the trials to the budget's machine
     inside: Inside | None = None
     trials: tuple[Trial, ...] = ()
     candidates: tuple[Candidate, ...] = ()
@@ -109,6 +112,7 @@ def assemble(run: Run) -> dict[str, Any]:
         "workload": _workload(run.workload),
         "boot_memory": _boot_memory(run),
         "demand": _demand(run.demand, run.inside),
+        "extrapolation": _plain(run.extrapolation),
         "holders": None if run.holders is None else _holders(run.holders),
         "allocators": [_plain(vars(saving)) for saving in run.allocators],
         "trials": [_trial(t) for t in run.trials],
@@ -185,6 +189,7 @@ def _budget(budget: Budget | None) -> dict[str, Any] | None:
     return {
         "ram_bytes": budget.ram_bytes,
         "cores": budget.cores,
+        "cpu_factor": budget.cpu_factor,
         "pg_connections": budget.pg_connections,
         "fds": budget.fds,
         "instances": budget.instances,
@@ -453,6 +458,7 @@ def _verification(run: Run) -> dict[str, Any] | None:
         **{key: trial[key] for key in ("settings", "load", "conditions", "predicted", "measured")},
         "holds": not verification.misses,
         "misses": list(verification.misses),
+        "slo_p95_ms": None if verification.p95_s is None else verification.p95_s * 1e3,
         "server": run.server,
         "note": _where(verification.trial.measurement.conditions, cores),
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pretune.advisor.budget import Budget, Slo
 from pretune.advisor.document import Run
 from pretune.advisor.measurement import Measurement
@@ -81,6 +83,8 @@ def verdict(
             return Verdict.NOT_ENOUGH_DATA, "the recommendation was not verified"
         return predicted, reason
     measured = verification.trial.measurement
+    if verification.p95_s is not None:
+        slo = replace(slo, p95_s=verification.p95_s)
     promises = broken_budgets(measured, budget, slo)
     if promises:
         return Verdict.DOES_NOT_FIT, "; ".join(promises)

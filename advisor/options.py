@@ -27,6 +27,7 @@ class Options:
     out: Path
     ram_bytes: int | None = None
     cores: float | None = None
+    cpu_factor: float | None = None
     instances: int = 1
     database_url: str | None = None
     pg_connections: int | None = None
@@ -96,6 +97,7 @@ def resolve(
         out=file("out") or (cwd / DEFAULT_OUT),
         ram_bytes=ram,
         cores=convert("cores", lambda x: positive(float(x))),
+        cpu_factor=convert("cpu_factor", lambda x: positive(float(x))),
         instances=convert("instances", positive) or 1,
         database_url=pick("database_url"),
         pg_connections=convert("pg_connections", positive),

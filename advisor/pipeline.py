@@ -17,6 +17,7 @@ from pretune.advisor import (
     allocators,
     baselines,
     demand,
+    elsewhere,
     findings,
     further,
     inside,
@@ -244,19 +245,32 @@ class Pipeline:
             seed=self._options.seed,
         )
         found = replace(found, costs=self._run.server_costs)
+        # the budget's machine: this one unless the user says otherwise
+        beyond = elsewhere.extrapolate(known.budget, measured[0].conditions.server_cores)
+        there = elsewhere.moved(
+            costs.on(found, known.servers.verified, measured[0].settings.worker_class),
+            known.budget.cpu_factor or 1.0,
+        )
         slo = known.slo
         source = "--p95"
         if slo.p95_s is None:
-            slo = replace(slo, p95_s=search.slo_p95(found, slo))
+            slo = replace(slo, p95_s=search.slo_p95(there, slo))
             source = f"{search.P95_FACTOR:g} x the unloaded p95"
         assert slo.p95_s is not None
         tuning = calibrate(found, measured, seed=self._options.seed)
         explained = inside.assemble(bench.workload, measured[0], measured[1])
-        self._run = replace(self._run, demand=found, inside=explained, slo=slo, slo_source=source)
+        self._run = replace(
+            self._run,
+            demand=found,
+            extrapolation=beyond,
+            inside=explained,
+            slo=slo,
+            slo_source=source,
+        )
         # a rate that is asked for comes as arrivals; a locustfile's users are its own
         arrivals = slo.rps is not None and bench.workload.locustfile is None
-        model = partial(capacity, calibration=tuning, think_s=bench.think_s, arrivals=arrivals)
-        there = costs.on(found, known.servers.verified, measured[0].settings.worker_class)
+        widened = elsewhere.widened(tuning, beyond.log_sd)
+        model = partial(capacity, calibration=widened, think_s=bench.think_s, arrivals=arrivals)
         outcome = search.recommend(
             there,
             known.budget,
@@ -277,7 +291,9 @@ class Pipeline:
         self._predicted, self._reason = outcome.verdict, outcome.reason
         if outcome.recommendation is None:
             return None
-        return _Solved(found, outcome.recommendation, tuning, slo.p95_s, arrivals)
+        # what is promised there, in this machine's time
+        p95_s = slo.p95_s * found.unloaded_p95_s / there.unloaded_p95_s
+        return _Solved(found, outcome.recommendation, tuning, p95_s, arrivals)
 
     def _verified(
         self, known: Preflight, bench: Bench, solved: _Solved, progress: Progress
@@ -300,6 +316,10 @@ class Pipeline:
         }
         if solved.arrivals:
             rps = known.slo.rps
+            if known.budget.cores > conditions.server_cores or known.budget.cpu_factor:
+                # what was asked of a larger machine may be more than this one can show
+                most = capacity(there, settings, conditions, solved.p95_s, arrivals=True, **given)
+                rps = min(rps or math.inf, most.rps or math.inf)
             predicted = predict(there, settings, 0, conditions, rps=rps, **given)
             what = f"{rps:g} requests a second"
         else:
@@ -327,11 +347,13 @@ class Pipeline:
         measured = self._trial(bench, planned, server, progress, after_s=reserve)
         *others, _ = self._run.trials
         trial = Trial(measured, predicted)
-        slo = self._run.slo
-        assert slo is not None
+        assert self._run.slo is not None
+        slo = replace(self._run.slo, p95_s=solved.p95_s)
         misses = judge.misses(predicted, measured, known.budget, slo)
         self._run = replace(
-            self._run, trials=(*others, trial), verification=Verification(trial, misses)
+            self._run,
+            trials=(*others, trial),
+            verification=Verification(trial, misses, solved.p95_s),
         )
         return not judge.broken(measured, known.budget, slo)
 

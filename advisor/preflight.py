@@ -157,6 +157,7 @@ def _budget(options: Options) -> Budget:
         pg_connections=options.pg_connections,
         fds=machine.fds,
         instances=options.instances,
+        cpu_factor=options.cpu_factor,
         reserve_bytes=max(RESERVE_BYTES, int(ram * RESERVE_FRACTION)),
         sources=sources,
     )

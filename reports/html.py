@@ -71,6 +71,7 @@ def render(document: Document) -> str:
         settings=summary.settings_rows(document),
         checks=summary.checks(document),
         binding=summary.binding(document),
+        extrapolated=summary.extrapolated(document),
         misses=summary.misses(document),
         tiles=_tiles(document),
         findings=summary.findings(document),
@@ -228,15 +229,19 @@ def _machine(document: Document) -> list[tuple[str, str]]:
         for name, value in (
             ("ram_bytes", numbers.size(budget["ram_bytes"])),
             ("cores", numbers.digits(budget["cores"])),
+            ("cpu_factor", numbers.count(budget.get("cpu_factor"))),
             ("pg_connections", numbers.count(budget["pg_connections"])),
             ("fds", numbers.count(budget["fds"])),
             ("reserve_bytes", numbers.size(budget["reserve_bytes"])),
             ("instances", numbers.count(budget["instances"])),
         ):
-            if budget[name] is None:
+            if budget.get(name) is None:
                 continue
             source = budget["sources"].get(name, "")
-            label = {"reserve_bytes": "reserve of RAM"}.get(name, summary.resource(name))
+            label = {
+                "reserve_bytes": "reserve of RAM",
+                "cpu_factor": "speed of a core, over one here",
+            }.get(name, summary.resource(name))
             rows.append((f"budget: {label}", f"{value}{f' (from {source})' if source else ''}"))
     return [*rows, *_database(document.get("database"))]
 

@@ -44,6 +44,7 @@ def render(document: Document, console: Console) -> None:
         _settings,
         _verification,
         _limits,
+        _extrapolated,
         _findings,
         _lines,
         _boot_memory,
@@ -171,6 +172,15 @@ def _limits(document: Document, console: Console) -> None:
             free = Text(numbers.percent(left), style="bold red" if broken else "")
             made.add_row(Text(name), Text(used), free)
         put(console, made)
+
+
+def _extrapolated(document: Document, console: Console) -> None:
+    said = summary.extrapolated(document)
+    if not said or not document.get("recommendation"):
+        return
+    heading(console, "Extrapolated, not measured")
+    for text in said:
+        paragraph(console, text)
 
 
 def _findings(document: Document, console: Console) -> None:

@@ -28,6 +28,12 @@ ARGUMENTS = (
         help="CPU cores of one instance; a fraction "
         "is a CPU quota. Default: quota and affinity, else the machine's.",
     ),
+    click.option(
+        "--cpu-factor",
+        type=float,
+        metavar="X",
+        help="Cores of the deployment are X times as fast as this machine's. Default: these cores.",
+    ),
     click.option("--instances", type=int, metavar="N", help="Instances that share the database."),
     click.option(
         "--database-url",

@@ -1,0 +1,105 @@
+"""Another machine than this one: what moves, what stays, and what of it is unsure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from demands import make_demand
+
+from pretune.advisor import elsewhere
+from pretune.advisor.budget import Budget
+from pretune.advisor.measurement import Conditions
+from pretune.advisor.model.calibration import PRIOR_LATENCY_SD, PRIOR_THROUGHPUT_SD, Calibration
+from pretune.advisor.model.cpu import CpuLevel
+from pretune.advisor.model.predict import predict
+from pretune.server.settings import Settings
+
+GIB = 1 << 30
+# a machine whose trials hardly scatter
+STILL = CpuLevel(covariance=(0.0, 0.0, 0.0001), state_sd=0.005, freedom=50.0)
+PLAIN = Calibration(None, STILL, PRIOR_THROUGHPUT_SD, PRIOR_LATENCY_SD)
+
+
+def budget(cores: float = 1.0, factor: float | None = None) -> Budget:
+    return Budget(GIB, cores, None, 1024, cpu_factor=factor)
+
+
+def test_nothing_is_extrapolated_on_the_same_cores():
+    found = elsewhere.extrapolate(budget(), trial_cores=1)
+    assert found.parts == ()
+    assert (found.cpu.low, found.cpu.value, found.cpu.high) == (1, 1, 1)
+    assert found.log_sd == 0
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 1.5, 3.0])
+def test_a_core_speed_moves_the_value_and_says_how_unsure_it_is(factor):
+    found = elsewhere.extrapolate(budget(factor=factor), trial_cores=1)
+    assert found.cpu.value == pytest.approx(1 / factor)
+    assert found.cpu.low < 1 / factor < found.cpu.high
+    assert "times as fast" in found.parts[0].sentence
+
+
+def test_the_further_the_wider():
+    def width(cores, factor):
+        return elsewhere.extrapolate(budget(cores, factor), trial_cores=1).log_sd
+
+    assert width(1, 1.2) < width(1, 2.0) < width(1, 4.0)
+    assert width(1, 2.0) == pytest.approx(width(1, 0.5))  # as far in the other direction
+    assert 0 < width(2, None) < width(8, None) < width(32, None)
+    assert width(8, 2.0) == pytest.approx(math.hypot(width(8, None), width(1, 2.0)))
+
+
+def test_fewer_cores_than_the_trials_had_are_no_extrapolation():
+    assert elsewhere.extrapolate(budget(0.5), trial_cores=1).parts == ()
+
+
+def test_computing_gets_faster_and_waiting_does_not():
+    here = make_demand(cpu=0.010, db=0.020, wait=0.005)
+    there = elsewhere.moved(here, 2.0)
+    assert there.cpu_s.value == pytest.approx(0.005)
+    assert np.allclose(there.tuples["cpu"], here.tuples["cpu"] / 2)
+    assert np.allclose(there.tuples["db"], here.tuples["db"])
+    assert np.allclose(there.tuples["wait"], here.tuples["wait"])
+    assert there.worker.base_pss_bytes == here.worker.base_pss_bytes
+    assert there.worker.boot_s == here.worker.boot_s / 2
+    assert here.unloaded_p95_s / 2 < there.unloaded_p95_s < here.unloaded_p95_s
+
+
+def test_a_database_on_the_same_machine_gets_faster_by_what_it_computes():
+    there = elsewhere.moved(make_demand(db=0.020, db_cpu=0.010), 2.0)
+    assert there.db_cpu_s is not None
+    assert there.db_cpu_s.value == pytest.approx(0.005)
+    assert float(np.mean(there.tuples["db"])) == pytest.approx(0.015, rel=0.02)
+
+
+def test_the_same_speed_leaves_the_demand_as_it_was():
+    here = make_demand()
+    assert elsewhere.moved(here, 1.0) is here
+
+
+def test_predictions_for_other_cores_move_and_widen():
+    here, settings = make_demand(cpu=0.010, db=0.002), Settings(2, 4)
+    conditions = Conditions(1.0, 0.0, False, False)
+
+    def predicted(factor):
+        beyond = elsewhere.extrapolate(budget(factor=factor), trial_cores=1)
+        return predict(
+            elsewhere.moved(here, factor or 1.0),
+            settings,
+            20,
+            conditions,
+            seed=1,
+            calibration=elsewhere.widened(PLAIN, beyond.log_sd),
+        ).throughput_rps
+
+    same, twice = predicted(None), predicted(2.0)
+    assert twice.value == pytest.approx(2 * same.value, rel=0.05)
+    assert math.log(twice.high / twice.low) > 1.5 * math.log(same.high / same.low)
+
+
+def test_widening_adds_to_what_is_known_of_the_level():
+    known = replace(PLAIN, cpu=CpuLevel(covariance=(0.0009, 0.0, 0.01)))
+    assert elsewhere.widened(known, 0.04).cpu.covariance == pytest.approx((0.0025, 0.0, 0.01))
