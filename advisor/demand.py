@@ -120,7 +120,7 @@ def assemble(
     rows = of_workload(demand_trial.telemetry, len(workload.endpoints))
     if len(rows) == 0:
         raise ValueError("the demand trial served no request of the workload")
-    tuples = undelayed(tuples_of(rows), demand_trial)
+    tuples = parts_of(rows, demand_trial)
     shares = tuple(e.share for e in workload.endpoints)
     fields = np.column_stack(
         [
@@ -167,28 +167,49 @@ def of_workload(telemetry: NDArray[np.void], endpoints: int) -> NDArray[np.void]
     return rows[np.argsort(rows["start"], kind="stable")]
 
 
-def tuples_of(rows: NDArray[np.void]) -> NDArray[np.void]:
+def parts_of(rows: NDArray[np.void], trial: Measurement) -> NDArray[np.void]:
+    """What each request spent on what, of TUPLE. ``rows`` of ``trial``, as ``of_workload`` gave.
+
+    Time in a run queue is no wait, neither the thread's nor that of a local Postgres's sessions.
+    """
+    return _undelayed(_split(rows), float(np.mean(_delay(rows))), trial)
+
+
+def _delay(rows: NDArray[np.void]) -> NDArray[np.float64]:
+    return np.nan_to_num(rows["runq"], nan=0.0)
+
+
+def _split(rows: NDArray[np.void]) -> NDArray[np.void]:
     tuples = np.zeros(len(rows), TUPLE)
-    delay = np.nan_to_num(rows["runq"], nan=0.0)
     cpu = np.maximum(rows["cpu"], 0.0)
     inside = cpu - rows["head"]  # the wall time begins when the head is complete
-    left = np.maximum(rows["wall"] - inside - delay, 0.0)
+    left = np.maximum(rows["wall"] - inside - _delay(rows), 0.0)
     db = np.clip(rows["db"], 0.0, left)
     tuples["endpoint"] = rows["endpoint"].astype(np.int64) - 1
     tuples["cpu"], tuples["db"], tuples["wait"] = cpu, db, left - db
     return tuples
 
 
-def undelayed(tuples: NDArray[np.void], trial: Measurement) -> NDArray[np.void]:
-    """Without what a local Postgres stood in the run queue: others on its cores are no demand.
+def _undelayed(tuples: NDArray[np.void], own_s: float, trial: Measurement) -> NDArray[np.void]:
+    """The database's time for each request, as if every process had a core at once.
 
-    How long is known of all requests together, so it is taken off in proportion to each one's wait.
+    What a local Postgres stood in the run queue is taken off. But what it did while the request's
+    own thread stood there (``own_s``, the mean) is in no wait that the thread saw, and would be
+    lost: a thread under a quota is often put off between asking and waiting. So the server's own
+    account of being active is a lower bound, by at most ``own_s`` above what was seen. Both are
+    known of all requests together; each one's wait is changed in proportion.
     """
     time = trial.database_time
-    delay = time.server_delay_s.value if time and time.server_delay_s else math.nan
     waited = float(tuples["db"].mean()) if len(tuples) else 0.0
-    if waited > 0 and math.isfinite(delay):
-        tuples["db"] *= max(0.0, 1 - delay / waited)
+    if time is None or waited <= 0:
+        return tuples
+    known = time.server_delay_s.value if time.server_delay_s else math.nan
+    delay = known if math.isfinite(known) else 0.0
+    seen = max(0.0, waited - delay)
+    active = time.server_active_s.value - delay
+    if math.isfinite(active):
+        seen = max(seen, min(active, seen + own_s))
+    tuples["db"] *= seen / waited
     return tuples
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pretune.advisor.demand import means, of_workload, tuples_of
+from pretune.advisor.demand import means, of_workload, parts_of
 from pretune.advisor.profiler.notes import COST
 from pretune.advisor.profiler.statistics import BLOCKS, around, percentiles, proportion
 from pretune.advisor.quantity import UNKNOWN, Interval
@@ -152,7 +152,7 @@ def assemble(
     rows = of_workload(trial.telemetry, kinds)
     if not len(rows):
         return None
-    tuples = tuples_of(rows)
+    tuples = parts_of(rows, trial)
     shares = tuple(e.share for e in workload.endpoints)
     strata = tuples["endpoint"]
     out = np.clip(rows["out"], 0.0, tuples["wait"])

@@ -75,6 +75,29 @@ def test_what_a_local_postgres_stood_in_the_run_queue_is_no_demand() -> None:
     assert assemble(WORKLOAD, unknown).db_s.value == demand_of().db_s.value
 
 
+@pytest.mark.parametrize(
+    ("runq", "more", "told"),
+    [
+        (0.002, 0.0012, 0.0012),  # the server worked while the thread stood in its queue
+        (0.002, 0.0200, 0.0020),  # at most as long as that: others use the database, too
+        (0.002, -0.006, 0.0),  # the way there and back is in the wait alone
+        (0.0, 0.0200, 0.0),
+        (0.002, np.nan, 0.0),
+    ],
+)
+def test_a_query_that_ran_while_its_thread_had_no_core_is_demand_all_the_same(
+    runq, more, told
+) -> None:
+    rows = telemetry()
+    rows["wall"] += runq - rows["runq"]
+    rows["runq"] = runq
+    waited, zero = float(rows["db"].mean()), EXACT(0.0)
+    times = DatabaseTime(None, EXACT(waited + more), zero, zero, zero, zero, 0, 0)
+    trial = replace(measurement(Settings(1, 1), rows=rows), database_time=times)
+    tuples = assemble(WORKLOAD, trial).tuples
+    assert float(tuples["db"].mean()) == pytest.approx(waited + told)
+
+
 def test_overhead_is_what_the_process_used_beyond_its_requests() -> None:
     rows = telemetry()
     trial = measurement(Settings(1, 1), rows=rows, cpu_s=float(rows["cpu"].mean()) + 0.0003)

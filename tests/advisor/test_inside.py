@@ -9,7 +9,9 @@ import pytest
 from measured import WORKLOAD, measurement, telemetry
 
 from pretune.advisor import inside
+from pretune.advisor.measurement import DatabaseTime
 from pretune.advisor.profiler import notes
+from pretune.advisor.quantity import Interval
 from pretune.server.probes.account import CPU, DB, OTHER
 from pretune.server.probes.places import Place
 from pretune.server.settings import Settings
@@ -177,3 +179,18 @@ def test_no_request_of_the_workload_says_nothing():
     rows = telemetry()
     rows["endpoint"] = 0
     assert inside.assemble(WORKLOAD, trial(rows)) is None
+
+
+def test_what_a_local_postgres_stood_in_the_run_queue_is_no_waiting_here_either():
+    zero = Interval.exact(0.0)
+    rows = telemetry()
+    times = DatabaseTime(None, zero, zero, zero, Interval.exact(0.0025), zero, 0, 0)
+    looks = [(DB, 0, 0)] * 100
+    plain = trial(rows, looks)
+    delayed = replace(plain, database_time=times)
+    before, after = (
+        inside.assemble(WORKLOAD, one).endpoints[1].lines[0].seconds.value
+        for one in (plain, delayed)
+    )
+    # a quarter of the database's 20 ms, none of the 5 ms else
+    assert before - after == pytest.approx(0.005, rel=0.05)
