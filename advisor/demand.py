@@ -176,7 +176,7 @@ def parts_of(rows: NDArray[np.void], trial: Measurement) -> NDArray[np.void]:
 
 
 def _delay(rows: NDArray[np.void]) -> NDArray[np.float64]:
-    return np.nan_to_num(rows["runq"], nan=0.0)
+    return np.asarray(np.nan_to_num(rows["runq"], nan=0.0))
 
 
 def _split(rows: NDArray[np.void]) -> NDArray[np.void]:

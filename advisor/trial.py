@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pretune.advisor import cgroups, cores
+from pretune.advisor import cgroups, cores, routing
 from pretune.advisor.failure import AppFailed, MeasurementInvalid, Refused
 from pretune.advisor.limits import TrialCgroup
 from pretune.advisor.measurement import Conditions, Measurement
@@ -25,11 +25,13 @@ from pretune.advisor.profiler import settling
 from pretune.advisor.profiler.database import DatabaseObserver
 from pretune.advisor.profiler.reduce import measure
 from pretune.advisor.profiler.sampler import Profiler
+from pretune.advisor.profiler.samples import Samples
+from pretune.advisor.routing import Routing
 from pretune.advisor.servers import EMBEDDED, START
 from pretune.advisor.traffic import BOOT_SECONDS
 from pretune.advisor.workspace import Workspace, log_tail
 from pretune.loadtests import records
-from pretune.loadtests.session import Driver, DriverFailed
+from pretune.loadtests.session import Driver, DriverFailed, LoadResult
 from pretune.loadtests.workload import Endpoint, Load, Workload
 from pretune.server.adapters.launch import BootFailed, Launch, RunningServer
 from pretune.server.settings import Settings
@@ -75,6 +77,7 @@ class Bench:
     pinned: bool = field(init=False, default=True)
     think_s: float = field(init=False, default=0.0)  # a locustfile's own, once it has run
     _count: int = field(init=False, default=0)
+    _routing: Routing = field(init=False, default_factory=Routing)
 
     def __post_init__(self) -> None:
         self.workload = self.preflight.workload
@@ -178,13 +181,15 @@ class Bench:
             )
             profiler.start()
             try:
-                client = self._drive(
+                client, sent = self._drive(
                     address, load, lambda part: how.watch(server.worker_pids(), telemetry, part)
                 )
             finally:
                 samples = profiler.stop()
             workers = settling.ask(server.worker_pids(), telemetry)
             samples = replace(samples, settled=workers)
+            if self.workload.locustfile:
+                client, samples = self._by_route(client, samples, sent)
             samples.save(workspace.out / "samples" / f"{name}.npz")
             self._check_alive(server, name)
             if how.stop_under_load:
@@ -232,7 +237,7 @@ class Bench:
 
     def _drive(
         self, address: tuple[str, int], load: Load, watch: Callable[[float], None]
-    ) -> NDArray[np.void]:
+    ) -> tuple[NDArray[np.void], LoadResult]:
         path = self.workspace.temporary / f"{self._count}.records"
         run = self.driver.run(address, self.workload, load, records=path)
         try:
@@ -254,11 +259,19 @@ class Bench:
             if self.workload.locustfile and not run.progress[0]:
                 raise Refused(f"{self.workload.locustfile}: {error}") from error
             raise MeasurementInvalid(f"the load generator failed: {error}") from error
-        found = records.read(path)
-        if self.workload.locustfile:
-            self.workload = named(self.workload, result.names, found["endpoint"])
-            self.think_s = think_time(found)
-        return found
+        return records.read(path), result
+
+    def _by_route(
+        self, client: NDArray[np.void], samples: Samples, sent: LoadResult
+    ) -> tuple[NDArray[np.void], Samples]:
+        """What a locustfile sent, by the app's own routes; the workload is known by now."""
+        if samples.notes is not None:
+            self._routing = routing.learn(sent.names, sent.raw, samples)
+        names, numbers = self._routing.numbers(sent.names, sent.raw)
+        client = routing.numbered(client, numbers)
+        self.workload = named(self.workload, names, client["endpoint"])
+        self.think_s = think_time(client)
+        return client, routing.samples_numbered(samples, numbers)
 
     def _check_alive(self, server: RunningServer, name: str) -> None:
         if not server.worker_pids():

@@ -125,9 +125,8 @@ class Driver:
             abandoned = crowd.finish(GRACE_S)
             gevent.killall(helpers)
             writer.flush()
-        names = (
-            list(self._locustfile.numbers) if workload["locustfile"] and self._locustfile else []
-        )
+        own = self._locustfile if workload["locustfile"] else None
+        names = [(name, name not in own.named) for name in own.numbers] if own else []
         reply("done", **_done(writer, cpu, ended - started, lags, crowd, abandoned, names))
 
     def _crowd(self, run: Run, workload: dict[str, Any], load: dict[str, Any]) -> Crowd:
@@ -161,7 +160,7 @@ def _done(
     lags: list[float],
     crowd: Crowd,
     abandoned: int,
-    names: list[str],
+    names: list[tuple[str, bool]],
 ) -> dict[str, Any]:
     """What a run came to. CPU is the driver's own, over ``duration_s`` from ``started``."""
     lags.sort()

@@ -36,7 +36,8 @@ class LoadResult:
     """What the driver says of one run. Times in CLOCK_MONOTONIC seconds; None without requests.
 
     ``lag_s_p99`` is how late the driver's own loop was: an answer may have lain there that long
-    before it was noticed. ``names`` are the endpoints of a locustfile, number 1 first.
+    before it was noticed. ``names`` are the endpoints of a locustfile, number 1 first;
+    ``raw``: which of them are the paths as they were sent, because the file gave no name.
     """
 
     requests: int
@@ -53,6 +54,7 @@ class LoadResult:
     # still unanswered when the run ended; in no record but an open load's; 0 with a locustfile
     abandoned: int
     names: tuple[str, ...] = ()
+    raw: tuple[bool, ...] = ()
     not_sent: int = 0  # arrivals of an open load for which there was no room
     most_waiting: int = 0  # requests at once; of a closed load its users
 
@@ -115,7 +117,9 @@ class LoadRun:
                 case "done":
                     self.progress = (data["requests"], data["errors"])
                     data["lag_s_p99"] = data.pop("lag_ms_p99") / 1000
-                    data["names"] = tuple(data["names"])
+                    names = data.pop("names")
+                    data["names"] = tuple(name for name, _ in names)
+                    data["raw"] = tuple(raw for _, raw in names)
                     self._result = LoadResult(time_started=self._started or 0.0, **data)
                 case "failed":
                     self._failure = data["message"]

@@ -164,6 +164,7 @@ class Locustfile:
         if not self.classes:
             raise ValueError(f"{path} has no HttpUser or FastHttpUser class")
         self.numbers: dict[str, int] = {}
+        self.named: set[str] = set()  # of them, those that the file gave itself
         self._headers: dict[str, str] = {}
         self._users: dict[int, int] = {}
         self._starts: dict[int, float] = {}  # of the request in hand, by greenlet
@@ -195,7 +196,10 @@ class Locustfile:
             return
 
         def request(client: Any, method: str, url: str, name: Any = None, **options: Any) -> Any:
-            label = name or client.request_name or url
+            given = name or client.request_name
+            label = given or url
+            if given:
+                self.named.add(label)
             options["headers"] = {
                 **self._headers,
                 **(options.get("headers") or {}),

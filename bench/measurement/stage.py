@@ -32,6 +32,7 @@ from pretune.advisor.options import resolve
 from pretune.advisor.profiler.steady import Window, find_window
 from pretune.advisor.trial import Bench
 from pretune.advisor.workspace import Workspace
+from pretune.loadtests.session import LoadResult
 from pretune.loadtests.workload import Load, Workload
 from pretune.server.settings import Settings
 
@@ -69,9 +70,9 @@ class Recording(Bench):
 
     client: NDArray[np.void]
 
-    def _drive(self, *asked: Any) -> NDArray[np.void]:
-        self.client = super()._drive(*asked)
-        return self.client
+    def _drive(self, *asked: Any) -> tuple[NDArray[np.void], LoadResult]:
+        self.client, result = super()._drive(*asked)
+        return self.client, result
 
 
 class Services:

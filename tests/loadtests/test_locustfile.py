@@ -49,6 +49,7 @@ class Plain(HttpUser):
 def test_requests_are_recorded_and_numbered_by_name(server, tmp_path):
     result, sent = run(server, tmp_path, BOTH, headers=(("Host", "shop.example"),))
     assert set(result.names) == {"/item/[id]", "/order"}
+    assert dict(zip(result.names, result.raw, strict=True)) == {"/item/[id]": False, "/order": True}
     assert result.errors == 0
     assert len(sent) == result.requests > 4
     seen = server.seen()

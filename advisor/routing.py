@@ -1,0 +1,110 @@
+"""Requests of a locustfile put together by the route that the app took.
+
+``self.client.get(f"/item/{n}")`` without a name of its own gives every item one: hundreds of
+endpoints of a few requests each, of which nothing can be said. The probes know which route the
+app's own framework chose (``server.probes.routed``); raw paths that took the same one are one
+endpoint, called like it. What the user named himself stays as he named it.
+
+Learned in the trial with probes. A path first sent in a later trial belongs to the learned route
+whose pattern it fits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pretune.advisor.profiler.samples import Samples
+
+# A path took a route when so large a part of its requests did: a few may have failed before it.
+SURELY = 0.9
+_PARAMETER = re.compile(r"<[^>]*>|\{[^}]*\}")
+
+
+@dataclass(frozen=True)
+class Routing:
+    """``routes``: raw name -> the route its requests took."""
+
+    routes: Mapping[str, str] = field(default_factory=dict)
+
+    def label(self, name: str, raw: bool) -> str:
+        """What an endpoint is called; ``raw``: the user gave it no name."""
+        if not raw:
+            return name
+        if name in self.routes:
+            return self.routes[name]
+        path = urlsplit(name).path
+        fitting = (r for r in dict.fromkeys(self.routes.values()) if pattern(r).fullmatch(path))
+        return next(fitting, name)
+
+    def numbers(
+        self, names: Sequence[str], raw: Sequence[bool]
+    ) -> tuple[tuple[str, ...], NDArray[np.uint32]]:
+        """The labels, number 1 first, and which number each of the driver's becomes; 0 stays 0.
+
+        Labels keep the order in which they turn up, so a longer list changes no earlier number.
+        """
+        labels = [self.label(name, own) for name, own in zip(names, raw, strict=True)]
+        number = {label: n for n, label in enumerate(dict.fromkeys(labels), start=1)}
+        return tuple(number), np.array([0, *(number[x] for x in labels)], np.uint32)
+
+
+def learn(names: Sequence[str], raw: Sequence[bool], samples: Samples) -> Routing:
+    """From a trial with probes; nothing from one without."""
+    notes, records = samples.notes, samples.telemetry
+    if notes is None:
+        return Routing()
+    route = notes.routes_of(records)
+    found = {}
+    for number, (name, own) in enumerate(zip(names, raw, strict=True), start=1):
+        took = route[records["endpoint"] == number]
+        if not own or not len(took):
+            continue
+        most = int(np.bincount(took).argmax())
+        if most and np.mean(took == most) >= SURELY:
+            found[name] = notes.routes[most]
+    return Routing(found)
+
+
+def pattern(route: str) -> re.Pattern[str]:
+    """Of the paths that a route takes. Django's ``re_path`` says it as an expression itself."""
+    if "(?P<" in route:
+        try:
+            return re.compile(route)
+        except re.error:
+            return re.compile(re.escape(route))
+    text, at = "", 0
+    for found in _PARAMETER.finditer(route):
+        several = "path" in found[0].replace("{", "<").strip("<>}").split(":")
+        text += re.escape(route[at : found.start()]) + (".+" if several else "[^/]+")
+        at = found.end()
+    return re.compile(text + re.escape(route[at:]))
+
+
+def samples_numbered(samples: Samples, numbers: NDArray[np.uint32]) -> Samples:
+    """With every endpoint's number replaced; what has an unknown number belongs to none."""
+    notes = samples.notes
+    if notes is not None:
+        notes = replace(
+            notes,
+            samples=numbered(notes.samples, numbers),
+            outbound=numbered(notes.outbound, numbers),
+            blocks=numbered(notes.blocks, numbers),
+        )
+    return replace(samples, telemetry=numbered(samples.telemetry, numbers), notes=notes)
+
+
+def numbered(rows: NDArray[np.void], numbers: NDArray[np.uint32]) -> NDArray[np.void]:
+    """Rows with an ``endpoint``: of the ring, of the driver, of notes."""
+    rows = rows.copy()
+    known = rows["endpoint"] < len(numbers)
+    rows["endpoint"] = numbers[np.where(known, rows["endpoint"], 0)]
+    return rows
