@@ -39,13 +39,16 @@ class Servers:
 
 def choose(asked: str | None, interface: str, python: Path) -> Servers:
     """``asked``: everything happens there. Otherwise the trials run on the embedded server, which
-    shows most, and the answer is for the gunicorn of the app's environment, if there is one and
-    the app is WSGI. Raises Refused for a server that is not installed."""
-    if asked == EMBEDDED or (asked is None and interface != "wsgi"):
+    shows most, and the answer is for the gunicorn of the app's environment, if it has one that
+    can serve ``interface``. Raises Refused for a server that is not installed."""
+    if asked == EMBEDDED:
         return Servers()
-    version = gunicorn.installed(python)
+    version = gunicorn.installed(python, interface)
     if version is not None:
         return Servers(asked or EMBEDDED, GUNICORN, version)
     if asked is None:
         return Servers()
-    raise Refused(f"gunicorn is not in the app's environment; {python} -m {gunicorn.INSTALL}")
+    raise Refused(
+        f"the app's environment has no gunicorn that serves {interface.upper()}; "
+        f"{python} -m {gunicorn.INSTALL[interface]}"
+    )

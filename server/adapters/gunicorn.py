@@ -13,20 +13,32 @@ from pathlib import Path
 from pretune.server.adapters.launch import Launch
 from pretune.server.adapters.process import BOOTSTRAP, SIGNALS, ServerProcess, address
 from pretune.server.adapters.process import start as start_process
+from pretune.server.under_gunicorn import OWN_ASGI, UVICORN
 
 NAME = "gunicorn"
-INSTALL = "pip install gunicorn"
+INSTALL = {"wsgi": "pip install gunicorn", "asgi": f"pip install 'gunicorn>={OWN_ASGI[0]}'"}
 
 _LOOK_S = 20.0
 
 
-def installed(python: Path) -> str | None:
-    """Version of the gunicorn that this interpreter would import; None without one."""
-    code = "import gunicorn; print(gunicorn.__version__)"
+# Prints the version of a gunicorn that serves the interface; before it had an asgi worker of its
+# own that takes the worker class of uvicorn, too.
+_ASK = f"""
+import sys, gunicorn
+if sys.argv[1] == "asgi" and gunicorn.version_info < {OWN_ASGI}:
+    import {UVICORN.partition(".")[0]}
+print(gunicorn.__version__)
+"""
+
+
+def installed(python: Path, interface: str) -> str | None:
+    """Version of the gunicorn that this interpreter would import; None without one that can
+    serve ``interface`` ("wsgi", "asgi")."""
     try:
         done = subprocess.run(
-            [python, "-c", code], capture_output=True, text=True, timeout=_LOOK_S, check=True
-        )
+            [python, "-c", _ASK, interface],
+            capture_output=True, text=True, timeout=_LOOK_S, check=True,
+        )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None

@@ -11,17 +11,45 @@ from pretune.advisor.servers import Servers, choose
 HERE, NOWHERE = Path(sys.executable), Path("/nowhere/python")
 
 
-def test_the_answer_is_for_the_gunicorn_of_the_app_s_environment() -> None:
-    found = choose(None, "wsgi", HERE)
+@pytest.fixture
+def with_gunicorn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """An environment that has a gunicorn of this version, and perhaps uvicorn's worker."""
+
+    def prepare(version: tuple[int, ...], *, uvicorn_worker: bool = False) -> Path:
+        text = f"version_info = {version}\n__version__ = {'.'.join(map(str, version))!r}\n"
+        (tmp_path / "gunicorn.py").write_text(text)
+        # hides the one of this environment
+        (tmp_path / "uvicorn_worker.py").write_text("" if uvicorn_worker else "raise ImportError")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        return HERE
+
+    return prepare
+
+
+@pytest.mark.parametrize("interface", ["wsgi", "asgi"])
+def test_the_answer_is_for_the_gunicorn_of_the_app_s_environment(interface: str) -> None:
+    found = choose(None, interface, HERE)
     assert (found.measured, found.verified) == ("embedded", "gunicorn")
     assert found.differ
     assert found.label == f"gunicorn {found.version}"
     assert found.version
 
 
-def test_without_gunicorn_or_for_asgi_everything_happens_on_the_embedded_server() -> None:
-    assert choose(None, "wsgi", NOWHERE) == choose(None, "asgi", HERE) == Servers()
+def test_without_gunicorn_everything_happens_on_the_embedded_server() -> None:
+    assert choose(None, "wsgi", NOWHERE) == choose(None, "asgi", NOWHERE) == Servers()
     assert choose("embedded", "wsgi", HERE).label == "pretune (embedded)"
+
+
+def test_a_gunicorn_before_24_serves_asgi_with_uvicorn_s_worker_or_not_at_all(
+    with_gunicorn,
+) -> None:
+    python = with_gunicorn((23, 0, 0))
+    assert choose(None, "wsgi", python).label == "gunicorn 23.0.0"
+    assert choose(None, "asgi", python) == Servers()
+    with pytest.raises(Refused, match=r"serves ASGI.*gunicorn>=24"):
+        choose("gunicorn", "asgi", python)
+    python = with_gunicorn((23, 0, 0), uvicorn_worker=True)
+    assert choose(None, "asgi", python).label == "gunicorn 23.0.0"
 
 
 def test_a_server_that_is_named_is_measured_and_verified() -> None:

@@ -279,5 +279,5 @@ def test_settings_are_gunicorn_s_own_in_whole_seconds() -> None:
 
 
 def test_what_is_not_installed_is_none() -> None:
-    assert gunicorn.installed(Path(sys.executable))
-    assert gunicorn.installed(Path("/nowhere/python")) is None
+    assert gunicorn.installed(Path(sys.executable), "wsgi")
+    assert gunicorn.installed(Path("/nowhere/python"), "wsgi") is None
