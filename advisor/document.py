@@ -52,12 +52,34 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Row:
+    """One quantity of a verification, judged: the only place where it is decided.
+
+    ``limit``: the predicted interval, or the most there may be. ``kept`` None: cannot be said. What
+    is not ``promised`` is shown and decides nothing. ``said``: a sentence where it was not kept.
+    The unit is in the name.
+    """
+
+    name: str
+    limit: Interval | float
+    value: Interval | float
+    kept: bool | None
+    promised: bool = True
+    said: str = ""
+
+
+@dataclass(frozen=True)
 class Verification:
-    """The recommended settings, run. ``misses`` names what lies outside interval, SLO or budget."""
+    """The recommended settings, run, and what became of each prediction and promise."""
 
     trial: Trial
-    misses: tuple[str, ...]
+    rows: tuple[Row, ...]
     p95_s: float | None = None  # the SLO's, in this machine's time; None: as it stands
+
+    @property
+    def misses(self) -> tuple[str, ...]:
+        """What was promised and not kept; empty when the verification holds."""
+        return tuple(row.said for row in self.rows if row.promised and row.kept is False)
 
 
 @dataclass(frozen=True)
@@ -458,9 +480,20 @@ def _verification(run: Run) -> dict[str, Any] | None:
         **{key: trial[key] for key in ("settings", "load", "conditions", "predicted", "measured")},
         "holds": not verification.misses,
         "misses": list(verification.misses),
+        "rows": [_row(row) for row in verification.rows],
         "slo_p95_ms": None if verification.p95_s is None else verification.p95_s * 1e3,
         "server": run.server,
         "note": _where(verification.trial.measurement.conditions, cores),
+    }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "limit": _plain(row.limit),
+        "value": _plain(row.value),
+        "kept": row.kept,
+        "promised": row.promised,
     }
 
 

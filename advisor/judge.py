@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 
 from pretune.advisor.budget import Budget, Slo
-from pretune.advisor.document import Run
+from pretune.advisor.document import Row, Run
 from pretune.advisor.measurement import Measurement
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.quantity import Interval, format_bytes
@@ -13,59 +15,96 @@ from pretune.advisor.verdict import Verdict
 
 # Fewer requests than this in a trial say too little about its tail.
 FEWEST_REQUESTS = 200
+SLO_P95 = "slo_p95_ms"
 
 
-def misses(
-    predicted: Prediction, measured: Measurement, budget: Budget, slo: Slo
-) -> tuple[str, ...]:
-    """What the verification trial did not keep; empty when it holds.
+# name, what a reader calls it, whether it is promised; in the unit that the name says
+_PREDICTED = (
+    ("throughput_rps", "throughput", True),
+    ("mean_ms", "mean latency", True),
+    ("p50_ms", "p50", False),
+    ("p95_ms", "p95", True),
+    ("p99_ms", "p99", False),
+    ("pss_bytes", "memory", True),
+)
+
+
+def rows(predicted: Prediction, measured: Measurement, budget: Budget, slo: Slo) -> tuple[Row, ...]:
+    """Every prediction and every promise with what became of it, in the order of reports.
 
     A measured value outside the predicted interval is a miss, and so is any broken promise: the
     SLO or a budget.
     """
+    limits, values = _quantities(predicted), _quantities(measured)
+    found = [
+        _inside(name, words, limits[name], values[name], promised, excused=_idle(measured))
+        for name, words, promised in _PREDICTED
+    ]
+    peak = measured.pg_connections_peak
+    if peak is not None:
+        most = predicted.pg_connections
+        said = f"{peak} Postgres connections, {most} predicted"
+        found.append(_at_most("pg_connections", most, peak, said))
+    return (*found, *promises(measured, budget, slo))
+
+
+def promises(measured: Measurement, budget: Budget, slo: Slo) -> tuple[Row, ...]:
+    """SLO and budgets, by what was measured; of p95 the lower end decides."""
     found = []
-    for name, expected, got, show in (
-        ("throughput", predicted.throughput_rps, measured.throughput_rps.value, _rate),
-        ("mean latency", predicted.latency.mean, measured.latency.mean.value, _milliseconds),
-        ("p95", predicted.latency.p95, measured.latency.p95.value, _milliseconds),
-        ("memory", predicted.pss_bytes, measured.pss_bytes.value, format_bytes),
-    ):
-        if name == "memory" and got < expected.low and _idle(measured):
-            continue  # a worker that served nothing is smaller than one that did, by nature
-        if not expected.contains(got):
-            found.append(f"{name} {show(got)} is outside {_range(expected, show)}")
-    return (*found, *broken(measured, budget, slo))
-
-
-def broken(measured: Measurement, budget: Budget, slo: Slo) -> tuple[str, ...]:
-    """The promises a trial broke: SLO and budgets, by what was measured."""
-    late = broken_latency(measured, slo)
-    return (*((late,) if late else ()), *broken_budgets(measured, budget, slo))
-
-
-def broken_latency(measured: Measurement, slo: Slo) -> str:
-    """ "" unless even the lower end of the measured p95 is beyond the SLO."""
-    if slo.p95_s is None or not measured.latency.p95.low > slo.p95_s:
-        return ""
-    p95, users = _milliseconds(measured.latency.p95.value), measured.load.users
-    return f"p95 {p95} > {_milliseconds(slo.p95_s)} at {users} users"
-
-
-def broken_budgets(measured: Measurement, budget: Budget, slo: Slo) -> tuple[str, ...]:
-    """Error rate, RAM and connections beyond what was allowed."""
-    found = []
-    if measured.error_rate > slo.error_rate:
-        found.append(f"error rate {measured.error_rate:.2%} > {slo.error_rate:.2%}")
+    if slo.p95_s is not None:
+        most, p95 = slo.p95_s * 1e3, measured.latency.p95.scaled(1e3)
+        said = f"p95 {_milliseconds(p95.value)} > {_milliseconds(most)}"
+        said += f" at {measured.load.users} users"
+        found.append(_at_most(SLO_P95, most, p95, said))
+    rate = measured.error_rate
+    said = f"error rate {rate:.2%} > {slo.error_rate:.2%}"
+    found.append(_at_most("error_rate", slo.error_rate, rate, said))
     ram = measured.pss_bytes.value + measured.kernel_bytes + budget.reserve_bytes
     ram += measured.db_pss_bytes or 0.0
-    if ram > budget.ram_bytes:
-        found.append(f"RAM {format_bytes(ram)} > {format_bytes(budget.ram_bytes)}")
+    said = f"RAM {format_bytes(ram)} > {format_bytes(budget.ram_bytes)}"
+    found.append(_at_most("ram_bytes", budget.ram_bytes, ram, said))
     peak = measured.pg_connections_peak
     if peak is not None and budget.pg_connections is not None:
         total = peak * budget.instances
-        if total > budget.pg_connections:
-            found.append(f"{total} Postgres connections > {budget.pg_connections}")
+        said = f"{total} Postgres connections > {budget.pg_connections}"
+        found.append(_at_most("pg_connections_budget", budget.pg_connections, total, said))
     return tuple(found)
+
+
+def broken(measured: Measurement, budget: Budget, slo: Slo) -> tuple[str, ...]:
+    """The promises a trial broke: SLO and budgets."""
+    return tuple(row.said for row in promises(measured, budget, slo) if row.kept is False)
+
+
+def _quantities(of: Prediction | Measurement) -> dict[str, Interval]:
+    latency = of.latency
+    return {
+        "throughput_rps": of.throughput_rps,
+        "mean_ms": latency.mean.scaled(1e3),
+        "p50_ms": latency.p50.scaled(1e3),
+        "p95_ms": latency.p95.scaled(1e3),
+        "p99_ms": latency.p99.scaled(1e3),
+        "pss_bytes": of.pss_bytes,
+    }
+
+
+def _inside(
+    name: str, words: str, limit: Interval, value: Interval, promised: bool, *, excused: bool
+) -> Row:
+    """``excused``: a worker that served nothing is smaller than one that did, by nature."""
+    got = value.value
+    kept: bool | None = limit.contains(got) or (name == "pss_bytes" and excused and got < limit.low)
+    if not all(map(math.isfinite, (limit.low, limit.high, got))):
+        kept = None
+    show = _SHOWN[name.rpartition("_")[2]]
+    said = f"{words} {show(got)} is outside {show(limit.low)} to {show(limit.high)}"
+    return Row(name, limit, value, kept, promised, "" if kept else said)
+
+
+def _at_most(name: str, limit: float, value: Interval | float, said: str) -> Row:
+    got = value.low if isinstance(value, Interval) else value
+    kept = not got > limit if math.isfinite(got) else None
+    return Row(name, limit, value, kept, True, "" if kept else said)
 
 
 def verdict(
@@ -85,12 +124,13 @@ def verdict(
     measured = verification.trial.measurement
     if verification.p95_s is not None:
         slo = replace(slo, p95_s=verification.p95_s)
-    promises = broken_budgets(measured, budget, slo)
-    if promises:
-        return Verdict.DOES_NOT_FIT, "; ".join(promises)
+    judged = [row for row in promises(measured, budget, slo) if row.kept is False]
+    exceeded = [row.said for row in judged if row.name != SLO_P95]
+    if exceeded:
+        return Verdict.DOES_NOT_FIT, "; ".join(exceeded)
     if predicted is not Verdict.FITS:
         return predicted, reason
-    late = broken_latency(measured, slo)
+    late = next((row.said for row in judged if row.name == SLO_P95), "")
     if late and measured.disturbed:
         return (
             Verdict.MEASUREMENT_INVALID,
@@ -118,9 +158,12 @@ def _rate(x: float) -> str:
 
 
 def _milliseconds(x: float) -> str:
-    return f"{x * 1e3:.3g} ms"
+    return f"{x:.3g} ms"
 
 
-def _range(interval: Interval, show: object) -> str:
-    assert callable(show)
-    return f"{show(interval.low)} to {show(interval.high)}"
+# last word of a row's name -> how a sentence shows its value
+_SHOWN: dict[str, Callable[[float], str]] = {
+    "rps": _rate,
+    "ms": _milliseconds,
+    "bytes": format_bytes,
+}

@@ -349,11 +349,11 @@ class Pipeline:
         trial = Trial(measured, predicted)
         assert self._run.slo is not None
         slo = replace(self._run.slo, p95_s=solved.p95_s)
-        misses = judge.misses(predicted, measured, known.budget, slo)
+        rows = judge.rows(predicted, measured, known.budget, slo)
         self._run = replace(
             self._run,
             trials=(*others, trial),
-            verification=Verification(trial, misses, solved.p95_s),
+            verification=Verification(trial, rows, solved.p95_s),
         )
         return not judge.broken(measured, known.budget, slo)
 

@@ -5,7 +5,7 @@ Pure functions from the document. All text is plain and may be hostile: whoever 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,78 +160,33 @@ def settings_rows(document: Document) -> list[tuple[str, str, str]]:
     ]
 
 
-# name, path into predicted and measured, how it is shown, whether it is promised
-_COMPARED: tuple[tuple[str, tuple[str, ...], Any, bool], ...] = (
-    ("throughput", ("throughput_rps",), lambda x: f"{numbers.count(x)}/s", True),
-    ("mean latency", ("latency_ms", "mean"), numbers.milliseconds, True),
-    ("p50 latency", ("latency_ms", "p50"), numbers.milliseconds, False),
-    ("p95 latency", ("latency_ms", "p95"), numbers.milliseconds, True),
-    ("p99 latency", ("latency_ms", "p99"), numbers.milliseconds, False),
-    ("memory (PSS)", ("pss_bytes",), numbers.size, True),
-)
-
-
-def _at(tree: Any, path: tuple[str, ...]) -> Any:
-    for key in path:
-        tree = (tree or {}).get(key)
-    return tree
-
-
-def _inside(predicted: Any, measured: Any) -> bool | None:
-    low, high = numbers.bounds(predicted)
-    value = numbers.middle(measured)
-    if low is None or high is None or value is None:
-        return None
-    return low <= value <= high
-
-
-def _below(limit: float | None, measured: Any) -> bool | None:
-    """By the lower end of an interval, as the verdict judges: above it, the promise is broken."""
-    value = measured.get("low") if isinstance(measured, Mapping) else measured
-    return None if limit is None or value is None else value <= limit
+# name of a row of the verification -> what a reader calls it, how it is shown
+_COMPARED: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "throughput_rps": ("throughput", lambda x: f"{numbers.count(x)}/s"),
+    "mean_ms": ("mean latency", numbers.milliseconds),
+    "p50_ms": ("p50 latency", numbers.milliseconds),
+    "p95_ms": ("p95 latency", numbers.milliseconds),
+    "p99_ms": ("p99 latency", numbers.milliseconds),
+    "pss_bytes": ("memory (PSS)", numbers.size),
+    "pg_connections": ("Postgres connections", numbers.bare),
+    "slo_p95_ms": ("SLO: p95", lambda x: numbers.milliseconds(numbers.middle(x))),
+    "error_rate": ("SLO: error rate", numbers.percent),
+    "ram_bytes": ("budget: RAM", numbers.size),
+    "pg_connections_budget": ("budget: Postgres connections", numbers.bare),
+}
 
 
 def checks(document: Document) -> list[Check]:
-    """Predicted beside measured: inside the predicted interval, the SLO, the connections."""
-    verification = document.get("verification")
-    if not verification:
-        return []
-    predicted, measured = verification["predicted"], verification["measured"]
-    rows = [
-        Check(
-            name,
-            show(_at(predicted, path)),
-            show(_at(measured, path)),
-            _inside(_at(predicted, path), _at(measured, path)),
-            promised,
-        )
-        for name, path, show, promised in _COMPARED
-    ]
-    peak = measured.get("pg_connections_peak")
-    if peak is not None:
-        limit = predicted["pg_connections"]
-        rows.append(
-            Check("Postgres connections", f"at most {limit}", str(peak), _below(limit, peak))
-        )
-    slo = document.get("slo")
-    if slo:
-        p95 = _at(measured, ("latency_ms", "p95"))
-        # on a machine that stands for another, in this one's time
-        most = verification.get("slo_p95_ms") or slo["p95_ms"]
-        if most is not None:
-            expected = f"at most {numbers.milliseconds(most)}"
-            value = numbers.milliseconds(numbers.middle(p95))
-            rows.append(Check("SLO: p95", expected, value, _below(most, p95)))
-        rate = measured["error_rate"]
-        rows.append(
-            Check(
-                "SLO: error rate",
-                f"at most {numbers.percent(slo['error_rate'])}",
-                numbers.percent(rate),
-                _below(slo["error_rate"], rate),
-            )
-        )
-    return rows
+    """Predicted beside measured, as the run judged it: intervals, SLO, budgets."""
+    verification = document.get("verification") or {}
+    return [_check(row) for row in verification.get("rows", ()) if row["name"] in _COMPARED]
+
+
+def _check(row: Any) -> Check:
+    label, show = _COMPARED[row["name"]]
+    limit = row["limit"]
+    expected = show(limit) if isinstance(limit, Mapping) else f"at most {show(limit)}"
+    return Check(label, expected, show(row["value"]), row["kept"], row["promised"])
 
 
 # The standard library and packages below this part of a worker are shown as one row each.

@@ -14,7 +14,7 @@ import pytest
 from pretune.advisor.allocators import Saving
 from pretune.advisor.budget import Budget, Slo
 from pretune.advisor.demand import TUPLE, Demand, EndpointDemand, WorkerDemand
-from pretune.advisor.document import Run, Trial, Verification
+from pretune.advisor.document import Row, Run, Trial, Verification
 from pretune.advisor.finding import SEVERITIES
 from pretune.advisor.findings import RULES, diagnose
 from pretune.advisor.holders import Holder, Holders
@@ -80,6 +80,9 @@ HEALTHY = Run(
     candidates=(Candidate(Settings(2, 3), PREDICTION, ""),), recommendation=RECOMMENDATION,
     verification=Verification(Trial(TRIAL), ()),
 )  # fmt: skip
+
+
+MISSED = Row("p95_ms", Interval(80, 70, 89), Interval(90, 89, 91), False, said="p95 90 ms")
 
 
 def trial(**changes: Any) -> Run:
@@ -283,7 +286,7 @@ SHOWN: dict[str, tuple[Callable[[], Run], str]] = {
     "machine-disturbed": (lambda: trial(disturbed="steal 4.1%"), "steal 4.1%"),
     "generator-near-saturation": (lambda: trial(generator_cpu=0.85), "85%"),
     "prediction-missed": (
-        lambda: replace(HEALTHY, verification=Verification(Trial(TRIAL), ("p95 90 ms",))),
+        lambda: replace(HEALTHY, verification=Verification(Trial(TRIAL), (MISSED,))),
         "p95 90 ms",
     ),
     "not-steady": (lambda: trial(steady=False, steady_note="still rising"), "still rising"),

@@ -8,10 +8,10 @@ import pytest
 
 from pretune.advisor import judge
 from pretune.advisor.budget import Budget, Slo
-from pretune.advisor.document import Run, Trial, Verification
+from pretune.advisor.document import Row, Run, Trial, Verification
 from pretune.advisor.measurement import Conditions, Latency, Measurement, WorkerMeasurement
 from pretune.advisor.model.prediction import Prediction
-from pretune.advisor.quantity import Interval
+from pretune.advisor.quantity import UNKNOWN, Interval
 from pretune.advisor.recommendation import Recommendation
 from pretune.advisor.verdict import Verdict
 from pretune.loadtests.workload import Load
@@ -78,6 +78,16 @@ def judged(
     return judge.verdict(run, BUDGET, slo, predicted, "the search said so")
 
 
+def missed(measured: Measurement) -> tuple[str, ...]:
+    found = judge.rows(PREDICTED, measured, BUDGET, SLO)
+    return Verification(Trial(measured, PREDICTED), found).misses
+
+
+def row(name: str, measured: Measurement) -> Row:
+    (found,) = [r for r in judge.rows(PREDICTED, measured, BUDGET, SLO) if r.name == name]
+    return found
+
+
 def late(p95: float) -> Latency:
     return replace(LATENCY, p95=around(p95, 0.05))
 
@@ -138,22 +148,46 @@ def test_nothing_recommended_is_the_search_s_verdict() -> None:
 
 
 def test_what_lies_inside_its_interval_is_no_miss() -> None:
-    assert judge.misses(PREDICTED, MEASURED, BUDGET, SLO) == ()
+    assert missed(MEASURED) == ()
 
 
 def test_a_miss_names_quantity_value_and_interval() -> None:
     slow = replace(MEASURED, throughput_rps=around(40))
-    assert judge.misses(PREDICTED, slow, BUDGET, SLO) == (
-        "throughput 40 requests/s is outside 72 requests/s to 88 requests/s",
-    )
+    assert missed(slow) == ("throughput 40 requests/s is outside 72 requests/s to 88 requests/s",)
 
 
 def test_a_worker_that_served_nothing_excuses_memory_below_the_interval_only() -> None:
     idle = WorkerMeasurement(7, 0.5, 0, 0.0, 6 * MIB, 6 * MIB, 20 * MIB, 10, 2, 0)
     small = replace(MEASURED, pss_bytes=around(60 * MIB, 0.01), workers=(idle,))
     large = replace(MEASURED, pss_bytes=around(150 * MIB, 0.01), workers=(idle,))
-    assert judge.misses(PREDICTED, small, BUDGET, SLO) == ()
-    assert judge.misses(PREDICTED, large, BUDGET, SLO) != ()
+    assert missed(small) == ()
+    assert row("pss_bytes", small).kept
+    assert missed(large) != ()
+    assert row("pss_bytes", large).kept is False
+
+
+def test_a_row_says_what_was_allowed_what_came_and_whether_it_was_kept() -> None:
+    found = row("slo_p95_ms", replace(MEASURED, latency=late(0.5)))
+    assert (found.limit, found.kept) == (300.0, False)
+    assert found.value == around(500.0, 0.05)
+
+
+def test_an_unpromised_quantity_outside_its_interval_is_no_miss() -> None:
+    tail = replace(MEASURED, latency=replace(LATENCY, p99=around(3.0)))
+    assert row("p99_ms", tail).kept is False
+    assert missed(tail) == ()
+
+
+def test_more_connections_than_predicted_are_a_miss_even_within_the_budget() -> None:
+    assert missed(replace(MEASURED, pg_connections_peak=9)) == (
+        "9 Postgres connections, 8 predicted",
+    )
+
+
+def test_what_was_not_measured_is_neither_kept_nor_missed() -> None:
+    unknown = replace(MEASURED, throughput_rps=UNKNOWN)
+    assert row("throughput_rps", unknown).kept is None
+    assert missed(unknown) == ()
 
 
 def test_a_local_postgres_counts_against_the_ram() -> None:

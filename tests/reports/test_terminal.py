@@ -59,10 +59,16 @@ def test_settings_stand_with_their_reasons_and_predicted_beside_measured(load, s
     assert text.index("[memory-leak]") < text.index("[n-plus-one-queries]")
 
 
+def judged(document, name, **changes):
+    """One row of the verification, as the run would have judged another measurement."""
+    (row,) = [r for r in document["verification"]["rows"] if r["name"] == name]
+    row.update(changes)
+
+
 def test_a_miss_is_shown(load, show):
     document = load("fits")
     document["verification"]["holds"] = False
-    document["verification"]["measured"]["throughput_rps"] = {"value": 9, "low": 8, "high": 10}
+    judged(document, "throughput_rps", value={"value": 9, "low": 8, "high": 10}, kept=False)
     document["verdict"] = "does_not_fit"
     text = show(terminal.render, document, width=120)
     assert "measured throughput 9 (8-10)/s, expected" in text.splitlines()[0]
@@ -75,8 +81,8 @@ def test_a_broken_promise_is_the_reason_before_a_wrong_prediction(load, show):
     document["verdict"] = "does_not_fit"
     document["verification"]["holds"] = False
     document["verification"]["misses"] = ["error rate 2.00% > 0.10%"]
-    document["verification"]["measured"]["error_rate"] = 0.02
-    document["verification"]["measured"]["throughput_rps"] = {"value": 9, "low": 8, "high": 10}
+    judged(document, "error_rate", value=0.02, kept=False)
+    judged(document, "throughput_rps", value={"value": 9, "low": 8, "high": 10}, kept=False)
     text = show(terminal.render, document, width=120)
     assert "measured SLO: error rate 2%, expected at most 0.1%" in text.splitlines()[0]
     assert "not kept: error rate 2.00% > 0.10%" in text
@@ -84,10 +90,16 @@ def test_a_broken_promise_is_the_reason_before_a_wrong_prediction(load, show):
 
 def test_what_is_not_promised_is_outside_but_no_miss(load, show):
     document = load("fits")
-    document["verification"]["measured"]["latency_ms"]["p99"] = {"value": 9, "low": 8, "high": 10}
+    judged(document, "p99_ms", value={"value": 9, "low": 8, "high": 10}, kept=False)
     text = show(terminal.render, document, width=120)
     assert re.search(r"p99 latency .* outside", text)
     assert " miss" not in text
+
+
+def test_what_the_run_excused_is_shown_as_kept(load, show):
+    document = load("fits")
+    judged(document, "pss_bytes", value={"value": 9e6, "low": 8e6, "high": 1e7}, kept=True)
+    assert re.search(r"memory \(PSS\) .* ok", show(terminal.render, document, width=120))
 
 
 def test_the_gate_is_shown_and_gives_the_reason(load, show):
