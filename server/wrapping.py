@@ -39,6 +39,7 @@ class Recorder:
         self.probes = probes
         self.ring: Ring | None = None
         self.inside: set[object] = set()  # requests in the app
+        self.served = 0  # requests that came to the app, to a few where threads count at once
         self._looked = 0.0
 
     def open(self, pid: int) -> None:
@@ -46,7 +47,8 @@ class Recorder:
             self.ring = Ring(self.directory, pid)
 
     def current(self, now: float) -> Ring | None:
-        """The ring, while somebody reads it."""
+        """The ring, while somebody reads it; asked once for each request."""
+        self.served += 1
         ring = self.ring
         if ring is None:
             return None
@@ -112,6 +114,7 @@ class _Request:
     ) -> None:
         self._recorder, self._ring, self._seat = recorder, ring, seat
         self._start, self._endpoint = start, endpoint
+        self._index = seat.index  # a thread's first look at its seat starts its clock
         self._queue = _queue(environ)
         self.sent = 0
         self._status = 0
@@ -159,7 +162,7 @@ class _Request:
             self._ring.write(
                 self._start, end - self._start, seat.spend() + account.cpu, account.db, account.out,
                 runq, self._queue, self.sent, account.db_calls, account.out_calls,
-                self._endpoint, seat.index, account.route, self._status, self._inflight,
+                self._endpoint, self._index, account.route, self._status, self._inflight,
             )  # fmt: skip
 
 

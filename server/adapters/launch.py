@@ -82,4 +82,4 @@ class RunningServer(Protocol):
         """One of ``signals``. Raises KeyError for another."""
 
     def stop(self, timeout: float) -> float:
-        """TERM, wait, KILL after ``timeout``; seconds it took. Leaves no process."""
+        """Its stop signal, wait, KILL after ``timeout``; seconds it took. Leaves no process."""

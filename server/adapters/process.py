@@ -12,7 +12,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,25 +39,39 @@ def start(
     """Spawn ``command(launch, events_fd)`` and return at once; ``signals`` as in ServerProcess."""
     read, write = os.pipe()
     try:
-        with launch.log.open("ab") as log:
-            process = subprocess.Popen(
-                command(launch, write),
-                cwd=launch.chdir,
-                env=dict(launch.env),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                pass_fds=(write,),
-                start_new_session=True,
-            )
+        process = spawn(launch, command(launch, write), (write,))
     except BaseException:
         os.close(read)
         raise
     finally:
         os.close(write)
+    return watch(process, read, launch, signals)
+
+
+def spawn(
+    launch: Launch, command: Sequence[str], pass_fds: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """A session of its own with the launch's environment and log."""
+    with launch.log.open("ab") as log:
+        return subprocess.Popen(
+            command,
+            cwd=launch.chdir,
+            env=dict(launch.env),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=pass_fds,
+            start_new_session=True,
+        )
+
+
+def watch(
+    process: subprocess.Popen[bytes], events_fd: int, launch: Launch, signals: Mapping[str, int]
+) -> ServerProcess:
+    """Of a spawned process whose events come out of ``events_fd``, which is then ours to close."""
     launch.on_spawn(process.pid)
     pinned = _pin(process.pid, launch.cores)
-    return ServerProcess(process, read, launch.settings.workers, signals, pinned=pinned)
+    return ServerProcess(process, events_fd, launch.settings.workers, signals, pinned=pinned)
 
 
 def address(bind: tuple[str, int]) -> str:
@@ -100,6 +114,7 @@ class ServerProcess:
         self._expected = workers
         self._events: list[Event] = []
         self._said: dict[int, str] = {}  # why a worker is about to leave, in its own words
+        self._told: set[int] = set()  # workers there when the server was told to end or renew them
         self._changed = threading.Condition()
         self._over = False
         self._reader = threading.Thread(target=self._read, args=(events_fd,), daemon=True)
@@ -125,6 +140,8 @@ class ServerProcess:
             return
         if name == "worker_exit" and data["pid"] in self._said:
             data["reason"] = self._said.pop(data["pid"])
+        elif name == "worker_exit" and data["pid"] in self._told and data["reason"] == "crash":
+            data["reason"] = "stop"  # a server that ends its workers without their knowing
         self._events.append(Event(name, time_, data))
 
     def events(self) -> tuple[Event, ...]:
@@ -135,7 +152,9 @@ class ServerProcess:
         return next((e for e in self._events if e.name == name), None)
 
     def _ready(self) -> bool:
-        return self._first("ready") is not None or len(self._alive()) >= self._expected
+        """All workers are there, and somebody listens for them."""
+        there = self._first("ready") is not None or len(self._alive()) >= self._expected
+        return there and self._first("listening") is not None
 
     def wait_ready(self, timeout: float) -> tuple[str, int]:
         """The address, once every worker can answer. Raises BootFailed, TimeoutError."""
@@ -170,14 +189,19 @@ class ServerProcess:
     def send(self, what: str) -> None:
         """One of ``signals``; nothing when the server is gone. Raises KeyError for another."""
         number = self.signals[what]
+        if what in ("reload", "remove_worker", "stop", "stop_now"):
+            self._tell()
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
 
+    def _tell(self) -> None:
+        with self._changed:
+            self._told.update(self._alive())
+
     def stop(self, timeout: float) -> float:
-        """TERM, wait, KILL after ``timeout``; seconds it took. Leaves no process."""
+        """Its stop signal, wait, KILL after ``timeout``; seconds it took. Leaves no process."""
         began = time.monotonic()
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGTERM)
+        self.send("stop")
         try:
             self._process.wait(timeout)
         except subprocess.TimeoutExpired:

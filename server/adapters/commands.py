@@ -1,0 +1,71 @@
+"""The command of each server of the field, as people type it, with our guest for the app."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from pretune.server.adapters import field, hosted
+from pretune.server.adapters.hosted import APPLICATION, Command
+from pretune.server.adapters.launch import Launch
+from pretune.server.adapters.process import ServerProcess, address
+
+# pyuwsgi is uWSGI as a module of the interpreter that imports it.
+_UWSGI = "import sys, pyuwsgi; sys.argv[0] = 'uwsgi'; sys.exit(pyuwsgi.run())"
+
+
+def _module(launch: Launch, name: str) -> list[str]:
+    return [str(launch.python), "-m", name]
+
+
+def _uvicorn(launch: Launch, where: tuple[str, int]) -> list[str]:
+    line = [*_module(launch, "uvicorn"), APPLICATION]
+    line += ["--host", where[0], "--port", str(where[1]), "--no-access-log"]
+    line += ["--forwarded-allow-ips", launch.forwarded_allow_ips]
+    return [*line, *field.UVICORN.flags(launch.settings)]
+
+
+def _hypercorn(launch: Launch, where: tuple[str, int]) -> list[str]:
+    line = [*_module(launch, "hypercorn"), "--bind", address(where)]
+    return [*line, *field.HYPERCORN.flags(launch.settings), APPLICATION]
+
+
+def _waitress(launch: Launch, where: tuple[str, int]) -> list[str]:
+    line = _module(launch, "waitress")
+    # This parser takes a value only with its name.
+    line += [
+        f"--{option}={value}"
+        for option, value in [("listen", address(where)), *field.WAITRESS.options(launch.settings)]
+    ]
+    return [*line, APPLICATION]
+
+
+def _granian(launch: Launch, where: tuple[str, int]) -> list[str]:
+    line = [*_module(launch, "granian"), "--interface", launch.settings.interface]
+    line += ["--host", where[0], "--port", str(where[1])]
+    return [*line, *field.GRANIAN.flags(launch.settings), APPLICATION]
+
+
+def _uwsgi(launch: Launch, where: tuple[str, int]) -> list[str]:
+    line = [str(launch.python), "-c", _UWSGI, "--http-socket", address(where)]
+    # On reload it executes itself again, by default as the interpreter that a venv's is a link to.
+    line += ["--binary-path", str(launch.python)]
+    return [*line, *field.UWSGI.flags(launch.settings), "--module", APPLICATION]
+
+
+_COMMANDS: Mapping[str, Command] = {
+    "uvicorn": _uvicorn,
+    "hypercorn": _hypercorn,
+    "waitress": _waitress,
+    "granian": _granian,
+    "uwsgi": _uwsgi,
+}
+
+
+def start(name: str, launch: Launch) -> ServerProcess:
+    """Start a server of ``field.SERVERS`` and return at once. Raises KeyError for another."""
+    signals = field.SERVERS[name].signals_of(launch.settings)
+    return hosted.start(launch, _COMMANDS[name], signals)
+
+
+STARTS = {name: partial(start, name) for name in _COMMANDS}

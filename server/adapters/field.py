@@ -1,0 +1,349 @@
+"""The servers of the field: what each carries, and what gunicorn's settings are there.
+
+One table. The command lines that are measured, the files that are deployed and docs/SERVERS.md are
+made of it, so they cannot disagree. Sources: the servers' own documentation and source, and the
+tests in tests/server/adapters, which start every one of them.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pretune.server.settings import Settings
+
+# What a setting is worth on a server's command line; None: it is not given.
+Value = Callable[[Settings], "str | None"]
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What one of gunicorn's settings is on another server.
+
+    ``option``: its name there, "" where it does not exist; ``says``: what it really does, or what
+    happens instead; ``value`` None: it is never given.
+    """
+
+    option: str
+    says: str
+    value: Value | None = None
+
+
+@dataclass(frozen=True)
+class FieldServer:
+    """``classes``: worker class -> what is run. ``most_workers`` None: any number.
+
+    ``signals``: by the names of launch.SIGNALS. ``single``: those of one worker, where the server
+    then has no master. ``fixed``: options that are always given, with their reason.
+    """
+
+    name: str
+    module: str
+    distribution: str
+    classes: Mapping[str, str]
+    settings: Mapping[str, Meaning]
+    signals: Mapping[str, int]
+    single: Mapping[str, int] | None = None
+    most_workers: int | None = None
+    preloads: bool = False
+    drains: bool = True  # answers at "stop" what it has begun
+    fixed: tuple[tuple[str, str, str], ...] = ()  # (option, value, why)
+    remarks: tuple[str, ...] = field(default=())
+
+    @property
+    def install(self) -> str:
+        return f"pip install {self.distribution}"
+
+    def signals_of(self, settings: Settings) -> Mapping[str, int]:
+        return self.single if self.single is not None and settings.workers == 1 else self.signals
+
+    def options(self, settings: Settings) -> list[tuple[str, str]]:
+        """(option, value) of all that it can be told, the value "" for a switch."""
+        given = [(option, value) for option, value, _ in self.fixed]
+        for meaning in self.settings.values():
+            value = meaning.value(settings) if meaning.value is not None else None
+            if value is not None:
+                given.append((meaning.option, value))
+        return given
+
+    def flags(self, settings: Settings) -> list[str]:
+        """The same as words of a command line."""
+        words = []
+        for option, value in self.options(settings):
+            words += [f"--{option}", value] if value else [f"--{option}"]
+        return words
+
+
+def _whole(name: str) -> Value:
+    """The setting as it is, in whole units."""
+    return lambda settings: str(math.ceil(getattr(settings, name)))
+
+
+def _positive(name: str) -> Value:
+    """The same where 0 (off) is said by leaving the option out."""
+
+    def value(settings: Settings) -> str | None:
+        number: Any = getattr(settings, name)
+        return str(math.ceil(number)) if number > 0 else None
+
+    return value
+
+
+def _jitter(settings: Settings) -> str | None:
+    if not settings.max_requests or not settings.max_requests_jitter:
+        return None
+    return str(settings.max_requests_jitter)
+
+
+def _somaxconn() -> int:
+    try:
+        with open("/proc/sys/net/core/somaxconn", encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 128
+
+
+_NO_TIMEOUT = "There is none: a stuck request is never ended."
+_NO_PRELOAD = "There is none: every worker imports the app for itself."
+_APP_THREADS = "There are none: the app's own thread pool runs what is not async."
+_NO_RECYCLING = "There is none: a worker is never replaced for its requests."
+
+UVICORN = FieldServer(
+    name="uvicorn",
+    module="uvicorn",
+    distribution="uvicorn",
+    classes={"asgi": "an event loop in each process"},
+    settings={
+        "workers": Meaning(
+            "workers",
+            "Processes that accept from one socket; with 1 there is no master.",
+            _whole("workers"),
+        ),
+        "threads": Meaning("", _APP_THREADS),
+        "timeout": Meaning(
+            "timeout-worker-healthcheck",
+            "How long a worker's process may not answer its master, from a thread of its own: only "
+            "what holds the GIL or the process counts, no request. With one worker: nobody looks.",
+            lambda s: str(math.ceil(s.timeout)) if s.workers > 1 and s.timeout > 0 else None,
+        ),
+        "graceful_timeout": Meaning(
+            "timeout-graceful-shutdown",
+            "Longest a stop may take; requests in hand are cancelled then.",
+            _positive("graceful_timeout"),
+        ),
+        "keepalive": Meaning(
+            "timeout-keep-alive", "How long an idle connection is kept.", _whole("keepalive")
+        ),
+        "max_requests": Meaning(
+            "limit-max-requests",
+            "A worker ends after so many, and the master starts another when it has gone; with "
+            "one worker the server ends.",
+            lambda s: str(s.max_requests) if s.max_requests and s.workers > 1 else None,
+        ),
+        "max_requests_jitter": Meaning(
+            "limit-max-requests-jitter",
+            "At most so many are added, at random; older versions do not know it.",
+            lambda s: _jitter(s) if s.workers > 1 else None,
+        ),
+        "preload_app": Meaning("", _NO_PRELOAD),
+        "backlog": Meaning("backlog", "The same.", _whole("backlog")),
+        "worker_connections": Meaning(
+            "limit-concurrency",
+            "Connections or requests of one worker; beyond it answers 503 at once, where gunicorn "
+            "would let them wait. One more than the setting is given: the limit itself is refused.",
+            lambda s: str(s.worker_connections + 1),
+        ),
+    },
+    signals={
+        "reload": signal.SIGHUP,
+        "add_worker": signal.SIGTTIN,
+        "remove_worker": signal.SIGTTOU,
+        "stop": signal.SIGTERM,
+    },
+    single={"stop": signal.SIGTERM},
+    remarks=(
+        "HUP replaces the workers one after the other; each goes before its successor comes.",
+    ),
+)
+
+HYPERCORN = FieldServer(
+    name="hypercorn",
+    module="hypercorn",
+    distribution="hypercorn",
+    classes={"asgi": "an event loop in each process"},
+    settings={
+        "workers": Meaning("workers", "Processes that accept from one socket.", _whole("workers")),
+        "threads": Meaning("", _APP_THREADS),
+        "timeout": Meaning("", _NO_TIMEOUT),
+        "graceful_timeout": Meaning(
+            "graceful-timeout", "Longest a stop may take.", _whole("graceful_timeout")
+        ),
+        "keepalive": Meaning(
+            "keep-alive", "How long an idle connection is kept.", _whole("keepalive")
+        ),
+        "max_requests": Meaning(
+            "max-requests",
+            "A worker ends after so many, and the master starts another when it has gone.",
+            _positive("max_requests"),
+        ),
+        "max_requests_jitter": Meaning(
+            "max-requests-jitter", "At most so many are added, at random.", _jitter
+        ),
+        "preload_app": Meaning("", _NO_PRELOAD),
+        "backlog": Meaning("backlog", "The same.", _whole("backlog")),
+        "worker_connections": Meaning("", "There is no limit."),
+    },
+    signals={"reload": signal.SIGHUP, "stop": signal.SIGTERM},
+    drains=False,
+    remarks=(
+        "At TERM the first worker to end takes the others with it: what they have in hand is lost.",
+        "HUP ends all workers before it starts new ones; until then connections wait.",
+    ),
+)
+
+WAITRESS = FieldServer(
+    name="waitress",
+    module="waitress",
+    distribution="waitress",
+    classes={
+        "gthread": "one process, a thread that reads and writes, and a pool that runs the app"
+    },
+    settings={
+        "workers": Meaning("", "There is one process, always: one GIL for all requests."),
+        "threads": Meaning("threads", "Requests in the app at a time.", _whole("threads")),
+        "timeout": Meaning("", _NO_TIMEOUT),
+        "graceful_timeout": Meaning(
+            "", "Fixed: at INT it waits 5 s for requests in the app; TERM ends it at once."
+        ),
+        "keepalive": Meaning(
+            "channel-timeout",
+            "How long an idle connection is kept; looked at only every 30 s.",
+            _positive("keepalive"),
+        ),
+        "max_requests": Meaning("", _NO_RECYCLING),
+        "max_requests_jitter": Meaning("", _NO_RECYCLING),
+        "preload_app": Meaning("", "There is one process: nothing to share."),
+        "backlog": Meaning("backlog", "The same.", _whole("backlog")),
+        "worker_connections": Meaning(
+            "connection-limit",
+            "Open connections; beyond it the kernel's backlog holds them.",
+            _whole("worker_connections"),
+        ),
+    },
+    signals={"stop": signal.SIGINT, "stop_now": signal.SIGTERM},
+    most_workers=1,
+    remarks=("Stop it with INT: TERM is not handled and resets what is in hand.",),
+)
+
+GRANIAN = FieldServer(
+    name="granian",
+    module="granian",
+    distribution="granian",
+    classes={
+        "gthread": "HTTP in Rust, a pool of threads that runs the app",
+        "asgi": "HTTP in Rust, an event loop in each process",
+    },
+    settings={
+        "workers": Meaning("workers", "Processes that accept from one socket.", _whole("workers")),
+        "threads": Meaning(
+            "blocking-threads",
+            "WSGI: requests in the app at a time. ASGI: "
+            + _APP_THREADS[0].lower()
+            + _APP_THREADS[1:],
+            lambda s: str(s.threads) if s.worker_class == "gthread" else None,
+        ),
+        "timeout": Meaning("", _NO_TIMEOUT),
+        "graceful_timeout": Meaning(
+            "workers-kill-timeout",
+            "Longest a worker may take to stop; it is killed then.",
+            _positive("graceful_timeout"),
+        ),
+        "keepalive": Meaning(
+            "", "Connections are kept while the client wants; there is no time for idle ones."
+        ),
+        "max_requests": Meaning("", _NO_RECYCLING + " workers-lifetime goes by age."),
+        "max_requests_jitter": Meaning("", _NO_RECYCLING),
+        "preload_app": Meaning("", _NO_PRELOAD),
+        "backlog": Meaning(
+            "backlog", "The same; at least 128.", lambda s: str(max(128, s.backlog))
+        ),
+        "worker_connections": Meaning(
+            "backpressure",
+            "Requests of one worker that are taken at a time; others wait in the connection.",
+            lambda s: str(s.worker_connections),
+        ),
+    },
+    signals={"reload": signal.SIGHUP, "stop": signal.SIGTERM},
+)
+
+UWSGI = FieldServer(
+    name="uwsgi",
+    module="pyuwsgi",
+    distribution="pyuwsgi",
+    classes={
+        "sync": "one request in each process, a connection for each",
+        "gthread": "threads that accept for themselves, a connection for each request",
+    },
+    settings={
+        "workers": Meaning("processes", "The same.", _whole("workers")),
+        "threads": Meaning("threads", "Requests in one process at a time.", _whole("threads")),
+        "timeout": Meaning(
+            "harakiri",
+            "Longest one request may take, in every mode; the whole process is killed, with the "
+            "requests of its other threads.",
+            _positive("timeout"),
+        ),
+        "graceful_timeout": Meaning(
+            "worker-reload-mercy",
+            "Longest a worker may take to go; it is killed then.",
+            _positive("graceful_timeout"),
+        ),
+        "keepalive": Meaning(
+            "", "http-socket ends each connection after its answer; a proxy in front keeps them."
+        ),
+        "max_requests": Meaning(
+            "max-requests", "The same; all workers may go at once.", _positive("max_requests")
+        ),
+        "max_requests_jitter": Meaning(
+            "max-requests-delta",
+            "Not at random: the delta times the worker's number is added. Given is the jitter over "
+            "the workers, so that the last one has all of it.",
+            lambda s: (
+                str(math.ceil(s.max_requests_jitter / s.workers))
+                if _jitter(s) is not None
+                else None
+            ),
+        ),
+        "preload_app": Meaning(
+            "lazy-apps",
+            "The other way round: uWSGI imports before it forks unless told lazy-apps.",
+            lambda s: None if s.preload_app else "",
+        ),
+        "backlog": Meaning(
+            "listen",
+            "The same; more than net.core.somaxconn and it refuses to start.",
+            lambda s: str(min(s.backlog, _somaxconn())),
+        ),
+        "worker_connections": Meaning("", "A connection has a thread, so threads limit them."),
+    },
+    signals={"reload": signal.SIGHUP, "stop": signal.SIGTERM, "stop_now": signal.SIGQUIT},
+    preloads=True,
+    fixed=(
+        ("master", "", "without it nobody replaces a worker"),
+        ("need-app", "", "an app that does not boot is the end, not a server that answers 500"),
+        ("enable-threads", "", "else the app's own threads do not run"),
+        ("disable-logging", "", "a line for each request is for the proxy to write"),
+        (
+            "hook-master-start",
+            "unix_signal:15 gracefully_kill_them_all",
+            "TERM reloads by default, and with die-on-term loses what is in hand",
+        ),
+    ),
+)
+
+SERVERS: Mapping[str, FieldServer] = {
+    server.name: server for server in (UVICORN, HYPERCORN, WAITRESS, GRANIAN, UWSGI)
+}

@@ -1,0 +1,10 @@
+"""What a server that is not ours imports as its application: ``pretune.server.entry:application``.
+
+A module of its own, since importing it is what makes the application.
+"""
+
+from __future__ import annotations
+
+from pretune.server.guest import Guest, Task
+
+application = Guest(Task.given()).load()
