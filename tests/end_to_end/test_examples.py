@@ -27,8 +27,7 @@ def test_an_example_gets_a_verified_answer(sandbox: Sandbox, name: str) -> None:
     assert document["target"]["interface"] == interface
     assert document["target"]["framework"] == framework
     assert document["verification"]["measured"]["requests"] > 0
-    server = "gunicorn" if interface == "wsgi" else "embedded"
-    assert document["verification"]["conditions"]["server"] == server
+    assert document["verification"]["conditions"]["server"] == "gunicorn"
     assert document["verification"]["predicted"]["throughput_rps"]["value"] > 0
     assert document["budget"]["pg_connections"] > 50
     peak = document["verification"]["measured"]["pg_connections_peak"]
@@ -44,14 +43,13 @@ def test_an_example_gets_a_verified_answer(sandbox: Sandbox, name: str) -> None:
     conf = sandbox.out / "gunicorn.conf.py"
     settings = document["recommendation"]["settings"]
     assert f"workers = {settings['workers']}" in conf.read_text()
-    if interface == "wsgi":
-        check = subprocess.run(
-            [sys.executable, "-m", "gunicorn", "--check-config", "-c", str(conf), "tiny"],
-            cwd=sandbox.directory,
-            capture_output=True,
-            text=True,
-        )
-        assert check.returncode == 0, check.stderr
+    check = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "--check-config", "-c", str(conf), "tiny"],
+        cwd=sandbox.directory,
+        capture_output=True,
+        text=True,
+    )
+    assert check.returncode == 0, check.stderr
 
 
 def test_a_dry_run_shows_the_plan_without_load(sandbox: Sandbox) -> None:
