@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint accuracy clean
 
 # The main job: measure the example shop (Django and a real Postgres) for a 4 GiB machine.
 demo: $(VENV)/.examples
@@ -22,6 +22,11 @@ lint: $(VENV)/.dev
 	mkdir -p build/typing/pretune
 	for room in advisor server loadtests reports; do ln -sfn ../../../$$room build/typing/pretune/$$room; done
 	MYPYPATH=build/typing $(BIN)/mypy -p pretune.advisor -p pretune.server -p pretune.loadtests -p pretune.reports
+
+# Predicts the stored sweeps again and rewrites docs/ACCURACY.md; RERUN="orm heavy" measures those anew.
+accuracy: $(VENV)/.dev
+	$(if $(RERUN),$(BIN)/python -m bench.accuracy measure --again $(addprefix --app ,$(RERUN)))
+	$(BIN)/python -m bench.accuracy report
 
 $(VENV)/.examples: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -1,0 +1,1 @@
+"""How well the model predicts real applications on real gunicorn: ``python -m bench.accuracy``."""

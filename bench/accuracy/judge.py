@@ -1,0 +1,181 @@
+"""Errors, coverage, capacities and regrets from predicted and measured figures. Pure."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from bench.accuracy.store import Point
+from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.quantity import Interval
+
+QUANTITIES = ("throughput", "mean", "p95", "p99", "pss_bytes")
+# Above it percentiles of so short a run are not promised.
+PROMISED_UTILISATION = 0.85
+Shape = tuple[int, int, str]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One point and what the model says of it."""
+
+    point: Point
+    predicted: Prediction
+
+    def claimed(self, quantity: str) -> Interval:
+        if quantity == "throughput":
+            return self.predicted.throughput_rps
+        if quantity == "pss_bytes":
+            return self.predicted.pss_bytes
+        found: Interval = getattr(self.predicted.latency, quantity)
+        return found
+
+    def measured(self, quantity: str) -> float:
+        return float(getattr(self.point, quantity))
+
+    def error(self, quantity: str) -> float:
+        """Signed, of the measured: 0.1 is a tenth too much."""
+        return self.claimed(quantity).value / self.measured(quantity) - 1
+
+    def covered(self, quantity: str) -> bool:
+        return self.claimed(quantity).contains(self.measured(quantity))
+
+    @property
+    def promised(self) -> bool:
+        return self.point.utilisation <= PROMISED_UTILISATION
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Of absolute relative errors; NaN without any."""
+
+    median: float
+    p90: float
+    count: int
+
+    @classmethod
+    def of(cls, errors: Iterable[float]) -> Spread:
+        found = sorted(abs(e) for e in errors if math.isfinite(e))
+        if not found:
+            return cls(math.nan, math.nan, 0)
+        return cls(statistics.median(found), found[math.ceil(0.9 * len(found)) - 1], len(found))
+
+
+def errors(pairs: Iterable[Pair], quantity: str) -> Spread:
+    return Spread.of(pair.error(quantity) for pair in pairs)
+
+
+def noise(points: Iterable[Point], quantity: str) -> Spread:
+    """How far two runs of one point lie apart, relative to their mean: each pair of repeats."""
+    runs: dict[tuple[object, ...], list[float]] = defaultdict(list)
+    for point in points:
+        runs[point.key[:-1]].append(float(getattr(point, quantity)))
+    return Spread.of(
+        2 * (a - b) / (a + b)
+        for values in runs.values()
+        for n, a in enumerate(values)
+        for b in values[:n]
+    )
+
+
+def coverage(pairs: Sequence[Pair], quantity: str) -> float:
+    if not pairs:
+        return math.nan
+    return statistics.mean(pair.covered(quantity) for pair in pairs)
+
+
+# --- capacity and regret ---------------------------------------------------------------------
+
+# users, throughput, p95
+Level = tuple[float, float, float]
+
+
+def capacity(levels: Sequence[Level], slo_p95_s: float) -> float:
+    """The highest throughput that keeps the SLO, between measured loads as straight lines of
+    logarithms. Beyond the highest load nothing is assumed: there it is that load's. NaN when even
+    the lowest breaks the SLO."""
+    best = math.nan
+    before: Level | None = None
+    for level in sorted(levels):
+        _, rate, p95 = level
+        if p95 > slo_p95_s:
+            if before is None:
+                return math.nan
+            part = math.log(slo_p95_s / before[2]) / math.log(p95 / before[2])
+            rate = math.exp(math.log(before[1]) * (1 - part) + math.log(rate) * part)
+            return max(best, rate)
+        best = rate if math.isnan(best) else max(best, rate)
+        before = level
+    return best
+
+
+def capacities(
+    points: Iterable[Point], alone: Level, slo_p95_s: float, loads: int
+) -> dict[Shape, float]:
+    """Of every shape that was measured at so many loads; repeats of a point are averaged.
+
+    ``alone``: one user by himself, where every shape's curve begins unless it was measured there.
+    """
+    runs: dict[Shape, dict[int, list[Point]]] = defaultdict(lambda: defaultdict(list))
+    for point in points:
+        runs[point.shape][point.users].append(point)
+    found = {}
+    for shape, by_users in runs.items():
+        if len(by_users) < loads:
+            continue
+        levels = [_averaged(users, same) for users, same in by_users.items()]
+        if min(by_users) > alone[0]:
+            levels.append(alone)
+        found[shape] = capacity(levels, slo_p95_s)
+    return {shape: rate for shape, rate in found.items() if math.isfinite(rate)}
+
+
+def _averaged(users: int, points: Sequence[Point]) -> Level:
+    return (
+        float(users),
+        statistics.mean(p.throughput for p in points),
+        statistics.mean(p.p95 for p in points),
+    )
+
+
+def regret(rates: dict[Shape, float], shape: Shape) -> float:
+    """How much less this shape carries than the best measured one; NaN when it was not measured."""
+    return 1 - rates[shape] / max(rates.values()) if shape in rates else math.nan
+
+
+def rerun_regret(by_repeat: Sequence[dict[Shape, float]], shape: Shape) -> float:
+    """The best of one repeat against ``shape``, both judged by another; the mean of all such pairs.
+
+    The best of many noisy figures was partly lucky; a rerun of it is not. May be below zero. NaN
+    when nothing was repeated.
+    """
+    found = []
+    for chosen in by_repeat:
+        for judged in by_repeat:
+            if judged is chosen or not chosen:
+                continue
+            best = max(chosen, key=lambda s: chosen[s])
+            if best in judged and shape in judged:
+                found.append(1 - judged[shape] / judged[best])
+    return statistics.mean(found) if found else math.nan
+
+
+def random_regret(regrets: Sequence[float], draws: int) -> float:
+    """Expected regret of the best of so many different arrangements drawn blindly (exact)."""
+    ordered = sorted(regrets)
+    draws = min(draws, len(ordered))
+    ways = math.comb(len(ordered), draws)
+    return sum(
+        value * math.comb(len(ordered) - 1 - place, draws - 1) / ways
+        for place, value in enumerate(ordered)
+    )
+
+
+def grouped(pairs: Iterable[Pair], key: Callable[[Pair], str]) -> dict[str, list[Pair]]:
+    found: dict[str, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        found[key(pair)].append(pair)
+    return dict(sorted(found.items()))

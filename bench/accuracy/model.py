@@ -1,0 +1,159 @@
+"""From stored trials to the tool's answer and its predictions, as the pipeline makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from bench.accuracy import grid
+from bench.accuracy.store import Trials
+from pretune.advisor import baselines, demand, search
+from pretune.advisor.budget import Budget, Slo
+from pretune.advisor.demand import Demand
+from pretune.advisor.measurement import Conditions
+from pretune.advisor.model import costs, memory
+from pretune.advisor.model.calibration import Calibration, calibrate
+from pretune.advisor.model.predict import capacity, predict
+from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.recommendation import Baseline
+from pretune.advisor.search import Found
+from pretune.advisor.servers import GUNICORN
+from pretune.server.settings import Settings
+
+RAM_BYTES, RESERVE_BYTES = 1 << 30, 64 << 20
+PG_CONNECTIONS, FDS = 90, 1024
+SEED = 1
+
+
+@dataclass(frozen=True)
+class Solved:
+    """What is known of one app. ``conditions``: of every point of its sweep."""
+
+    demand: Demand
+    calibration: Calibration
+    conditions: Conditions
+    interface: str
+    has_database: bool
+
+    @property
+    def slo(self) -> Slo:
+        """As the tool's default: three times the unloaded p95."""
+        return Slo(search.slo_p95(self.demand, Slo(None)))
+
+    @property
+    def budget(self) -> Budget:
+        """1 GiB and the cores that the sweep's server had."""
+        return Budget(
+            ram_bytes=RAM_BYTES,
+            cores=self.conditions.server_cores,
+            pg_connections=PG_CONNECTIONS if self.has_database else None,
+            fds=FDS,
+            reserve_bytes=RESERVE_BYTES,
+        )
+
+    def on_gunicorn(self, worker_class: str) -> Demand:
+        return costs.on(self.demand, GUNICORN, worker_class)
+
+    def predicted(self, settings: Settings, users: int, seconds: float) -> Prediction:
+        """Of one point; memory with what leaks in so many seconds."""
+        there = self.on_gunicorn(settings.worker_class)
+        conditions = replace(self.conditions, generator_cpu_s_per_request=there.generator_cpu_s)
+        found = predict(there, settings, users, conditions, seed=SEED, calibration=self.calibration)
+        pss = memory.peak_pss_of_trial(there.worker, settings, found.throughput_rps, seconds)
+        return replace(found, pss_bytes=pss)
+
+    def capacity(self, settings: Settings) -> Prediction:
+        assert self.slo.p95_s is not None
+        there = self.on_gunicorn(settings.worker_class)
+        return capacity(
+            there,
+            settings,
+            replace(self.conditions, generator_cpu_s_per_request=there.generator_cpu_s),
+            self.slo.p95_s,
+            seed=SEED,
+            calibration=self.calibration,
+        )
+
+    def recommended(self) -> Found:
+        """What the tool would answer for the sweep's own conditions."""
+        there = self.on_gunicorn(self.demand.served_by[1])
+        return search.recommend(
+            there, self.budget, self.slo, self.conditions, self.interface, self._model, seed=SEED
+        )
+
+    def formulas(self) -> tuple[Baseline, ...]:
+        there = self.on_gunicorn(self.demand.served_by[1])
+        return baselines.predict_all(
+            there, self.budget, self.slo, self.conditions, self.interface, self._model, seed=SEED
+        )
+
+    @property
+    def _model(self) -> search.Capacity:
+        return partial(capacity, calibration=self.calibration)
+
+
+def solve(stored: Trials) -> Solved:
+    """Raises ValueError for trials that say nothing."""
+    trials = {t.name: t for t in stored.trials}
+    first, contrast = trials["demand"], trials["contrast"]
+    server = first.conditions.server
+    alike = [t for t in stored.trials[2:] if t.conditions.server == server]
+    found = demand.assemble(
+        stored.workload,
+        first,
+        contrast,
+        alike,
+        returned_at_boot_bytes=stored.returned_at_boot_bytes,
+        seed=SEED,
+    )
+    found = replace(found, costs=_costs(stored))
+    tuned = calibrate(found, stored.trials, seed=SEED)
+    conditions = (trials.get(costs.COST_TRIAL) or first).conditions
+    return Solved(
+        found,
+        tuned,
+        replace(conditions, generator_cpu_s_per_request=0.0),
+        first.settings.interface,
+        first.pg_connections_peak is not None,
+    )
+
+
+def _costs(stored: Trials) -> dict[costs.Kind, costs.ServerCost]:
+    contrast, there = stored.named("contrast"), stored.named(costs.COST_TRIAL)
+    if contrast is None or there is None:
+        return {}
+    here_cost, there_cost = costs.cost_of(contrast), costs.cost_of(there)
+    if here_cost is None or there_cost is None:
+        return {}
+    kind = contrast.settings.worker_class
+    found = {
+        (contrast.conditions.server, kind): here_cost,
+        (there.conditions.server, kind): there_cost,
+    }
+    return found | ({(there.conditions.server, "sync"): there_cost} if kind == "gthread" else {})
+
+
+def best(solved: Solved, shapes: Sequence[Settings]) -> Settings:
+    """Of these shapes, by the tool's own rule: the smallest within noise of the fastest."""
+    rates = {s: solved.capacity(s).throughput_rps.value for s in shapes}
+    enough = (1 - search.NOISE) * max(rates.values())
+    return min(
+        (s for s in shapes if rates[s] >= enough),
+        key=lambda s: (memory.peak_pss(solved.demand.worker, s).high, s.workers * s.threads),
+    )
+
+
+def planned(stored: Trials) -> Trials:
+    """With what is swept: the tool's own answer first."""
+    solved = solve(stored)
+    recommendation = solved.recommended().recommendation
+    return replace(
+        stored,
+        shapes=grid.shapes(
+            solved.interface, None if recommendation is None else recommendation.settings
+        ),
+        users=grid.users(
+            solved.on_gunicorn(solved.demand.served_by[1]), solved.conditions.server_cores
+        ),
+    )

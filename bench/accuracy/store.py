@@ -1,0 +1,250 @@
+"""What a sweep leaves, so that everything can be predicted again without measuring again.
+
+``results/<app>.trials.gz``: the trials that a run of the tool makes, as gzipped JSON that names the
+type of each value; telemetry in single precision, thinned evenly to a bounded number of rows.
+``results/<app>.jsonl``: one line for each point of the sweep, appended when it is measured.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import gzip
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretune.advisor import measurement
+from pretune.advisor.measurement import Measurement
+from pretune.advisor.quantity import Interval
+from pretune.loadtests.workload import Endpoint, Load, Skipped, Workload
+from pretune.server.settings import Settings
+
+RESULTS = Path(__file__).with_name("results")
+ROWS = {"demand": 2000}  # of telemetry that is kept; what other trials' requests cost is not asked
+FEW_ROWS = 50
+TYPES = {
+    cls.__name__: cls
+    for cls in (
+        *(c for c in vars(measurement).values() if isinstance(c, type)),
+        Interval, Settings, Load, Workload, Endpoint, Skipped,
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What the tool learned of one app; ``seconds``: of the clock, for all of it.
+
+    ``shapes`` and ``users``: what is swept, chosen when the trials were made. ``versions`` and
+    ``machine`` say where.
+    """
+
+    app: str
+    trials: tuple[Measurement, ...]  # demand, contrast, preload, server
+    workload: Workload
+    returned_at_boot_bytes: float
+    seconds: float
+    shapes: tuple[Settings, ...]
+    users: tuple[int, ...]
+    machine: dict[str, Any]
+    versions: dict[str, str]
+
+    def named(self, name: str) -> Measurement | None:
+        return next((t for t in self.trials if t.name == name), None)
+
+
+TYPES["Trials"] = Trials
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measured point of a sweep; seconds, bytes, requests per second."""
+
+    app: str
+    workers: int
+    threads: int
+    worker_class: str
+    users: int
+    repeat: int
+    hour: str
+    took_s: float  # of the clock, boot and stop included
+    window_s: float
+    requests: int
+    throughput: float
+    mean: float
+    p50: float
+    p95: float
+    p99: float
+    pss_bytes: float
+    error_rate: float
+    utilisation: float  # of the server's cores, by the workers' CPU clocks
+    steady: bool
+    saturated: bool  # the generator
+    disturbed: str
+    low: dict[str, float]  # of the measured 95% intervals
+    high: dict[str, float]
+
+    @property
+    def shape(self) -> tuple[int, int, str]:
+        return self.workers, self.threads, self.worker_class
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return self.app, *self.shape, self.users, self.repeat
+
+    @property
+    def usable(self) -> bool:
+        """Errors answer faster than the app; a saturated generator measures itself."""
+        return self.requests > 0 and self.error_rate == 0 and not self.saturated
+
+
+def shape_of(settings: Settings) -> tuple[int, int, str]:
+    return settings.workers, settings.threads, settings.worker_class
+
+
+def point(app: str, repeat: int, hour: str, took_s: float, found: Measurement) -> Point:
+    intervals = {
+        "throughput": found.throughput_rps,
+        **{name: getattr(found.latency, name) for name in ("mean", "p50", "p95", "p99")},
+        "pss_bytes": found.pss_bytes,
+    }
+    cores = found.conditions.server_cores
+    return Point(
+        app,
+        *shape_of(found.settings),
+        users=found.load.users,
+        repeat=repeat,
+        hour=hour,
+        took_s=round(took_s, 2),
+        window_s=round(found.window_s, 3),
+        requests=found.requests,
+        **{name: float(f"{x.value:.5g}") for name, x in intervals.items()},
+        error_rate=found.error_rate,
+        utilisation=round(found.throughput_rps.value * found.cpu_s_per_request.value / cores, 4),
+        steady=found.steady,
+        saturated=found.generator_saturated,
+        disturbed=found.disturbed,
+        low={name: float(f"{x.low:.5g}") for name, x in intervals.items()},
+        high={name: float(f"{x.high:.5g}") for name, x in intervals.items()},
+    )
+
+
+def thinned(trial: Measurement) -> Measurement:
+    """With as much of it as predictions need."""
+    rows = trial.telemetry
+    most = ROWS.get(trial.name, FEW_ROWS)
+    if len(rows) > most:
+        rows = rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
+    return replace(trial, telemetry=rows, notes=None)
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+def save_trials(found: Trials, directory: Path = RESULTS) -> None:
+    text = json.dumps(encoded(found)).encode()
+    directory.mkdir(exist_ok=True)
+    (directory / f"{found.app}.trials.gz").write_bytes(gzip.compress(text, mtime=0))
+
+
+def load_trials(app: str, directory: Path = RESULTS) -> Trials | None:
+    """None when they were not made yet."""
+    path = directory / f"{app}.trials.gz"
+    if not path.exists():
+        return None
+    found = decoded(json.loads(gzip.decompress(path.read_bytes())))
+    assert isinstance(found, Trials)
+    return found
+
+
+def forget(apps: Iterable[str], directory: Path = RESULTS) -> None:
+    for app in apps:
+        for kind in ("trials.gz", "jsonl"):
+            (directory / f"{app}.{kind}").unlink(missing_ok=True)
+
+
+def append(one: Point, directory: Path = RESULTS) -> None:
+    directory.mkdir(exist_ok=True)
+    with open(directory / f"{one.app}.jsonl", "a") as file:
+        file.write(json.dumps(dataclasses.asdict(one)) + "\n")
+
+
+def load_points(apps: Iterable[str], directory: Path = RESULTS) -> list[Point]:
+    found = []
+    for app in apps:
+        path = directory / f"{app}.jsonl"
+        if path.exists():
+            found += [Point(**json.loads(line)) for line in path.read_text().splitlines()]
+    return found
+
+
+# --- values as JSON --------------------------------------------------------------------------
+
+
+def encoded(value: Any) -> Any:
+    """Dataclasses and arrays become objects that name their type; sequences become lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: encoded(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, np.ndarray):
+        return _array(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        return {"type": "dict", "items": {key: encoded(each) for key, each in value.items()}}
+    if isinstance(value, tuple | list):
+        return [encoded(each) for each in value]
+    return value
+
+
+def decoded(value: Any) -> Any:
+    """The value that was encoded, its sequences as tuples. Raises KeyError for a type unknown."""
+    if isinstance(value, list):
+        return tuple(decoded(each) for each in value)
+    if not isinstance(value, dict):
+        return value
+    kind = value["type"]
+    if kind == "dict":
+        return {key: decoded(each) for key, each in value["items"].items()}
+    if kind == "array":
+        stored, dtype = _dtype(value["stored"]), _dtype(value["dtype"])
+        return np.frombuffer(base64.b64decode(value["base64"]), stored).astype(dtype)
+    return TYPES[kind](**{key: decoded(each) for key, each in value.items() if key != "type"})
+
+
+def _array(value: NDArray[Any]) -> dict[str, Any]:
+    """Times in single precision: 0.1 us of a second. A table's ``start`` counts from its first."""
+    if value.dtype.names and "start" in value.dtype.names and len(value):
+        value = value.copy()
+        value["start"] -= value["start"].min()
+    stored = _narrow(value.dtype)
+    return {
+        "type": "array",
+        "dtype": _described(value.dtype),
+        "stored": _described(stored),
+        "base64": base64.b64encode(value.astype(stored).tobytes()).decode(),
+    }
+
+
+def _narrow(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    if dtype.names:
+        return np.dtype([(name, _narrow(dtype[name])) for name in dtype.names])
+    return np.dtype("<f4") if dtype == np.float64 else dtype
+
+
+def _described(dtype: np.dtype[Any]) -> Any:
+    if dtype.names:
+        return [[name, dtype[name].str] for name in dtype.names]
+    return dtype.str
+
+
+def _dtype(described: Any) -> np.dtype[Any]:
+    if isinstance(described, str):
+        return np.dtype(described)
+    return np.dtype([(name, kind) for name, kind in described])
