@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 import gevent
 
+from pretune.loadtests.alarm import Alarm
 from pretune.loadtests.exchange import Connection, Failure
 from pretune.loadtests.records import kind_of_status
 from pretune.loadtests.script import Script
@@ -64,12 +65,19 @@ class Arrivals:
             yield at
 
     def _open(self) -> None:
+        alarm = Alarm()
+        try:
+            self._admit(alarm)
+        finally:
+            alarm.close()
+
+    def _admit(self, alarm: Alarm) -> None:
         run, clock = self._run, time.perf_counter
         dice = random.Random(f"{run.seed}:endpoints")
         self._numbers: dict[int, int] = {}
         for number, at in enumerate(self.intended(clock())):
             while not run.over and (early := at - clock()) > 0:
-                gevent.sleep(min(early, 0.1))
+                alarm.wait(min(early, 0.1))
             if run.over:
                 return
             index, head = self._script.choose(dice)
