@@ -17,6 +17,7 @@ bootstrap, Schwarz (1978) for the criterion, Bayley and Hammersley (1946) for th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -24,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from pretune.advisor.profiler.statistics import FEWEST_DF, alike, t_quantile
 from pretune.advisor.quantity import Interval
 
 Floats = NDArray[np.float64]
@@ -179,7 +181,13 @@ def _effective_size(residuals: Floats) -> float:
 
 
 def slope(u: Floats, y: Floats, warmup: Floats | None, rng: np.random.Generator) -> Interval:
-    """Theil-Sen slope of y on u beside a warm-up, with a moving-block bootstrap interval."""
+    """Theil-Sen slope of y on u beside a warm-up; the wider of two intervals.
+
+    The moving-block bootstrap's knows no law of the residuals, but only what repeats itself within
+    blocks. Where the curve is no line for long stretches (a list that is moved when it has grown,
+    an arena) few stretches are few observations: then it is that of the regression, its error by
+    the residuals' autocorrelation.
+    """
     columns = [np.ones_like(u)] + ([warmup] if warmup is not None else []) + [u]
     design = np.column_stack(columns)
     inverse = np.linalg.pinv(design)
@@ -204,9 +212,23 @@ def slope(u: Floats, y: Floats, warmup: Floats | None, rng: np.random.Generator)
     value = float(slopes[0])
     # One page over the range cannot be seen.
     quantum = PAGE / float(u[-1] - u[0])
+    half = _half_width(residuals, float(inverse[-1] @ inverse[-1]), len(columns))
     return Interval(
-        value, min(float(low), value) - quantum / 2, max(float(high), value) + quantum / 2
+        value,
+        min(float(low), value - half) - quantum / 2,
+        max(float(high), value + half) + quantum / 2,
     )
+
+
+def _half_width(residuals: Floats, leverage: float, parameters: int) -> float:
+    """Of a regression's coefficient, whose variance with independent residuals would be
+    ``leverage`` times theirs: they count as so many as their neighbours' likeness leaves."""
+    n = len(residuals)
+    phi = alike(residuals)
+    variance = float(residuals @ residuals) / (n - parameters)
+    error = math.sqrt(variance * leverage * (1 + phi) / (1 - phi))
+    freedom = n * (1 - phi) / (1 + phi) - parameters
+    return error * t_quantile(max(freedom, FEWEST_DF))
 
 
 def _block_length(residuals: Floats) -> int:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 BLOCKS = 20
 _MOST_ALIKE = 0.95  # correlation of neighbours; above, a series has no mean to speak of
-_FEWEST_DF = 3.0
+FEWEST_DF = 3.0
 _WIDEST = 40.0  # of a logarithm; what is wider is as good as unknown
 # The part of the values whose mean excess extrapolates beyond the largest, and at least so many.
 _TAIL = 0.05
@@ -69,7 +69,7 @@ def error_of_mean(series: NDArray[np.float64]) -> Error:
     phi = alike(series)
     effective = n * (1 - phi) / (1 + phi)
     spread = float(np.std(series, ddof=1))
-    df = n - 1.0 if phi == 0 else max(effective - 1, min(_FEWEST_DF, n - 1))
+    df = n - 1.0 if phi == 0 else max(effective - 1, min(FEWEST_DF, n - 1))
     return Error(spread / math.sqrt(effective), df)
 
 

@@ -25,8 +25,8 @@ from pretune.loadtests.workload import Workload
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 MIB = 1 << 20
 # Of one object of 500 bytes: CPython's allocator puts 31 blocks of 512 bytes into a pool of 16 KiB
-# and keeps 48 bytes of it; the list that holds the object grows by a pointer.
-LEAK_BYTES = (1 << 14) / (((1 << 14) - 48) // (-(-LEAKED // 16) * 16)) + 8.0
+# and keeps 48 bytes of it.
+LEAK_BYTES = (1 << 14) / (((1 << 14) - 48) // (-(-LEAKED // 16) * 16))
 
 
 @dataclass(frozen=True)

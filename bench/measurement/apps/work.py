@@ -8,6 +8,7 @@ Standard library only: it runs in the app's interpreter. ``bench.measurement.tru
 from __future__ import annotations
 
 import http.client
+import itertools
 import math
 import os
 import random
@@ -65,7 +66,9 @@ FIELDS = (
 RECORD = struct.Struct("<" + "".join(code for _, code in FIELDS))
 
 held = [os.urandom(1 << 20) for _ in range(int(os.environ.get("KNOWN_HELD_MIB", "0")))]
-leaked: list[bytes] = []
+# Made once and whole, so that a request leaks its object and no part of a growing list.
+leaked = [b""] * 500_000
+_leaks = itertools.count()
 _random = random.Random()  # seeded by the system: every process draws its own
 
 
@@ -120,7 +123,7 @@ def burn(seconds: float) -> None:
 
 
 def leak() -> None:
-    leaked.append(b"x" * (LEAKED - 33) + os.urandom(0))
+    leaked[next(_leaks)] = b"x" * (LEAKED - 33) + os.urandom(0)
 
 
 def upstream() -> http.client.HTTPConnection:
