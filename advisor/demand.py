@@ -26,6 +26,8 @@ TUPLE = np.dtype([("endpoint", "i8"), ("cpu", "f8"), ("db", "f8"), ("wait", "f8"
 TRIAL_SCATTER = 0.01
 # The same of what preload saves: it depends on which pages the requests of a trial write to.
 SAVING_SCATTER = 0.05
+# Of the threads that would run, those that do when nothing holds them but their cores.
+HELD_BACK = 0.85
 LEAK_CLASSES = ("none", "leak", "fragmentation", "still_warming", "not_enough_data")
 
 
@@ -320,8 +322,9 @@ def _gil_fraction(demand: Measurement, contrast: Measurement | None) -> Interval
 
     A process cannot hold its lock for more than a second a second, so of U busy cores at most 1/U
     of the CPU needs it: always an upper bound. It is the value too; whether the lock really was
-    what held the process at U shows only if more threads were hungry for CPU than it got. Without
-    a second core or a second thread nothing can be told: value 1 (the careful one), from 0 to 1.
+    what held the process at U shows only if more threads were hungry for CPU than it got, and
+    neither stood in the run queue nor had others beside them. Without a second core or a second
+    thread nothing can be told: value 1 (the careful one), from 0 to 1.
     """
     unknown = Interval(1.0, 0.0, 1.0)
     if contrast is None or contrast.settings.worker_class == "asgi":
@@ -337,11 +340,12 @@ def _gil_fraction(demand: Measurement, contrast: Measurement | None) -> Interval
     rate = contrast.throughput_rps
     used = contrast.cpu_s_per_request.value
     busy = Interval(rate.value * used, rate.low * used, rate.high * used)
+    queued = sum(w.run_delay_s for w in contrast.workers) / contrast.window_s
     high = min(1.0, 1 / max(busy.low, 1e-9))
     value = min(1.0, 1 / max(busy.value, 1e-9))
-    held = busy.high < 0.85 * hungry
+    held = not contrast.disturbed and busy.high + queued < HELD_BACK * hungry
     # Held back by the lock, the process still loses up to 15% to passing it on.
-    low = min(value, 0.85 / max(busy.high, 1e-9)) if held else 0.0
+    low = min(value, HELD_BACK / max(busy.high, 1e-9)) if held else 0.0
     return Interval(value, low, max(high, value))
 
 

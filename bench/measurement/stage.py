@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,15 +112,22 @@ class Services:
 
 
 class Stage:
-    """One app and its paths, ready for any number of trials. ``held_mib``: the app keeps so much.
+    """One app and its paths, ready for any number of trials. ``held_mib``: the app keeps so much;
+    ``cores``: others than a run of the tool would take.
 
     ``disturbed``: trials that were repeated, and those that stayed disturbed.
     """
 
     def __init__(
-        self, app: str, kinds: Sequence[str], services: Services, *, held_mib: int = 0
+        self,
+        app: str,
+        kinds: Sequence[str],
+        services: Services,
+        *,
+        held_mib: int = 0,
+        cores: CorePlan | None = None,
     ) -> None:
-        self._app, self._kinds = app, kinds
+        self._app, self._kinds, self._cores = app, kinds, cores
         self._environ = {**services.environ, "KNOWN_HELD_MIB": str(held_mib)}
         self._stack = ExitStack()
         self.repeated = self.disturbed = self._count = 0
@@ -148,7 +155,10 @@ class Stage:
         options = resolve(flags, location, APPS, environ)
         workspace = Workspace(options.out)
         self._stack.callback(workspace.close)
-        self._bench = Recording(workspace, preflight.run(options, workspace, Quiet()), Quiet())
+        known = preflight.run(options, workspace, Quiet())
+        if self._cores is not None:
+            known = replace(known, core_plan=self._cores)
+        self._bench = Recording(workspace, known, Quiet())
         self._stack.callback(self._bench.close)
 
     def __exit__(self, *_: object) -> None:

@@ -18,7 +18,7 @@ from bench.measurement.pairs import Pair
 from bench.measurement.stage import Trial
 from pretune.advisor import demand
 from pretune.advisor.demand import Demand
-from pretune.advisor.measurement import Latency
+from pretune.advisor.measurement import Latency, Measurement
 from pretune.advisor.quantity import Interval
 from pretune.loadtests.workload import Workload
 
@@ -110,6 +110,12 @@ def of_demand(where: str, workload: Workload, one: Repeat) -> list[Pair]:
         if true > 0
     ]
     return pairs
+
+
+def gil_fraction(name: str, measured: Measurement) -> float:
+    """Of a trial of one kind alone: what is not burned free of the lock needs it."""
+    kind = KINDS[NUMBER[name]]
+    return 1 - kind.cpu * kind.free / measured.cpu_s_per_request.value
 
 
 def needless_wait(workload: Workload, one: Repeat) -> float:

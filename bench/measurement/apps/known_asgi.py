@@ -19,7 +19,8 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     diary = work.Diary(work.NUMBER[kind.name])
     diary.cpu_drawn, diary.wait_drawn = work.draw(kind)
     if diary.cpu_drawn:
-        work.burn(diary.cpu_drawn)
+        work.burn(diary.cpu_drawn * (1 - kind.free))
+        work.burn_free(diary.cpu_drawn * kind.free)
     if diary.wait_drawn:
         waited = work.Waited()
         await asyncio.sleep(diary.wait_drawn)

@@ -17,7 +17,8 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     diary = work.Diary(work.NUMBER[kind.name])
     diary.cpu_drawn, diary.wait_drawn = work.draw(kind)
     if diary.cpu_drawn:
-        work.burn(diary.cpu_drawn)
+        work.burn(diary.cpu_drawn * (1 - kind.free))
+        work.burn_free(diary.cpu_drawn * kind.free)
     if diary.wait_drawn:
         waited = work.Waited()
         work.time.sleep(diary.wait_drawn)

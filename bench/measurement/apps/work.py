@@ -7,6 +7,7 @@ Standard library only: it runs in the app's interpreter. ``bench.measurement.tru
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import itertools
 import math
@@ -15,6 +16,7 @@ import random
 import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -31,6 +33,7 @@ class Kind(NamedTuple):
     calls: int = 0  # to the service at KNOWN_UPSTREAM, which takes its time
     body: int = 2
     drawn: bool = False
+    free: float = 0.0  # part of the CPU that is spent without the interpreter's lock
 
 
 KINDS = (
@@ -45,10 +48,13 @@ KINDS = (
     Kind("outbound", calls=2),
     Kind("bytes", body=20_000),
     Kind("leak"),  # 500 bytes for good
+    Kind("free", cpu=0.004, free=1.0),
+    Kind("half", cpu=0.004, free=0.5),
 )
 NUMBER = {kind.name: number for number, kind in enumerate(KINDS)}
 QUERY_S = 0.001
 LEAKED = 500
+BLOCK = bytes(range(256)) * 128
 SIGMA = 0.5
 
 # name, struct code, numpy type: seconds, but for the kind's number
@@ -120,6 +126,14 @@ def burn(seconds: float) -> None:
     end = time.thread_time() + seconds
     while time.thread_time() < end:
         pass
+
+
+def burn_free(seconds: float) -> None:
+    """So much of the thread's CPU in C that lets go of the lock: hashing and compressing."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        hashlib.sha256(BLOCK)
+        zlib.compress(BLOCK, 1)
 
 
 def leak() -> None:
