@@ -14,6 +14,7 @@ class Budget:
     pg_connections: int | None  # available to all instances together; None: no Postgres
     fds: int  # per process (ulimit -n)
     instances: int = 1
+    any_number: bool = False  # nobody said how many instances: as many as a rate takes
     cpu_factor: float | None = None  # speed of its cores over this machine's; None: these cores
     reserve_bytes: int = 0  # RAM left to the system and to what else runs in it
     # where each number came from: {"ram_bytes": "--ram", "cores": "cgroup quota", ...}

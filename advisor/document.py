@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+from pretune.advisor import fleet
 from pretune.advisor.allocators import Saving
 from pretune.advisor.budget import Budget, Slo
 from pretune.advisor.demand import Demand, EndpointDemand
 from pretune.advisor.elsewhere import Extrapolation
 from pretune.advisor.finding import Finding
+from pretune.advisor.fleet import Fleet
 from pretune.advisor.holders import Holders
 from pretune.advisor.inside import EndpointInside, Host, Inside
 from pretune.advisor.measurement import Conditions, Latency, Measurement
@@ -101,6 +103,7 @@ class Run:
     trials: tuple[Trial, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     recommendation: Recommendation | None = None
+    fleet: Fleet | None = None  # where the answer is for several instances
     verification: Verification | None = None
     baselines: tuple[Baseline, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -147,6 +150,7 @@ def assemble(run: Run) -> dict[str, Any]:
             for c in run.candidates
         ],
         "recommendation": _recommendation(run.recommendation),
+        "fleet": _fleet(run.fleet, run.budget),
         "verification": _verification(run),
         "server_costs": _plain(costs.to_json(run.server_costs)),
         "baselines": [
@@ -467,6 +471,32 @@ def _recommendation(recommendation: Recommendation | None) -> dict[str, Any] | N
         "binding": recommendation.binding,
         "headroom": {name: _finite(x) for name, x in recommendation.headroom},
         "reasons": dict(recommendation.reasons),
+    }
+
+
+def _fleet(found: Fleet | None, budget: Budget | None) -> dict[str, Any] | None:
+    if found is None or budget is None:
+        return None
+    database = found.database
+    return {
+        "instances": found.instances,
+        "asked": found.asked,
+        "rps": found.rps,
+        "needed": found.needed,
+        "capacity_rps": found.capacity_rps.to_json(),
+        "each_rps": found.each_rps,
+        "each": _predicted(found.each),
+        "headroom": found.headroom,
+        "cores": found.cores,
+        "ram_bytes": found.ram_bytes,
+        "carries": found.carries,
+        "database": database
+        and {
+            **_plain(vars(database)),
+            "pooler": database.pooler,
+            "enough": database.enough,
+        },
+        "sentences": list(fleet.sentences(found, budget)),
     }
 
 

@@ -59,6 +59,9 @@ class Extrapolation:
         return math.log(self.cpu.high / self.cpu.low) / (2 * Z95)
 
 
+NOTHING = Extrapolation((), Interval.exact(1.0))
+
+
 def extrapolate(budget: Budget, trial_cores: float) -> Extrapolation:
     """From trials on ``trial_cores`` of this machine to the budget's cores."""
     parts = []

@@ -28,7 +28,7 @@ class Options:
     ram_bytes: int | None = None
     cores: float | None = None
     cpu_factor: float | None = None
-    instances: int = 1
+    instances: int | None = None  # one, or as many as a rate takes
     database_url: str | None = None
     pg_connections: int | None = None
     allow_remote_db: bool = False
@@ -98,7 +98,7 @@ def resolve(
         ram_bytes=ram,
         cores=convert("cores", lambda x: positive(float(x))),
         cpu_factor=convert("cpu_factor", lambda x: positive(float(x))),
-        instances=convert("instances", positive) or 1,
+        instances=convert("instances", positive),
         database_url=pick("database_url"),
         pg_connections=convert("pg_connections", positive),
         allow_remote_db=bool(pick("allow_remote_db")),

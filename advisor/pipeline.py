@@ -10,12 +10,11 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from pretune.advisor import (
     allocators,
-    baselines,
+    answer,
     demand,
     elsewhere,
     findings,
@@ -26,6 +25,7 @@ from pretune.advisor import (
     preflight,
     search,
 )
+from pretune.advisor.budget import Budget
 from pretune.advisor.demand import Demand
 from pretune.advisor.document import Failure, Run, Trial, Verification
 from pretune.advisor.failure import AppFailed, MeasurementInvalid
@@ -60,6 +60,7 @@ class Pipeline:
         self._run = Run(options.location.spec, options.seed, Verdict.NOT_ENOUGH_DATA)
         self._began = time.monotonic()
         # the search's own verdict, before anything was verified
+        self._judged: Budget | None = None  # with the instances that were found
         self._predicted, self._reason = Verdict.NOT_ENOUGH_DATA, "no arrangement was predicted"
 
         # what the app was given: it holds secrets that no report may repeat
@@ -269,31 +270,35 @@ class Pipeline:
         )
         # a rate that is asked for comes as arrivals; a locustfile's users are its own
         arrivals = slo.rps is not None and bench.workload.locustfile is None
-        widened = elsewhere.widened(tuning, beyond.log_sd)
-        model = partial(capacity, calibration=widened, think_s=bench.think_s, arrivals=arrivals)
-        outcome = search.recommend(
-            there,
-            known.budget,
-            slo,
-            budget_conditions(known),
-            known.target.interface,
-            model,
-            seed=self._options.seed,
+        answered = answer.solve(
+            answer.Question(
+                there,
+                known.budget,
+                slo,
+                budget_conditions(known),
+                known.target.interface,
+                elsewhere.widened(tuning, beyond.log_sd),
+                bench.think_s,
+                arrivals,
+                self._options.seed,
+            )
         )
+        outcome = answered.found
+        self._judged = answered.budget
         self._run = replace(
             self._run,
             candidates=outcome.candidates,
             recommendation=outcome.recommendation,
-            baselines=baselines.predict_all(
-                there, known.budget, slo, budget_conditions(known), known.target.interface, model
-            ),
+            baselines=answered.baselines,
+            fleet=answered.fleet,
         )
         self._predicted, self._reason = outcome.verdict, outcome.reason
         if outcome.recommendation is None:
             return None
         # what is promised there, in this machine's time
         p95_s = slo.p95_s * found.unloaded_p95_s / there.unloaded_p95_s
-        return _Solved(found, outcome.recommendation, tuning, p95_s, arrivals)
+        rps = answered.each_rps if arrivals else None
+        return _Solved(found, outcome.recommendation, tuning, p95_s, rps)
 
     def _verified(
         self, known: Preflight, bench: Bench, solved: _Solved, progress: Progress
@@ -314,16 +319,15 @@ class Pipeline:
             "calibration": solved.calibration,
             "think_s": bench.think_s,
         }
-        if solved.arrivals:
-            rps = known.slo.rps
-            if known.budget.cores > conditions.server_cores or known.budget.cpu_factor:
+        rps = solved.rps
+        if rps is not None:
+            if self._run.fleet or self._run.extrapolation != elsewhere.NOTHING:
                 # what was asked of a larger machine may be more than this one can show
                 most = capacity(there, settings, conditions, solved.p95_s, arrivals=True, **given)
-                rps = min(rps or math.inf, most.rps or math.inf)
+                rps = min(rps, most.rps or rps)
             predicted = predict(there, settings, 0, conditions, rps=rps, **given)
             what = f"{rps:g} requests a second"
         else:
-            rps = None
             predicted = capacity(there, settings, conditions, solved.p95_s, **given)
             what = f"{predicted.users} users"
         planned = PlannedTrial(
@@ -349,13 +353,13 @@ class Pipeline:
         trial = Trial(measured, predicted)
         assert self._run.slo is not None
         slo = replace(self._run.slo, p95_s=solved.p95_s)
-        rows = judge.rows(predicted, measured, known.budget, slo)
+        rows = judge.rows(predicted, measured, self._judged or known.budget, slo)
         self._run = replace(
             self._run,
             trials=(*others, trial),
             verification=Verification(trial, rows, solved.p95_s),
         )
-        return not judge.broken(measured, known.budget, slo)
+        return not judge.broken(measured, self._judged or known.budget, slo)
 
     def _look_further(self, known: Preflight, bench: Bench, progress: Progress) -> None:
         """With the time that is left, what explains the memory; it changes no answer."""
@@ -382,7 +386,7 @@ class Pipeline:
         """The verdict and the findings, from all that is known."""
         assert self._run.slo is not None
         verdict, why = judge.verdict(
-            self._run, known.budget, self._run.slo, self._predicted, self._reason
+            self._run, self._judged or known.budget, self._run.slo, self._predicted, self._reason
         )
         failure = Failure("verdict", why) if why else None
         self._run = replace(self._run, verdict=verdict, failure=failure)
@@ -397,7 +401,7 @@ class _Solved:
     recommendation: Recommendation
     calibration: Calibration
     p95_s: float
-    arrivals: bool  # the load of the verification is an open one, at the rate asked for
+    rps: float | None  # of one instance, where the verification's load is an open one
 
 
 def budget_conditions(known: Preflight) -> Conditions:

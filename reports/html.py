@@ -71,6 +71,7 @@ def render(document: Document) -> str:
         settings=summary.settings_rows(document),
         checks=summary.checks(document),
         binding=summary.binding(document),
+        fleet=summary.fleet(document),
         extrapolated=summary.extrapolated(document),
         misses=summary.misses(document),
         tiles=_tiles(document),

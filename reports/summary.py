@@ -75,6 +75,10 @@ def sentence(document: Document) -> str:
     word = verdict.replace("_", " ")
     because = numbers.line((document.get("failure") or {}).get("message", ""))
     recommendation = document.get("recommendation")
+    fleet = document.get("fleet")
+    if verdict == "fits" and recommendation and fleet and fleet["rps"] is not None:
+        text = numbers.line(fleet["sentences"][0])
+        return f"{word}: {text}; each {setting.arrangement(recommendation['settings'])}"
     if verdict == "fits" and recommendation:
         return f"{word}: {_carries(document, recommendation)}"
     if not because and verdict == "does_not_fit":
@@ -283,6 +287,13 @@ def _used(name: str, document: Document) -> str:
     if name == "fds" and limit:
         return f"{predicted['fds']} of {limit:,}"
     return ""
+
+
+def fleet(document: Document) -> list[str]:
+    """How many instances, and what they take together: a sentence each."""
+    found = document.get("fleet") or {"sentences": []}
+    said = [numbers.line(text) + "." for text in found["sentences"]]
+    return [text[:1].upper() + text[1:] for text in said]
 
 
 def extrapolated(document: Document) -> list[str]:

@@ -41,6 +41,7 @@ def render(document: Document, console: Console) -> None:
     for section in (
         _failure,
         _gate,
+        _fleet,
         _settings,
         _verification,
         _limits,
@@ -172,6 +173,14 @@ def _limits(document: Document, console: Console) -> None:
             free = Text(numbers.percent(left), style="bold red" if broken else "")
             made.add_row(Text(name), Text(used), free)
         put(console, made)
+
+
+def _fleet(document: Document, console: Console) -> None:
+    said = summary.fleet(document)
+    if said:
+        heading(console, "Instances")
+        for text in said:
+            paragraph(console, text)
 
 
 def _extrapolated(document: Document, console: Console) -> None:

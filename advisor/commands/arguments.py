@@ -34,7 +34,13 @@ ARGUMENTS = (
         metavar="X",
         help="Cores of the deployment are X times as fast as this machine's. Default: these cores.",
     ),
-    click.option("--instances", type=int, metavar="N", help="Instances that share the database."),
+    click.option(
+        "--instances",
+        type=int,
+        metavar="N",
+        help="Instances that "
+        "share the database and --rps. Default: one, or as many as --rps takes.",
+    ),
     click.option(
         "--database-url",
         metavar="URL",
@@ -62,8 +68,8 @@ ARGUMENTS = (
         "--rps",
         type=float,
         metavar="N",
-        help="Carry this many requests/s with the "
-        "smallest settings. Default: carry as many as possible.",
+        help="Carry this many requests/s, all "
+        "instances together, with the smallest settings. Default: carry as many as possible.",
     ),
     click.option(
         "--server",

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,6 +43,8 @@ def execute(flags: Mapping[str, Any], *, gate: bool) -> NoReturn:
         signal.signal(number, _interrupt)
     try:
         options = _options(flags)
+        if gate and options.instances is None:  # a gate holds a change to what there is
+            options = replace(options, instances=1)
         thresholds = _thresholds(options) if gate else None
         secrets = known_secrets(options.environ, options.database_url or "")
         workspace = Workspace(options.out)

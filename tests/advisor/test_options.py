@@ -40,7 +40,7 @@ def test_a_flag_beats_the_configuration_and_both_say_so(tmp_path: Path) -> None:
 
 def test_defaults_are_found_out_later(tmp_path: Path) -> None:
     found = options(tmp_path)
-    assert (found.ram_bytes, found.cores, found.p95_s, found.instances) == (None, None, None, 1)
+    assert (found.ram_bytes, found.cores, found.p95_s, found.instances) == (None,) * 4
     assert found.out == tmp_path / "capacity"
 
 

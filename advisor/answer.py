@@ -1,0 +1,166 @@
+"""The answer for one machine or for many: search, other formulas and fleet together. Pure.
+
+Where one instance does not carry the rate that is asked for and their number is open, the answer is
+how many do. Each is then taken at the most it surely carries, with the database, which all share,
+on a machine of its own. Arrangements that need no pooler are preferred while they cost at most
+``DEARER`` times as many instances.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from pretune.advisor import baselines, fleet, search
+from pretune.advisor.budget import Budget, Slo
+from pretune.advisor.demand import Demand
+from pretune.advisor.fleet import Fleet
+from pretune.advisor.measurement import Conditions
+from pretune.advisor.model.calibration import Calibration
+from pretune.advisor.model.predict import capacity, predict
+from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.recommendation import Baseline
+from pretune.advisor.search import Found
+from pretune.advisor.verdict import Verdict
+
+DEARER = 1.1
+
+
+@dataclass(frozen=True)
+class Question:
+    """``demand``, ``calibration`` and ``conditions`` of the budget's machine; ``slo.rps`` of all
+    instances together. ``arrivals``: the load is open."""
+
+    demand: Demand
+    budget: Budget
+    slo: Slo
+    conditions: Conditions
+    interface: str
+    calibration: Calibration | None
+    think_s: float = 0.0
+    arrivals: bool = False
+    seed: int = 1
+    # stand-ins of the model in tests
+    capacity: Callable[..., Prediction] = capacity
+    predict: Callable[..., Prediction] = predict
+
+    @property
+    def given(self) -> dict[str, Any]:
+        return {"calibration": self.calibration, "think_s": self.think_s}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``budget``: with the number of instances, and without connections where a pooler lends them.
+    ``each_rps``: the rate of one instance, None where none was asked for."""
+
+    found: Found
+    budget: Budget
+    each_rps: float | None = None
+    fleet: Fleet | None = None
+    baselines: tuple[Baseline, ...] = field(default=())
+
+
+def solve(question: Question) -> Answer:
+    budget, rps = question.budget, question.slo.rps
+    if budget.instances > 1:
+        question = _apart(question)
+    each = None if rps is None else rps / budget.instances
+    model = partial(question.capacity, arrivals=question.arrivals, **question.given)
+    found = _recommend(question, budget, replace(question.slo, rps=each), model)
+    answer = Answer(found, budget, each)
+    if found.recommendation is not None:
+        carried = found.recommendation.predicted.throughput_rps
+        alone = budget.instances == 1
+        if rps is None and not alone:
+            answer = replace(answer, fleet=_planned(question, answer, None, asked=True))
+        elif rps is not None and each is not None and carried.low < each and budget.any_number:
+            answer = _as_many_as_it_takes(_apart(question), rps) or answer
+        elif rps is not None and not (alone and budget.any_number):
+            answer = replace(answer, fleet=_planned(question, answer, rps, asked=True))
+    others = baselines.predict_all(
+        question.demand, replace(budget, instances=answer.budget.instances), question.slo,
+        question.conditions, question.interface, model, seed=question.seed,
+    )  # fmt: skip
+    return replace(answer, baselines=others)
+
+
+def _apart(question: Question) -> Question:
+    conditions = replace(question.conditions, database_local=False)
+    return replace(question, demand=fleet.apart(question.demand), conditions=conditions)
+
+
+def _recommend(question: Question, budget: Budget, slo: Slo, model: search.Capacity) -> Found:
+    return search.recommend(
+        question.demand, budget, slo, question.conditions, question.interface, model,
+        seed=question.seed,
+    )  # fmt: skip
+
+
+def _as_many_as_it_takes(question: Question, rps: float) -> Answer | None:
+    """None where not even one instance keeps its budgets and the SLO."""
+    most = replace(question.slo, rps=None)
+    model = partial(question.capacity, arrivals=True, **question.given)
+    free = replace(question.budget, pg_connections=None)
+    pooled = _counted(question, _recommend(question, free, most, model), rps)
+    if pooled is None or pooled.fleet is None:
+        return None
+    database = pooled.fleet.database
+    if database is None or not database.pooler:
+        budget = replace(question.budget, instances=pooled.budget.instances)
+        return _concluded(replace(pooled, budget=budget))
+    shared = replace(question.budget, instances=pooled.budget.instances)
+    alone = _counted(question, _recommend(question, shared, most, model), rps)
+    if (
+        alone is not None
+        and alone.fleet is not None
+        and alone.fleet.database is not None
+        and not alone.fleet.database.pooler
+        and alone.budget.instances <= math.ceil(DEARER * pooled.budget.instances)
+    ):
+        return _concluded(replace(alone, budget=replace(shared, instances=alone.budget.instances)))
+    return _concluded(pooled)
+
+
+def _counted(question: Question, found: Found, rps: float) -> Answer | None:
+    if found.recommendation is None:
+        return None
+    count = fleet.needed(rps, found.recommendation.predicted.throughput_rps)
+    budget = replace(question.budget, pg_connections=None, instances=count)
+    answer = Answer(found, budget, rps / count)
+    return replace(answer, fleet=_planned(question, answer, rps, asked=False))
+
+
+def _planned(question: Question, answer: Answer, rps: float | None, *, asked: bool) -> Fleet:
+    recommendation = answer.found.recommendation
+    assert recommendation is not None
+    each = recommendation.predicted
+    if answer.each_rps is not None and each.throughput_rps.low >= answer.each_rps:
+        each = question.predict(
+            question.demand, recommendation.settings, 0, question.conditions,
+            rps=answer.each_rps, seed=question.seed, instances=answer.budget.instances,
+            reserve_bytes=question.budget.reserve_bytes, **question.given,
+        )  # fmt: skip
+    return fleet.plan(
+        question.demand,
+        question.budget,
+        recommendation.settings,
+        recommendation.predicted.throughput_rps,
+        each,
+        instances=answer.budget.instances,
+        asked=asked,
+        rps=rps,
+    )
+
+
+def _concluded(answer: Answer) -> Answer:
+    """With the verdict of all instances together."""
+    assert answer.fleet is not None
+    said = fleet.sentences(answer.fleet, answer.budget)
+    enough = answer.fleet.carries
+    reason = said[0] if enough else next(s for s in said if "no pooler helps" in s)
+    verdict = Verdict.FITS if enough else Verdict.DOES_NOT_FIT
+    return replace(answer, found=replace(answer.found, verdict=verdict, reason=reason))
