@@ -30,8 +30,8 @@ def arguments() -> argparse.Namespace:
     add("--json", type=Path, default=CACHE / "measurement.json", metavar="FILE")
     add("--markdown", type=Path, metavar="FILE", help="write the report there, for the docs")
     add("--from-json", type=Path, action="append", metavar="FILE",
-        help="render earlier runs, measure nothing; several are put together, the first one's "
-        "parts win")  # fmt: skip
+        help="render earlier runs, measure nothing; several are put together: a part is pooled "
+        "where it can be, else the first one's stands")  # fmt: skip
     return parser.parse_args()
 
 
@@ -65,11 +65,26 @@ def measure(names: list[str], *, quick: bool) -> dict[str, Any]:
 
 
 def together(documents: list[dict[str, Any]]) -> dict[str, Any]:
-    """One document with the parts of all, in the order of the table of parts."""
-    found: dict[str, Any] = {}
-    for document in reversed(documents):
-        found |= document["parts"]
-    return {"parts": {name: found[name] for name in parts.PARTS if name in found}}
+    """One document with the parts of all, in the order of the table of parts.
+
+    Of a part that several have, all runs count where it can pool them, else the first one's.
+    """
+    found = {}
+    for name in parts.PARTS:
+        runs = [document["parts"][name] for document in documents if name in document["parts"]]
+        if runs:
+            found[name] = _pooled(name, runs)
+    return {"parts": found}
+
+
+def _pooled(name: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    pool = getattr(parts.load(name), "pool", None) if len(runs) > 1 else None
+    good = [run for run in runs if "result" in run]
+    if pool is None or len(good) < 2:
+        return runs[0]
+    result = pool([Result.from_json(run["result"]) for run in good]).to_json()
+    seconds = sum(run["seconds"] for run in good)
+    return {**good[0], "result": result, "seconds": seconds}
 
 
 def render(document: dict[str, Any], *, markdown: bool) -> str:

@@ -7,16 +7,21 @@ once, as a run of the tool does.
 
 from __future__ import annotations
 
+import functools
+import math
+import operator
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from bench.measurement import truth
 from bench.measurement.pairs import HEAD, Coverage, Pair
 from bench.measurement.result import Aim, Result, Table
 from bench.measurement.stage import Services, Stage
 from bench.measurement.truth import Repeat
+from pretune.advisor.quantity import Interval
 from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings
 
@@ -55,6 +60,48 @@ TRIALS = (
 )
 
 
+@dataclass(frozen=True)
+class Figures:
+    """What was measured, in one run or several; JSON types but for ``pairs``."""
+
+    pairs: tuple[Pair, ...]
+    repeats: int
+    seconds: float
+    repeated: int  # trials, because they were disturbed
+    disturbed: int  # of these, those that were disturbed again
+    needless_s: float  # the longest wait told of an endpoint that never waits
+
+    def to_json(self) -> dict[str, Any]:
+        pairs = [[p.quantity, p.where, *_ends(p.claimed), p.truth] for p in self.pairs]
+        return {**vars(self), "pairs": pairs}
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> Figures:
+        pairs = (
+            Pair(quantity, where, _interval(value, low, high), truth)
+            for quantity, where, value, low, high, truth in found["pairs"]
+        )
+        return cls(**{**found, "pairs": tuple(pairs)})
+
+    def __add__(self, other: Figures) -> Figures:
+        return Figures(
+            self.pairs + other.pairs,
+            self.repeats + other.repeats,
+            max(self.seconds, other.seconds),
+            self.repeated + other.repeated,
+            self.disturbed + other.disturbed,
+            max(self.needless_s, other.needless_s),
+        )
+
+
+def _ends(interval: Interval) -> list[float | None]:
+    return list(interval.to_json().values())
+
+
+def _interval(*ends: float | None) -> Interval:
+    return Interval(*(math.nan if end is None else end for end in ends))
+
+
 def run(*, quick: bool) -> Result:
     kinds = [kind for kind in TRIALS if kind.quick or not quick]
     repeats = QUICK_REPEATS if quick else REPEATS
@@ -69,19 +116,22 @@ def run(*, quick: bool) -> Result:
         for number in range(repeats):
             for kind in kinds:
                 found[kind].append(_one(kind, stages[kind], seconds, number))
-    workloads = {kind: stages[kind].workload for kind in kinds}
     pairs: list[Pair] = []
     needless = 0.0
     for kind, all_of_it in found.items():
-        workload = workloads[kind]
         for number, one in enumerate(all_of_it):
             others = all_of_it[:number] + all_of_it[number + 1 :]
-            pairs += _pairs(kind, one, others, found, stages[kind])
+            pairs += _pairs(kind, one, others, stages[kind])
             if kind.paths == _COSTS:
-                needless = max(needless, truth.needless_wait(workload, one))
+                needless = max(needless, truth.needless_wait(stages[kind].workload, one))
     repeated = sum(stage.repeated for stage in stages.values())
     disturbed = sum(stage.disturbed for stage in stages.values())
-    return _result(pairs, kinds, repeats, seconds, (repeated, disturbed), needless)
+    return report(Figures(tuple(pairs), repeats, seconds, repeated, disturbed, needless))
+
+
+def pool(results: Sequence[Result]) -> Result:
+    """Runs at different times, in one report."""
+    return report(functools.reduce(operator.add, (Figures.from_json(r.data) for r in results)))
 
 
 def _one(kind: Kind, stage: Stage, seconds: float, number: int) -> Repeat:
@@ -98,7 +148,6 @@ def _pairs(
     kind: Kind,
     one: Repeat,
     others: Sequence[Repeat],
-    found: dict[Kind, list[Repeat]],
     stage: Stage,
 ) -> list[Pair]:
     if kind.name == "leak":
@@ -107,16 +156,11 @@ def _pairs(
     return pairs + (truth.of_demand(kind.name, stage.workload, one) if kind.alone else [])
 
 
-def _result(
-    pairs: Sequence[Pair],
-    kinds: Sequence[Kind],
-    repeats: int,
-    seconds: float,
-    disturbed: tuple[int, int],
-    needless: float,
-) -> Result:
+def report(found: Figures) -> Result:
+    pairs = found.pairs
     pooled = Coverage.of(pairs)
     quantities = list(dict.fromkeys(pair.quantity for pair in pairs))
+    kinds = list(dict.fromkeys(pair.where for pair in pairs))
     unknown = len(pairs) - pooled.pairs
     return Result(
         title="Claimed intervals against known truth",
@@ -131,7 +175,7 @@ def _result(
             Table(
                 ("trial", *HEAD),
                 tuple(
-                    (kind.name, *Coverage.of([p for p in pairs if p.where == kind.name]).cells())
+                    (kind, *Coverage.of([p for p in pairs if p.where == kind]).cells())
                     for kind in kinds
                 ),
             ),
@@ -146,14 +190,16 @@ def _result(
             ),
         ),
         notes=(
-            f"{repeats} repeats of {seconds:g} s of each trial, in turns; {disturbed[0]} were "
-            f"disturbed and repeated, {disturbed[1]} of those were disturbed again and counted.",
+            f"{found.repeats} repeats of {found.seconds:g} s of each trial, in turns; "
+            f"{found.repeated} were disturbed and repeated, {found.disturbed} of those were "
+            "disturbed again and counted.",
             "Half width and bias are medians, relative to the truth; below and above: whole "
             "intervals beside it.",
             "Truth of cpu_s and wait_s: the law by which the app draws, beyond it the app's diary; "
             "of throughput, latency, process CPU and memory: the other repeats, pooled.",
-            f"The longest wait told of an endpoint that never waits: {needless * 1e6:.0f} us.",
+            "The longest wait told of an endpoint that never waits: "
+            f"{found.needless_s * 1e6:.0f} us.",
             f"{unknown} claims had no interval.",
         ),
-        data=[[p.quantity, p.where, p.claimed.to_json(), p.truth] for p in pairs],
+        data=found.to_json(),
     )

@@ -5,8 +5,10 @@ import importlib.util
 import pytest
 
 from bench.measurement import __main__ as command
-from bench.measurement import parts
+from bench.measurement import coverage, parts
+from bench.measurement.pairs import Pair
 from bench.measurement.result import Aim, Result, Table
+from pretune.advisor.quantity import Interval
 
 RESULT = Result(
     title="Of something",
@@ -58,3 +60,19 @@ def test_runs_are_put_together_in_the_tables_order_and_the_first_wins(two, capsy
 @pytest.mark.parametrize("name", parts.PARTS)
 def test_each_part_of_the_table_is_a_module(name):
     assert importlib.util.find_spec(parts.PARTS[name])
+
+
+def test_runs_of_the_coverage_are_pooled_and_an_unknown_end_stays_unknown():
+    claims = [Interval(1.0, 0.9, 1.1), Interval(2.0, float("nan"), float("nan"))]
+    runs = [
+        coverage.report(coverage.Figures((Pair("cpu", "app", claim, 1.05),), 3, 2.5, 1, 0, 1e-6))
+        for claim in claims
+    ]
+    document = {"seconds": 5.0, "quick": True, "machine": {}}
+    documents = [{"parts": {"coverage": {**document, "result": r.to_json()}}} for r in runs]
+    found = command.together(documents)["parts"]["coverage"]
+    assert found["seconds"] == 10.0
+    pooled = coverage.Figures.from_json(found["result"]["data"])
+    assert (len(pooled.pairs), pooled.repeats, pooled.repeated) == (2, 6, 2)
+    assert found["result"]["aims"][0]["measured"].startswith("100.0% of 1,")
+    assert "1 claims had no interval." in found["result"]["notes"]
