@@ -2,13 +2,17 @@
 
 Every part compares what the tool says with what is known to be true (applications that write down
 what they do, series with a known law), or with what it may cost. A part that fails is reported as
-such and stops no other. Parts may be run one at a time and put together with --from-json.
+such and stops no other.
+
+Each part's run is a file of its own below --results, and the report is made of all files there: so
+the whole can be measured at several quiet times, and an interrupted run goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 import traceback
@@ -18,35 +22,59 @@ from typing import Any
 from bench.measurement import parts
 from bench.measurement.result import Aim, Result
 from bench.servers import machine
-from bench.servers.environment import CACHE
 from bench.servers.tables import table
+
+RESULTS = Path(__file__).with_name("results")
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.measurement", description=__doc__)
     add = parser.add_argument
-    add("--part", action="append", choices=parts.PARTS, help="run only this; may be repeated")
+    add(
+        "--part",
+        action="append",
+        choices=parts.PARTS,
+        help="run this, once more if need be; may be repeated; default: what has no result yet",
+    )
     add("--quick", action="store_true", help="less of everything: some minutes for all parts")
-    add("--json", type=Path, default=CACHE / "measurement.json", metavar="FILE")
+    add("--minutes", type=float, default=math.inf, help="begin no further part after so long")
+    add("--results", type=Path, default=RESULTS, metavar="DIR")
+    add("--render", action="store_true", help="measure nothing, show what there is")
     add("--markdown", type=Path, metavar="FILE", help="write the report there, for the docs")
-    add("--from-json", type=Path, action="append", metavar="FILE",
-        help="render earlier runs, measure nothing; several are put together: a part is pooled "
-        "where it can be, else the first one's stands")  # fmt: skip
-    return parser.parse_args()
+    return parser.parse_args()  # fmt: skip
 
 
 def main() -> int:
     options = arguments()
-    if options.from_json:
-        document = together([json.loads(path.read_text()) for path in options.from_json])
-    else:
-        document = measure(options.part or list(parts.PARTS), quick=options.quick)
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(document, indent=1))
+    known = stored(options.results)
+    wanted = options.part or [name for name in parts.PARTS if name not in together(known)["parts"]]
+    until = time.monotonic() + 60 * options.minutes
+    for name in [] if options.render else wanted:
+        if time.monotonic() > until:
+            break
+        known.insert(0, measure([name], quick=options.quick))
+        store(known[0], options.results)
+    document = together(known)
     print(render(document, markdown=False))
     if options.markdown:
         options.markdown.write_text(render(document, markdown=True))
     return 1 if any("failed" in part for part in document["parts"].values()) else 0
+
+
+def store(document: dict[str, Any], directory: Path) -> None:
+    """One file of one part; the number says which of its runs it was. What failed is not kept."""
+    ((name, part),) = document["parts"].items()
+    if "failed" in part:
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    number = 1 + len(list(directory.glob(f"{name}-*.json")))
+    (directory / f"{name}-{number}.json").write_text(json.dumps(document, indent=1) + "\n")
+
+
+def stored(directory: Path) -> list[dict[str, Any]]:
+    """The runs of every part, the newest first."""
+    files = sorted(directory.glob("*-*.json"), key=lambda file: int(file.stem.rpartition("-")[2]))
+    return [json.loads(file.read_text()) for file in reversed(files)]
 
 
 def measure(names: list[str], *, quick: bool) -> dict[str, Any]:

@@ -76,3 +76,13 @@ def test_runs_of_the_coverage_are_pooled_and_an_unknown_end_stays_unknown():
     assert (len(pooled.pairs), pooled.repeats, pooled.repeated) == (2, 6, 2)
     assert found["result"]["aims"][0]["measured"].startswith("100.0% of 1,")
     assert "1 claims had no interval." in found["result"]["notes"]
+
+
+def test_a_run_is_kept_part_by_part_and_what_failed_is_measured_again(two, tmp_path, capsys):
+    for name in ("good", "bad", "good"):
+        command.store(command.measure([name], quick=True), tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["good-1.json", "good-2.json"]
+    found = command.stored(tmp_path)
+    assert [list(document["parts"]) for document in found] == [["good"], ["good"]]
+    newest = command.together(found)["parts"]["good"]
+    assert newest == command.together([found[0]])["parts"]["good"]
