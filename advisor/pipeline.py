@@ -330,12 +330,15 @@ class Pipeline:
         else:
             predicted = capacity(there, settings, conditions, solved.p95_s, **given)
             what = f"{predicted.users} users"
+        # a leak is worth more with its lines than with a longer look at the answer
+        reserve = further.RESERVE_S if there.worker.leak_class == "leak" else 0.0
+        after = reserve + REPORT_S if reserve else 0.0
         planned = PlannedTrial(
             "verification",
             f"{settings.workers} workers x {settings.threads} threads on {server}, {what}",
             settings,
             predicted.users,
-            plan.duration("verification", self._budget()),
+            plan.verification_duration(self._budget(), self._left(), after),
             stop_under_load=True,
             rps=rps,
             ramp_s=plan.RAMP_S if server != EMBEDDED and rps is None else 0.0,
@@ -347,7 +350,6 @@ class Pipeline:
                 there.worker, settings, predicted.throughput_rps, seconds
             ),
         )
-        reserve = further.RESERVE_S if there.worker.leak_class == "leak" else 0.0
         measured = self._trial(bench, planned, server, progress, after_s=reserve)
         *others, _ = self._run.trials
         trial = Trial(measured, predicted)

@@ -20,6 +20,7 @@ LOAD_FRACTION = 0.5
 CONTRAST_THREADS = 4
 PRELOAD_WORKERS = 2
 PRELOAD_THREADS = 2
+SHORTEST_VERIFICATION = 0.5  # of its own duration
 # Seconds around the load of one trial: boot, first and last samples, stop.
 AROUND_S = 3.0
 
@@ -52,6 +53,13 @@ SHARES = {"demand": 0.32, "contrast": 0.20, "preload": 0.16, "verification": 0.3
 
 def duration(name: str, time_budget_s: float) -> float:
     return time_budget_s * LOAD_FRACTION * SHARES[name]
+
+
+def verification_duration(time_budget_s: float, left_s: float, after_s: float) -> float:
+    """Shorter, by half at most, where ``after_s`` of the time that is left are wanted for more."""
+    whole = duration("verification", time_budget_s)
+    room = left_s - after_s - AROUND_S if after_s > 0 else whole
+    return min(whole, max(whole * SHORTEST_VERIFICATION, room))
 
 
 def trials(

@@ -30,3 +30,15 @@ def test_on_the_server_of_the_answer_the_contrast_trial_is_run_again() -> None:
     # what it surely carries, whatever is asked for
     assert plan.server_trial("gunicorn", contrast, 1000.0, 300.0, 120.0).rps == 180.0
     assert plan.server_trial("gunicorn", contrast, 50.0, 300.0, 120.0).rps == 50.0
+
+
+def test_the_verification_makes_room_for_a_leaks_lines_but_stays_a_verification() -> None:
+    whole = plan.duration("verification", 120.0)
+
+    def planned(left_s: float, after_s: float) -> float:
+        return plan.verification_duration(120.0, left_s, after_s)
+
+    assert planned(60.0, 15.0) == whole
+    assert planned(33.0, 15.0) == 33.0 - 15.0 - plan.AROUND_S
+    assert planned(20.0, 15.0) == planned(-5.0, 15.0) == whole / 2
+    assert planned(5.0, 0.0) == whole  # nothing else to do with the time
