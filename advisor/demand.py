@@ -63,6 +63,9 @@ class WorkerDemand:
     pg_connections_per_thread: float  # held for each further thread
     shared_file_bytes: float = 0.0  # the part of base_pss_bytes that all workers share
     preload_once_bytes: float = 0.0  # what preload adds once: the zygote's own
+    # of base_pss_bytes, what only traffic brings; the same of a preloaded worker's own
+    first_use_bytes: float = 0.0
+    preload_first_use_bytes: float = 0.0
     # what a worker may still grow by, from how it grew so far
     warming_bytes: Interval = field(default_factory=lambda: Interval.exact(0.0))
     # Postgres on this machine: without the app's connections, and for each; 0 when elsewhere
@@ -103,6 +106,7 @@ def assemble(
     memory_trials: Sequence[Measurement] = (),
     *,
     returned_at_boot_bytes: float = 0.0,
+    costs: Mapping[Kind, ServerCost] | None = None,
     seed: int = 1,
 ) -> Demand:
     """The demand from a trial of one request at a time, and what further trials add.
@@ -110,7 +114,8 @@ def assemble(
     ``demand_trial``: one worker, one thread, one user, probes on. ``contrast``: one worker with
     several threads (under asgi: several users), saturated. ``memory_trials``: any others, with
     more workers or with preload. ``returned_at_boot_bytes``: what a process that only imported the
-    app gives back when it is asked to (garbage of the import). Raises ValueError when the demand
+    app gives back when it is asked to (garbage of the import). ``costs``: of servers, where a
+    preloaded trial ran on another than the rest. Raises ValueError when the demand
     trial served no request of the workload.
 
     The parts of a request: ``cpu`` is its own clock; ``db`` the wait in database drivers, at most
@@ -154,11 +159,16 @@ def assemble(
         wait_s=wait,
         wait_calls=out_calls,
         by_endpoint=_by_endpoint(workload, demand_trial, rows, tuples, each),
-        worker=_worker(demand_trial, contrast, trials, returned_at_boot_bytes, rng),
+        worker=_worker(demand_trial, contrast, trials, returned_at_boot_bytes, costs or {}, rng),
         unloaded_p95_s=_unloaded_p95(demand_trial, rows, tuples["endpoint"], shares),
         generator_cpu_s=demand_trial.generator_cpu / max(demand_trial.throughput_rps.value, 1e-9),
-        served_by=(demand_trial.conditions.server, demand_trial.settings.worker_class),
+        served_by=_kind(demand_trial),
+        costs=costs or {},
     )
+
+
+def _kind(trial: Measurement) -> Kind:
+    return trial.conditions.server, trial.settings.worker_class
 
 
 def of_workload(telemetry: NDArray[np.void], endpoints: int) -> NDArray[np.void]:
@@ -354,6 +364,7 @@ def _worker(
     contrast: Measurement | None,
     trials: Sequence[Measurement],
     returned_at_boot_bytes: float,
+    costs: Mapping[Kind, ServerCost],
     rng: np.random.Generator,
 ) -> WorkerDemand:
     growth = leak.classify(
@@ -361,7 +372,7 @@ def _worker(
         returned_at_boot=returned_at_boot_bytes,
     )
     slope = growth.slope.value if growth.leak_class == "leak" else 0.0
-    parts = memory_parts(trials, rng, slope)
+    parts = memory_parts(trials, rng, slope, costs)
     database, per_connection = postgres_memory(trials) or (Interval.exact(0.0), 0.0)
     workers = [w for t in trials for w in t.workers]
     first = demand.workers or (workers[0],)
@@ -389,6 +400,8 @@ def _worker(
         pg_connections_per_thread=per_thread_connections,
         shared_file_bytes=parts.file,
         preload_once_bytes=parts.zygote,
+        first_use_bytes=parts.first_use,
+        preload_first_use_bytes=parts.preload_first_use,
         warming_bytes=parts.warming,
         db_pss_bytes=database,
         db_pss_bytes_per_connection=per_connection,
@@ -406,10 +419,15 @@ class MemoryParts:
     saving: Interval | None
     zygote: float
     warming: Interval
+    first_use: float
+    preload_first_use: float
 
 
 def memory_parts(
-    trials: Sequence[Measurement], rng: np.random.Generator, slope: float = 0.0
+    trials: Sequence[Measurement],
+    rng: np.random.Generator,
+    slope: float = 0.0,
+    costs: Mapping[Kind, ServerCost] | None = None,
 ) -> MemoryParts:
     """Fixed, per worker, per further thread, and what preload saves and costs.
 
@@ -419,7 +437,11 @@ def memory_parts(
     Trees, not workers, because a page that two share counts half in each. With one T among the
     trials, a further thread is taken to cost anything up to a tenth of a worker, Passenger's rule
     of thumb. Under preload a worker's own pages are those it wrote to after the fork; what else
-    the tree holds is there once, in the zygote.
+    the tree holds is there once, in the zygote or in gunicorn's master. How servers preload
+    differs, so the saving is of the server on which it was seen: against a plain worker of that
+    server, which ``costs`` know where the plain trials ran on another.
+
+    A worker that no request ever reached has not grown by its first use yet.
 
     ``slope``: bytes per request of a called leak. What leaked in a trial depends on how long it was
     and is none of these parts: it is taken off, and the model adds it for as long as workers live.
@@ -448,19 +470,23 @@ def memory_parts(
     per_thread = _interval(threads)
     if not varied_threads and plain[0].settings.interface == "wsgi":
         per_thread = Interval(0.0, 0.0, per_worker.high / 10)
+    first_use = _first_use(plain, slope)
     if not preloaded:
-        return MemoryParts(fixed, per_worker, file, per_thread, None, 0.0, warming)
+        return MemoryParts(fixed, per_worker, file, per_thread, None, 0.0, warming, first_use, 0.0)
 
     savings, zygotes = [], []
     for t in preloaded:
         w, more = t.settings.workers, _further(t)
         leaked = slope * _requests_of_living(t)
-        own = float(np.mean([u.uss_bytes for u in t.workers])) if t.workers else 0.0
-        own -= leaked / w
-        saved = base + threads * more / w - own
+        served = [u.uss_bytes for u in t.workers if u.requests] or [u.uss_bytes for u in t.workers]
+        own = float(np.mean(served)) - leaked / w if served else 0.0
+        worker_more, master_more, file_more = _elsewhere(plain[0], t, costs or {})
+        saved = base + worker_more + threads * more / w - own
         savings.append(saved)
-        without = fixed + base * w + threads * more - saved * (w - 1)
-        zygotes.append(max(0.0, float(_anon(t).value - leaked - without[0])))
+        # the one master, what the first worker would have without preload, and each one's own
+        known = fixed + master_more + file + file_more + float(saved[0])
+        known += sum(u.uss_bytes for u in t.workers)
+        zygotes.append(max(0.0, float(_anon(t).value) + t.file_bytes - known))
     saved = np.mean(savings, axis=0)
     scatter = rng.normal(1.0, SAVING_SCATTER, len(saved))
     scatter[0] = 1.0
@@ -469,7 +495,35 @@ def memory_parts(
     touched = leak.warming([s.without(slope) for t in preloaded for s in t.memory_series]).value
     saving = Interval(saving.value, saving.low - touched, saving.high)
     zygote = float(np.mean(zygotes))
-    return MemoryParts(fixed, per_worker, file, per_thread, saving, zygote, warming)
+    preload_first_use = _first_use(preloaded, slope)
+    return MemoryParts(
+        fixed, per_worker, file, per_thread, saving, zygote, warming, first_use, preload_first_use
+    )
+
+
+def _elsewhere(
+    here: Measurement, there: Measurement, costs: Mapping[Kind, ServerCost]
+) -> tuple[float, float, float]:
+    """What a worker, the master and files have more where ``there`` ran; bytes."""
+    a, b = costs.get(_kind(here)), costs.get(_kind(there))
+    if a is None or b is None or _kind(here) == _kind(there):
+        return 0.0, 0.0, 0.0
+    return (
+        b.worker_bytes - a.worker_bytes,
+        b.master_bytes - a.master_bytes,
+        b.file_bytes - a.file_bytes,
+    )
+
+
+def _first_use(trials: Sequence[Measurement], slope: float) -> float:
+    """What a worker's own pages grow by between its boot and the end of a trial; 0 if unseen."""
+    series = [s.without(slope) for t in trials for s in t.memory_series]
+    grown = [
+        float(s.private_bytes[-1] - s.private_bytes[0])
+        for s in series
+        if len(s.requests) and s.requests[0] == 0 and s.requests[-1] > 0
+    ]
+    return max(0.0, float(np.mean(grown))) if grown else 0.0
 
 
 def _requests_of_living(trial: Measurement) -> float:

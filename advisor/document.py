@@ -299,6 +299,8 @@ def _demand(demand: Demand | None, inside: Inside | None) -> dict[str, Any] | No
             "pg_connections_per_thread": worker.pg_connections_per_thread,
             "shared_file_bytes": _finite(worker.shared_file_bytes),
             "preload_once_bytes": _finite(worker.preload_once_bytes),
+            "first_use_bytes": _finite(worker.first_use_bytes),
+            "preload_first_use_bytes": _finite(worker.preload_first_use_bytes),
             "warming_bytes": worker.warming_bytes.to_json(),
             "db_pss_bytes": worker.db_pss_bytes.to_json(),
             "db_pss_bytes_per_connection": _finite(worker.db_pss_bytes_per_connection),

@@ -37,7 +37,7 @@ def rows(predicted: Prediction, measured: Measurement, budget: Budget, slo: Slo)
     """
     limits, values = _quantities(predicted), _quantities(measured)
     found = [
-        _inside(name, words, limits[name], values[name], promised, excused=_idle(measured))
+        _inside(name, words, limits[name], values[name], promised)
         for name, words, promised in _PREDICTED
     ]
     peak = measured.pg_connections_peak
@@ -88,12 +88,9 @@ def _quantities(of: Prediction | Measurement) -> dict[str, Interval]:
     }
 
 
-def _inside(
-    name: str, words: str, limit: Interval, value: Interval, promised: bool, *, excused: bool
-) -> Row:
-    """``excused``: a worker that served nothing is smaller than one that did, by nature."""
+def _inside(name: str, words: str, limit: Interval, value: Interval, promised: bool) -> Row:
     got = value.value
-    kept: bool | None = limit.contains(got) or (name == "pss_bytes" and excused and got < limit.low)
+    kept: bool | None = limit.contains(got)
     if not all(map(math.isfinite, (limit.low, limit.high, got))):
         kept = None
     show = _SHOWN[name.rpartition("_")[2]]
@@ -147,10 +144,6 @@ def verdict(
             "give more time with --time-budget",
         )
     return Verdict.FITS, ""
-
-
-def _idle(measured: Measurement) -> bool:
-    return any(worker.requests == 0 for worker in measured.workers)
 
 
 def _rate(x: float) -> str:

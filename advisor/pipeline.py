@@ -33,10 +33,13 @@ from pretune.advisor.measurement import Conditions, Measurement
 from pretune.advisor.minder import TIMED_OUT
 from pretune.advisor.model import costs, memory
 from pretune.advisor.model.calibration import Calibration, calibrate
+from pretune.advisor.model.case import discipline
+from pretune.advisor.model.occupancy import idle_workers
 from pretune.advisor.model.predict import capacity, predict
 from pretune.advisor.options import Options
 from pretune.advisor.plan import PlannedTrial
 from pretune.advisor.preflight import Preflight, Progress
+from pretune.advisor.quantity import Interval
 from pretune.advisor.recommendation import Recommendation
 from pretune.advisor.servers import EMBEDDED
 from pretune.advisor.trial import Bench
@@ -114,7 +117,11 @@ class Pipeline:
                 rest = sum(p.expected_s for p in planned[number + 1 :])
                 after = rest + self._answer_s() + further.RESERVE_S
                 after += self._server_trial_s(known)
-                measured.append(self._trial(bench, trial, known.servers.measured, progress, after))
+                server = known.servers.measured
+                if trial.name == "preload" and known.servers.differ:
+                    # servers preload differently: where the answer is for
+                    server, trial = known.servers.verified, replace(trial, ramp_s=plan.RAMP_S)
+                measured.append(self._trial(bench, trial, server, progress, after))
                 if trial.name == "contrast" and known.servers.differ:
                     there = self._learn_costs(known, bench, trial, measured[-1], progress)
                     measured.append(there)
@@ -236,16 +243,20 @@ class Pipeline:
     ) -> _Solved | None:
         """Demand, calibration and the joint search; None when nothing fits the budgets."""
         # memory of another server's tree is no evidence of what this one's consists of
-        alike = [m for m in measured[2:] if m.conditions.server == known.servers.measured]
+        alike = [
+            m
+            for m in measured[2:]
+            if m.conditions.server == known.servers.measured or m.name == "preload"
+        ]
         found = demand.assemble(
             bench.workload,
             measured[0],
             measured[1],
             alike,
             returned_at_boot_bytes=known.inspection["boot_memory"]["returned_bytes"],
+            costs=self._run.server_costs,
             seed=self._options.seed,
         )
-        found = replace(found, costs=self._run.server_costs)
         # the budget's machine: this one unless the user says otherwise
         beyond = elsewhere.extrapolate(known.budget, measured[0].conditions.server_cores)
         there = elsewhere.moved(
@@ -344,10 +355,13 @@ class Pipeline:
             ramp_s=plan.RAMP_S if server != EMBEDDED and rps is None else 0.0,
         )
         seconds = planned.duration_s
+        idle = Interval.exact(0.0)  # arrivals find every worker in turn
+        if rps is None:
+            idle = idle_workers(discipline(server, settings), settings.workers, predicted.users)
         predicted = replace(
             predicted,
             pss_bytes=memory.peak_pss_of_trial(
-                there.worker, settings, predicted.throughput_rps, seconds
+                there.worker, settings, predicted.throughput_rps, seconds, idle
             ),
         )
         measured = self._trial(bench, planned, server, progress, after_s=reserve)

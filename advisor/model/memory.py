@@ -106,13 +106,24 @@ def leak_growth(
 
 
 def peak_pss_of_trial(
-    worker: WorkerDemand, settings: Settings, throughput_rps: Interval, seconds: float
+    worker: WorkerDemand,
+    settings: Settings,
+    throughput_rps: Interval,
+    seconds: float,
+    idle: Interval,
 ) -> Interval:
-    """``peak_pss`` and what leaks in a trial of so many seconds."""
-    peak = peak_pss(worker, settings)
-    if worker.leak_class != "leak":
-        return peak
-    return _sum([peak, leak_growth(worker, settings, throughput_rps, seconds)])
+    """``peak_pss`` of a trial of so many seconds: with what leaks in it, and without what ``idle``
+    workers, that no request reaches, have not needed yet."""
+    parts = [peak_pss(worker, settings), _negative(idle.scaled(_first_use(worker, settings)))]
+    if worker.leak_class == "leak":
+        parts.append(leak_growth(worker, settings, throughput_rps, seconds))
+    return _sum(parts)
+
+
+def _first_use(worker: WorkerDemand, settings: Settings) -> float:
+    preloaded = settings.preload_app and settings.workers > 1 and worker.preload_saving_bytes
+    first = worker.preload_first_use_bytes if preloaded else worker.first_use_bytes
+    return first + sum(part.value for part in _threads(worker, settings, 1))
 
 
 def postgres_pss(worker: WorkerDemand, settings: Settings) -> Interval:

@@ -14,6 +14,8 @@ from pretune.advisor.demand import Demand
 from pretune.advisor.measurement import Conditions
 from pretune.advisor.model import costs, memory
 from pretune.advisor.model.calibration import Calibration, calibrate
+from pretune.advisor.model.case import discipline
+from pretune.advisor.model.occupancy import idle_workers
 from pretune.advisor.model.predict import capacity, predict
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.recommendation import Baseline
@@ -60,7 +62,8 @@ class Solved:
         there = self.on_gunicorn(settings.worker_class)
         conditions = replace(self.conditions, generator_cpu_s_per_request=there.generator_cpu_s)
         found = predict(there, settings, users, conditions, seed=SEED, calibration=self.calibration)
-        pss = memory.peak_pss_of_trial(there.worker, settings, found.throughput_rps, seconds)
+        idle = idle_workers(discipline(GUNICORN, settings), settings.workers, users)
+        pss = memory.peak_pss_of_trial(there.worker, settings, found.throughput_rps, seconds, idle)
         return replace(found, pss_bytes=pss)
 
     def capacity(self, settings: Settings) -> Prediction:

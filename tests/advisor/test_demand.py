@@ -17,6 +17,7 @@ from pretune.advisor.measurement import (
     MemorySeries,
 )
 from pretune.advisor.model import memory
+from pretune.advisor.model.costs import ServerCost, on
 from pretune.advisor.quantity import Interval
 from pretune.loadtests.workload import Endpoint, Workload
 from pretune.server.settings import Settings
@@ -166,6 +167,25 @@ def test_memory_is_solved_from_the_trees() -> None:
     assert four.value == pytest.approx((10 + 15 + 4 * 42) * MIB)
     # trials differ by a percent or so even where nothing varies
     assert four.low < four.value * 0.99 < four.value * 1.01 < four.high
+
+
+def test_preload_on_another_server_is_held_against_a_plain_worker_there() -> None:
+    """There a worker has 5 MiB and the master 6 MiB more; preloaded it holds 35 more."""
+    cost = ServerCost(EXACT(0.004), 0.0, 40 * MIB, 10 * MIB, 0.0)
+    costs = {
+        ("embedded", "gthread"): cost,
+        ("gunicorn", "gthread"): replace(cost, worker_bytes=45 * MIB, master_bytes=16 * MIB),
+    }
+    own = tuple(worker(uss_bytes=17 * MIB) for _ in range(2))
+    preloaded = tree(Settings(2, 1, preload_app=True), (16 + 35 + 2 * 17) * MIB, workers=own)
+    there = replace(preloaded, conditions=replace(preloaded.conditions, server="gunicorn"))
+    demand = assemble(WORKLOAD, tree(Settings(1, 1), 50 * MIB), None, [there], costs=costs)
+    moved = on(demand, "gunicorn", "gthread").worker
+    assert moved.preload_saving_bytes is not None
+    assert moved.preload_saving_bytes.value == pytest.approx((45 - 17) * MIB)
+    for workers in (2, 5, 9):
+        pss = memory.peak_pss(moved, Settings(workers, preload_app=True))
+        assert pss.value == pytest.approx((15 + 16 + 35 + workers * 17) * MIB)
 
 
 def test_preload_shares_what_workers_did_not_write_to() -> None:
@@ -338,7 +358,8 @@ def test_the_peak_of_a_trial_knows_what_leaks_in_it() -> None:
     rate = EXACT(500.0)
     settings = Settings(2, 1)
     still = memory.peak_pss(w, settings)
-    grown = memory.peak_pss_of_trial(w, settings, rate, 20.0)
+    grown = memory.peak_pss_of_trial(w, settings, rate, 20.0, EXACT(0.0))
     assert grown.value - still.value == pytest.approx(500 * 20 * 10_000, rel=0.01)
     fine = replace(w, leak_class="none")
-    assert memory.peak_pss_of_trial(fine, settings, rate, 20.0) == memory.peak_pss(fine, settings)
+    still_there = memory.peak_pss_of_trial(fine, settings, rate, 20.0, EXACT(0.0))
+    assert still_there == memory.peak_pss(fine, settings)

@@ -9,7 +9,7 @@ import pytest
 from pretune.advisor import judge
 from pretune.advisor.budget import Budget, Slo
 from pretune.advisor.document import Row, Run, Trial, Verification
-from pretune.advisor.measurement import Conditions, Latency, Measurement, WorkerMeasurement
+from pretune.advisor.measurement import Conditions, Latency, Measurement
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.quantity import UNKNOWN, Interval
 from pretune.advisor.recommendation import Recommendation
@@ -154,16 +154,6 @@ def test_what_lies_inside_its_interval_is_no_miss() -> None:
 def test_a_miss_names_quantity_value_and_interval() -> None:
     slow = replace(MEASURED, throughput_rps=around(40))
     assert missed(slow) == ("throughput 40 requests/s is outside 72 requests/s to 88 requests/s",)
-
-
-def test_a_worker_that_served_nothing_excuses_memory_below_the_interval_only() -> None:
-    idle = WorkerMeasurement(7, 0.5, 0, 0.0, 6 * MIB, 6 * MIB, 20 * MIB, 10, 2, 0)
-    small = replace(MEASURED, pss_bytes=around(60 * MIB, 0.01), workers=(idle,))
-    large = replace(MEASURED, pss_bytes=around(150 * MIB, 0.01), workers=(idle,))
-    assert missed(small) == ()
-    assert row("pss_bytes", small).kept
-    assert missed(large) != ()
-    assert row("pss_bytes", large).kept is False
 
 
 def test_a_row_says_what_was_allowed_what_came_and_whether_it_was_kept() -> None:

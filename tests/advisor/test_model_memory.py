@@ -93,6 +93,20 @@ def test_a_reload_under_preload_brings_a_zygote() -> None:
     assert memory.ram_to_provide(worker, settings, RPS).value == peak + 100 + 30
 
 
+def test_workers_that_nobody_connects_to_have_not_grown_by_their_first_use() -> None:
+    worker = replace(WORKER, first_use_bytes=30.0, preload_first_use_bytes=50.0, leak_class="none")
+    idle = Interval(2.0, 1.0, 3.0)
+    plain = Settings(workers=6, threads=2)
+    trial = memory.peak_pss_of_trial(worker, plain, RPS, 10.0, idle)
+    one_thread_more = worker.per_thread_bytes.value
+    full = memory.peak_pss(worker, plain)
+    assert trial.value == full.value - 2 * (30 + one_thread_more)
+    assert trial.low < full.low - (30 + one_thread_more)
+    preloaded = Settings(workers=6, preload_app=True)
+    trial = memory.peak_pss_of_trial(worker, preloaded, RPS, 10.0, idle)
+    assert trial.value == memory.peak_pss(worker, preloaded).value - 2 * 50
+
+
 def test_a_local_postgres_counts_with_all_its_connections() -> None:
     worker = replace(WORKER, db_pss_bytes=exact(500), db_pss_bytes_per_connection=7)
     settings = Settings(workers=3, threads=4)
