@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from pretune.advisor import baselines, fleet, search
+from pretune.advisor import baselines, fleet, search, smallest
 from pretune.advisor.budget import Budget, Slo
 from pretune.advisor.demand import Demand
 from pretune.advisor.fleet import Fleet
@@ -25,6 +25,7 @@ from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.recommendation import Baseline
 from pretune.advisor.search import Found
 from pretune.advisor.verdict import Verdict
+from pretune.advisor.violations import over_budget
 
 DEARER = 1.1
 
@@ -71,7 +72,7 @@ def solve(question: Question) -> Answer:
     each = None if rps is None else rps / budget.instances
     model = partial(question.capacity, arrivals=question.arrivals, **question.given)
     found = _recommend(question, budget, replace(question.slo, rps=each), model)
-    answer = Answer(found, budget, each)
+    answer = Answer(_explained(found, question), budget, each)
     if found.recommendation is not None:
         carried = found.recommendation.predicted.throughput_rps
         alone = budget.instances == 1
@@ -86,6 +87,20 @@ def solve(question: Question) -> Answer:
         question.conditions, question.interface, model, seed=question.seed,
     )  # fmt: skip
     return replace(answer, baselines=others)
+
+
+def _explained(found: Found, question: Question) -> Found:
+    """Where nothing fits for want of RAM alone: how much would do."""
+    if found.recommendation is not None or len(found.candidates) != 1:
+        return found
+    (only,) = found.candidates
+    budget = question.budget
+    needed = only.predicted.ram_bytes.high
+    broken = over_budget(needed, only.predicted.pg_connections, only.predicted.fds, budget)
+    if len(broken) != 1 or needed <= budget.ram_bytes:
+        return found
+    least = smallest.ram(question.demand, budget, question.interface)
+    return replace(found, reason=smallest.sentence(least, budget, needed))
 
 
 def _apart(question: Question) -> Question:

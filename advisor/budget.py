@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Kept free of the app: the larger of the two. The kernel, the shell that looks at the machine at
+# 3 am and the deploy that copies files need room too.
+RESERVE_FRACTION = 0.05
+RESERVE_BYTES = 64 * 1024**2
+
+
+def reserve(ram_bytes: int) -> int:
+    return max(RESERVE_BYTES, int(ram_bytes * RESERVE_FRACTION))
+
 
 @dataclass(frozen=True)
 class Budget:

@@ -37,6 +37,9 @@ SLOW_BOOT_S = 5.0
 NEAR_SATURATION = 0.7
 LOST_RECORDS = 0.01
 SCARCE_FDS = 0.5
+# Time in Postgres with several requests at once over that with one; and so long at least.
+CONTENDED = 2.0
+CONTENDED_S = 0.002
 
 
 def diagnose(run: Run, app_settings: Mapping[str, Any] | None = None) -> tuple[Finding, ...]:
@@ -245,13 +248,46 @@ def _bound_by(*resources: str) -> Callable[[Case], Recommendation | None]:
 
 
 def _db_bound(case: Case) -> Evidence | None:
-    found = _bound_by("db")(case)
+    """Postgres computes more than the app, on cores that are all busy."""
+    found = _bound_by("db", "cpu")(case)
     demand = case.run.demand
     if found is None or demand is None or demand.db_cpu_s is None:
         return None
+    app = demand.cpu_s.value + demand.overhead_cpu_s.value
+    # of many instances none has the database on its cores
+    shared = case.run.fleet is None and demand.db_cpu_s.low > app
+    if found.binding == "cpu" and not shared:
+        return None
+    worst = _most(case, lambda e: e.share * e.db_s.value)
     return {
         "capacity_rps": found.predicted.throughput_rps.value,
         "db_cpu_s": demand.db_cpu_s.value,
+        "app_cpu_s": app,
+        "endpoint": worst.name if worst else "unknown",
+        **(_line(case, worst.name, "db") if worst else {}),
+    }
+
+
+def _db_contended(case: Case) -> Evidence | None:
+    """A query takes much longer in Postgres when several run: they wait for each other there."""
+    timed = {t.name: t for t in case.trials if t.database_time is not None}
+    alone, several = timed.get("demand"), timed.get("contrast")
+    if alone is None or several is None:
+        return None
+    assert alone.database_time is not None
+    assert several.database_time is not None
+    one, many = alone.database_time.server_active_s, several.database_time.server_active_s
+    late = several.database_time.server_delay_s  # wanted a core: that is no lock
+    held = many.low - (late.high if late is not None else 0.0)
+    if not held > CONTENDED * one.high or held < CONTENDED_S:
+        return None
+    worst = _most(case, lambda e: e.share * e.db_s.value)
+    return {
+        "alone_s": one.value,
+        "several_s": many.value,
+        "requests": several.settings.slots,
+        "endpoint": worst.name if worst else "unknown",
+        **(_line(case, worst.name, "db") if worst else {}),
     }
 
 
@@ -484,9 +520,17 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "db-bound", "warning", _db_bound,
-        "The database's CPU is the limit at {capacity_rps} requests/s: {db_cpu_s} per request",
-        "More workers would not help. Find the dearest queries with pg_stat_statements, add the "
-        "missing index or cache their result, or give Postgres more cores.",
+        "The database is the limit at {capacity_rps} requests/s: of each request Postgres computes "
+        "{db_cpu_s} and the app {app_cpu_s}, most of it for {endpoint}{at_line}",
+        "More workers would not help. Fix that query (EXPLAIN ANALYZE, a missing index), cache its "
+        "result, or give Postgres cores of its own; pg_stat_statements names the dearest.",
+    ),
+    Rule(
+        "db-contended", "warning", _db_contended,
+        "Requests wait for each other in the database: a request is {alone_s} in Postgres alone, "
+        "and {several_s} with {requests} at once{at_line}",
+        "More workers would not help while they wait for the same rows or locks: look at "
+        "wait_event in pg_stat_activity under load, and shorten the transaction of {endpoint}.",
     ),
     Rule(
         "timeout-near-slowest", "warning", _timeout,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pretune.advisor import cores, inspection, limits, postgres, traffic
-from pretune.advisor.budget import Budget, Slo
+from pretune.advisor.budget import Budget, Slo, reserve
 from pretune.advisor.confidential import hide, known_secrets
 from pretune.advisor.failure import Refused
 from pretune.advisor.hooks import run_setup
@@ -19,11 +19,6 @@ from pretune.advisor.servers import Servers, choose
 from pretune.advisor.target import Target
 from pretune.advisor.workspace import Workspace
 from pretune.loadtests.workload import Workload
-
-# Kept free of the app: the larger of the two. The kernel, the shell that looks at the machine at
-# 3 am and the deploy that copies files need room too.
-RESERVE_FRACTION = 0.05
-RESERVE_BYTES = 64 * 1024**2
 
 
 class Progress(Protocol):
@@ -159,7 +154,7 @@ def _budget(options: Options) -> Budget:
         instances=options.instances or 1,
         any_number=options.instances is None,
         cpu_factor=options.cpu_factor,
-        reserve_bytes=max(RESERVE_BYTES, int(ram * RESERVE_FRACTION)),
+        reserve_bytes=reserve(ram),
         sources=sources,
     )
 

@@ -82,6 +82,19 @@ HEALTHY = Run(
 )  # fmt: skip
 
 
+def contended(several_s: float, delay_s: float = 0.0) -> Run:
+    """Time in Postgres, alone 3 ms, with four requests at once."""
+
+    def timed(name: str, threads: int, active_s: float, late_s: float) -> Trial:
+        zero = EXACT(0.0)
+        spent = DatabaseTime(None, EXACT(active_s), zero, EXACT(1.0), EXACT(late_s), zero, 0, 0)
+        settings = Settings(1, threads)
+        return Trial(replace(TRIAL, name=name, settings=settings, database_time=spent))
+
+    trials = (timed("demand", 1, 0.003, 0.0), timed("contrast", 4, several_s, delay_s))
+    return replace(HEALTHY, trials=trials)
+
+
 MISSED = Row("p95_ms", Interval(80, 70, 89), Interval(90, 89, 91), False, said="p95 90 ms")
 
 
@@ -279,7 +292,8 @@ SHOWN: dict[str, tuple[Callable[[], Run], str]] = {
     "sync-on-the-loop": (
         lambda: asgi(explained(line("db", 41), held_fraction=EXACT(0.9))), "3.6 ms"
     ),
-    "db-bound": (lambda: bound("db"), "1 ms per request"),
+    "db-bound": (lambda: bound("db"), "Postgres computes 1 ms and the app 6.2 ms"),
+    "db-contended": (lambda: contended(0.030), "3 ms in Postgres alone, and 30 ms with 4 at once"),
     "timeout-near-slowest": (lambda: endpoint(unloaded_p95_s=20.0), "20 s"),
     "fds-scarce": (lambda: bound("slots", fds=900), "900 of 1,024"),
     "large-response": (lambda: endpoint(response_bytes=5.0 * MIB), "5 MiB"),
@@ -409,3 +423,15 @@ def test_without_a_proven_leak_there_is_no_alarm(kind: str) -> None:
 
 def test_a_saving_within_noise_is_no_finding() -> None:
     assert diagnose(allocated(2.0)) == ()
+
+
+def test_the_database_is_the_limit_where_it_computes_more_than_the_app() -> None:
+    dear = demand(db_cpu_s=EXACT(0.008))
+    (found,) = [f for f in diagnose(bound("cpu", run=dear)) if f.id == "db-bound"]
+    assert "More workers would not help" in found.fix
+    assert not [f for f in diagnose(bound("cpu")) if f.id == "db-bound"]
+
+
+def test_waiting_for_a_core_is_not_waiting_for_each_other() -> None:
+    found = diagnose(contended(0.030, delay_s=0.027))
+    assert not [f for f in found if f.id == "db-contended"]
