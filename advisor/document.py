@@ -77,6 +77,7 @@ class Verification:
     trial: Trial
     rows: tuple[Row, ...]
     p95_s: float | None = None  # the SLO's, in this machine's time; None: as it stands
+    worker_class: str = ""  # the server's own name for it
 
     @property
     def misses(self) -> tuple[str, ...]:
@@ -513,6 +514,7 @@ def _verification(run: Run) -> dict[str, Any] | None:
         "holds": not verification.misses,
         "misses": list(verification.misses),
         "rows": [_row(row) for row in verification.rows],
+        "worker_class": verification.worker_class,
         "slo_p95_ms": None if verification.p95_s is None else verification.p95_s * 1e3,
         "server": run.server,
         "note": _where(verification.trial.measurement.conditions, cores),

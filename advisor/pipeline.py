@@ -373,7 +373,9 @@ class Pipeline:
         self._run = replace(
             self._run,
             trials=(*others, trial),
-            verification=Verification(trial, rows, solved.p95_s),
+            verification=Verification(
+                trial, rows, solved.p95_s, known.servers.worker_class(settings.worker_class)
+            ),
         )
         return not judge.broken(measured, self._judged or known.budget, slo)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pretune.advisor.failure import Refused
+from pretune.server import under_gunicorn
 from pretune.server.adapters import embedded, gunicorn
 from pretune.server.adapters.launch import Launch, RunningServer
 
@@ -35,6 +36,13 @@ class Servers:
         if self.verified == EMBEDDED:
             return "pretune (embedded)"
         return f"{self.verified} {self.version}".strip()
+
+    def worker_class(self, kind: str) -> str:
+        """The verified server's name for a worker class, as its configuration says it."""
+        if self.verified != GUNICORN:
+            return kind
+        numbers = (int(part) for part in self.version.split(".")[:2] if part.isdigit())
+        return under_gunicorn.worker_class(kind, tuple(numbers))
 
 
 def choose(asked: str | None, interface: str, python: Path) -> Servers:

@@ -16,14 +16,18 @@ from pretune.reports.document import Document
 
 _WIDTH = 96
 
-# Our worker class -> gunicorn's name for it.
-_WORKER_CLASS = {"sync": "sync", "gthread": "gthread", "asgi": "asgi"}
+# Our worker class -> gunicorn's names for it, the usual one first.
+_WORKER_CLASS = {
+    "sync": ("sync",),
+    "gthread": ("gthread",),
+    "asgi": ("asgi", "uvicorn_worker.UvicornWorker"),
+}
 
 # What a reader of gunicorn's documentation has to know beside the reason.
 _REMARKS = {
     ("asgi", "worker_class"): (
-        "gunicorn's own asgi worker needs gunicorn >= 24; before that, or for uvloop and "
-        'httptools, install uvicorn-worker and write "uvicorn_worker.UvicornWorker".'
+        "gunicorn's own asgi worker needs gunicorn >= 24; before that, or for httptools, there is "
+        '"uvicorn_worker.UvicornWorker" of uvicorn-worker. Measure again with another.'
     ),
     ("asgi", "worker_connections"): "gunicorn's asgi worker up to 27 does not enforce this.",
     ("gthread", "timeout"): (
@@ -63,7 +67,7 @@ def render(document: Document) -> str:
     for name, value in setting.applying(recommendation["settings"]):
         said = [recommendation["reasons"].get(name, ""), _REMARKS.get((worker_class, name), "")]
         lines = [_comment(text) for text in said if text]
-        parts.append("\n".join([*lines, f"{name} = {_literal(name, value)}"]))
+        parts.append("\n".join([*lines, f"{name} = {_literal(name, value, document)}"]))
     if recommendation["settings"].get("preload_app"):
         parts.append(_FREEZE)
     parts.append(
@@ -96,9 +100,11 @@ def _comment(text: object) -> str:
     return "\n".join(f"# {row}" for row in wrapped)
 
 
-def _literal(name: str, value: Any) -> str:
+def _literal(name: str, value: Any, document: Document) -> str:
     if name == "worker_class":
-        return f'"{_WORKER_CLASS[value]}"'
+        known = _WORKER_CLASS[value]
+        verified = (document.get("verification") or {}).get("worker_class")
+        return f'"{verified if verified in known else known[0]}"'
     if name == "preload_app":
         return str(bool(value))
     return str(math.ceil(value))  # gunicorn takes whole seconds only

@@ -66,15 +66,17 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def worker_class(kind: str, version: tuple[int, ...]) -> str:
+    """gunicorn's name for our worker class: before it had an asgi worker, that of uvicorn."""
+    return UVICORN if kind == "asgi" and version < OWN_ASGI else kind
+
+
 def gunicorn_settings(settings: Settings, version: tuple[int, ...]) -> dict[str, Any]:
     """Our settings as gunicorn has them: whole seconds, its names of worker classes."""
-    kind = settings.worker_class
-    if kind == "asgi" and version < OWN_ASGI:
-        kind = UVICORN
     return {
         "workers": settings.workers,
         "threads": settings.threads,
-        "worker_class": kind,
+        "worker_class": worker_class(settings.worker_class, version),
         "timeout": math.ceil(settings.timeout),
         "graceful_timeout": math.ceil(settings.graceful_timeout),
         "keepalive": math.ceil(settings.keepalive),

@@ -33,6 +33,7 @@ def test_the_answer_is_for_the_gunicorn_of_the_app_s_environment(interface: str)
     assert found.differ
     assert found.label == f"gunicorn {found.version}"
     assert found.version
+    assert found.worker_class("asgi") == "asgi"
 
 
 def test_without_gunicorn_everything_happens_on_the_embedded_server() -> None:
@@ -49,7 +50,10 @@ def test_a_gunicorn_before_24_serves_asgi_with_uvicorn_s_worker_or_not_at_all(
     with pytest.raises(Refused, match=r"serves ASGI.*gunicorn>=24"):
         choose("gunicorn", "asgi", python)
     python = with_gunicorn((23, 0, 0), uvicorn_worker=True)
-    assert choose(None, "asgi", python).label == "gunicorn 23.0.0"
+    found = choose(None, "asgi", python)
+    assert found.label == "gunicorn 23.0.0"
+    assert found.worker_class("asgi") == "uvicorn_worker.UvicornWorker"
+    assert found.worker_class("gthread") == "gthread"
 
 
 def test_a_server_that_is_named_is_measured_and_verified() -> None:

@@ -67,6 +67,20 @@ def test_only_what_applies_is_written(load, worker_class, absent):
     assert not absent & set(names)
 
 
+@pytest.mark.parametrize(
+    ("verified", "written"),
+    [
+        ("uvicorn_worker.UvicornWorker", "uvicorn_worker.UvicornWorker"),
+        ("asgi", "asgi"),
+        ('asgi"; import os #', "asgi"),
+    ],
+)
+def test_the_worker_class_is_the_one_that_was_verified(load, verified, written):
+    document = as_class(load("fits"), "asgi")
+    document["verification"]["worker_class"] = verified
+    assert assignments(gunicorn_conf.render(document))["worker_class"] == written
+
+
 @pytest.mark.parametrize("preload", [True, False])
 def test_what_preload_shares_is_frozen_as_it_was_in_the_trials(load, preload):
     document = load("fits")
