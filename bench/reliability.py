@@ -153,9 +153,12 @@ def kill(subject: Subject, events: int) -> None:
     while subject.events < events and time.monotonic() < until:
         pids = subject.pids()
         if len(pids) > 1:
-            victim = subject.draw.choice(pids)
-            subject.kills.append(Kill(victim, time.monotonic()))
-            os.kill(victim, signal.SIGKILL)
+            victim, at = subject.draw.choice(pids), time.monotonic()
+            try:
+                os.kill(victim, signal.SIGKILL)
+            except ProcessLookupError:  # one killed before, of which the master has yet to hear
+                continue
+            subject.kills.append(Kill(victim, at))
             subject.events += 1
         time.sleep(subject.draw.uniform(0.5, 1.5))
 
