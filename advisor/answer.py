@@ -82,11 +82,21 @@ def solve(question: Question) -> Answer:
             answer = _as_many_as_it_takes(_apart(question), rps) or answer
         elif rps is not None and not (alone and budget.any_number):
             answer = replace(answer, fleet=_planned(question, answer, rps, asked=True))
-    others = baselines.predict_all(
-        question.demand, replace(budget, instances=answer.budget.instances), question.slo,
-        question.conditions, question.interface, model, seed=question.seed,
+    return replace(answer, baselines=_others(question, answer, model))
+
+
+def _others(question: Question, answer: Answer, model: search.Capacity) -> tuple[Baseline, ...]:
+    """Everybody else's, at as many instances and at all connections that Postgres gives."""
+    budget = replace(question.budget, instances=answer.budget.instances)
+    recommended = answer.found.recommendation
+    found = baselines.predict_all(
+        question.demand, budget, question.slo, question.conditions, question.interface, model,
+        seed=question.seed, users=recommended.predicted.users if recommended else 0.0,
     )  # fmt: skip
-    return replace(answer, baselines=others)
+    if recommended is None:
+        return found
+    p95 = search.slo_p95(question.demand, question.slo)
+    return (*found, *baselines.pools(recommended.settings, recommended.predicted, budget, p95))
 
 
 def _explained(found: Found, question: Question) -> Found:

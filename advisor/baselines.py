@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pretune.advisor.budget import Budget, Slo
 from pretune.advisor.demand import Demand
@@ -21,7 +21,7 @@ from pretune.advisor.search import Capacity, slo_p95
 from pretune.advisor.violations import broken
 from pretune.server.settings import Settings
 
-MIB = 1 << 20
+MIB, GIB = 1 << 20, 1 << 30
 MOST_WORKERS = 128
 MOST_THREADS = 32
 
@@ -34,6 +34,7 @@ class Case:
     ram_bytes: float
     worker_bytes: float
     blocking: bool  # the request waits longer than it computes
+    users: float = 0.0  # at once, at the load that is recommended for; 0: not known
 
 
 # workers, threads
@@ -55,6 +56,25 @@ def _gitlab(c: Case) -> Shape:
     return max(1, min(c.cores, int(c.ram_bytes / c.worker_bytes))), 4
 
 
+def _puma(c: Case) -> Shape:
+    """1 GB for the system, 1 GB (the upper of 0.5 to 1) for each worker, 5 threads each."""
+    return max(1, min(c.cores, int((c.ram_bytes - GIB) / GIB))), 5
+
+
+def _odoo(c: Case) -> Shape:
+    """One worker for 6 users at once, at most 2 x cores + 1."""
+    most = 2 * c.cores + 1
+    return (max(1, min(most, math.ceil(c.users / 6))) if c.users else most), 1
+
+
+def _hikari(c: Case) -> Shape:
+    """2 x cores + 1 (one disk) connections in all: so many threads, over as many workers as cores.
+
+    The cores are the database's; where it is not known, those of the budget.
+    """
+    return c.cores, math.ceil((2 * c.cores + 1) / c.cores)
+
+
 def _puppet(c: Case) -> Shape:
     """``puppet infrastructure tune``: a quarter of the RAM and one core stay to the system."""
     by_ram = int(0.75 * c.ram_bytes / c.worker_bytes)
@@ -65,6 +85,9 @@ def _puppet(c: Case) -> Shape:
 FORMULAS: tuple[tuple[str, Formula, float | None], ...] = (
     ("gunicorn: 2 x cores + 1", lambda c: (2 * c.cores + 1, 1), None),
     ("gunicorn: 4 x cores (upper of 2-4)", lambda c: (4 * c.cores, 1), None),
+    ("gunicorn: 2 x cores (lower of 2-4)", lambda c: (2 * c.cores, 1), None),
+    ("gunicorn: 4 workers (lower of 4-12)", lambda c: (4, 1), None),
+    ("gunicorn: 12 workers (upper of 4-12)", lambda c: (12, 1), None),
     (
         "Heroku: min(2 x cores + 1, MB / 256)",
         lambda c: (min(2 * c.cores + 1, max(1, int(c.ram_bytes / MIB / 256))), 1),
@@ -75,6 +98,10 @@ FORMULAS: tuple[tuple[str, Formula, float | None], ...] = (
     ("Puma: cores x 5 threads", lambda c: (c.cores, 5), None),
     ("Passenger: 0.75 x RAM / process", _passenger, None),
     ("GitLab: cores by RAM, 4 threads", _gitlab, None),
+    ("Puma: 1 GB + 1 GB a worker, 5 threads", _puma, None),
+    ("GitLab: 0.9 x cores, 4 threads", lambda c: (max(1, int(0.9 * c.cores)), 4), None),
+    ("Odoo: min(2 x cores + 1, users / 6)", _odoo, None),
+    ("HikariCP: 2 x cores + 1 connections", _hikari, None),
     ("Puppet: 0.75 x RAM / process, a core left", _puppet, None),
 )
 
@@ -105,6 +132,7 @@ def predict_all(
     capacity: Capacity,
     *,
     seed: int = 1,
+    users: float = 0.0,
 ) -> tuple[Baseline, ...]:
     """Every formula at the highest load that keeps the SLO. Equal shapes are predicted once.
 
@@ -118,6 +146,7 @@ def predict_all(
         ram_bytes=float(budget.ram_bytes - budget.reserve_bytes),
         worker_bytes=max(1.0, worker.base_pss_bytes.value),
         blocking=demand.db_s.value + demand.wait_s.value > computes,
+        users=users,
     )
     known: dict[Settings, Prediction] = {}
     found = []
@@ -148,6 +177,30 @@ def predict_all(
                 if hours < 24:
                     violates.insert(0, f"never recycles: the leak fills the RAM in {hours:.1f} h")
         found.append(Baseline(name, settings, prediction, tuple(violates)))
+    return tuple(found)
+
+
+# name, connections that one worker may open
+POOLS: tuple[tuple[str, Callable[[Settings], int]], ...] = (
+    ("Django's default: a connection a thread", lambda s: s.slots // s.workers),
+    ("SQLAlchemy's default: pool of 5 + 10 more a worker", lambda s: 15),
+)
+
+
+def pools(
+    settings: Settings, prediction: Prediction, budget: Budget, slo_p95_s: float
+) -> tuple[Baseline, ...]:
+    """What drivers' defaults would let the recommended workers open, one overlapping included.
+
+    The times are the recommendation's: more connections than threads are never in use.
+    """
+    if budget.pg_connections is None or not prediction.pg_connections:
+        return ()
+    found = []
+    for name, per_worker in POOLS:
+        connections = budget.instances * (settings.workers + 1) * per_worker(settings)
+        there = replace(prediction, pg_connections=connections)
+        found.append(Baseline(name, settings, there, broken(there, budget, slo_p95_s)))
     return tuple(found)
 
 

@@ -417,6 +417,24 @@ def evidence(finding: Any) -> str:
     return ", ".join(f"{label} {value}" for label, value in pairs)
 
 
+def baselines(document: Document, most: int) -> tuple[list[Any], int]:
+    """What breaks something first, then the fastest; equal settings in one row. And how many
+    formulas that leaves out."""
+    together: dict[tuple[str, tuple[str, ...]], list[Any]] = {}
+    for row in document["baselines"]:
+        key = setting.short(row["settings"]), tuple(row["violates"])
+        together.setdefault(key, []).append(row)
+    rows = sorted(
+        together.values(),
+        key=lambda alike: (
+            not alike[0]["violates"],
+            -(numbers.middle(alike[0]["predicted"]["throughput_rps"]) or 0.0),
+        ),
+    )
+    shown = [{**alike[0], "name": "; ".join(row["name"] for row in alike)} for alike in rows[:most]]
+    return shown, sum(len(alike) for alike in rows[most:])
+
+
 def violations(baseline: Any) -> str:
     """What a baseline breaks, or "" when nothing."""
     return ", ".join(resource(name) for name in baseline["violates"])

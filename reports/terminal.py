@@ -6,7 +6,7 @@ routes and messages come from the app and may be hostile.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.padding import Padding
@@ -242,8 +242,11 @@ def _lines(document: Document, console: Console) -> None:
     put(console, made)
 
 
+_FORMULAS = 6
+
+
 def _baselines(document: Document, console: Console) -> None:
-    rows: list[Any] = list(document["baselines"])
+    rows, left = summary.baselines(document, _FORMULAS)
     if not rows:
         return
     heading(console, "What other formulas would give this app")
@@ -267,6 +270,8 @@ def _baselines(document: Document, console: Console) -> None:
             Text(summary.violations(row) or "nothing", style="red" if row["violates"] else "dim"),
         )
     put(console, made)
+    if left:
+        paragraph(console, f"and {left} more formulas, in the report")
 
 
 def _candidates(document: Document, console: Console) -> None:

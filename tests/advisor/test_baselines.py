@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pretune.advisor.baselines import FORMULAS, Case, predict_all, settings_of
+from pretune.advisor.baselines import FORMULAS, Case, pools, predict_all, settings_of
 from pretune.advisor.budget import Budget, Slo
 from pretune.advisor.demand import TUPLE, Demand, WorkerDemand
 from pretune.advisor.measurement import Conditions, Latency
@@ -61,6 +61,9 @@ def answers(case: Case) -> dict[str, tuple[int, int]]:
         (Case(4, 0.3 * GIB, 200.0 * MIB, False), "GitLab", (1, 4)),
         (Case(4, 8.0 * GIB, 200.0 * MIB, False), "GitLab", (4, 4)),
         (Case(4, 8.0 * GIB, 200.0 * MIB, False), "Puppet", (3, 1)),
+        (Case(4, 8.0 * GIB, 200.0 * MIB, False, users=20.0), "Odoo", (4, 1)),
+        (Case(4, 8.0 * GIB, 200.0 * MIB, False, users=200.0), "Odoo", (9, 1)),
+        (Case(4, 8.0 * GIB, 200.0 * MIB, False), "HikariCP", (4, 3)),
     ],
 )
 def test_a_formula_gives_what_its_source_says(
@@ -114,3 +117,30 @@ def test_asgi_gets_workers_only_and_equal_shapes_are_predicted_once() -> None:
     assert len(found) == len(FORMULAS)
     assert {(b.settings.worker_class, b.settings.threads) for b in found} == {("asgi", 1)}
     assert len(asked) == len({b.settings.workers for b in found})
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("gunicorn: 2 x cores (lower of 2-4)", (8, 1)),
+        ("gunicorn: 4 x cores (upper of 2-4)", (16, 1)),
+        ("gunicorn: 4 workers (lower of 4-12)", (4, 1)),
+        ("gunicorn: 12 workers (upper of 4-12)", (12, 1)),
+        ("Puma: 1 GB + 1 GB a worker, 5 threads", (2, 5)),
+        ("GitLab: 0.9 x cores, 4 threads", (3, 4)),
+    ],
+)
+def test_a_source_with_several_formulas_has_each(name: str, expected: tuple[int, int]) -> None:
+    found = dict(settings_of(Case(4, 3.0 * GIB, 200.0 * MIB, False), "wsgi"))
+    assert (found[name].workers, found[name].threads) == expected
+
+
+def test_default_pools_are_counted_against_postgres() -> None:
+    settings = Settings(6, 4)
+    prediction = capacity(DEMAND, settings, CONDITIONS, 0.1, reserve_bytes=0, instances=1)
+    budget = Budget(64 * GIB, 2.0, 100, 1024)
+    django, sqlalchemy = pools(settings, prediction, budget, 0.1)
+    assert django.predicted.pg_connections == 28  # (6 + 1 overlapping) x 4
+    assert django.violates == ()
+    assert sqlalchemy.violates == ("105 Postgres connections > 100",)
+    assert pools(settings, prediction, replace(budget, pg_connections=None), 0.1) == ()
