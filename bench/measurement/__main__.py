@@ -136,6 +136,9 @@ def render(document: dict[str, Any], *, markdown: bool) -> str:
         said.append(table(("what", "aim", "measured", "met", "part"), rows, markdown=markdown))
     for name, part in document["parts"].items():
         said += _part(name, part, heading, markdown)
+    missing = [f"`{name}`" for name in parts.PARTS if name not in document["parts"]]
+    if missing:
+        said.append(f"Not measured: {', '.join(missing)}.")
     return "\n\n".join(said) + "\n"
 
 

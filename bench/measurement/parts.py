@@ -13,6 +13,7 @@ from bench.measurement.result import Result
 PARTS = {
     "intervals": "bench.measurement.intervals",
     "coverage": "bench.measurement.coverage",
+    "gil": "bench.measurement.gil",
     "leaks": "bench.measurement.leaks",
     "probes": "bench.measurement.probes",
     "disturbance": "bench.measurement.disturbance",
