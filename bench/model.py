@@ -29,7 +29,6 @@ from pretune.advisor.demand import TUPLE, Demand, WorkerDemand
 from pretune.advisor.measurement import Conditions
 from pretune.advisor.model import memory
 from pretune.advisor.model.case import Case
-from pretune.advisor.model.engine import ROW
 from pretune.advisor.model.predict import capacity
 from pretune.advisor.model.rows import central
 from pretune.advisor.model.simulation import (
@@ -40,6 +39,7 @@ from pretune.advisor.model.simulation import (
     simulate,
     warm_up,
 )
+from pretune.advisor.model.state import ROW
 from pretune.advisor.quantity import Interval
 from pretune.advisor.search import recommend, shape
 from pretune.advisor.violations import over_budget

@@ -44,6 +44,13 @@ DISCIPLINES = {
 }
 
 
+# The worker classes in which a request's timeout ends it: gunicorn's is a heartbeat, which only a
+# sync worker cannot give while it serves. Under asgi it is how long the loop may stand still.
+KILLING = {"embedded": ("sync", "gthread"), "gunicorn": ("sync",)}
+# Whose new worker is ready before the old one goes.
+OVERLAPPING = ("embedded",)
+
+
 def discipline(server: str, settings: Settings) -> Discipline:
     """How a server hands requests out; without keep-alive every request is a connection."""
     found = DISCIPLINES[server][settings.worker_class]
@@ -92,6 +99,11 @@ class Case:
             discipline=self.discipline,
             backlog=self.settings.backlog,
             generator_cpu_s=self.conditions.generator_cpu_s_per_request,
+            max_requests=self.settings.max_requests,
+            max_requests_jitter=self.settings.max_requests_jitter,
+            boot_s=self._boot_s(),
+            overlap=self.conditions.server in OVERLAPPING,
+            timeout_s=self._timeout_s(),
         )
         rows = build_rows(self.demand, factors, self.conditions)
         return simulate(
@@ -103,6 +115,15 @@ class Case:
             requests=requests,
             seed=seed,
         )
+
+    def _boot_s(self) -> float:
+        """What a worker computes until it serves; preloaded, it is forked with all it needs."""
+        boot = self.demand.worker.boot_s
+        return 0.0 if self.settings.preload_app or not boot > 0 else boot
+
+    def _timeout_s(self) -> float:
+        kills = self.settings.worker_class in KILLING.get(self.conditions.server, ())
+        return self.settings.timeout if kills and self.settings.timeout > 0 else math.inf
 
     def _closed(self, users: int, rows: NDArray[np.void]) -> Closed:
         """Where a worker keeps what it accepts, it matters what it was doing at that moment."""

@@ -4,25 +4,28 @@
 closed load one user) is always in exactly one place: in the heap of things that happen at a wall
 time, in one of the two heaps of what runs on cores (ordered by the pool's virtual time), or in one
 first-in first-out queue. So one ``key``, one ``pos`` and one ``link`` per job are enough. Heaps
-hold ids: the jobs, then one timer per worker (a thread will ask for the GIL), then the next
-arrival, then the quota's next period.
+hold ids: the jobs, then one timer per worker (a thread will ask for the GIL), then the boot of each
+worker, then the next arrival, the quota's next period, the next look at what is overdue.
 
-Few arrays of records rather than many of numbers: numba passes an array as seven arguments, and
-compiles and calls accordingly. One file, because numba's cache of ``drive`` watches only its own.
+One file, because numba's cache of ``drive`` watches only its own; the arrays are in ``state``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from pretune.advisor.model.state import State
+
 CFS_PERIOD_S = 0.1
 SYN_RETRY_S = 1.0
+WATCH_S = 1.0  # between looks at what is overdue; gunicorn's arbiter looks once a second
+ENDLESS = 1 << 60
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -40,6 +43,13 @@ def _inner(function: _F) -> _F:
     compiled: _F = jit(
         **_OPTIONS, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True
     )(function)
+    return compiled
+
+
+def _apart(function: _F) -> _F:
+    """As ``_inner``, but called: what is rare, or reached from many places, is compiled once."""
+    jit: Any = njit
+    compiled: _F = jit(**_OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
     return compiled
 
 
@@ -65,74 +75,6 @@ _BACKLOG, _GENERATOR, _GIL = _numbers[:3]
 
 PICKS = {"random": 0, "idlest": 1, "first": 2, "awake": 3}  # numbered as below
 _RANDOM, _IDLEST, _FIRST, _AWAKE = _numbers[:4]
-
-ROW = np.dtype(
-    [(name, "f8") for name in ("cpu", "db_delay", "db_cpu", "wait")]
-    + [(name, "i8") for name in ("db_calls", "wait_calls")]
-)
-GLOBAL = np.dtype(
-    # what is given
-    [(name, "i8") for name in ("workers", "threads", "jobs", "backlog", "pick", "when_free")]
-    + [(name, "i8") for name in ("sticky", "shared")]
-    + [(name, "f8") for name in ("gil", "quantum", "generator", "think", "rate", "quota", "ramp")]
-    # what changes
-    + [(name, "i8") for name in ("done", "next_pick", "inside", "free", "generating")]
-    + [(name, "i8") for name in ("throttled", "retries", "refused")]
-    + [(name, "f8") for name in ("now", "tokens", "gil_s", "slots_s", "db_s")]
-    + [("rng", "u8")]
-)
-POOL = np.dtype([("size", "i8"), ("cores", "f8"), ("clock", "f8"), ("busy", "f8")])
-ITEM = np.dtype(
-    [(name, "i8") for name in ("pos", "link", "phase", "worker", "bound", "row", "seg")]
-    + [(name, "f8") for name in ("key", "left", "sent", "ready")]
-)
-QUEUE = np.dtype([("head", "i8"), ("tail", "i8"), ("length", "i8")])
-WORKER = np.dtype([("holder", "i8"), ("inside", "i8")])
-
-
-class State(NamedTuple):
-    """Arrays of records, all mutable; ``g`` has one."""
-
-    g: Any
-    pools: Any
-    items: Any
-    queues: Any
-    workers: Any
-    heap: Any
-    rows: Any
-    picks: Any
-
-
-def new_state(
-    given: dict[str, float],
-    cores: float,
-    shared_cores: float,
-    rows: NDArray[np.void],
-    picks: NDArray[np.int64],
-    seed: int,
-) -> State:
-    """A server at rest. ``given``: the first fields of GLOBAL, by name."""
-    jobs, workers = int(given["jobs"]), int(given["workers"])
-    ids = jobs + workers + 2
-    state = State(
-        g=np.zeros(1, GLOBAL),
-        pools=np.zeros(3, POOL),
-        items=np.zeros(ids, ITEM),
-        queues=np.zeros(_GIL + 2 * workers, QUEUE),
-        workers=np.zeros(workers, WORKER),
-        heap=np.zeros((3, ids), np.int64),
-        rows=rows,
-        picks=picks,
-    )
-    for name, value in given.items():
-        state.g[name] = value
-    state.g["tokens"] = given["quota"]
-    state.g["rng"] = seed & 0xFFFFFFFFFFFFFFFF
-    state.pools["cores"] = (0.0, cores, shared_cores)
-    state.items["pos"] = -1
-    state.items["bound"] = -1
-    state.workers["holder"] = -1
-    return state
 
 
 @_inner
@@ -278,14 +220,44 @@ def _want_cpu(s: State, j: int) -> None:
         _push(s, _WALL, g.jobs + w, g.now + g.quantum)
 
 
-@_inner
+@_apart
+def _renew(s: State, w: int) -> None:
+    """So many requests until it is recycled."""
+    g = s.g[0]
+    s.workers[w].left = ENDLESS
+    if g.max_requests > 0:
+        s.workers[w].left = g.max_requests + int(_uniform(s) * (g.jitter + 1))
+
+
+@_apart
+def _boot(s: State, w: int) -> None:
+    """Start what takes the place of ``w``: CPU, and unless they overlap nobody serves meanwhile."""
+    g = s.g[0]
+    boot = g.jobs + g.workers + w
+    g.boots += 1
+    _renew(s, w)
+    if not g.overlap:
+        s.workers[w].leaving = 0
+        s.workers[w].away = 1
+    if s.items[boot].pos < 0:
+        _push(s, _SERVER, boot, s.pools[_SERVER].clock + g.boot)
+
+
+@_apart
 def _start(s: State, j: int, w: int) -> None:
     g = s.g[0]
     s.items[j].worker = w
     if g.sticky:
         s.items[j].bound = w
+    s.items[j].begun = g.now
     s.workers[w].inside += 1
     g.inside += 1
+    s.workers[w].left -= 1
+    if s.workers[w].left <= 0 and not s.workers[w].leaving:
+        if g.overlap:
+            _boot(s, w)
+        else:
+            s.workers[w].leaving = 1
     s.items[j].row = s.picks[g.next_pick]
     g.next_pick = (g.next_pick + 1) % s.picks.shape[0]
     s.items[j].seg = 0
@@ -297,9 +269,11 @@ def _choose(s: State) -> int:
     """The worker that takes a new connection, or -1 when it must wait in the backlog."""
     g = s.g[0]
     best: int = _NOTHING
-    least = 1 << 60
+    least = ENDLESS
     seen = 0
     for w in range(g.workers):
+        if s.workers[w].away or s.workers[w].leaving:
+            continue
         if g.when_free and s.workers[w].inside >= g.threads:
             continue
         if g.pick == _FIRST:
@@ -320,13 +294,15 @@ def _choose(s: State) -> int:
     return best
 
 
-@_inner
+@_apart
 def _arrive(s: State, j: int) -> None:
     """A request reaches the server."""
     g = s.g[0]
     s.items[j].ready = g.now
     s.items[j].phase = _QUEUED
     w = s.items[j].bound
+    if w >= 0 and (s.workers[w].away or s.workers[w].leaving):
+        w = s.items[j].bound = _NOTHING  # the worker closed it: another connection
     if w < 0:
         w = _choose(s)
         if w < 0:
@@ -380,16 +356,85 @@ def _leave(s: State, w: int) -> None:
     g = s.g[0]
     s.workers[w].inside -= 1
     g.inside -= 1
+    _take(s, w)
+
+
+@_inner
+def _take(s: State, w: int) -> None:
+    g = s.g[0]
     own = _GIL + g.workers + w
-    if s.queues[own].length == 0 and s.queues[_BACKLOG].length == 0:
-        return
+    accepting = not (s.workers[w].leaving or s.workers[w].away)
+    waiting = s.queues[_BACKLOG].length > 0 and accepting
     if s.queues[own].length > 0 and (
-        s.queues[_BACKLOG].length == 0
-        or s.items[s.queues[own].head].ready <= s.items[s.queues[_BACKLOG].head].ready
+        not waiting or s.items[s.queues[own].head].ready <= s.items[s.queues[_BACKLOG].head].ready
     ):
         _start(s, _dequeue(s, own), w)
-    else:
+    elif waiting:
         _start(s, _dequeue(s, _BACKLOG), w)
+    elif s.workers[w].leaving and s.workers[w].inside == 0:
+        _boot(s, w)
+
+
+@_apart
+def _booted(s: State, w: int) -> None:
+    """A new worker accepts; one that does not wait for a free slot accepts all there is."""
+    g = s.g[0]
+    s.workers[w].away = 0
+    while s.queues[_BACKLOG].length > 0 and s.workers[w].inside < g.threads:
+        _start(s, _dequeue(s, _BACKLOG), w)
+    while s.queues[_BACKLOG].length > 0 and not g.when_free and not s.workers[w].leaving:
+        _enqueue(s, _GIL + g.workers + w, _dequeue(s, _BACKLOG))
+
+
+@_apart
+def _unlink(s: State, q: int, j: int) -> None:
+    """Take ``j`` out of the middle of a queue."""
+    for _ in range(s.queues[q].length):
+        other = _dequeue(s, q)
+        if other != j:
+            _enqueue(s, q, other)
+
+
+@_apart
+def _kill_overdue(s: State) -> None:
+    """What has been inside for longer than the timeout ends without an answer, and its worker."""
+    g = s.g[0]
+    for j in range(g.jobs):
+        phase = s.items[j].phase
+        if phase < _GIL_WAIT or phase > _DB_RUN or g.now - s.items[j].begun <= g.timeout:
+            continue
+        w = s.items[j].worker
+        if phase == _GIL_WAIT:
+            _unlink(s, _GIL + w, j)
+        elif phase == _DELAY:
+            _remove(s, _WALL, j)
+        elif phase == _DB_RUN:
+            _remove(s, g.shared, j)
+        else:
+            _remove(s, _SERVER, j)
+            if phase == _GIL_RUN:
+                _release(s, w)
+        g.killed += 1
+        s.items[j].bound = -1
+        s.workers[w].inside -= 1
+        g.inside -= 1
+        _boot(s, w)
+        _again(s, j)
+        _take(s, w)
+
+
+@_inner
+def _again(s: State, j: int) -> None:
+    """What a user does after an answer, or after none."""
+    g = s.g[0]
+    if g.rate > 0.0:
+        s.items[j].link = g.free
+        g.free = j
+        s.items[j].phase = _THINK
+    elif g.think > 0.0:
+        _delay(s, j, _THINK, -math.log(1.0 - _uniform(s)) * g.think)
+    else:
+        _begin(s, j)
 
 
 @_inner
@@ -449,7 +494,14 @@ def drive(
     """Until ``warm`` + len(response) requests are done. ``marks``: as at the warm mark."""
     g = s.g[0]
     total = warm + response.shape[0]
-    arrival = g.jobs + g.workers
+    boots = g.jobs + g.workers
+    arrival = boots + g.workers
+    for w in range(g.workers):
+        _renew(s, w)
+        if g.max_requests > 0:  # workers of any age: all new ones would be recycled together
+            s.workers[w].left = 1 + int(_uniform(s) * s.workers[w].left)
+    if g.timeout < np.inf:
+        _push(s, _WALL, arrival + 2, WATCH_S)
     if g.rate > 0.0:
         g.free = -1
         for j in range(g.jobs):
@@ -462,7 +514,8 @@ def drive(
             _push(s, _WALL, j, _uniform(s) * g.ramp if g.ramp > 0.0 else 1e-3 * j)
     if g.quota > 0.0:
         _push(s, _WALL, arrival + 1, CFS_PERIOD_S)
-    while g.done < total:
+    most_killed = 1000 + 10 * total  # then nothing is ever answered
+    while g.done < total and g.killed < most_killed:
         source, time = _next(s)
         if source < 0:
             return
@@ -473,7 +526,7 @@ def drive(
         j = s.heap[source, 0]
         _remove(s, source, j)
         if j >= g.jobs:
-            if j < arrival:  # a thread asks for the GIL
+            if j < boots:  # a thread asks for the GIL
                 w = j - g.jobs
                 holder = s.workers[w].holder
                 s.items[holder].left = max(0.0, s.items[holder].key - s.pools[_SERVER].clock)
@@ -481,6 +534,8 @@ def drive(
                 s.items[holder].phase = _GIL_WAIT
                 _enqueue(s, _GIL + w, holder)
                 _grant(s, w, _dequeue(s, _GIL + w))
+            elif j < arrival:
+                _booted(s, j - boots)
             elif j == arrival:
                 _push(s, _WALL, j, g.now - math.log(1.0 - _uniform(s)) / g.rate)
                 if g.free < 0:
@@ -491,6 +546,9 @@ def drive(
                     s.items[k].bound = -1
                     s.items[k].sent = g.now
                     _begin(s, k)
+            elif j == arrival + 2:
+                _kill_overdue(s)
+                _push(s, _WALL, j, g.now + WATCH_S)
             else:  # a new period of the quota
                 g.tokens = g.quota
                 g.throttled = 0
@@ -557,10 +615,4 @@ def drive(
                 marks[0] = g
                 for pool in range(len(busy_marks)):
                     busy_marks[pool] = s.pools[pool].busy
-            if g.rate > 0.0:
-                s.items[j].link = g.free
-                g.free = j
-            elif g.think > 0.0:
-                _delay(s, j, _THINK, -math.log(1.0 - _uniform(s)) * g.think)
-            else:
-                _begin(s, j)
+            _again(s, j)

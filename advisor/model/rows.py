@@ -16,8 +16,8 @@ import numpy as np
 
 from pretune.advisor.demand import Demand
 from pretune.advisor.measurement import Conditions
-from pretune.advisor.model.engine import ROW
 from pretune.advisor.model.simulation import MAX_SEGMENTS
+from pretune.advisor.model.state import ROW
 from pretune.advisor.quantity import Interval
 
 if TYPE_CHECKING:

@@ -26,6 +26,12 @@ delay. A request's CPU is cut into equal segments by its waits.
 *Connections.* See ``Discipline``. A backlog that is full drops the SYN; the client's kernel sends
 it again after 1 s.
 
+*Ends of workers.* A request that is inside for longer than a timeout that kills is ended without an
+answer, at the next look (once a second), and its worker with it. After ``max_requests`` and a
+random part of the jitter a worker takes no more and leaves when what it has accepted is answered.
+Its successor's boot is CPU on the server's cores; nobody serves in its place meanwhile, unless the
+server lets them ``overlap``. Workers begin at random ages.
+
 *The generator* is one more process, serving one request at a time: half of its CPU before the
 request leaves, half when the response has come, the latter inside the measured latency.
 
@@ -42,6 +48,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretune.advisor.model import engine
+from pretune.advisor.model.state import ROW, new_state
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -85,6 +92,11 @@ class Arrangement:
     discipline: Discipline = Discipline()
     backlog: int = 2048
     generator_cpu_s: float = 0.0
+    max_requests: int = 0  # 0: never recycled
+    max_requests_jitter: int = 0
+    boot_s: float = 0.0  # CPU of a worker's start
+    overlap: bool = False  # the new worker is ready before the old one goes
+    timeout_s: float = math.inf  # of one request; inf: nothing is killed for it
 
 
 @dataclass(frozen=True)
@@ -119,6 +131,8 @@ class Run:
     db_cores: float  # cores used by Postgres
     retries: int  # SYNs sent again because the backlog was full
     refused: int
+    killed: int = 0  # requests that ended by the timeout, without an answer
+    boots: int = 0  # workers started to take the place of others
 
 
 def simulate(
@@ -133,7 +147,7 @@ def simulate(
 ) -> Run:
     """Simulate ``requests`` completions after the warm-up.
 
-    ``rows``: of ``engine.ROW``, one per measured request, seconds and counts. ``picks``: indices
+    ``rows``: of ``state.ROW``, one per measured request, seconds and counts. ``picks``: indices
     into them, consumed one per request and again from the start when used up. Raises ValueError
     for an arrangement that cannot serve anything.
     """
@@ -151,6 +165,11 @@ def simulate(
         "pick": engine.PICKS[a.discipline.pick],
         "when_free": a.discipline.when_free,
         "sticky": a.discipline.sticky and isinstance(load, Closed),
+        "max_requests": a.max_requests,
+        "jitter": a.max_requests_jitter,
+        "overlap": a.overlap,
+        "boot": a.boot_s,
+        "timeout": a.timeout_s,
         "shared": 2 if a.shared_cores > 0 else 1,
         "gil": a.gil_fraction,
         "quantum": a.switch_interval_s,
@@ -160,13 +179,15 @@ def simulate(
         "ramp": load.ramp_s if isinstance(load, Closed) else 0.0,
         "quota": 0.0 if a.cores == int(a.cores) else a.cores * engine.CFS_PERIOD_S,
     }
-    state = engine.new_state(given, math.ceil(a.cores), a.shared_cores, rows, picks, seed)
+    state = new_state(given, math.ceil(a.cores), a.shared_cores, rows, picks, seed)
     response = np.empty(requests)
     completed = np.empty(requests, np.int64)
     marks, busy_marks = np.zeros_like(state.g), np.zeros(len(state.pools))
     engine.drive(state, max(1, warm_up_requests), response, completed, marks, busy_marks)
 
     if state.g["done"][0] < max(1, warm_up_requests) + requests:
+        if state.g["killed"][0]:
+            raise ValueError("nothing is answered within the timeout")
         raise ValueError("the simulation stood still: a time that is not a number?")
 
     def rate(name: str) -> float:
@@ -187,6 +208,8 @@ def simulate(
         db_cores=rate("db_s"),
         retries=int(state.g["retries"][0]),
         refused=int(state.g["refused"][0]),
+        killed=int(state.g["killed"][0] - marks["killed"][0]),
+        boots=int(state.g["boots"][0] - marks["boots"][0]),
     )
 
 
@@ -203,6 +226,8 @@ def merged(runs: Sequence[Run]) -> Run:
         row=np.concatenate([run.row for run in runs]),
         retries=sum(run.retries for run in runs),
         refused=sum(run.refused for run in runs),
+        killed=sum(run.killed for run in runs),
+        boots=sum(run.boots for run in runs),
         **{name: mean(name) for name in _MEANS},
     )
 
@@ -214,6 +239,6 @@ _MEANS = (
 
 def warm_up() -> None:
     """Compile, or load from numba's cache. Takes seconds the first time; call it in a thread."""
-    rows = np.ones(1, engine.ROW)
+    rows = np.ones(1, ROW)
     picks = np.zeros(1, np.int64)
     simulate(rows, picks, Arrangement(1, 1, 1.0), Closed(1), requests=1, seed=1)

@@ -9,7 +9,9 @@ import pytest
 from demands import FIELDS, around, make_demand
 
 from pretune.advisor.measurement import Conditions
+from pretune.advisor.model.case import Case
 from pretune.advisor.model.predict import _most, capacity, predict
+from pretune.advisor.model.rows import central
 from pretune.server.settings import Settings
 
 TWO_CORES = Conditions(server_cores=2, shared_cores=0, pinned=False, database_local=False)
@@ -158,3 +160,39 @@ def test_the_highest_rate_of_arrivals_keeps_the_slo_and_is_near_it() -> None:
     assert got.latency.p95.high <= slo
     beyond = predict(demand, Settings(1, 4), 0, one, seed=1, rps=min(198.0, 1.25 * got.rps))
     assert beyond.latency.p95.high > slo
+
+
+def test_recycling_takes_a_worker_away_on_gunicorn_and_costs_cpu_on_the_embedded_server() -> None:
+    """10 ms of waiting and nothing to compute: only an absence can cost throughput."""
+    demand = make_demand(cpu=0.0001, db=0.0, wait=0.01)
+    often = Settings(1, 1, max_requests=50)
+    part = {}
+    for server in ("embedded", "gunicorn"):
+        there = replace(TWO_CORES, server=server)
+        recycled, never = (
+            predict(demand, settings, 1, there, seed=1).throughput_rps.value
+            for settings in (often, replace(often, max_requests=0))
+        )
+        part[server] = recycled / never
+    assert part["embedded"] == pytest.approx(1.0, rel=0.01)
+    assert part["gunicorn"] == pytest.approx(50 * 0.0101 / (50 * 0.0101 + 0.5), rel=0.02)
+
+
+@pytest.mark.parametrize(("server", "kind", "kills"), [
+    ("embedded", "gthread", True),
+    ("embedded", "sync", True),
+    ("gunicorn", "sync", True),
+    ("gunicorn", "gthread", False),  # a heartbeat
+    ("embedded", "asgi", False),
+])  # fmt: skip
+def test_a_timeout_ends_requests_where_the_server_has_it_so(
+    server: str, kind: str, kills: bool
+) -> None:
+    demand = make_demand(cpu=0.001, db=0.0, wait=0.01)
+    tuples = demand.tuples.copy()
+    tuples["wait"][::100] = 30.0
+    settings = Settings(4, 1, kind, timeout=2.0)
+    case = Case(replace(demand, tuples=tuples), settings, replace(TWO_CORES, server=server))
+    run = case.run(4, central(demand), 2_000, seed=1)
+    assert (run.killed > 0) is kills
+    assert bool(run.response_s.max() < 10) is kills

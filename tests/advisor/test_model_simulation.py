@@ -15,7 +15,6 @@ from pretune.advisor.model.bounds import (
     balanced_job,
     closed_network,
 )
-from pretune.advisor.model.engine import ROW
 from pretune.advisor.model.simulation import (
     Arrangement,
     Closed,
@@ -25,6 +24,7 @@ from pretune.advisor.model.simulation import (
     merged,
     simulate,
 )
+from pretune.advisor.model.state import ROW
 
 ROWS = 200_000
 FIRST = Discipline(when_free=True, sticky=False, pick="first")
@@ -310,3 +310,61 @@ def test_connections_that_stay_where_luck_put_them_make_some_users_wait_longer()
         assert math.isclose(both.throughput_rps, np.mean([r.throughput_rps for r in runs]))
         spread.append(np.quantile(both.response_s, 0.95))
     assert spread[1] > 1.3 * spread[0]
+
+
+def test_what_takes_longer_than_the_timeout_ends_with_its_worker() -> None:
+    """Of two workers the other serves meanwhile; the next look is at most a second late."""
+    cpu = np.where(np.arange(ROWS) % 50 == 7, 20.0, 0.01)
+    killing = Arrangement(2, 1, 2.0, discipline=FIRST, timeout_s=3.0, boot_s=0.5)
+    got = run(make_rows(wait=cpu), killing, Closed(4), requests=2_000)
+    assert got.killed > 20
+    assert got.boots == got.killed
+    assert got.response_s.max() < 3.0 + 1.0 + 0.5 + 4.0 + 0.1  # one may wait for two others' ends
+    patient = run(make_rows(wait=cpu), Arrangement(2, 1, 2.0), Closed(4), requests=2_000)
+    assert patient.killed == 0
+    assert patient.response_s.max() >= 20.0
+
+
+def test_a_timeout_that_lets_nothing_through_is_an_error() -> None:
+    hopeless = Arrangement(2, 4, 2.0, timeout_s=0.5, boot_s=0.1)
+    with pytest.raises(ValueError, match="within the timeout"):
+        run(make_rows(30.0), hopeless, Closed(4), requests=5)
+
+
+@pytest.mark.parametrize(("cores", "overlap", "cycle_s"), [
+    (2.0, False, 1.5),  # nobody serves while it boots
+    (2.0, True, 1.0),  # the boot has the other core
+    (1.0, True, 1.5),  # the boot takes its CPU from those who serve
+])  # fmt: skip
+def test_recycling_costs_the_boot(cores: float, overlap: bool, cycle_s: float) -> None:
+    """100 requests of 10 ms and then 0.5 s of boot, again and again."""
+    arrangement = Arrangement(1, 1, cores, max_requests=100, boot_s=0.5, overlap=overlap)
+    got = run(make_rows(0.01), arrangement, Closed(1), requests=10_000)
+    assert got.throughput_rps == pytest.approx(100 / cycle_s, rel=0.01)
+    assert got.boots == pytest.approx(100, abs=1)
+
+
+def test_connections_of_a_worker_that_leaves_go_to_another_and_stay_there() -> None:
+    """Two workers, and from the first recycling on only one at a time has anything to do."""
+    arrangement = Arrangement(
+        2, 2, 2.0, max_requests=50, max_requests_jitter=50, boot_s=0.2, discipline=Discipline(False)
+    )
+    got = run(make_rows(0.01), arrangement, Closed(4), requests=4_000)
+    assert got.boots > 20
+    assert got.throughput_rps == pytest.approx(1 / 0.01, rel=0.05)
+    assert got.response_s.max() < 1.0
+
+
+def test_every_moment_of_workers_that_come_and_go_is_within_the_bounds() -> None:
+    rows = make_rows(exponential(0.004), db_cpu=exponential(0.002), wait=exponential(0.01))
+    for seed in range(6):
+        arrangement = Arrangement(
+            3, 4, 2.0, 1.0, gil_fraction=0.7, max_requests=40, max_requests_jitter=20, boot_s=0.05,
+            overlap=seed % 2 == 0, timeout_s=0.06, discipline=Discipline(seed % 3 == 0),
+        )  # fmt: skip
+        got = run(rows, arrangement, Closed(24, 0.01), requests=20_000, seed=seed)
+        assert got.boots > 300
+        assert got.slots_busy <= 1 + 1e-9
+        assert got.cpu_busy <= 1 + 1e-9
+        assert got.throughput_rps <= 2 / 0.004
+        assert np.all(got.response_s > 0)

@@ -10,7 +10,7 @@ from bench.measurement.intervals import pairs_of
 from bench.measurement.laws import all_laws
 from bench.measurement.pairs import Coverage
 from pretune.advisor.demand import means
-from pretune.advisor.model import engine
+from pretune.advisor.model import state
 from pretune.advisor.model.simulation import Arrangement, Closed, Discipline, simulate
 from pretune.advisor.profiler.statistics import (
     alike,
@@ -65,7 +65,7 @@ def test_a_start_is_cut_off_only_where_it_differs_from_the_rest():
 def test_the_output_of_a_simulated_server_is_covered():
     """Two workers on one core under eight users: short runs against a long one."""
     rng = np.random.default_rng(1)
-    rows = np.zeros(500, engine.ROW)
+    rows = np.zeros(500, state.ROW)
     rows["cpu"] = rng.lognormal(-5.5, 0.6, 500)
     rows["wait"] = rng.exponential(0.004, 500)
     rows["wait_calls"] = 1

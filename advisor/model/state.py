@@ -1,0 +1,85 @@
+"""The simulation's state: what ``engine`` works on, in a few arrays of records.
+
+Few arrays of records rather than many of numbers: numba passes an array as seven arguments, and
+compiles and calls accordingly.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHARED_QUEUES = 2  # the backlog, the generator's; then two of each worker
+TIMERS = 3  # beside the jobs and two of each worker: next arrival, quota's period, the watch
+
+ROW = np.dtype(
+    [(name, "f8") for name in ("cpu", "db_delay", "db_cpu", "wait")]
+    + [(name, "i8") for name in ("db_calls", "wait_calls")]
+)
+GLOBAL = np.dtype(
+    # what is given
+    [(name, "i8") for name in ("workers", "threads", "jobs", "backlog", "pick", "when_free")]
+    + [(name, "i8") for name in ("sticky", "shared", "max_requests", "jitter", "overlap")]
+    + [(name, "f8") for name in ("gil", "quantum", "generator", "think", "rate", "quota", "ramp")]
+    + [(name, "f8") for name in ("timeout", "boot")]
+    # what changes
+    + [(name, "i8") for name in ("done", "next_pick", "inside", "free", "generating")]
+    + [(name, "i8") for name in ("throttled", "retries", "refused", "killed", "boots")]
+    + [(name, "f8") for name in ("now", "tokens", "gil_s", "slots_s", "db_s")]
+    + [("rng", "u8")]
+)
+POOL = np.dtype([("size", "i8"), ("cores", "f8"), ("clock", "f8"), ("busy", "f8")])
+ITEM = np.dtype(
+    [(name, "i8") for name in ("pos", "link", "phase", "worker", "bound", "row", "seg")]
+    + [(name, "f8") for name in ("key", "left", "sent", "ready", "begun")]
+)
+QUEUE = np.dtype([("head", "i8"), ("tail", "i8"), ("length", "i8")])
+# ``left``: requests until it is recycled; ``leaving``: it takes no more; ``away``: it boots
+WORKER = np.dtype([(name, "i8") for name in ("holder", "inside", "left", "leaving", "away")])
+
+
+class State(NamedTuple):
+    """Arrays of records, all mutable; ``g`` has one."""
+
+    g: Any
+    pools: Any
+    items: Any
+    queues: Any
+    workers: Any
+    heap: Any
+    rows: Any
+    picks: Any
+
+
+def new_state(
+    given: dict[str, float],
+    cores: float,
+    shared_cores: float,
+    rows: NDArray[np.void],
+    picks: NDArray[np.int64],
+    seed: int,
+) -> State:
+    """A server at rest. ``given``: the first fields of GLOBAL, by name."""
+    jobs, workers = int(given["jobs"]), int(given["workers"])
+    ids = jobs + 2 * workers + TIMERS
+    state = State(
+        g=np.zeros(1, GLOBAL),
+        pools=np.zeros(3, POOL),
+        items=np.zeros(ids, ITEM),
+        queues=np.zeros(SHARED_QUEUES + 2 * workers, QUEUE),
+        workers=np.zeros(workers, WORKER),
+        heap=np.zeros((3, ids), np.int64),
+        rows=rows,
+        picks=picks,
+    )
+    for name, value in given.items():
+        state.g[name] = value
+    state.g["tokens"] = given["quota"]
+    state.g["rng"] = seed & 0xFFFFFFFFFFFFFFFF
+    state.pools["cores"] = (0.0, cores, shared_cores)
+    state.items["pos"] = -1
+    state.items["bound"] = -1
+    state.workers["holder"] = -1
+    return state
