@@ -19,6 +19,7 @@ from pretune.advisor.quantity import format_bytes
 from pretune.advisor.recommendation import Baseline
 from pretune.advisor.search import Capacity, slo_p95
 from pretune.advisor.violations import broken
+from pretune.server.field import offer
 from pretune.server.settings import Settings
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -150,7 +151,12 @@ def predict_all(
     )
     known: dict[Settings, Prediction] = {}
     found = []
+    offered = offer(conditions.server)
     for name, settings in settings_of(case, interface):
+        if offered.most_workers is not None and settings.workers > offered.most_workers:
+            continue  # nobody could start it there
+        if settings.worker_class == "sync" and not offered.sync:
+            settings = replace(settings, worker_class="gthread")
         key = Settings(settings.workers, settings.threads, settings.worker_class)
         if key not in known:
             known[key] = capacity(

@@ -45,6 +45,7 @@ from pretune.advisor.servers import EMBEDDED
 from pretune.advisor.trial import Bench
 from pretune.advisor.verdict import Verdict
 from pretune.advisor.workspace import Workspace, log_tail
+from pretune.server.field import offer
 
 # A trial is repeated at most this often when the machine disturbed it.
 REPEATS = 1
@@ -161,7 +162,10 @@ class Pipeline:
 
     def _planned(self, known: Preflight) -> tuple[PlannedTrial, ...]:
         return plan.trials(
-            known.target.interface, self._options.time_budget_s, known.budget.pg_connections
+            known.target.interface,
+            self._options.time_budget_s,
+            known.budget.pg_connections,
+            preloads=offer(known.servers.measured).preloads,
         )
 
     def _trial(
@@ -387,11 +391,14 @@ class Pipeline:
                 return
             progress.phase(trial.name, trial.why, trial.expected_s)
             load = trial.load(self._options.seed)
+            # Snapshots are taken by our own worker; memory is compared on one server.
+            server = EMBEDDED if question.watch else known.servers.measured
             try:
                 measured = bench.run(
                     trial.name,
                     trial.settings,
                     load,
+                    server=server,
                     environ=question.environ,
                     watch=question.watch,
                 )

@@ -63,9 +63,12 @@ def verification_duration(time_budget_s: float, left_s: float, after_s: float) -
 
 
 def trials(
-    interface: str, time_budget_s: float, pg_connections: int | None
+    interface: str, time_budget_s: float, pg_connections: int | None, *, preloads: bool = True
 ) -> tuple[PlannedTrial, ...]:
-    """The trials before anything is known. No trial takes more connections than the budget."""
+    """The trials before anything is known. No trial takes more connections than the budget.
+
+    ``preloads``: whether the server of the trials can load the app before it forks.
+    """
     worker_class = "asgi" if interface == "asgi" else "gthread"
     base = Settings(workers=1, threads=1, worker_class=worker_class, timeout=60.0)
     most = CONTRAST_THREADS if pg_connections is None else max(1, pg_connections)
@@ -91,7 +94,7 @@ def trials(
             stop_under_load=True,
         ),
     ]
-    if most >= PRELOAD_WORKERS * PRELOAD_THREADS:
+    if preloads and most >= PRELOAD_WORKERS * PRELOAD_THREADS:
         preload = replace(
             base,
             workers=PRELOAD_WORKERS,

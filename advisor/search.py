@@ -35,6 +35,7 @@ from pretune.advisor.quantity import Interval, format_bytes, format_seconds
 from pretune.advisor.recommendation import Candidate, Recommendation
 from pretune.advisor.verdict import Verdict
 from pretune.advisor.violations import broken, headroom, over_budget
+from pretune.server.field import offer
 from pretune.server.settings import Settings
 
 # (demand, settings, conditions, slo_p95_s, *, seed, instances, reserve_bytes, known) -> Prediction:
@@ -201,6 +202,9 @@ class _Search:
         self.conditions, self.seed = conditions, seed
         self.asgi = interface == "asgi"
         self.preload = False
+        offered = offer(conditions.server)
+        self.limit = min(MOST_WORKERS, offered.most_workers or MOST_WORKERS)
+        self.offers_sync = offered.sync
         self.known: dict[Settings, Prediction] = {}
         self.sure: set[Settings] = set()  # predicted in full
         self._capacity = capacity
@@ -252,13 +256,13 @@ class _Search:
 
     def most_workers(self, threads: int) -> int:
         """That keep the budgets; 0 when one does not."""
-        return _last(lambda w: not self.breaks_budget(self.complete(w, threads)), MOST_WORKERS)
+        return _last(lambda w: not self.breaks_budget(self.complete(w, threads)), self.limit)
 
     def useful_slots(self) -> float:
         """Requests inside the app when every core is busy, by Little's law."""
         d = self.demand
         inside = d.cpu_s.value + d.overhead_cpu_s.value + d.db_s.value + d.wait_s.value
-        return max(1.0, self.bound(Settings(MOST_WORKERS, THREADS[-1], "gthread")) * inside)
+        return max(1.0, self.bound(Settings(self.limit, THREADS[-1], "gthread")) * inside)
 
     # ---- the walk
 
@@ -302,7 +306,7 @@ class _Search:
         near = sorted(THREADS, key=lambda t: abs(math.log(t / winner.threads)))
         for threads in (1,) if self.asgi else near:
             # The largest that would still be smaller than the winner must do it at all.
-            high = _last(partial(self._smaller, threads), MOST_WORKERS)
+            high = _last(partial(self._smaller, threads), self.limit)
             if not high or not self._shrunk_to(high, threads):
                 continue
             # Now bisect between the most that is surely too few and the fewest that does it.
@@ -325,15 +329,16 @@ class _Search:
             at = THREADS.index(t)
             around += [(w, x) for x in THREADS[max(0, at - 1) : at + 2] if x != t]
             slots = math.ceil(min(w * t, 1.5 * self.useful_slots()))
-            sync = self.complete(max(1, min(self.most_workers(1), slots)), 1, sync=True)
-            self.predict(sync)
+            if self.offers_sync:
+                fewer = max(1, min(self.most_workers(1), slots))
+                self.predict(self.complete(fewer, 1, sync=True))
         for workers, threads in around:
             if 1 <= workers <= self.most_workers(threads) and len(self.known) < SURROUNDED:
                 self.predict(self.complete(workers, threads))
         for threads in (1,) if self.asgi else sorted({t, 1, 4}, key=lambda x: (x != t, x)):
             beyond = self.complete(self.most_workers(threads) + 1, threads)
             # Only what the operational laws allow to be faster is worth asking.
-            if beyond.workers <= MOST_WORKERS and self.bound(beyond) > self._rps(center):
+            if beyond.workers <= self.limit and self.bound(beyond) > self._rps(center):
                 self.predict(beyond)
 
     def try_out(self, settings: Settings) -> bool:
@@ -346,7 +351,7 @@ class _Search:
             wanted = min(self._rps(winner), self.rps or math.inf)
             if self.bound(settings) < (1 - NOISE) * wanted:
                 return False
-            ceiling = self.bound(Settings(MOST_WORKERS, THREADS[-1], winner.worker_class))
+            ceiling = self.bound(Settings(self.limit, THREADS[-1], winner.worker_class))
             done = self._rps(winner) >= (1 - NOISE) * ceiling or self._carries(winner)
             if done and self._size(settings) > self._size(winner):
                 return False

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pretune.advisor.failure import Refused
-from pretune.server import under_gunicorn
-from pretune.server.adapters import embedded, gunicorn
+from pretune.server import field, under_gunicorn
+from pretune.server.adapters import commands, embedded, gunicorn, hosted
 from pretune.server.adapters.launch import Launch, RunningServer
 
 EMBEDDED, GUNICORN = "embedded", "gunicorn"
 START: Mapping[str, Callable[[Launch], RunningServer]] = {
     EMBEDDED: embedded.start,
     GUNICORN: gunicorn.start,
+    **commands.STARTS,
 }
 NAMES = tuple(START)
 
@@ -51,6 +52,8 @@ def choose(asked: str | None, interface: str, python: Path) -> Servers:
     can serve ``interface``. Raises Refused for a server that is not installed."""
     if asked == EMBEDDED:
         return Servers()
+    if asked is not None and asked in field.SERVERS:
+        return _of_the_field(field.SERVERS[asked], interface, python)
     version = gunicorn.installed(python, interface)
     if version is not None:
         return Servers(asked or EMBEDDED, GUNICORN, version)
@@ -60,3 +63,17 @@ def choose(asked: str | None, interface: str, python: Path) -> Servers:
         f"the app's environment has no gunicorn that serves {interface.upper()}; "
         f"{python} -m {gunicorn.INSTALL[interface]}"
     )
+
+
+def _of_the_field(server: field.FieldServer, interface: str, python: Path) -> Servers:
+    if interface not in server.interfaces:
+        raise Refused(
+            f"{server.name} serves {' and '.join(server.interfaces).upper()} only; "
+            f"the app is {interface.upper()}"
+        )
+    version = hosted.installed(python, server.module, server.distribution)
+    if version is None:
+        raise Refused(
+            f"{server.name} is not in the app's environment; {python} -m {server.install}"
+        )
+    return Servers(server.name, server.name, version)

@@ -7,14 +7,10 @@ numbers and names from our own tables become code, every text becomes a one-line
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Mapping
 from typing import Any
 
-from pretune.reports import numbers, redaction, setting, summary
+from pretune.reports import commented, redaction, setting
 from pretune.reports.document import Document
-
-_WIDTH = 96
 
 # Our worker class -> gunicorn's names for it, the usual one first.
 _WORKER_CLASS = {
@@ -62,11 +58,11 @@ def render(document: Document) -> str:
     parts = [
         "# gunicorn.conf.py, from measurements of this application. The reasons stand beside\n"
         "# each setting; the numbers behind them are in report.html and report.json.",
-        "#\n" + _header(document),
+        "#\n" + commented.header(document, start_command(document)),
     ]
     for name, value in setting.applying(recommendation["settings"]):
         said = [recommendation["reasons"].get(name, ""), _REMARKS.get((worker_class, name), "")]
-        lines = [_comment(text) for text in said if text]
+        lines = [commented.comment(text) for text in said if text]
         parts.append("\n".join([*lines, f"{name} = {_literal(name, value, document)}"]))
     if recommendation["settings"].get("preload_app"):
         parts.append(_FREEZE)
@@ -77,27 +73,9 @@ def render(document: Document) -> str:
     return "\n".join(parts[:2]) + "\n\n" + "\n\n".join(parts[2:]) + "\n"
 
 
-def _header(document: Document) -> str:
-    target: Mapping[str, Any] = document["target"]
-    name = target.get("callable_name") or target["spec"]
-    lines = [f"start with: gunicorn -c gunicorn.conf.py {name}", summary.sentence(document)]
-    if document["verdict"] != "fits":
-        lines.append("NOT CONFIRMED: read the report before you deploy this.")
-    budget = document.get("budget")
-    if budget:
-        limits = [numbers.size(budget["ram_bytes"]), f"{numbers.digits(budget['cores'])} cores"]
-        if budget["pg_connections"] is not None:
-            instances = budget["instances"]
-            shared = f" shared by {instances} instances" if instances > 1 else ""
-            limits.append(f"{budget['pg_connections']} Postgres connections{shared}")
-        lines.append("for one instance with " + ", ".join(limits))
-    lines.append(f"{document['tool']}, {document['created']}")
-    return "\n".join(_comment(text) for text in lines)
-
-
-def _comment(text: object) -> str:
-    wrapped = textwrap.wrap(numbers.line(text), _WIDTH - 2, break_on_hyphens=False)
-    return "\n".join(f"# {row}" for row in wrapped)
+def start_command(document: Document) -> str:
+    """As it is typed beside the file."""
+    return f"gunicorn -c gunicorn.conf.py {commented.application(document)}"
 
 
 def _literal(name: str, value: Any, document: Document) -> str:

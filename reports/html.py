@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pretune.reports import charts, gunicorn_conf, numbers, redaction, setting, summary
+from pretune.reports import charts, deployment, numbers, redaction, setting, summary
 from pretune.reports.document import Document, write_text
 
 _HERE = Path(__file__).parent
@@ -305,11 +305,12 @@ def _deploy(document: Document) -> dict[str, Any] | None:
     recommendation = document.get("recommendation")
     if not recommendation:
         return None
-    target = document["target"]
+    deploy = deployment.of(document)
     grace = recommendation["settings"]["graceful_timeout"]
     return {
-        "command": f"gunicorn -c gunicorn.conf.py {target.get('callable_name') or target['spec']}",
-        "conf": gunicorn_conf.render(document),
+        "name": deploy.name,
+        "command": deploy.command,
+        "conf": deploy.text,
         "grace": numbers.digits(grace),
         "stop": numbers.digits(grace + 5),
     }

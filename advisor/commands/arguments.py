@@ -74,7 +74,8 @@ ARGUMENTS = (
     click.option(
         "--server",
         metavar="NAME",
-        help="Measure and verify on this server: embedded or gunicorn. Default: measure on the "
+        help="Measure and verify on this server: embedded, gunicorn, uvicorn, hypercorn, "
+        "waitress, granian or uwsgi. Default: measure on the "
         "embedded one, verify on the gunicorn of the app's environment, if there is one.",
     ),
     click.option(

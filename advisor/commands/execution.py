@@ -201,13 +201,14 @@ def _judge(document: dict[str, Any], thresholds: Mapping[str, Any]) -> dict[str,
 
 def _write(document: dict[str, Any], out: Path) -> dict[str, str]:
     """Every file of the run; what it is -> its path. A failed run has no configuration."""
+    from pretune.reports import deployment, html
     from pretune.reports import document as documents
-    from pretune.reports import gunicorn_conf, html
 
     files = {"report": str(out / "report.html"), "data": str(out / "report.json")}
     if document["recommendation"]:
-        conf = out / "gunicorn.conf.py"
-        documents.write_text(conf, gunicorn_conf.render(document))
+        deploy = deployment.of(document)
+        conf = out / deploy.name
+        documents.write_text(conf, deploy.text)
         files["configuration"] = str(conf)
     files["logs"] = str(out / "logs")
     document["files"] = files

@@ -18,8 +18,8 @@ def command(directory: str) -> None:
     """
     from rich.console import Console
 
+    from pretune.reports import deployment, html, terminal
     from pretune.reports import document as documents
-    from pretune.reports import gunicorn_conf, html, terminal
 
     out = Path(directory)
     try:
@@ -30,5 +30,6 @@ def command(directory: str) -> None:
         sys.exit(EXIT_USAGE)
     documents.write_text(out / "report.html", html.render(document))
     if document["recommendation"]:
-        documents.write_text(out / "gunicorn.conf.py", gunicorn_conf.render(document))
+        deploy = deployment.of(document)
+        documents.write_text(out / deploy.name, deploy.text)
     terminal.render(document, Console(highlight=False))

@@ -59,12 +59,18 @@ def tree(processes: NDArray[np.void], memory: NDArray[np.void]) -> Tree:
 
 def others_pss(processes: NDArray[np.void], memory: NDArray[np.void]) -> float:
     """Peak of the PSS of all that are not workers: master and zygote."""
-    return _peak(processes[processes["role"] != WORKER], memory, "pss_bytes").value
+    others = processes[processes["role"] != WORKER]
+    if len(processes) and not len(others):
+        return 0.0  # a server without a master
+    return _peak(others, memory, "pss_bytes").value
 
 
 def others_anon(processes: NDArray[np.void]) -> float:
     """Peak of their anonymous memory, also what they share with workers; NaN without samples."""
-    return _sum_peak(processes[processes["role"] != WORKER], "private_bytes")
+    others = processes[processes["role"] != WORKER]
+    if len(processes) and not len(others):
+        return 0.0
+    return _sum_peak(others, "private_bytes")
 
 
 def backed(rows: NDArray[np.void]) -> NDArray[np.float64]:

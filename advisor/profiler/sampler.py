@@ -300,6 +300,6 @@ class Profiler:
         return self._rings.sizes() if self._rings else {}
 
     def _role(self, pid: int) -> int:
-        if pid == self._master_pid:
-            return _MASTER
-        return _WORKER if pid in self._workers else _ZYGOTE
+        if pid in self._workers:
+            return _WORKER  # the first process may be one: a server without a master
+        return _MASTER if pid == self._master_pid else _ZYGOTE

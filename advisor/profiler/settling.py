@@ -26,11 +26,11 @@ PATIENCE_S = 3.0  # a full collection of a heap of gigabytes takes a second or t
 
 
 def ask(pids: Iterable[int], telemetry: Path, patience_s: float = PATIENCE_S) -> NDArray[np.void]:
-    """Rows of SETTLED, of the workers that answered. Only for workers with telemetry in there:
-    the signal ends a process that does not know it."""
+    """Rows of SETTLED, of the workers that answered. Only those are asked that know the signal:
+    it ends a process that does not, and under some servers nobody can listen for it."""
     asked = []
     for pid in pids:
-        if (telemetry / f"{pid}.ring").exists():
+        if (telemetry / f"{pid}.ring").exists() and knows(pid, settling.SIGNAL):
             with contextlib.suppress(OSError):
                 os.kill(pid, settling.SIGNAL)
                 asked.append(pid)
@@ -42,6 +42,16 @@ def ask(pids: Iterable[int], telemetry: Path, patience_s: float = PATIENCE_S) ->
                 found[pid] = row
         time.sleep(0.01)
     return np.array(sorted(found.values()), SETTLED)
+
+
+def knows(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal (proc(5), SigCgt)."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        caught = next(line for line in lines if line.startswith("SigCgt:"))
+    except (OSError, StopIteration):
+        return False
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
 def _read(telemetry: Path, pid: int) -> tuple[float, ...] | None:

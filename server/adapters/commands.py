@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from pretune.server.adapters import field, hosted
+from pretune.server import field
+from pretune.server.adapters import hosted
 from pretune.server.adapters.hosted import APPLICATION, Command
 from pretune.server.adapters.launch import Launch
 from pretune.server.adapters.process import ServerProcess, address

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from pretune.advisor.failure import Refused
-from pretune.advisor.servers import Servers, choose
+from pretune.advisor.model.case import DISCIPLINES
+from pretune.advisor.servers import NAMES, Servers, choose
+from pretune.server.field import SERVERS, offer
 
 HERE, NOWHERE = Path(sys.executable), Path("/nowhere/python")
 
@@ -61,3 +63,35 @@ def test_a_server_that_is_named_is_measured_and_verified() -> None:
     assert (found.measured, found.verified) == ("gunicorn", "gunicorn")
     with pytest.raises(Refused, match="-m pip install gunicorn"):
         choose("gunicorn", "wsgi", NOWHERE)
+
+
+@pytest.mark.parametrize(
+    ("name", "interface"),
+    [(name, interface) for name, server in SERVERS.items() for interface in server.interfaces],
+)
+def test_any_server_of_the_field_can_be_named(name: str, interface: str) -> None:
+    found = choose(name, interface, HERE)
+    assert (found.measured, found.verified) == (name, name)
+    assert found.label == f"{name} {found.version}"
+    with pytest.raises(Refused, match=f"-m pip install {SERVERS[name].distribution}"):
+        choose(name, interface, NOWHERE)
+
+
+def test_a_server_is_not_asked_for_what_it_does_not_serve() -> None:
+    with pytest.raises(Refused, match="uvicorn serves ASGI only; the app is WSGI"):
+        choose("uvicorn", "wsgi", HERE)
+    with pytest.raises(Refused, match="waitress serves WSGI only; the app is ASGI"):
+        choose("waitress", "asgi", HERE)
+
+
+def test_the_model_knows_how_each_server_hands_requests_out() -> None:
+    assert set(DISCIPLINES) == set(NAMES)
+    for name, server in SERVERS.items():
+        assert set(DISCIPLINES[name]) == set(server.classes)
+
+
+def test_no_more_is_offered_than_a_server_has() -> None:
+    assert offer("waitress").most_workers == 1
+    assert not offer("uvicorn").preloads
+    assert not offer("uwsgi").sync
+    assert offer("gunicorn") == offer("embedded")

@@ -19,9 +19,9 @@ import rings
 
 from pretune.server.adapters import hosted
 from pretune.server.adapters.commands import STARTS
-from pretune.server.adapters.field import SERVERS
 from pretune.server.adapters.launch import SIGNALS, BootFailed, Launch
 from pretune.server.adapters.process import ServerProcess, session_pids
+from pretune.server.field import SERVERS
 from pretune.server.settings import WORKER_CLASSES, Settings
 from pretune.server.telemetry import ENDPOINT_HEADER
 
@@ -82,7 +82,6 @@ WSGI, ASGI = "flask_app", "fastapi_app"
 
 # (server, worker class): what each carries
 EACH = [(name, kind) for name, server in SERVERS.items() for kind in server.classes]
-ONCE = [(name, kind) for name, kind in EACH if kind != "sync"]
 APP_OF = {"wsgi": WSGI, "asgi": ASGI}
 
 
@@ -192,7 +191,7 @@ def test_it_is_ready_with_all_its_workers_answers_and_ends_in_good_order(
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, s in SERVERS.items() if not {"sync", "gthread"}.isdisjoint(s.classes)]
+    "name", [name for name, server in SERVERS.items() if "gthread" in server.classes]
 )
 def test_django_is_carried_by_every_wsgi_server(serve: Callable[..., Served], name: str) -> None:
     served = serve(name, "django_app:application", "gthread", threads=2)
@@ -200,7 +199,7 @@ def test_django_is_carried_by_every_wsgi_server(serve: Callable[..., Served], na
     assert served.get() == "hello"
 
 
-@pytest.mark.parametrize(("name", "kind"), ONCE)
+@pytest.mark.parametrize(("name", "kind"), EACH)
 def test_an_app_that_does_not_boot_is_told_with_its_own_traceback(
     serve: Callable[..., Served], name: str, kind: str
 ) -> None:
@@ -211,7 +210,7 @@ def test_an_app_that_does_not_boot_is_told_with_its_own_traceback(
     assert "guest" not in failed.value.traceback
 
 
-@pytest.mark.parametrize(("name", "kind"), ONCE)
+@pytest.mark.parametrize(("name", "kind"), EACH)
 def test_each_request_leaves_its_record_and_the_app_does_not_see_our_header(
     serve: Callable[..., Served], name: str, kind: str
 ) -> None:
@@ -227,7 +226,7 @@ def test_each_request_leaves_its_record_and_the_app_does_not_see_our_header(
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [(n, k) for n, k in ONCE if "reload" in SERVERS[n].signals]
+    ("name", "kind"), [(n, k) for n, k in EACH if "reload" in SERVERS[n].signals]
 )
 def test_reload_replaces_every_worker_with_the_new_code(
     serve: Callable[..., Served], name: str, kind: str
@@ -242,6 +241,14 @@ def test_reload_replaces_every_worker_with_the_new_code(
     served.wait_for(lambda: not before & set(served.running.worker_pids()))
     assert served.get().startswith("2 ")
     assert set(served.reasons()) <= {"stop"}
+
+
+def test_uwsgi_says_that_it_ends_the_connection(serve: Callable[..., Served]) -> None:
+    served = serve("uwsgi", WSGI, "gthread")
+    connection = http.client.HTTPConnection(*served.running.wait_ready(30), timeout=20)
+    with contextlib.closing(connection):
+        connection.request("GET", "/")
+        assert connection.getresponse().headers["Connection"] == "close"
 
 
 def test_a_worker_that_was_killed_is_a_crash(serve: Callable[..., Served]) -> None:

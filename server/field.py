@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pretune.server.settings import Settings
+from pretune.server.settings import WORKER_CLASSES, Settings
 
 # What a setting is worth on a server's command line; None: it is not given.
 Value = Callable[[Settings], "str | None"]
@@ -52,6 +52,10 @@ class FieldServer:
     drains: bool = True  # answers at "stop" what it has begun
     fixed: tuple[tuple[str, str, str], ...] = ()  # (option, value, why)
     remarks: tuple[str, ...] = field(default=())
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(WORKER_CLASSES[kind] for kind in self.classes))
 
     @property
     def install(self) -> str:
@@ -283,10 +287,7 @@ UWSGI = FieldServer(
     name="uwsgi",
     module="pyuwsgi",
     distribution="pyuwsgi",
-    classes={
-        "sync": "one request in each process, a connection for each",
-        "gthread": "threads that accept for themselves, a connection for each request",
-    },
+    classes={"gthread": "threads that accept for themselves, a connection for each request"},
     settings={
         "workers": Meaning("processes", "The same.", _whole("workers")),
         "threads": Meaning("threads", "Requests in one process at a time.", _whole("threads")),
@@ -337,6 +338,12 @@ UWSGI = FieldServer(
         ("enable-threads", "", "else the app's own threads do not run"),
         ("disable-logging", "", "a line for each request is for the proxy to write"),
         (
+            "add-header",
+            "Connection: close",
+            "http-socket ends each connection without a word, and clients that keep them lose "
+            "requests",
+        ),
+        (
             "hook-master-start",
             "unix_signal:15 gracefully_kill_them_all",
             "TERM reloads by default, and with die-on-term loses what is in hand",
@@ -347,3 +354,20 @@ UWSGI = FieldServer(
 SERVERS: Mapping[str, FieldServer] = {
     server.name: server for server in (UVICORN, HYPERCORN, WAITRESS, GRANIAN, UWSGI)
 }
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What may be asked of a server. ``most_workers`` None: any number."""
+
+    most_workers: int | None = None
+    sync: bool = True  # a worker class beside gthread
+    preloads: bool = True
+
+
+def offer(name: str) -> Offer:
+    """Of the embedded server and gunicorn: all there is."""
+    server = SERVERS.get(name)
+    if server is None:
+        return Offer()
+    return Offer(server.most_workers, "sync" in server.classes, server.preloads)

@@ -1,0 +1,101 @@
+"""The file to deploy, for the server that the answer was verified on.
+
+gunicorn and the embedded server read gunicorn.conf.py, uWSGI an ini file; the rest of the field
+takes flags, so their file is the command.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pretune.reports import commented, gunicorn_conf, redaction
+from pretune.reports.document import Document
+from pretune.server.field import SERVERS, FieldServer
+from pretune.server.settings import Settings
+
+CONF, INI, SCRIPT = "gunicorn.conf.py", "uwsgi.ini", "start.sh"
+NAMES = (CONF, INI, SCRIPT)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """``command``: what starts the server beside the file."""
+
+    name: str
+    text: str
+    command: str
+
+
+def of(document: Document) -> Deployment:
+    """Raises gunicorn_conf.NothingRecommended."""
+    if not document.get("recommendation"):
+        raise gunicorn_conf.NothingRecommended("the report recommends no settings")
+    server = SERVERS.get(_server(document))
+    if server is None:
+        command = gunicorn_conf.start_command(document)
+        return Deployment(CONF, gunicorn_conf.render(document), command)
+    document = redaction.redacted(document)
+    if server.name == "uwsgi":
+        return Deployment(INI, _ini(document, server), f"uwsgi --ini {INI}")
+    return Deployment(SCRIPT, _script(document, server), f"sh {SCRIPT}")
+
+
+def _server(document: Document) -> str:
+    """Its name, without the version."""
+    verification = document.get("verification") or {}
+    return str(verification.get("server") or "").partition(" ")[0]
+
+
+def _settings(document: Document) -> Settings:
+    return Settings(**document["recommendation"]["settings"])
+
+
+def _notes(document: Document, server: FieldServer) -> str:
+    """Each setting that has a reason, and what it is there."""
+    lines = []
+    for name, reason in document["recommendation"]["reasons"].items():
+        meaning = server.settings.get(name)
+        if meaning is not None and meaning.option:
+            lines.append(commented.comment(f"{meaning.option}: {reason}. {meaning.says}"))
+        elif meaning is not None:
+            lines.append(commented.comment(f"{name} is not there. {meaning.says}"))
+    return "\n".join([*lines, *map(commented.comment, server.remarks)])
+
+
+def _ini(document: Document, server: FieldServer) -> str:
+    options = server.options(_settings(document))
+    lines = [f"{option} = {value or 'true'}" for option, value in options]
+    name = commented.application(document)
+    return (
+        f"{commented.header(document, f'uwsgi --ini {INI}')}\n#\n{_notes(document, server)}\n\n"
+        "[uwsgi]\n"
+        "# It was measured with http-socket; behind nginx it may be socket.\n"
+        f"http-socket = 127.0.0.1:8000\nmodule = {name}\n" + "\n".join(lines) + "\n"
+    )
+
+
+# name -> words of the command before the flags, and after them
+_COMMANDS: Mapping[str, Callable[[str, Settings], tuple[list[str], list[str]]]] = {
+    "uvicorn": lambda app, s: (["uvicorn", app, "--port", "8000", "--no-access-log"], []),
+    "hypercorn": lambda app, s: (["hypercorn", "--bind", "127.0.0.1:8000"], [app]),
+    "waitress": lambda app, s: (["waitress-serve", "--listen=127.0.0.1:8000"], [app]),
+    "granian": lambda app, s: (["granian", "--interface", s.interface, "--port", "8000"], [app]),
+}
+
+
+def command(server: FieldServer, application: str, settings: Settings) -> list[str]:
+    """Words of the command line of a server that takes flags."""
+    before, after = _COMMANDS[server.name](application, settings)
+    flags = [f"--{option}={value}" for option, value in server.options(settings)]
+    return [*before, *flags, *after]
+
+
+def _script(document: Document, server: FieldServer) -> str:
+    words = command(server, commented.application(document), _settings(document))
+    return (
+        "#!/bin/sh\n"
+        f"{commented.header(document, f'sh {SCRIPT}')}\n#\n{_notes(document, server)}\n\n"
+        f"exec {' '.join(map(shlex.quote, words))}\n"
+    )
