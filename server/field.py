@@ -49,7 +49,7 @@ class FieldServer:
     single: Mapping[str, int] | None = None
     most_workers: int | None = None
     preloads: bool = False
-    drains: bool = True  # answers at "stop" what it has begun
+    drains: bool = True  # surely answers at "stop" what it has begun
     fixed: tuple[tuple[str, str, str], ...] = ()  # (option, value, why)
     remarks: tuple[str, ...] = field(default=())
 
@@ -203,7 +203,7 @@ HYPERCORN = FieldServer(
     signals={"reload": signal.SIGHUP, "stop": signal.SIGTERM},
     drains=False,
     remarks=(
-        "At TERM the first worker to end takes the others with it: what they have in hand is lost.",
+        "At TERM the first worker to end may take the others with it, and what they have in hand.",
         "HUP ends all workers before it starts new ones; until then connections wait.",
     ),
 )
