@@ -7,13 +7,12 @@ python -m bench.accuracy report                                  rewrites docs/A
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 import traceback
 from contextlib import ExitStack
 
-from bench.accuracy import applications, grid, model, report, stage, store
+from bench.accuracy import applications, grid, model, priority, report, stage, store
 from bench.servers import machine
 
 REPEATS, SHAPES = 2, 6
@@ -28,6 +27,7 @@ def arguments() -> argparse.Namespace:
     add("--again", action="store_true", help="forget these apps' results first")
     add("--minutes", type=float, default=8.0, help="begin nothing after so long")
     add("--repeats", type=int, default=REPEATS)
+    add("--first", action="store_true", help="before other work of the machine (root, Linux 6.12)")
     add("--shapes", type=int, default=SHAPES, help="arrangements of each app")
     commands.add_parser("report", help="predict all of it again and write docs/ACCURACY.md")
     return parser.parse_args()
@@ -41,6 +41,8 @@ def main() -> int:
     apps = [applications.BY_NAME[name] for name in options.app or applications.BY_NAME]
     if options.again:
         store.forget([app.name for app in apps])
+    if options.first:
+        priority.raised()
     until = time.monotonic() + 60 * options.minutes
     with stage.Services() as services, ExitStack() as stack:
         stages: dict[str, stage.Stage] = {}
@@ -91,7 +93,7 @@ def _learned(app: applications.Application, on: stage.Stage) -> store.Trials:
         seconds=seconds,
         shapes=(),
         users=(),
-        machine={**machine.description(), "nice": os.nice(0)},
+        machine={**machine.description(), **priority.described()},
         versions=stage.versions(),
     )
     return model.planned(found)

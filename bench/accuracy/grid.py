@@ -28,12 +28,15 @@ WSGI_SHAPES = (
     (1, 8, GTHREAD),
     (4, 2, GTHREAD),
     (6, 1, SYNC),
+    (1, 3, GTHREAD),  # HikariCP
+    (12, 1, SYNC),  # gunicorn's 4 to 12
 )
-ASGI_SHAPES = ((1, 1, ASGI), (3, 1, ASGI), (2, 1, ASGI), (4, 1, ASGI), (6, 1, ASGI))
+ASGI_SHAPES = ((1, 1, ASGI), (3, 1, ASGI), (2, 1, ASGI), (4, 1, ASGI), (6, 1, ASGI), (12, 1, ASGI))
 # Of the users at which the processor would be busy if nobody waited for it (the knee of the
 # asymptotic bounds, Muntz and Wong 1974).
 LOADS = (0.7, 2.5)
 MOST_USERS = 64
+POINT_S = 3.5  # of load
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from bench.accuracy import grid
 from bench.accuracy.store import Trials
-from pretune.advisor import baselines, demand, search
+from pretune.advisor import answer, demand, search
+from pretune.advisor.answer import Answer
 from pretune.advisor.budget import Budget, Slo
 from pretune.advisor.demand import Demand
 from pretune.advisor.measurement import Conditions
@@ -18,8 +17,6 @@ from pretune.advisor.model.case import discipline
 from pretune.advisor.model.occupancy import idle_workers
 from pretune.advisor.model.predict import capacity, predict
 from pretune.advisor.model.prediction import Prediction
-from pretune.advisor.recommendation import Baseline
-from pretune.advisor.search import Found
 from pretune.advisor.servers import GUNICORN
 from pretune.server.settings import Settings
 
@@ -78,22 +75,19 @@ class Solved:
             calibration=self.calibration,
         )
 
-    def recommended(self) -> Found:
-        """What the tool would answer for the sweep's own conditions."""
-        there = self.on_gunicorn(self.demand.served_by[1])
-        return search.recommend(
-            there, self.budget, self.slo, self.conditions, self.interface, self._model, seed=SEED
+    def answered(self) -> Answer:
+        """What the tool would answer for the sweep's own conditions, and everybody else."""
+        return answer.solve(
+            answer.Question(
+                self.on_gunicorn(self.demand.served_by[1]),
+                self.budget,
+                self.slo,
+                self.conditions,
+                self.interface,
+                self.calibration,
+                seed=SEED,
+            )
         )
-
-    def formulas(self) -> tuple[Baseline, ...]:
-        there = self.on_gunicorn(self.demand.served_by[1])
-        return baselines.predict_all(
-            there, self.budget, self.slo, self.conditions, self.interface, self._model, seed=SEED
-        )
-
-    @property
-    def _model(self) -> search.Capacity:
-        return partial(capacity, calibration=self.calibration)
 
 
 def solve(stored: Trials) -> Solved:
@@ -101,16 +95,18 @@ def solve(stored: Trials) -> Solved:
     trials = {t.name: t for t in stored.trials}
     first, contrast = trials["demand"], trials["contrast"]
     server = first.conditions.server
-    alike = [t for t in stored.trials[2:] if t.conditions.server == server]
+    alike = [t for t in stored.trials[2:] if t.conditions.server == server or t.name == "preload"]
+    known = _costs(stored)
     found = demand.assemble(
         stored.workload,
         first,
         contrast,
         alike,
         returned_at_boot_bytes=stored.returned_at_boot_bytes,
+        costs=known,
         seed=SEED,
     )
-    found = replace(found, costs=_costs(stored))
+    found = replace(found, costs=known)
     tuned = calibrate(found, stored.trials, seed=SEED)
     conditions = (trials.get(costs.COST_TRIAL) or first).conditions
     return Solved(
@@ -137,20 +133,10 @@ def _costs(stored: Trials) -> dict[costs.Kind, costs.ServerCost]:
     return found | ({(there.conditions.server, "sync"): there_cost} if kind == "gthread" else {})
 
 
-def best(solved: Solved, shapes: Sequence[Settings]) -> Settings:
-    """Of these shapes, by the tool's own rule: the smallest within noise of the fastest."""
-    rates = {s: solved.capacity(s).throughput_rps.value for s in shapes}
-    enough = (1 - search.NOISE) * max(rates.values())
-    return min(
-        (s for s in shapes if rates[s] >= enough),
-        key=lambda s: (memory.peak_pss(solved.demand.worker, s).high, s.workers * s.threads),
-    )
-
-
 def planned(stored: Trials) -> Trials:
     """With what is swept: the tool's own answer first."""
     solved = solve(stored)
-    recommendation = solved.recommended().recommendation
+    recommendation = solved.answered().found.recommendation
     return replace(
         stored,
         shapes=grid.shapes(

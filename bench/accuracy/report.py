@@ -8,9 +8,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.accuracy import applications, judge, model, store
-from bench.accuracy.grid import LOADS
+from bench.accuracy.grid import LOADS, POINT_S
 from bench.accuracy.judge import QUANTITIES, Pair, Shape
 from bench.accuracy.store import Point, Trials, shape_of
 from bench.servers.tables import table
@@ -60,7 +61,8 @@ def judged(app: applications.Application) -> Judged | None:
         return None
     solved = model.solve(stored)
     began = time.monotonic()
-    recommendation = solved.recommended().recommendation
+    answered = solved.answered()
+    recommendation = answered.found.recommendation
     model_s = time.monotonic() - began
     slo = solved.slo.p95_s
     assert slo is not None
@@ -80,7 +82,7 @@ def judged(app: applications.Application) -> Judged | None:
             for repeat in repeats
         ),
         None if recommendation is None else shape_of(recommendation.settings),
-        {b.name: shape_of(b.settings) for b in solved.formulas()},
+        {b.name: shape_of(b.settings) for b in answered.baselines},
         model_s,
     )
 
@@ -91,8 +93,7 @@ def _pairs(solved: model.Solved, points: Sequence[Point]) -> list[Pair]:
     for point in points:
         key = point.shape, point.users
         if key not in known:
-            # from the users' first request to the end: the window and what was cut before it
-            known[key] = solved.predicted(Settings(*point.shape), point.users, point.window_s)
+            known[key] = solved.predicted(Settings(*point.shape), point.users, POINT_S)
     return [Pair(point, known[point.shape, point.users]) for point in points]
 
 
@@ -114,15 +115,15 @@ def _intro(found: Sequence[Judged]) -> list[str]:
         "Written by `make accuracy` from what is stored in `bench/accuracy/results`, predicted by "
         "the model as it is now. How each number is made: [METHOD.md](METHOD.md).",
         f"**{len(found)} applications, {len(points)} points of real gunicorn "
-        f"{versions['gunicorn']}**, {repeated} of them second runs, of about 2 s each in their "
-        f"steady part. {sum(j.left_out for j in found)} points with errors or a saturated "
-        f"generator are left out; {sum(p.disturbed != '' for p in points)} that the machine "
-        "disturbed are counted. This is a thin sweep: at most "
-        f"{max(len(j.capacities) for j in found)} arrangements of an app at "
-        f"{len(LOADS)} loads, on {cores:g} core for the server. "
-        "Medians over so few points move by a good part of themselves.",
+        f"{versions['gunicorn']}**, {repeated} of them second runs, each of {POINT_S:g} s of load, "
+        f"{statistics.median(p.window_s for p in points):.1f} s of it steady (median). "
+        f"{sum(j.left_out for j in found)} points with errors or a saturated generator are left "
+        f"out; {sum(p.disturbed != '' for p in points)} that the machine disturbed are counted. "
+        f"This is a thin sweep: at most {max(len(j.capacities) for j in found)} arrangements of "
+        f"an app at {len(LOADS)} loads, on {cores:g} core for the server. "
+        "Take the figures for what so few short runs are worth.",
         f"Machine: {machine['cores']} cores, {machine['cpu']}, Linux {machine['kernel']}, shared "
-        f"with other work; points from {min(p.hour for p in points)} to "
+        f"with other work{_first(machine)}; points from {min(p.hour for p in points)} to "
         f"{max(p.hour for p in points)}. "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
         + ".",
@@ -163,7 +164,8 @@ def _aims(found: Sequence[Judged]) -> list[str]:
              judge.errors(promised, "mean").median, 0.06),
         _aim("p95, median, up to 85% utilisation", judge.errors(promised, "p95").median, 0.08),
         _aim("memory, median", judge.errors(pairs, "pss_bytes").median, 0.03),
-        _aim("regret, median", statistics.median(ours) if ours else math.nan, 0.01),
+        _aim(f"regret, median of {len(ours)} apps",
+             statistics.median(ours) if ours else math.nan, 0.01),
         _aim("regret, worst", max(ours, default=math.nan), 0.05),
         ("time to the answer, worst, without verification", "120 s", f"{slowest:.0f} s",
          _yes(slowest <= 120)),
@@ -335,6 +337,7 @@ def _limits(found: Sequence[Judged]) -> list[str]:
         "## What this does not show",
         "- One core for the server: what more cores do to workers and the GIL is not in it.\n"
         "- Runs of seconds: p99 rests on the slowest few requests of each.\n"
+        "- The model knows no lock of an application but the GIL: `locked` shows what that costs.\n"
         "- Closed loads only, and no app that was written by somebody else.\n"
         "- TPE was not run, and the recommended settings were run without preload and recycling.",
     ]
@@ -345,6 +348,16 @@ def _limits(found: Sequence[Judged]) -> list[str]:
 
 def _our_regret(j: Judged) -> float:
     return math.nan if j.ours is None else judge.regret(j.capacities, j.ours)
+
+
+def _first(machine: dict[str, Any]) -> str:
+    """How far the measurements went before that work."""
+    if machine["nice"] == 0:
+        return ""
+    return (
+        f" and measured before it (nice {machine['nice']:g}, turns of "
+        f"{machine.get('slice_s', 0) * 1e3:g} ms), which still takes caches and what was left"
+    )
 
 
 def _answer_s(j: Judged) -> float:

@@ -9,12 +9,13 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
 import psycopg
 
-from bench.accuracy import store
+from bench.accuracy import grid, store
 from bench.accuracy.applications import APPS, POSTGRES, UPSTREAM, Application
 from bench.accuracy.apps import orm_table
 from bench.accuracy.grid import Task
@@ -33,7 +34,6 @@ from pretune.loadtests.workload import Load, Workload
 
 # Of the tool's default of 120 s: half of it, so the trials are half as long as a user's.
 TIME_BUDGET_S = 60.0
-POINT_S = 3.5
 SEED = 1
 PACKAGES = ("gunicorn", "flask", "fastapi", "sqlalchemy", "psycopg", "numpy", "locust")
 
@@ -113,7 +113,10 @@ class Stage:
         connections = self._known.budget.pg_connections
         found: list[Measurement] = []
         for planned in plan.trials(self._app.interface, TIME_BUDGET_S, connections):
-            found.append(self._trial(planned, servers.measured))
+            server = servers.measured
+            if planned.name == "preload" and servers.differ:
+                server, planned = servers.verified, replace(planned, ramp_s=plan.RAMP_S)
+            found.append(self._trial(planned, server))
             if planned.name == "contrast" and servers.differ:
                 carried = found[-1].throughput_rps.value
                 there = plan.server_trial(GUNICORN, planned, None, carried, TIME_BUDGET_S)
@@ -140,7 +143,7 @@ class Stage:
 
     def point(self, task: Task) -> store.Point:
         """As a verification does it: on gunicorn, the users beginning at random moments."""
-        load = Load(task.users, POINT_S, SEED + task.repeat, ramp_s=plan.RAMP_S)
+        load = Load(task.users, grid.POINT_S, SEED + task.repeat, ramp_s=plan.RAMP_S)
         hour = time.strftime("%Y-%m-%d %H:%M")
         began = time.monotonic()
         found = self._bench.run("point", task.settings, load, server=GUNICORN)

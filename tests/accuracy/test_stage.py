@@ -1,12 +1,12 @@
 """A point of a sweep is measured on real gunicorn, its services beside it."""
 
-from bench.accuracy import applications, stage
+from bench.accuracy import applications, grid, stage
 from bench.accuracy.grid import Task
 from pretune.server.settings import Settings
 
 
 def test_a_point_of_the_orm_is_measured_on_gunicorn_with_postgres(monkeypatch):
-    monkeypatch.setattr(stage, "POINT_S", 2.0)
+    monkeypatch.setattr(grid, "POINT_S", 2.0)
     app = applications.BY_NAME["orm"]
     with stage.Services() as services, stage.Stage(app, services) as on:
         assert [e.name for e in on.workload.endpoints] == list(app.paths)
