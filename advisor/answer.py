@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from pretune.advisor import baselines, fleet, search, smallest
+from pretune.advisor import baselines, deployment, fleet, search, smallest
 from pretune.advisor.budget import Budget, Slo
 from pretune.advisor.demand import Demand
 from pretune.advisor.fleet import Fleet
@@ -82,7 +82,18 @@ def solve(question: Question) -> Answer:
             answer = _as_many_as_it_takes(_apart(question), rps) or answer
         elif rps is not None and not (alone and budget.any_number):
             answer = replace(answer, fleet=_planned(question, answer, rps, asked=True))
-    return replace(answer, baselines=_others(question, answer, model))
+    others = _others(question, answer, model)
+    return replace(answer, found=_deployed(question, answer), baselines=others)
+
+
+def _deployed(question: Question, answer: Answer) -> Found:
+    """With what has to be set around the server."""
+    recommendation = answer.found.recommendation
+    if recommendation is None:
+        return answer.found
+    case = deployment.Case(question.demand, question.budget, recommendation, answer.fleet)
+    advised = replace(recommendation, deployment=deployment.advise(case))
+    return replace(answer.found, recommendation=advised)
 
 
 def _others(question: Question, answer: Answer, model: search.Capacity) -> tuple[Baseline, ...]:

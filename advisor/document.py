@@ -474,6 +474,7 @@ def _recommendation(recommendation: Recommendation | None) -> dict[str, Any] | N
         "binding": recommendation.binding,
         "headroom": {name: _finite(x) for name, x in recommendation.headroom},
         "reasons": dict(recommendation.reasons),
+        "deployment": [vars(advice).copy() for advice in recommendation.deployment],
     }
 
 

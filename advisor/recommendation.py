@@ -28,6 +28,15 @@ class Baseline:
 
 
 @dataclass(frozen=True)
+class Advice:
+    """Something to set around the server; ``reason`` is one sentence or two."""
+
+    name: str
+    value: int | str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Recommendation:
     """``headroom``: budget name -> fraction of it left free by the prediction's upper end."""
 
@@ -36,3 +45,4 @@ class Recommendation:
     binding: str
     headroom: tuple[tuple[str, float], ...]
     reasons: tuple[tuple[str, str], ...]  # setting -> sentence
+    deployment: tuple[Advice, ...] = ()

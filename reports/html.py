@@ -72,6 +72,7 @@ def render(document: Document) -> str:
         checks=summary.checks(document),
         binding=summary.binding(document),
         fleet=summary.fleet(document),
+        deployment=summary.deployment(document),
         extrapolated=summary.extrapolated(document),
         misses=summary.misses(document),
         tiles=_tiles(document),
@@ -307,10 +308,11 @@ def _deploy(document: Document) -> dict[str, Any] | None:
         return None
     deploy = deployment.of(document)
     grace = recommendation["settings"]["graceful_timeout"]
+    advised = {a["name"]: a["value"] for a in recommendation.get("deployment") or ()}
     return {
         "name": deploy.name,
         "command": deploy.command,
         "conf": deploy.text,
         "grace": numbers.digits(grace),
-        "stop": numbers.digits(grace + 5),
+        "stop": numbers.digits(advised.get("stop_grace_s", grace + 5)),
     }

@@ -289,6 +289,27 @@ def _used(name: str, document: Document) -> str:
     return ""
 
 
+# advice -> (label, unit)
+_AROUND = {
+    "pool_size": ("app's pool, a worker", ""),
+    "pgbouncer": ("PgBouncer", ""),
+    "nofile": ("descriptors (ulimit -n)", ""),
+    "stop_grace_s": ("time to stop", " s"),
+}
+
+
+def deployment(document: Document) -> list[tuple[str, str, str]]:
+    """(what, value, reason) of what has to be set around the server."""
+    recommendation = document.get("recommendation") or {}
+    rows = []
+    for advice in recommendation.get("deployment") or ():
+        label, unit = _AROUND.get(advice["name"], (numbers.line(advice["name"]), ""))
+        value = advice["value"]
+        shown = f"{value:,}{unit}" if isinstance(value, int) else numbers.line(value)
+        rows.append((label, shown, numbers.line(advice["reason"])))
+    return rows
+
+
 def fleet(document: Document) -> list[str]:
     """How many instances, and what they take together: a sentence each."""
     found = document.get("fleet") or {"sentences": []}

@@ -43,6 +43,7 @@ def render(document: Document, console: Console) -> None:
         _gate,
         _fleet,
         _settings,
+        _deployment,
         _verification,
         _limits,
         _extrapolated,
@@ -129,6 +130,17 @@ def _settings(document: Document, console: Console) -> None:
     sure = document["verdict"] == "fits"
     heading(console, "Settings" if sure else "Settings the model would choose (not confirmed)")
     made = table(console, "setting", "value", "reason", right=frozenset({1}))
+    for name, value, reason in rows:
+        made.add_row(Text(name), Text(value, style="bold"), Text(reason))
+    put(console, made)
+
+
+def _deployment(document: Document, console: Console) -> None:
+    rows = summary.deployment(document)
+    if not rows:
+        return
+    heading(console, "Around the server")
+    made = table(console, "what", "value", "reason", right=frozenset({1}))
     for name, value, reason in rows:
         made.add_row(Text(name), Text(value, style="bold"), Text(reason))
     put(console, made)

@@ -1,0 +1,70 @@
+"""What has to be set around the server, each with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from demands import make_demand
+
+from pretune.advisor.budget import Budget
+from pretune.advisor.deployment import ADVICE, Case, advise
+from pretune.advisor.measurement import Conditions
+from pretune.advisor.model.predict import predict
+from pretune.advisor.recommendation import Recommendation
+from pretune.server.settings import Settings
+
+GIB = 1 << 30
+
+
+def case(settings=Settings(3, 4, graceful_timeout=4.0), *, pg=97, fds=4096, **worker):  # noqa: B008
+    demand = make_demand()
+    demand = replace(demand, worker=replace(demand.worker, **worker))
+    predicted = predict(demand, settings, 10, Conditions(2.0, 0.0, False, False), seed=1)
+    recommendation = Recommendation(settings, predicted, "cpu", (), ())
+    return Case(demand, Budget(GIB, 2.0, pg, fds), recommendation, None)
+
+
+def advised(given):
+    return {a.name: a for a in advise(given)}
+
+
+def test_everything_has_a_value_and_a_reason():
+    found = advise(case())
+    assert [a.name for a in found] == [name for name, _ in ADVICE]
+    assert all(a.reason.endswith(".") for a in found)
+
+
+def test_a_pool_is_as_large_as_what_a_worker_was_seen_to_hold():
+    assert advised(case())["pool_size"].value == 4
+    two = advised(case(pg_connections=2, pg_connections_per_thread=2.0))["pool_size"]
+    assert two.value == 8
+    assert "more than one at a time" in two.reason
+
+
+@pytest.mark.parametrize("without", [{"pg_connections": 0, "pg_connections_per_thread": 0.0}])
+def test_an_app_without_a_database_is_told_nothing_of_pools(without):
+    assert {"pool_size", "pgbouncer"}.isdisjoint(advised(case(pg=None, **without)))
+
+
+def test_a_pooler_is_not_recommended_before_it_is_needed():
+    found = advised(case())["pgbouncer"]
+    assert found.value == "no"
+    assert "16 of 97" in found.reason  # (3 workers + 1 overlapping) x 4
+    assert "from 7 instances" in found.reason
+
+
+def test_descriptors_are_twice_what_may_be_held():
+    found = advised(case())["nofile"]
+    assert found.value == 1024
+    assert "is enough" in found.reason
+    scarce = advised(case(fds=256))["nofile"]
+    assert "LimitNOFILE" in scarce.reason
+    given = case(Settings(3, 4), fds=1 << 20)
+    busy = replace(given.recommendation.predicted, fds=3000)
+    many = replace(given, recommendation=replace(given.recommendation, predicted=busy))
+    assert advised(many)["nofile"].value == 8192
+
+
+def test_a_stop_is_given_longer_than_the_server_takes():
+    assert advised(case())["stop_grace_s"].value == 6  # 4 s + 0.1 s + 1 s, in whole seconds
