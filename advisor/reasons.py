@@ -19,6 +19,7 @@ from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.quantity import format_bytes, format_seconds
 from pretune.advisor.recommendation import Candidate
 from pretune.advisor.tail import Tail
+from pretune.server.field import SERVERS
 from pretune.server.settings import Settings
 
 CONTAINER_GRACE_S = 10.0  # docker stop, then SIGKILL
@@ -48,6 +49,7 @@ class Case:
     preload_hindrance: str
     grace_s: float
     tail: Tail | None
+    server: str = "embedded"
 
     @property
     def carried(self) -> float:
@@ -67,12 +69,14 @@ def derive(
     preload_hindrance: str = "",
     grace_s: float = CONTAINER_GRACE_S,
     seed: int = 1,
+    server: str = "embedded",
 ) -> tuple[Settings, tuple[tuple[str, str], ...]]:
-    """The complete settings and (setting, sentence) for each that has an effect."""
+    """The complete settings and (setting, sentence) for each that has an effect, on ``server``;
+    where it does not have the setting, the sentence says so."""
     fitted = request_tail(demand, winner, prediction, seed)
     case = Case(
         demand, budget, winner, prediction, tuple(candidates), slo_p95_s, rps, binding,
-        preload_hindrance, grace_s, fitted,
+        preload_hindrance, grace_s, fitted, server,
     )  # fmt: skip
     timeout, why_timeout = _timeout(case)
     graceful, why_graceful = _graceful_timeout(case)
@@ -98,7 +102,20 @@ def derive(
         "backlog": why_backlog,
         "worker_connections": _worker_connections(case),
     }
+    said.update({name: says for name, says in lacks(server).items() if said.get(name)})
     return settings, tuple((name, sentence) for name, sentence in said.items() if sentence)
+
+
+def lacks(server: str) -> dict[str, str]:
+    """Settings that a server of the field does not have, and what happens there instead."""
+    known = SERVERS.get(server)
+    if known is None:
+        return {}
+    return {
+        name: f"{server} does not have it. {meaning.says}"
+        for name, meaning in known.settings.items()
+        if not meaning.option and name != "workers"
+    }
 
 
 def request_tail(
@@ -132,6 +149,9 @@ def _timeout(case: Case) -> tuple[float, str]:
         ),
         "asgi": "it is how long the event loop may stand still",
     }[case.settings.worker_class]
+    if case.server in SERVERS:
+        there = SERVERS[case.server].settings["timeout"]
+        meaning = f"as {case.server}'s {there.option}: {there.says.rstrip('.')}"
     boot = case.demand.worker.boot_s
     if case.tail is None:
         seconds = max(UNKNOWN_TIMEOUT_S, math.ceil(2 * boot))

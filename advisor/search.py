@@ -123,6 +123,7 @@ def recommend(
         preload_hindrance=preload_hindrance,
         grace_s=grace_s,
         seed=seed,
+        server=conditions.server,
     )
     left = headroom(prediction, budget, search.slo_p95_s)
     recommendation = Recommendation(settings, prediction, binding, left, why)

@@ -58,9 +58,9 @@ def _notes(document: Document, server: FieldServer) -> str:
     for name, reason in document["recommendation"]["reasons"].items():
         meaning = server.settings.get(name)
         if meaning is not None and meaning.option:
-            lines.append(commented.comment(f"{meaning.option}: {reason}. {meaning.says}"))
+            lines.append(commented.comment(f"{meaning.option}: {reason} There: {meaning.says}"))
         elif meaning is not None:
-            lines.append(commented.comment(f"{name} is not there. {meaning.says}"))
+            lines.append(commented.comment(f"{name} is not there: {meaning.says}"))
     return "\n".join([*lines, *map(commented.comment, server.remarks)])
 
 

@@ -54,7 +54,8 @@ DISCIPLINES = {
 
 # The worker classes in which a request's timeout ends it: gunicorn's is a heartbeat, which only a
 # sync worker cannot give while it serves. Under asgi it is how long the loop may stand still.
-KILLING = {"embedded": ("sync", "gthread"), "gunicorn": ("sync",)}
+# uWSGI's harakiri kills in every mode.
+KILLING = {"embedded": ("sync", "gthread"), "gunicorn": ("sync",), "uwsgi": ("gthread",)}
 # Whose new worker is ready before the old one goes.
 OVERLAPPING = ("embedded",)
 

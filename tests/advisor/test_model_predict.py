@@ -183,6 +183,8 @@ def test_recycling_takes_a_worker_away_on_gunicorn_and_costs_cpu_on_the_embedded
     ("embedded", "sync", True),
     ("gunicorn", "sync", True),
     ("gunicorn", "gthread", False),  # a heartbeat
+    ("uwsgi", "gthread", True),  # harakiri
+    ("waitress", "gthread", False),
     ("embedded", "asgi", False),
 ])  # fmt: skip
 def test_a_timeout_ends_requests_where_the_server_has_it_so(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pretune.advisor import reasons
 from pretune.advisor.failure import Refused
 from pretune.advisor.model.case import DISCIPLINES
 from pretune.advisor.servers import NAMES, Servers, choose
@@ -95,3 +96,13 @@ def test_no_more_is_offered_than_a_server_has() -> None:
     assert not offer("uvicorn").preloads
     assert not offer("uwsgi").sync
     assert offer("gunicorn") == offer("embedded")
+
+
+@pytest.mark.parametrize("name", list(SERVERS))
+def test_a_setting_that_a_server_lacks_is_named_with_what_happens_there(name: str) -> None:
+    said = reasons.lacks(name)
+    for setting, meaning in SERVERS[name].settings.items():
+        if setting != "workers":
+            assert (setting in said) is not bool(meaning.option)
+    assert all(meaning.startswith(f"{name} does not have it. ") for meaning in said.values())
+    assert reasons.lacks("gunicorn") == {}
