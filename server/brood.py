@@ -143,11 +143,13 @@ class Brood:
             if theirs is not None and (theirs not in self.zygotes or not who.pid):
                 self._ended(who, None)
         elif "ready" in message:
+            who.pid = message["pid"]  # the zygote's word of it may come later
             who.ready_at = time.monotonic()
             if who.ordered is None:
                 self._known(who, board.SERVING)
             self._parent.became_ready(who, message["ready"])
         elif "boot_failed" in message:
+            who.pid = message["pid"]
             who.boot_failure = message["boot_failed"]
             self._parent.boot_failed(who.pid, message["boot_failed"], message["traceback"])
         elif "retire" in message:
@@ -167,7 +169,8 @@ class Brood:
             born = self.workers.get(message["ticket"])
             if born is not None:
                 born.pid = message["forked"]
-                self._known(born, board.BOOTING if born.ordered is None else board.LEAVING)
+                if not born.serving:
+                    self._known(born, board.BOOTING if born.ordered is None else board.LEAVING)
                 born.hasten()
         elif "exited" in message:
             self._gone(message["exited"], message["status"])

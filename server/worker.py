@@ -49,7 +49,8 @@ def report_failure(channel: Channel, error: Exception) -> int:
     """Tell the master why the app does not boot; the exit code."""
     trace = error.traceback if isinstance(error, TargetError) else ""
     text = trace.encode("utf-8", "backslashreplace")[-MAX_MESSAGE // 2 :]
-    channel.send({"boot_failed": str(error)[:2000], "traceback": text.decode("utf-8", "replace")})
+    trace = text.decode("utf-8", "replace")
+    channel.send({"boot_failed": str(error)[:2000], "traceback": trace, "pid": os.getpid()})
     return BOOT_FAILED
 
 
@@ -112,7 +113,7 @@ def main(
 
         def ready() -> None:
             _heed(config, inheritance.server, me, log)
-            channel.send({"ready": time.monotonic() - began})
+            channel.send({"ready": time.monotonic() - began, "pid": os.getpid()})
 
         code = _run(name, context, ready)
     except (TargetError, ValueError) as error:

@@ -221,6 +221,17 @@ def test_a_boot_that_hangs_is_noticed(tmp_path, preload):
     assert 'hangs.py", line 2 in <module>' in done.stderr
 
 
+def test_a_worker_that_is_ready_before_its_zygote_speaks_of_it_has_its_pid(serve, tmp_path):
+    slow = "import os, time\nos.register_at_fork(after_in_parent=lambda: time.sleep(0.5))\n"
+    (tmp_path / "slow_zygote.py").write_text(slow + (_apps() / "plain.py").read_text())
+    served = serve("slow_zygote", chdir=tmp_path, workers=2, preload_app=True)
+    ready = {event["pid"] for event in served.events("worker_ready")}
+    assert ready == set(served.running.worker_pids())
+    assert 0 not in ready
+    served.running.stop(10)
+    assert {event["pid"] for event in served.events("worker_exit")} == ready
+
+
 @PRELOADS
 def test_hup_brings_new_code_without_losing_a_request(serve, tmp_path, preload):
     (tmp_path / "changing.py").write_text((_apps() / "plain.py").read_text())
