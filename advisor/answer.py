@@ -196,7 +196,10 @@ def _concluded(answer: Answer) -> Answer:
     """With the verdict of all instances together."""
     assert answer.fleet is not None
     said = fleet.sentences(answer.fleet, answer.budget)
-    enough = answer.fleet.carries
-    reason = said[0] if enough else next(s for s in said if "no pooler helps" in s)
-    verdict = Verdict.FITS if enough else Verdict.DOES_NOT_FIT
+    reason, verdict = said[0], Verdict.FITS
+    if not answer.fleet.carries:
+        reason = next(s for s in said if "no pooler helps" in s)
+        verdict = Verdict.DOES_NOT_FIT
+    elif not answer.fleet.known:
+        verdict = Verdict.NOT_ENOUGH_DATA
     return replace(answer, found=replace(answer.found, verdict=verdict, reason=reason))

@@ -24,6 +24,8 @@ from pretune.server.settings import Settings
 
 WAITING = 0.01  # part of the queries that may find no connection of the pool free
 MOST_INSTANCES = 1_000_000
+# Capacity expected over capacity that is sure: beyond it their number is no answer.
+VAGUE = 2.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,11 @@ class Fleet:
     cores: float  # of all
     ram_bytes: float
     database: Database | None
+
+    @property
+    def known(self) -> bool:
+        """Whether their number is known to a factor of ``VAGUE``."""
+        return self.capacity_rps.value <= VAGUE * self.capacity_rps.low
 
     @property
     def carries(self) -> bool:
@@ -155,18 +162,15 @@ def sentences(fleet: Fleet, budget: Budget) -> tuple[str, ...]:
     carried = fleet.capacity_rps
     said = []
     if fleet.rps is not None and fleet.needed is not None:
+        expected = needed(fleet.rps, Interval.exact(carried.value))
         said.append(
             f"{fleet.needed:,} instance{'s' if fleet.needed != 1 else ''} of {one} carry "
             f"{fleet.rps:,.0f} requests/s; one surely carries {carried.low:.0f} "
-            f"({carried.value:.0f} expected, {carried.high:.0f} at most)"
+            f"({carried.value:.0f} expected, {carried.high:.0f} at most"
+            + (f": {expected:,} may do" if expected < fleet.needed else "")
+            + ")"
         )
-        p95 = fleet.each.latency.p95
-        said.append(
-            f"with {fleet.instances:,} each gets {fleet.each_rps:.0f} requests/s, at a p95 of "
-            f"{format_seconds(p95.value)} ({format_seconds(p95.low)} to {format_seconds(p95.high)})"
-            f" and {max(0.0, fleet.headroom):.0%} room in all; one more of them lets one be away "
-            "for a deploy or a failure"
-        )
+        said.append(_share(fleet, fleet.needed))
     else:
         said.append(
             f"{fleet.instances:,} instances of {one} together carry "
@@ -177,6 +181,22 @@ def sentences(fleet: Fleet, budget: Budget) -> tuple[str, ...]:
         f"together they have {fleet.cores:g} cores and {format_bytes(fleet.ram_bytes)} of RAM"
     )
     return (*said, *(_about(fleet.database, fleet.instances) if fleet.database else ()))
+
+
+def _share(fleet: Fleet, count: int) -> str:
+    """What each then gets, or that they are too few."""
+    if count > fleet.instances:
+        return (
+            f"{fleet.instances:,} are not surely enough: each would get {fleet.each_rps:.0f} "
+            "requests/s"
+        )
+    p95 = fleet.each.latency.p95
+    return (
+        f"with {fleet.instances:,} each gets {fleet.each_rps:.0f} requests/s, at a p95 of "
+        f"{format_seconds(p95.value)} ({format_seconds(p95.low)} to {format_seconds(p95.high)})"
+        f" and {fleet.headroom:.0%} room in all; one more of them lets one be away for a deploy or "
+        "a failure"
+    )
 
 
 def _about(database: Database, instances: int) -> tuple[str, ...]:

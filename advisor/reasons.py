@@ -264,14 +264,12 @@ def _workers(case: Case) -> str:
     more = _nearest(case, lambda o: o.workers > s.workers and o.threads == s.threads)
     parts = [case.prediction.explanation]
     if fewer is not None:
-        loss = 1 - fewer.predicted.throughput_rps.value / case.carried
-        parts.append(f"{fewer.settings.workers} would carry {_change(-loss)}")
+        parts.append(f"{fewer.settings.workers} {_would(case, fewer)}")
     if more is not None:
-        gain = more.predicted.throughput_rps.value / case.carried - 1
         ram = more.predicted.ram_bytes.value - case.prediction.ram_bytes.value
-        part = f"{more.settings.workers} would carry {_change(gain)} for {format_bytes(ram)} more"
+        part = f"{more.settings.workers} {_would(case, more)}, with {format_bytes(ram)} more RAM"
         if _breaks(more.rejected_by):
-            part += f" and break a limit ({more.rejected_by})"
+            part += f", and break a limit ({more.rejected_by})"
         parts.append(part)
     return "; ".join(parts) + "."
 
@@ -292,8 +290,7 @@ def _threads(case: Case) -> str:
         (_nearest(case, lambda o: o.threads > s.threads and o.workers == s.workers), "more"),
     ):
         if other is not None and other.settings.worker_class == "gthread":
-            gain = other.predicted.throughput_rps.value / case.carried - 1
-            parts.append(f"{word} ({other.settings.threads}) would carry {_change(gain)}")
+            parts.append(f"{word} ({other.settings.threads}) {_would(case, other)}")
     return "; ".join(parts) + "."
 
 
@@ -394,6 +391,15 @@ def _nearest(case: Case, wanted: _Predicate) -> Candidate | None:
 
 def _breaks(rejected_by: str) -> bool:
     return " > " in rejected_by
+
+
+def _would(case: Case, other: Candidate) -> str:
+    """``would carry 4.2% less``. Where even the least load may break the SLO, its rate says nothing
+    of the arrangement."""
+    predicted = other.predicted
+    if predicted.latency.p95.high > case.slo_p95_s and not _breaks(other.rejected_by):
+        return "may break the p95 at any load"
+    return f"would carry {_change(predicted.throughput_rps.value / case.carried - 1)}"
 
 
 def _change(fraction: float) -> str:

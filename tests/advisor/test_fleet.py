@@ -78,8 +78,26 @@ def test_as_many_as_the_user_has_are_enough_or_are_not():
     assert short.fleet.needed is not None
     assert short.fleet.needed > 3
     assert short.fleet.asked
+    said = fleet.sentences(short.fleet, short.budget)
+    assert any(text.startswith("3 are not surely enough") for text in said)
     assert enough.found.verdict is Verdict.FITS
     assert enough.each_rps == pytest.approx(45.0)
+
+
+def test_a_number_that_is_hardly_known_is_no_answer():
+    def vague(*args, **given):
+        found = model(*args, **given)
+        rate = found.throughput_rps
+        return replace(found, throughput_rps=Interval(rate.value, rate.value / 3, 3 * rate.value))
+
+    question = answer.Question(
+        make_demand(cpu=1 / ALONE), Budget(GIB, 1.0, None, 4096, any_number=True),
+        Slo(1.0, rps=20_000.0), Conditions(1.0, 0.0, False, True), "wsgi", None, arrivals=True,
+        capacity=vague, predict=loaded,
+    )  # fmt: skip
+    found = answer.solve(question).found
+    assert found.verdict is Verdict.NOT_ENOUGH_DATA
+    assert "200 may do" in found.reason
 
 
 def test_a_pooler_is_needed_from_where_connections_end():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -428,3 +429,24 @@ def test_constant_times_do_not_break_the_fit() -> None:
     fitted = tail.fit(np.full(1000, 0.1), (1 - 1e-6,))
     assert fitted is not None
     assert fitted.bound(1 - 1e-6) == pytest.approx(0.1)
+
+
+def test_an_arrangement_that_surely_keeps_no_load_is_not_compared_by_its_rate() -> None:
+    class Unsure(Analytic):
+        """Of more than two workers nothing is known well enough to keep the p95 at any load."""
+
+        def __call__(self, *args: Any, **given: Any) -> Prediction:
+            found = super().__call__(*args, **given)
+            if args[1].workers <= 2:
+                return found
+            p95 = Interval(0.5 * args[3], 0.1 * args[3], 2 * args[3])
+            rate = Interval.exact(1.0)
+            return replace(found, throughput_rps=rate, latency=replace(found.latency, p95=p95))
+
+    b = Budget(4 * GIB, 2.0, None, 1024)
+    found = recommend(
+        demand(), b, Slo(None), Conditions(2.0, 0.0, True, False), "wsgi", Unsure()
+    ).recommendation
+    assert found is not None
+    assert found.settings.workers == 2
+    assert "3 may break the p95 at any load" in dict(found.reasons)["workers"]
