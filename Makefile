@@ -40,5 +40,11 @@ $(VENV)/.dev: pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[examples,dev]'
 	touch $@
 
+# mod_wsgi is compiled against Apache, and its daemons need an interpreter that others can read.
+build/apache/.done:
+	/usr/bin/python3 -m venv build/apache
+	build/apache/bin/pip install --quiet mod_wsgi flask django
+	touch $@
+
 clean:
 	rm -rf $(VENV) build capacity .mypy_cache .ruff_cache .pytest_cache

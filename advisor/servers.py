@@ -76,4 +76,7 @@ def _of_the_field(server: field.FieldServer, interface: str, python: Path) -> Se
         raise Refused(
             f"{server.name} is not in the app's environment; {python} -m {server.install}"
         )
+    hindrance = commands.apache_hindrance(python) if server.name == "mod_wsgi" else ""
+    if hindrance:
+        raise Refused(f"{server.name}: {hindrance}")
     return Servers(server.name, server.name, version)

@@ -76,11 +76,20 @@ def _ini(document: Document, server: FieldServer) -> str:
     )
 
 
+def _callable(application: str) -> list[str]:
+    name = application.partition(":")[2]
+    return [f"--callable-object={name}"] if name else []
+
+
 # name -> words of the command before the flags, and after them
 _COMMANDS: Mapping[str, Callable[[str, Settings], tuple[list[str], list[str]]]] = {
     "uvicorn": lambda app, s: (["uvicorn", app, "--port", "8000", "--no-access-log"], []),
     "hypercorn": lambda app, s: (["hypercorn", "--bind", "127.0.0.1:8000"], [app]),
     "waitress": lambda app, s: (["waitress-serve", "--listen=127.0.0.1:8000"], [app]),
+    "mod_wsgi": lambda app, s: (
+        ["mod_wsgi-express", "start-server", "--application-type=module", "--port=8000"],
+        [*_callable(app), app.partition(":")[0]],
+    ),
     "granian": lambda app, s: (["granian", "--interface", s.interface, "--port", "8000"], [app]),
 }
 

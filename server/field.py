@@ -351,8 +351,47 @@ UWSGI = FieldServer(
     ),
 )
 
+MOD_WSGI = FieldServer(
+    name="mod_wsgi",
+    module="mod_wsgi",
+    distribution="mod_wsgi",
+    classes={"gthread": "Apache takes the connections, daemon processes with threads run the app"},
+    settings={
+        "workers": Meaning("processes", "Daemons, beside Apache's own.", _whole("workers")),
+        "threads": Meaning("threads", "Requests in one daemon at a time.", _whole("threads")),
+        "timeout": Meaning(
+            "request-timeout",
+            "How long a request may take with one thread; with n threads 1 + ln(n) times as long. "
+            "Then the whole process is replaced.",
+            _positive("timeout"),
+        ),
+        "graceful_timeout": Meaning(
+            "graceful-timeout",
+            "Only of a process that has had its maximum-requests: how long it goes on. TERM gives "
+            "no time.",
+            _positive("graceful_timeout"),
+        ),
+        "keepalive": Meaning(
+            "keep-alive-timeout",
+            "Between the client and Apache; it keeps no thread of the app.",
+            _whole("keepalive"),
+        ),
+        "max_requests": Meaning("maximum-requests", "The same.", _positive("max_requests")),
+        "max_requests_jitter": Meaning("", "There is none."),
+        "preload_app": Meaning("", _NO_PRELOAD),
+        "backlog": Meaning("server-backlog", "Apache's; the daemons have 100.", _whole("backlog")),
+        "worker_connections": Meaning("", "Apache's max-clients is left as it is."),
+    },
+    signals={"reload": signal.SIGHUP, "stop": signal.SIGTERM},
+    drains=False,
+    remarks=(
+        "It needs Apache (Debian: apache2-bin, to install apache2-dev). Started as root, its "
+        "daemons run as www-data, and need an interpreter and an app that www-data can read.",
+    ),
+)
+
 SERVERS: Mapping[str, FieldServer] = {
-    server.name: server for server in (UVICORN, HYPERCORN, WAITRESS, GRANIAN, UWSGI)
+    server.name: server for server in (UVICORN, HYPERCORN, WAITRESS, GRANIAN, UWSGI, MOD_WSGI)
 }
 
 

@@ -75,7 +75,7 @@ ARGUMENTS = (
         "--server",
         metavar="NAME",
         help="Measure and verify on this server: embedded, gunicorn, uvicorn, hypercorn, "
-        "waitress, granian or uwsgi. Default: measure on the "
+        "waitress, granian, uwsgi or mod_wsgi. Default: measure on the "
         "embedded one, verify on the gunicorn of the app's environment, if there is one.",
     ),
     click.option(

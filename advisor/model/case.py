@@ -40,7 +40,8 @@ _ONE_BY_ONE = Discipline(when_free=True, sticky=False, pick="random")
 # worker accepts when it is idle and closes each connection; of the others' workers whichever wakes
 # first takes a connection at once, busy or not, and keeps it (gunicorn#908, #3433). So do the loops
 # of uvicorn and hypercorn, and waitress's one process. granian's threads that accept need no
-# interpreter. A thread of uWSGI accepts when it is idle and closes each connection.
+# interpreter. A thread of uWSGI accepts when it is idle and closes each connection; to mod_wsgi's
+# daemons each request comes over a connection of its own.
 DISCIPLINES = {
     "embedded": {"sync": _ONE_BY_ONE, "gthread": _CENTRAL, "asgi": _CENTRAL},
     "gunicorn": {"sync": _ONE_BY_ONE, "gthread": _GREEDY, "asgi": _GREEDY},
@@ -49,6 +50,7 @@ DISCIPLINES = {
     "waitress": {"gthread": _GREEDY},
     "granian": {"gthread": _GREEDY_APART, "asgi": _GREEDY_APART},
     "uwsgi": {"gthread": _ONE_BY_ONE},
+    "mod_wsgi": {"gthread": _ONE_BY_ONE},
 }
 
 

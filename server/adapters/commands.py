@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 from pretune.server import field
 from pretune.server.adapters import hosted
@@ -11,6 +15,7 @@ from pretune.server.adapters.hosted import APPLICATION, Command
 from pretune.server.adapters.launch import Launch
 from pretune.server.adapters.process import ServerProcess, address
 
+APACHE_USER = "www-data"  # of the daemons, when we are root: Apache does not run them as root
 # pyuwsgi is uWSGI as a module of the interpreter that imports it.
 _UWSGI = "import sys, pyuwsgi; sys.argv[0] = 'uwsgi'; sys.exit(pyuwsgi.run())"
 
@@ -54,12 +59,43 @@ def _uwsgi(launch: Launch, where: tuple[str, int]) -> list[str]:
     return [*line, *field.UWSGI.flags(launch.settings), "--module", APPLICATION]
 
 
+def _mod_wsgi(launch: Launch, where: tuple[str, int]) -> list[str]:
+    """Apache's files lie beside the rings, in the run's own directory; its daemons write there."""
+    place = launch.telemetry or launch.log.parent
+    root = place / "apache"
+    root.mkdir(exist_ok=True)
+    line = [str(launch.python.parent / "mod_wsgi-express"), "start-server"]
+    line += ["--application-type", "module", "--server-root", str(root), "--log-to-terminal"]
+    line += ["--host", where[0], "--port", str(where[1]), "--working-directory", str(launch.chdir)]
+    line += ["--python-path", str(hosted.IMPORTABLE)]
+    if os.getuid() == 0:
+        line += ["--user", APACHE_USER, "--group", APACHE_USER]
+        if launch.telemetry is not None:
+            shutil.chown(launch.telemetry, APACHE_USER)
+    return [*line, *field.MOD_WSGI.flags(launch.settings), APPLICATION.partition(":")[0]]
+
+
+def apache_hindrance(python: Path) -> str:
+    """Why Apache's daemons could not run this interpreter, "" when they can."""
+    if os.getuid() != 0:
+        return ""
+    try:
+        subprocess.run(
+            [python, "-c", "import mod_wsgi"], cwd="/", user=APACHE_USER, group=APACHE_USER,
+            extra_groups=[], env={}, capture_output=True, timeout=20, check=True,
+        )  # fmt: skip
+    except (OSError, LookupError, subprocess.SubprocessError):
+        return f"its daemons run as {APACHE_USER}, who cannot run {python}"
+    return ""
+
+
 _COMMANDS: Mapping[str, Command] = {
     "uvicorn": _uvicorn,
     "hypercorn": _hypercorn,
     "waitress": _waitress,
     "granian": _granian,
     "uwsgi": _uwsgi,
+    "mod_wsgi": _mod_wsgi,
 }
 
 

@@ -20,7 +20,7 @@ from pretune.server.field import SERVERS
 from pretune.server.settings import Settings
 
 BIN = Path(sys.executable).parent
-FLAGS = [name for name in SERVERS if name != "uwsgi"]
+FLAGS = [name for name in SERVERS if name not in ("uwsgi", "mod_wsgi")]
 
 
 # what the command does, up to the point where it would serve

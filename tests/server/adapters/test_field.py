@@ -7,6 +7,7 @@ import http.client
 import os
 import signal
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 import rings
 
-from pretune.server.adapters import hosted
+from pretune.server.adapters import commands, hosted
 from pretune.server.adapters.commands import STARTS
 from pretune.server.adapters.launch import SIGNALS, BootFailed, Launch
 from pretune.server.adapters.process import ServerProcess, session_pids
@@ -78,6 +79,8 @@ APPS = {
         """,
     "broken": "raise ValueError('broken on purpose')",
 }
+# mod_wsgi's daemons may be other users than we: an interpreter and an app that they can read
+APACHE = Path(__file__).parents[3] / "build" / "apache" / "bin" / "python"
 WSGI, ASGI = "flask_app", "fastapi_app"
 
 # (server, worker class): what each carries
@@ -113,14 +116,22 @@ class Served:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+def serve() -> Iterator[Callable[..., Served]]:
     """Start a server on one of APPS; ends with a check that nothing of it is left."""
+    with tempfile.TemporaryDirectory() as name:
+        yield from serving(Path(name))
+
+
+def serving(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    tmp_path.chmod(0o777)  # the app writes there, whoever runs it
     for name, text in APPS.items():
         (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
     (tmp_path / "rings").mkdir()
     started: list[Served] = []
 
     def start(name: str, target: str, kind: str, *, workers: int = 1, **settings) -> Served:
+        if name == "mod_wsgi" and not APACHE.exists():
+            pytest.skip("make build/apache/.done, with Apache installed")
         most = SERVERS[name].most_workers
         launch = Launch(
             target=target,
@@ -130,7 +141,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
                 graceful_timeout=5.0,
                 **settings,
             ),
-            python=Path(sys.executable),
+            python=APACHE if name == "mod_wsgi" else Path(sys.executable),
             chdir=tmp_path,
             env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
             log=tmp_path / "server.log",
@@ -260,8 +271,20 @@ def test_a_worker_that_was_killed_is_a_crash(serve: Callable[..., Served]) -> No
     assert served.reasons() == ["crash"]
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only as root are Apache's daemons others than we")
+def test_an_interpreter_that_apache_s_daemons_cannot_run_is_said_beforehand(tmp_path: Path) -> None:
+    hidden = tmp_path / "python"  # below a directory of our own alone
+    hidden.symlink_to(sys.executable)
+    tmp_path.chmod(0o700)
+    assert "www-data, who cannot run" in commands.apache_hindrance(hidden)
+    if APACHE.exists():
+        assert commands.apache_hindrance(APACHE) == ""
+
+
 def test_what_is_not_installed_is_none() -> None:
     for server in SERVERS.values():
+        if server.name == "mod_wsgi":
+            continue  # in an environment of its own
         assert hosted.installed(Path(sys.executable), server.module, server.distribution)
     assert hosted.installed(Path(sys.executable), "nowhere", "nowhere") is None
     assert hosted.installed(Path("/nowhere/python"), "uvicorn", "uvicorn") is None
