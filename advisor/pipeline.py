@@ -15,6 +15,7 @@ from typing import Any
 from pretune.advisor import (
     allocators,
     answer,
+    cgroups,
     demand,
     elsewhere,
     findings,
@@ -42,7 +43,7 @@ from pretune.advisor.preflight import Preflight, Progress
 from pretune.advisor.quantity import Interval
 from pretune.advisor.recommendation import Recommendation
 from pretune.advisor.servers import EMBEDDED
-from pretune.advisor.trial import Bench
+from pretune.advisor.trial import MEMORY_FRACTION, Bench
 from pretune.advisor.verdict import Verdict
 from pretune.advisor.workspace import Workspace, log_tail
 from pretune.server.field import offer
@@ -322,9 +323,21 @@ class Pipeline:
 
         Whether every promise was kept; a prediction that missed by little is no reason to go on.
         """
-        settings = solved.recommendation.settings
+        settings = wanted = solved.recommendation.settings
         server = known.servers.verified
         there = costs.on(solved.demand, server, settings.worker_class)
+        settings = plan.verifiable(
+            wanted,
+            there.worker,
+            cgroups.available_ram() * MEMORY_FRACTION,
+            bench.conditions(server).server_cores,
+            known.budget.pg_connections,
+        )
+        if settings != wanted:
+            self._run = self._run.with_notes(
+                f"{wanted.workers} workers are more than this machine can run; "
+                f"{settings.workers} of them were verified"
+            )
         conditions = replace(
             bench.conditions(server), generator_cpu_s_per_request=there.generator_cpu_s
         )

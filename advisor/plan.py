@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from pretune.advisor.demand import WorkerDemand
+from pretune.advisor.model import memory
 from pretune.advisor.model.costs import COST_TRIAL
 from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings
@@ -23,6 +25,10 @@ PRELOAD_THREADS = 2
 SHORTEST_VERIFICATION = 0.5  # of its own duration
 # Seconds around the load of one trial: boot, first and last samples, stop.
 AROUND_S = 3.0
+
+
+# All workers' boots one after the other may take so long before a verification.
+BOOTS_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -132,3 +138,31 @@ def server_trial(
         duration_s=server_duration(time_budget_s),
         rps=None if rps is None else min(rps, OPEN_PART * carried_rps),
     )
+
+
+def verifiable(
+    settings: Settings,
+    worker: WorkerDemand,
+    free_bytes: float,
+    cores: float,
+    pg_connections: int | None,
+) -> Settings:
+    """``settings`` with as many of their workers as this machine can run, at least one.
+
+    What is recommended for a larger machine need not fit this one's free memory, its Postgres, or
+    the time to boot.
+    """
+    held = memory.worker_connections_to_postgres(worker, settings)
+
+    def runs(workers: int) -> bool:
+        there = replace(settings, workers=workers)
+        return (
+            memory.peak_pss(worker, there).high <= free_bytes
+            and workers * worker.boot_s <= BOOTS_S * max(1.0, cores)
+            and (pg_connections is None or workers * held <= pg_connections)
+        )
+
+    most = settings.workers
+    while most > 1 and not runs(most):
+        most -= 1
+    return replace(settings, workers=most)
