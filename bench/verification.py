@@ -83,7 +83,7 @@ def errors(records: Sequence[Record], name: str) -> list[float]:
 
 def report(records: Sequence[Record]) -> str:
     """Markdown: how many runs held, in all and by example, and which quantity missed."""
-    groups = {"all": records}
+    groups = {"all": records, "undisturbed": [r for r in records if not r.get("disturbed")]}
     groups |= {name: [r for r in records if r["example"] == name] for name in EXAMPLES}
     held = []
     for name, mine in groups.items():
