@@ -72,7 +72,7 @@ def solve(question: Question) -> Answer:
     each = None if rps is None else rps / budget.instances
     model = partial(question.capacity, arrivals=question.arrivals, **question.given)
     found = _recommend(question, budget, replace(question.slo, rps=each), model)
-    answer = Answer(_explained(found, question), budget, each)
+    answer = Answer(_explained(_doubted(found, each), question), budget, each)
     if found.recommendation is not None:
         carried = found.recommendation.predicted.throughput_rps
         alone = budget.instances == 1
@@ -108,6 +108,20 @@ def _others(question: Question, answer: Answer, model: search.Capacity) -> tuple
         return found
     p95 = search.slo_p95(question.demand, question.slo)
     return (*found, *baselines.pools(recommended.settings, recommended.predicted, budget, p95))
+
+
+def _doubted(found: Found, rps: float | None) -> Found:
+    """A capacity that is hardly known is no answer; a rate that is surely carried is one."""
+    if found.recommendation is None or rps is not None or found.verdict is not Verdict.FITS:
+        return found
+    rate = found.recommendation.predicted.throughput_rps
+    if rate.value <= fleet.VAGUE * rate.low:
+        return found
+    reason = (
+        f"the capacity is known only to lie between {rate.low:.0f} and {rate.high:.0f} requests/s: "
+        "measure longer (--time-budget) or on a quieter machine"
+    )
+    return replace(found, verdict=Verdict.NOT_ENOUGH_DATA, reason=reason)
 
 
 def _explained(found: Found, question: Question) -> Found:

@@ -25,7 +25,7 @@ from pretune.server.settings import Settings
 WAITING = 0.01  # part of the queries that may find no connection of the pool free
 MOST_INSTANCES = 1_000_000
 # Capacity expected over capacity that is sure: beyond it their number is no answer.
-VAGUE = 2.0
+VAGUE = 3.0
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def test_a_number_that_is_hardly_known_is_no_answer():
     def vague(*args, **given):
         found = model(*args, **given)
         rate = found.throughput_rps
-        return replace(found, throughput_rps=Interval(rate.value, rate.value / 3, 3 * rate.value))
+        return replace(found, throughput_rps=Interval(rate.value, rate.value / 4, 4 * rate.value))
 
     question = answer.Question(
         make_demand(cpu=1 / ALONE), Budget(GIB, 1.0, None, 4096, any_number=True),
@@ -98,6 +98,22 @@ def test_a_number_that_is_hardly_known_is_no_answer():
     found = answer.solve(question).found
     assert found.verdict is Verdict.NOT_ENOUGH_DATA
     assert "200 may do" in found.reason
+
+
+@pytest.mark.parametrize(("times", "verdict"), [(2, "fits"), (4, "not_enough_data")])
+def test_a_capacity_that_is_hardly_known_is_no_answer(times, verdict):
+    def vague(*args, **given):
+        found = model(*args, **given)
+        rate = found.throughput_rps.value
+        return replace(found, throughput_rps=Interval(rate, rate / times, rate * times))
+
+    question = answer.Question(
+        make_demand(cpu=1 / ALONE), Budget(GIB, 1.0, None, 4096, any_number=True), Slo(1.0),
+        Conditions(1.0, 0.0, False, True), "wsgi", None, capacity=vague, predict=loaded,
+    )  # fmt: skip
+    found = answer.solve(question).found
+    assert found.verdict == verdict
+    assert ("known only" in found.reason) == (verdict == "not_enough_data")
 
 
 def test_a_pooler_is_needed_from_where_connections_end():
