@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,22 @@ def test_the_server_s_own_parser_takes_every_flag(load: Load, server: str) -> No
     assert subprocess.run([*parse, *words[1:]], timeout=60).returncode == 0
     wrong = [*parse, "--no-such-flag=1", *words[1:]]
     assert subprocess.run(wrong, capture_output=True, timeout=60).returncode != 0
+
+
+def test_apache_s_configuration_made_with_these_flags_is_valid(load: Load) -> None:
+    express = Path(__file__).parents[2] / "build" / "apache" / "bin" / "mod_wsgi-express"
+    if not express.exists():
+        pytest.skip("make build/apache/.done, with Apache installed")
+    document = verified_on(load, "mod_wsgi", max_requests=1000, workers=2)
+    _, start, *flags = command_of(deployment.of(document).text)
+    assert start == "start-server"
+    user = ["--user", "www-data", "--group", "www-data"] if os.getuid() == 0 else []
+    with tempfile.TemporaryDirectory() as root:
+        setup = [str(express), "setup-server", *flags, *user, "--server-root", root]
+        subprocess.run(setup, check=True, capture_output=True, timeout=60)
+        check = [f"{root}/apachectl", "configtest"]
+        done = subprocess.run(check, capture_output=True, text=True, timeout=60)
+    assert "Syntax OK" in done.stdout + done.stderr
 
 
 def test_uwsgi_takes_every_line_of_its_file(load: Load, tmp_path: Path) -> None:
