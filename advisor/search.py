@@ -241,8 +241,8 @@ class _Search:
     def bound(self, settings: Settings) -> float:
         """Requests/s that no load could exceed, with everything unknown at its best."""
         d = self.demand
-        cpu = max(d.cpu_s.low + d.overhead_cpu_s.low, 1e-7)
-        gil = cpu if self.asgi else cpu * d.cpu_gil_fraction.low
+        cpu = max(_least(d.cpu_s) + _least(d.overhead_cpu_s), 1e-7)
+        gil = cpu if self.asgi else cpu * _least(d.cpu_gil_fraction)
         database = d.db_cpu_s if self.conditions.database_local else None
         limits = bounds.limits(
             settings,
@@ -250,8 +250,9 @@ class _Search:
             users=1_000_000,
             cpu_s=cpu,
             gil_s=gil,
-            db_cpu_s=database.low if database else 0.0,
-            delay_s=max(0.0, d.db_s.low - (database.high if database else 0.0)) + d.wait_s.low,
+            db_cpu_s=_least(database) if database else 0.0,
+            delay_s=max(0.0, _least(d.db_s) - (database.high if database else 0.0))
+            + _least(d.wait_s),
         )
         return limits[0].rps
 
@@ -512,6 +513,11 @@ class _Search:
         """RAM, then slots; of two alike the one that keeps connections alive."""
         slots = settings.workers * settings.threads
         return round(self._ram(settings)), slots, settings.worker_class == "sync"
+
+
+def _least(x: Interval) -> float:
+    """The lower end; 0 where too few requests were seen for one."""
+    return x.low if math.isfinite(x.low) else 0.0
 
 
 def _last(holds: Callable[[int], bool], most: int) -> int:

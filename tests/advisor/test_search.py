@@ -450,3 +450,9 @@ def test_an_arrangement_that_surely_keeps_no_load_is_not_compared_by_its_rate() 
     assert found is not None
     assert found.settings.workers == 2
     assert "3 may break the p95 at any load" in dict(found.reasons)["workers"]
+
+
+def test_a_demand_without_an_interval_is_searched_all_the_same() -> None:
+    unknown = replace(demand(), cpu_s=Interval(0.006, np.nan, np.nan))
+    found = solve(unknown, Budget(4 * GIB, 2.0, None, 1024))
+    assert found.candidates
