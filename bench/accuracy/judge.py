@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections import defaultdict
@@ -150,16 +151,14 @@ def rerun_regret(by_repeat: Sequence[dict[Shape, float]], shape: Shape) -> float
     """The best of one repeat against ``shape``, both judged by another; the mean of all such pairs.
 
     The best of many noisy figures was partly lucky; a rerun of it is not. May be below zero. NaN
-    when nothing was repeated.
+    where no two repeats have at least two arrangements in common, ``shape`` among them.
     """
     found = []
-    for chosen in by_repeat:
-        for judged in by_repeat:
-            if judged is chosen or not chosen:
-                continue
-            best = max(chosen, key=lambda s: chosen[s])
-            if best in judged and shape in judged:
-                found.append(1 - judged[shape] / judged[best])
+    for chosen, judged in itertools.permutations(by_repeat, 2):
+        common = chosen.keys() & judged.keys()
+        if len(common) > 1 and shape in common:
+            best = max(common, key=lambda s: chosen[s])
+            found.append(1 - judged[shape] / judged[best])
     return statistics.mean(found) if found else math.nan
 
 

@@ -95,6 +95,10 @@ def test_a_rerun_takes_the_luck_out_of_the_best():
     assert math.isnan(judge.rerun_regret(repeats[:1], SMALL))
 
 
+def test_without_a_rival_in_both_repeats_nothing_is_said_of_a_rerun():
+    assert math.isnan(judge.rerun_regret([{SMALL: 100.0, LARGE: 110.0}, {SMALL: 90.0}], SMALL))
+
+
 @pytest.mark.parametrize("draws", [1, 2, 3, 4, 9])
 def test_blind_draws_are_expected_as_all_draws_say(draws):
     regrets = [0.3, 0.0, 0.1, 0.05]
