@@ -62,7 +62,7 @@ def test_it_is_replaced_in_every_python(start, python):
     one.process.wait(30)
     one.wait_for(lambda: one.pid() == new)
     os.kill(new, signal.SIGHUP)
-    one.wait_log("ready: ", 3)
+    one.wait_log("ready: 1 workers", 3)
     assert one.get()[0] == "1"
 
 
