@@ -39,8 +39,21 @@ BLUR = 0.05
 FEWEST_LOOKS = 10
 
 
+class _Place:
+    """A source line, for those that have these fields."""
+
+    file: str
+    line: int
+    function: str
+
+    @property
+    def shown(self) -> str:
+        """``shop/views.py:41 in execute``."""
+        return f"{self.file}:{self.line} in {self.function}"
+
+
 @dataclass(frozen=True)
-class Line:
+class Line(_Place):
     """``fraction`` is of the endpoint's CPU or of all its waiting; ``seconds`` per request."""
 
     kind: str  # one of account.KINDS: what the time is
@@ -51,11 +64,6 @@ class Line:
     looks: int
     fraction: Interval
     seconds: Interval
-
-    @property
-    def shown(self) -> str:
-        """``shop/views.py:41 in execute``."""
-        return f"{self.file}:{self.line} in {self.function}"
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,7 @@ class EndpointInside:
 
 
 @dataclass(frozen=True)
-class Blocking:
+class Blocking(_Place):
     """A line at which requests of ``endpoint`` held the loop for 50 ms or more at a time."""
 
     endpoint: str
@@ -93,10 +101,6 @@ class Blocking:
     function: str
     times: int
     longest_s: float
-
-    @property
-    def shown(self) -> str:
-        return f"{self.file}:{self.line} in {self.function}"
 
 
 @dataclass(frozen=True)

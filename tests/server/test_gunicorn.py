@@ -16,10 +16,11 @@ from pathlib import Path
 import psutil
 import pytest
 import rings
+from served import Served
 
 from pretune.server.adapters import gunicorn
 from pretune.server.adapters.launch import SIGNALS, BootFailed, Launch
-from pretune.server.adapters.process import ServerProcess, session_pids
+from pretune.server.adapters.process import session_pids
 from pretune.server.settings import Settings
 from pretune.server.telemetry import ENDPOINT_HEADER
 from pretune.server.under_gunicorn import gunicorn_settings
@@ -83,31 +84,9 @@ APPS = {
 }
 
 
-class Served:
-    """A running gunicorn and the ways to talk to it."""
-
-    def __init__(self, running: ServerProcess, launch: Launch) -> None:
-        self.running, self.launch = running, launch
-        self.address = ("", 0)
-
-    def get(self, path: str = "/", **headers: str) -> str:
-        connection = http.client.HTTPConnection(*self.address, timeout=20)
-        with contextlib.closing(connection):
-            connection.request("GET", path, headers=headers)
-            return connection.getresponse().read().decode()
-
+class Gunicorn(Served):
     def children(self) -> set[int]:
         return {child.pid for child in psutil.Process(self.running.master_pid).children()}
-
-    def reasons(self) -> list[str]:
-        events = self.running.events()
-        return [str(e.data["reason"]) for e in events if e.name == "worker_exit"]
-
-    def wait_for(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 20
-        while not condition():
-            assert time.monotonic() < deadline, self.launch.log.read_text()
-            time.sleep(0.02)
 
     def records(self) -> list[dict]:
         assert self.launch.telemetry is not None
@@ -115,13 +94,13 @@ class Served:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+def serve(tmp_path: Path) -> Iterator[Callable[..., Gunicorn]]:
     """Start gunicorn on one of APPS; ends with a check that nothing of it is left."""
     for name, text in APPS.items():
         (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
-    started: list[Served] = []
+    started: list[Gunicorn] = []
 
-    def start(target: str = "plain", *, telemetry: bool = False, **settings) -> Served:
+    def start(target: str = "plain", *, telemetry: bool = False, **settings) -> Gunicorn:
         telemetry_of = tmp_path / "rings"
         telemetry_of.mkdir(exist_ok=True)
         launch = Launch(
@@ -133,7 +112,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
             log=tmp_path / "gunicorn.log",
             telemetry=telemetry_of if telemetry else None,
         )
-        served = Served(gunicorn.start(launch), launch)
+        served = Gunicorn(gunicorn.start(launch), launch)
         started.append(served)
         if target != "broken":
             served.address = served.running.wait_ready(30)
@@ -148,7 +127,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
 @pytest.mark.parametrize("target", ["flask_app", "django_app:application"])
 @pytest.mark.parametrize("kind", ["sync", "gthread"])
 def test_ready_means_that_every_worker_of_the_process_tree_has_booted(
-    serve: Callable[..., Served], target: str, kind: str
+    serve: Callable[..., Gunicorn], target: str, kind: str
 ) -> None:
     served = serve(target, workers=2, threads=2 if kind == "gthread" else 1, worker_class=kind)
     assert set(served.running.worker_pids()) == served.children()
@@ -160,7 +139,7 @@ def test_ready_means_that_every_worker_of_the_process_tree_has_booted(
 
 
 def test_an_event_loop_is_ready_when_the_app_s_lifespan_has_begun(
-    serve: Callable[..., Served],
+    serve: Callable[..., Gunicorn],
 ) -> None:
     served = serve("loop", worker_class="asgi", telemetry=True)
     (ready,) = [e for e in served.running.events() if e.name == "worker_ready"]
@@ -181,7 +160,7 @@ def test_an_event_loop_is_ready_when_the_app_s_lifespan_has_begun(
 
 @pytest.mark.parametrize("preload", [False, True])
 def test_an_app_that_does_not_boot_is_told_with_its_own_traceback(
-    serve: Callable[..., Served], preload: bool
+    serve: Callable[..., Gunicorn], preload: bool
 ) -> None:
     served = serve("broken", preload_app=preload)
     with pytest.raises(BootFailed, match="broken on purpose") as failed:
@@ -190,7 +169,7 @@ def test_an_app_that_does_not_boot_is_told_with_its_own_traceback(
     assert "under_gunicorn" not in failed.value.traceback
 
 
-def test_stop_answers_what_has_begun_and_leaves_nothing(serve: Callable[..., Served]) -> None:
+def test_stop_answers_what_has_begun_and_leaves_nothing(serve: Callable[..., Gunicorn]) -> None:
     served = serve(workers=2, threads=2)
     answers: list[str] = []
     thread = threading.Thread(target=lambda: answers.append(served.get("/slow")))
@@ -203,7 +182,7 @@ def test_stop_answers_what_has_begun_and_leaves_nothing(serve: Callable[..., Ser
     assert served.reasons() == ["stop", "stop"]
 
 
-def test_reload_replaces_every_worker_with_the_new_code(serve: Callable[..., Served]) -> None:
+def test_reload_replaces_every_worker_with_the_new_code(serve: Callable[..., Gunicorn]) -> None:
     served = serve(workers=2)
     before = set(served.running.worker_pids())
     file = served.launch.chdir / "plain.py"
@@ -216,7 +195,7 @@ def test_reload_replaces_every_worker_with_the_new_code(serve: Callable[..., Ser
     assert served.reasons() == ["stop", "stop"]
 
 
-def test_workers_are_added_and_removed(serve: Callable[..., Served]) -> None:
+def test_workers_are_added_and_removed(serve: Callable[..., Gunicorn]) -> None:
     served = serve(workers=1)
     served.running.send("add_worker")
     served.wait_for(lambda: len(served.running.worker_pids()) == 2)
@@ -236,7 +215,7 @@ def test_workers_are_added_and_removed(serve: Callable[..., Served]) -> None:
     ],
 )
 def test_why_a_worker_left_is_told(
-    serve: Callable[..., Served], reason: str, settings: dict[str, object]
+    serve: Callable[..., Gunicorn], reason: str, settings: dict[str, object]
 ) -> None:
     served = serve(**settings)
     (first,) = served.running.worker_pids()
@@ -251,7 +230,7 @@ def test_why_a_worker_left_is_told(
 
 
 @pytest.mark.parametrize("kind", ["sync", "gthread"])
-def test_each_request_leaves_its_record(serve: Callable[..., Served], kind: str) -> None:
+def test_each_request_leaves_its_record(serve: Callable[..., Gunicorn], kind: str) -> None:
     served = serve(worker_class=kind, telemetry=True)
     name = ENDPOINT_HEADER.replace("-", "_")
     for path in ("/", "/burn", "/parts", "/file", "/broken", "/headers"):

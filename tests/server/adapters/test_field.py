@@ -10,18 +10,18 @@ import sys
 import tempfile
 import textwrap
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import rings
+from served import Served
 
 from pretune.server.adapters import commands, hosted
 from pretune.server.adapters.commands import STARTS
 from pretune.server.adapters.launch import SIGNALS, BootFailed, Launch
-from pretune.server.adapters.process import ServerProcess, session_pids
+from pretune.server.adapters.process import session_pids
 from pretune.server.field import SERVERS
 from pretune.server.settings import WORKER_CLASSES, Settings
 from pretune.server.telemetry import ENDPOINT_HEADER
@@ -90,29 +90,6 @@ APP_OF = {"wsgi": WSGI, "asgi": ASGI}
 
 def app_of(kind: str) -> str:
     return APP_OF[WORKER_CLASSES[kind]]
-
-
-class Served:
-    """A running server and the ways to talk to it."""
-
-    def __init__(self, running: ServerProcess, launch: Launch) -> None:
-        self.running, self.launch = running, launch
-        self.address = ("", 0)
-
-    def get(self, path: str = "/", **headers: str) -> str:
-        connection = http.client.HTTPConnection(*self.address, timeout=20)
-        with contextlib.closing(connection):
-            connection.request("GET", path, headers=headers)
-            return connection.getresponse().read().decode()
-
-    def reasons(self) -> list[str]:
-        return [str(e.data["reason"]) for e in self.running.events() if e.name == "worker_exit"]
-
-    def wait_for(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 20
-        while not condition():
-            assert time.monotonic() < deadline, self.launch.log.read_text()
-            time.sleep(0.02)
 
 
 @pytest.fixture
