@@ -1,6 +1,6 @@
 """A service on another machine that the examples ask and wait for: 40 to 60 ms an answer.
 
-    python -m examples.upstream ADDRESS_FILE
+    python -m examples.upstream ADDRESS_FILE SECONDS SECONDS
 
 listens on a free port of the loopback, writes its URL to the file, and answers every GET with a
 little JSON. One thread of asyncio waits for any number of callers, so that it takes next to no
@@ -14,6 +14,7 @@ import json
 import random
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from examples import processes
@@ -23,13 +24,15 @@ DELAY_S = (0.040, 0.060)
 START_S = 10.0
 
 
-async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def answer(
+    delay_s: tuple[float, float], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
     """Serve one connection until its client closes it or asks for that."""
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             path = head.split(b" ", 2)[1].decode("ascii", "replace")
-            await asyncio.sleep(random.uniform(*DELAY_S))
+            await asyncio.sleep(random.uniform(*delay_s))
             body = json.dumps({"path": path, "days": 1 + len(path) % 5, "price": "4.90"}).encode()
             writer.write(
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -44,8 +47,8 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         writer.close()
 
 
-async def serve(address: Path) -> None:
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, backlog=1024)
+async def serve(address: Path, delay_s: tuple[float, float]) -> None:
+    server = await asyncio.start_server(partial(answer, delay_s), "127.0.0.1", 0, backlog=1024)
     port = server.sockets[0].getsockname()[1]
     # Renamed into place, so that whoever waits for the file never reads half of it.
     draft = address.with_suffix(".draft")
@@ -58,11 +61,13 @@ def _address(directory: Path) -> Path:
     return directory / "upstream.address"
 
 
-def start(directory: Path) -> str:
-    """Start the service and return its URL."""
+def start(directory: Path, delay_s: tuple[float, float] = DELAY_S) -> str:
+    """Start the service, whose answers take from ``delay_s[0]`` to ``delay_s[1]`` seconds, and
+    return its URL."""
     address = _address(directory)
     child = processes.spawn(
-        [sys.executable, "-m", "examples.upstream", str(address)], directory / "upstream.log"
+        [sys.executable, "-m", "examples.upstream", str(address), *map(str, delay_s)],
+        directory / "upstream.log",
     )
     deadline = time.monotonic() + START_S
     while not address.exists():
@@ -79,4 +84,4 @@ def stop(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1])))
+    asyncio.run(serve(Path(sys.argv[1]), (float(sys.argv[2]), float(sys.argv[3]))))

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -23,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.measurement.apps import work
-from examples import postgres
+from examples import postgres, upstream
 from pretune.advisor import preflight
 from pretune.advisor.cores import CorePlan, confined, plan
 from pretune.advisor.location import locate
@@ -40,7 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 APPS = Path(__file__).with_name("apps")
-REPOSITORY = APPS.parents[2]
+UPSTREAM_S = (0.003, 0.003)  # what the upstream takes for an answer
 REPEATS = 1  # of a disturbed trial, as a run of the tool does
 DIARY = np.dtype([(name, {"d": "<f8", "Q": "<u8"}[code]) for name, code in work.FIELDS])
 
@@ -90,22 +88,12 @@ class Services:
             with confined(_cores().generator):
                 self._stack.callback(postgres.stop, directory)
                 self.environ["DATABASE_URL"] = postgres.start(directory, "known")
-                self.environ["KNOWN_UPSTREAM"] = self._upstream(directory / "address")
+                self._stack.callback(upstream.stop, directory)
+                self.environ["KNOWN_UPSTREAM"] = upstream.start(directory, UPSTREAM_S)
         except BaseException:
             self._stack.close()
             raise
         return self
-
-    def _upstream(self, address: Path) -> str:
-        command = [sys.executable, "-m", "bench.measurement.upstream", str(address)]
-        process = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL)
-        self._stack.callback(process.wait)
-        self._stack.callback(process.terminate)
-        for _ in range(2000):
-            if address.exists():
-                return address.read_text()
-            time.sleep(0.005)
-        raise TimeoutError("the upstream service did not start")
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
