@@ -65,13 +65,16 @@ class Loop:
                 callback()
 
     def signals(self) -> Iterator[int]:
-        """Those that came since, in their order; the same one again and again counts once."""
-        last = None
+        """Those that came since, in their order; the same one again and again counts once.
+
+        Not the one that comes while the same is being answered: the answer may be too far by then
+        to see what this one is about.
+        """
         while self._signals:
             number = self._signals.popleft()
-            if number != last or number not in _ONCE:
-                yield number
-            last = number
+            while number in _ONCE and self._signals and self._signals[0] == number:
+                self._signals.popleft()
+            yield number
 
     def abandon(self) -> None:
         """In a forked child: none of this is its own."""
