@@ -21,19 +21,11 @@ import numpy as np
 
 from pretune.advisor import limits
 from pretune.advisor.profiler import notes
+from pretune.advisor.profiler.kept import Kept
 from pretune.advisor.profiler.machine import Machine
 from pretune.advisor.profiler.processes import ROLES, ProcessTree, Usage, marked, run_mark
-from pretune.advisor.profiler.samples import (
-    CGROUP,
-    DATABASE,
-    MACHINE,
-    MEMORY,
-    PROCESS,
-    Cost,
-    Samples,
-)
-from pretune.advisor.profiler.telemetry import RECORD, RingReader
-from pretune.advisor.profiler.thinning import Requests, Rows
+from pretune.advisor.profiler.samples import DATABASE, Cost, Samples
+from pretune.advisor.profiler.telemetry import RingReader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,13 +90,8 @@ class Profiler:
         self._fds: dict[int, int] = {}
         self._footprint_at: dict[int, float] = {}
         self._threads_due = 0.0
-        self._processes = Rows(PROCESS, 300_000, ("private_bytes", "rss_bytes", "fds"), "pid")
-        self._memory = Rows(MEMORY, 60_000, ("pss_bytes", "uss_bytes"), "pid")
         self._cores_shape = self._machine.cores().shape
-        with_cores = np.dtype([*MACHINE.descr, ("cores", "<f8", self._cores_shape)])
-        self._machine_rows = Rows(with_cores, 10_000, ("busy_s",))
-        self._cgroup_rows = Rows(CGROUP, 20_000, ("kernel_bytes", "usage_bytes"))
-        self._records = Requests(RECORD, 400_000)
+        self._kept = Kept(self._cores_shape)
 
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -133,7 +120,7 @@ class Profiler:
         self._round()
         postgres_pss = self._postgres.pss_bytes() if self._postgres else None
         if self._rings:
-            self._records.extend(self._rings.poll(final=True))
+            self._kept.requests.extend(self._rings.poll(final=True))
         self._rounds_cpu_s += time.thread_time() - before
         sessions = None
         if self._database:
@@ -141,16 +128,10 @@ class Profiler:
             self._sampling_cpu_s += self._database.cpu_s()
         for tree in self._trees():
             tree.close()
-        machine = self._machine_rows.array()
         return Samples(
+            **self._kept.arrays(),
             master_pid=self._master_pid,
-            processes=self._processes.array(),
-            memory=self._memory.array(),
-            machine=machine[list(MACHINE.names or ())].astype(MACHINE),
-            cores=machine["cores"],
-            cgroup=self._cgroup_rows.array(),
             sessions=sessions,
-            telemetry=self._records.array(),
             telemetry_lost=self._rings.lost if self._rings else 0,
             postgres_local=self._postgres is not None,
             cost=Cost(self._sampling_cpu_s, self._sampling_wall_s, self._rounds_cpu_s, self._ticks),
@@ -230,7 +211,7 @@ class Profiler:
 
     def _tick(self, now: float) -> dict[int, Usage]:
         if self._rings:
-            self._records.extend(self._rings.poll())
+            self._kept.requests.extend(self._rings.poll())
             served = self._rings.served()
         else:
             served = {}
@@ -242,15 +223,15 @@ class Profiler:
             role = self._role(pid)
             count = served.get(pid, 0) if self._rings else -1
             activity = self._tree.members[pid].activity
-            self._processes.append(
+            self._kept.processes.append(
                 (now, pid, role, *usage, self._fds.get(pid, 0), count, *activity)
             )
-        self._processes.settle()
+        self._kept.processes.settle()
         return usages
 
     def _watch_machine(self, now: float) -> None:
         cores = self._machine.cores()
-        self._machine_rows.append(
+        self._kept.machine.append(
             (
                 now,
                 *cores.sum(axis=0),
@@ -266,13 +247,13 @@ class Profiler:
                 else np.zeros(self._cores_shape),  # unplugged
             )
         )
-        self._machine_rows.settle()
+        self._kept.machine.settle()
         if self._cgroup:
             used, account = self._cgroup.usage(), self._cgroup.account()
-            self._cgroup_rows.append(
+            self._kept.cgroup.append(
                 (now, used.total_bytes, used.kernel_bytes, used.cache_bytes, *account)
             )
-            self._cgroup_rows.settle()
+            self._kept.cgroup.settle()
 
     def _buy_footprints(self, usages: dict[int, Usage], now: float, allowance_s: float) -> None:
         for pid in sorted(usages, key=lambda pid: self._footprint_at.get(pid, 0.0)):
@@ -294,7 +275,7 @@ class Profiler:
                 pss_bytes=footprint.pss_bytes - ring // 2, rss_bytes=footprint.rss_bytes - ring
             )
             row = (now, pid, self._role(pid), *footprint, usage.private_bytes)
-            self._memory.append(row)
+            self._kept.memory.append(row)
 
     def _rings_bytes(self) -> dict[int, int]:
         return self._rings.sizes() if self._rings else {}

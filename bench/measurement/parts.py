@@ -16,6 +16,7 @@ PARTS = {
     "gil": "bench.measurement.gil",
     "leaks": "bench.measurement.leaks",
     "probes": "bench.measurement.probes",
+    "sampling": "bench.measurement.sampling",
     "disturbance": "bench.measurement.disturbance",
 }
 
