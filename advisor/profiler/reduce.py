@@ -27,7 +27,14 @@ from pretune.advisor.profiler import memory as memory_of
 from pretune.advisor.profiler.accounting import account, database_time
 from pretune.advisor.profiler.counters import Blocks, growth, per_request, spent, workers_cpu
 from pretune.advisor.profiler.samples import Samples
-from pretune.advisor.profiler.statistics import BLOCKS, percentiles, proportion, rate, ratio
+from pretune.advisor.profiler.statistics import (
+    BLOCKS,
+    of_any_start,
+    percentiles,
+    proportion,
+    rate,
+    ratio,
+)
 from pretune.advisor.profiler.steady import Window, find_window
 from pretune.advisor.profiler.surroundings import disturbed, look
 from pretune.advisor.quantity import UNKNOWN, Interval
@@ -85,7 +92,7 @@ def measure(
         steady_note=note,
         window_s=window.length_s,
         requests=len(inside),
-        throughput_rps=rate(counts, blocks.length_s) if window.length_s > 0 else UNKNOWN,
+        throughput_rps=_throughput(counts, blocks),
         latency=_latency(answered, blocks),
         error_rate=failed / len(inside) if len(inside) else _overall_errors(client_records),
         errors=_errors(inside if len(inside) else client_records, workload),
@@ -120,13 +127,17 @@ def measure(
     )
 
 
+def _throughput(counts: NDArray[np.float64], blocks: Blocks) -> Interval:
+    return of_any_start(rate(counts, blocks.length_s)) if blocks.length_s > 0 else UNKNOWN
+
+
 def _latency(answered: NDArray[np.void], blocks: Blocks) -> Latency:
     if not len(answered):
         return Latency(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
     ends, wall = answered["start"] + answered["wall"], answered["wall"]
     mean = ratio(blocks.sums(ends, wall), blocks.sums(ends))
-    p50, p95, p99 = percentiles(wall, blocks.place(ends), BLOCKS, (0.5, 0.95, 0.99))
-    return Latency(mean, p50, p95, p99)
+    quantiles = percentiles(wall, blocks.place(ends), BLOCKS, (0.5, 0.95, 0.99))
+    return Latency(*map(of_any_start, (mean, *quantiles)))
 
 
 def _by_endpoint(

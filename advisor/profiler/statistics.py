@@ -28,6 +28,10 @@ BLOCKS = 20
 _MOST_ALIKE = 0.95  # correlation of neighbours; above, a series has no mean to speak of
 FEWEST_DF = 3.0
 _WIDEST = 40.0  # of a logarithm; what is wider is as good as unknown
+# Standard deviation by which the latency of two starts of one application differs beyond what the
+# blocks of either tell, relative: where its pages lie, which rare moments of the machine it meets
+# (Mytkowicz and others 2009; Kalibera and Jones 2013). By bench/measurement it is 0.3 to 1%.
+START_SCATTER = 0.01
 # The part of the values whose mean excess extrapolates beyond the largest, and at least so many.
 _TAIL = 0.05
 _TAIL_VALUES = 10
@@ -81,6 +85,20 @@ def around(value: float, half_width: float) -> Interval:
         return Interval(value, value - half_width, value + half_width)
     factor = math.exp(min(half_width / value, _WIDEST))
     return Interval(value, value / factor, value * factor)
+
+
+def of_any_start(one_start: Interval) -> Interval:
+    """What another start of the same would give: wider by what starts differ."""
+    if not one_start.low > 0 or math.isinf(one_start.high):
+        return one_start
+    scatter = stats.norm.ppf(0.975) * START_SCATTER
+    value = one_start.value
+    below, above = math.log(value / one_start.low), math.log(one_start.high / value)
+    return Interval(
+        value,
+        value * math.exp(-math.hypot(below, scatter)),
+        value * math.exp(math.hypot(above, scatter)),
+    )
 
 
 def ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> Interval:

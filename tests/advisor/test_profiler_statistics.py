@@ -13,14 +13,17 @@ from pretune.advisor.demand import means
 from pretune.advisor.model import state
 from pretune.advisor.model.simulation import Arrangement, Closed, Discipline, simulate
 from pretune.advisor.profiler.statistics import (
+    START_SCATTER,
     alike,
     around,
     error_of_mean,
+    of_any_start,
     percentiles,
     ratio,
     share_interval,
 )
 from pretune.advisor.profiler.steady import start_up
+from pretune.advisor.quantity import UNKNOWN, Interval
 
 RUNS = 15
 SECONDS = 12.0
@@ -157,3 +160,21 @@ def test_the_upper_end_of_a_percentile_lies_beyond_the_largest_of_too_few_values
     (p99,) = percentiles(values, np.arange(60) // 3, 20, (0.99,))
     assert p99.high > values.max()
     assert p99.contains(-math.log(0.01))
+
+
+def test_starts_whose_own_intervals_are_too_narrow_cover_what_another_gives():
+    """Starts that differ by what is assumed, each of which knows its own level nearly exactly."""
+    draw = np.random.default_rng(1)
+    levels = 0.1 * np.exp(draw.normal(0.0, START_SCATTER, 2000))
+    known = [of_any_start(Interval(x, x * 0.999, x * 1.002)) for x in levels]
+    covered = np.mean([one.contains(0.1) for one in known])
+    assert 0.93 < covered < 0.975
+    assert all(one.high / one.value > one.value / one.low for one in known)  # as it was
+
+
+def test_an_interval_that_is_wide_already_hardly_grows_by_other_starts():
+    wide = of_any_start(Interval(1.0, 0.7, 1.4))
+    assert wide.low == pytest.approx(0.7, rel=0.001)
+    assert wide.high == pytest.approx(1.4, rel=0.001)
+    assert math.isnan(of_any_start(UNKNOWN).low)
+    assert of_any_start(Interval.exact(0.0)) == Interval.exact(0.0)
