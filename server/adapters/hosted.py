@@ -60,7 +60,7 @@ def start(launch: Launch, command: Command, signals: Mapping[str, int]) -> Serve
     name = f"pretune-{secrets.token_hex(16)}"
     ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     ear.bind("\0" + name)
-    held = _hold(launch.bind)
+    held = hold(launch.bind)
     where = held.getsockname()[:2]
     task = Task(
         target=launch.target,
@@ -86,7 +86,7 @@ def start(launch: Launch, command: Command, signals: Mapping[str, int]) -> Serve
     return process.watch(started, read, launch, signals)
 
 
-def _hold(bind: tuple[str, int]) -> socket.socket:
+def hold(bind: tuple[str, int]) -> socket.socket:
     """Bound, not listening: the port is ours, and nobody else is given it."""
     family = socket.AF_INET6 if ":" in bind[0] else socket.AF_INET
     held = socket.socket(family, socket.SOCK_STREAM)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pretune.server import listening
 from pretune.server.adapters.launch import BootFailed, Event, Launch
@@ -48,8 +48,24 @@ def start(
     return watch(process, read, launch, signals)
 
 
+class Place(Protocol):
+    """Of a launch, where its process lives."""
+
+    @property
+    def chdir(self) -> Path: ...
+
+    @property
+    def env(self) -> Mapping[str, str]: ...
+
+    @property
+    def log(self) -> Path: ...
+
+
 def spawn(
-    launch: Launch, command: Sequence[str], pass_fds: Sequence[int] = ()
+    launch: Place,
+    command: Sequence[str],
+    pass_fds: Sequence[int] = (),
+    stdin: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
     """A session of its own with the launch's environment and log."""
     with launch.log.open("ab") as log:
@@ -57,7 +73,7 @@ def spawn(
             command,
             cwd=launch.chdir,
             env=dict(launch.env),
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=log,
             stderr=subprocess.STDOUT,
             pass_fds=pass_fds,
@@ -70,7 +86,7 @@ def watch(
 ) -> ServerProcess:
     """Of a spawned process whose events come out of ``events_fd``, which is then ours to close."""
     launch.on_spawn(process.pid)
-    pinned = _pin(process.pid, launch.cores)
+    pinned = pin(process.pid, launch.cores)
     return ServerProcess(process, events_fd, launch.settings.workers, signals, pinned=pinned)
 
 
@@ -80,7 +96,7 @@ def address(bind: tuple[str, int]) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _pin(pid: int, cores: frozenset[int] | None) -> bool:
+def pin(pid: int, cores: frozenset[int] | None) -> bool:
     """Whether the process now runs on ``cores`` only; a container may forbid it."""
     if cores is None:
         return False
