@@ -43,12 +43,48 @@ if TYPE_CHECKING:
 # that is over (1.0 at least once, when it has ended).
 Watch = Callable[[Sequence[int], Path, float], None]
 
+START_SECONDS = 30.0  # for the generator to begin
 STOP_SECONDS = 15.0
 BEFORE_STOP_SECONDS = 0.5  # of load, before a stop under load
 STOP_TAIL_SECONDS = 5.0  # the users go on for so much longer than a stop may take
 STRAGGLE_SECONDS = 65.0  # the driver's own network timeout and a little
 # A trial may use this part of what is free now; the kernel ends it there, not the machine.
 MEMORY_FRACTION = 0.8
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What the clients saw: ``records`` as ``loadtests.records.dtype()``."""
+
+    records: NDArray[np.void]
+    result: LoadResult
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A server whose trial has been measured and that still runs, and the same traffic for it."""
+
+    server: RunningServer
+    _bench: Bench
+    _address: tuple[str, int]
+
+    def send(self, load: Load, meanwhile: Callable[[], None] | None = None) -> Sent:
+        """The whole load, or until ``meanwhile``, which begins with it, returns.
+
+        Raises MeasurementInvalid.
+        """
+        bench = self._bench
+        path = bench.workspace.temporary / f"{bench._count}.stage"
+        run = bench.driver.run(self._address, bench.workload, load, records=path)
+        try:
+            run.wait_started(START_SECONDS)
+            if meanwhile is not None:
+                meanwhile()
+                run.stop()
+            result = run.wait(load.duration_s + STRAGGLE_SECONDS)
+        except (DriverFailed, TimeoutError) as error:
+            raise MeasurementInvalid(f"the load generator failed: {error}") from error
+        return Sent(records.read(path), result)
 
 
 @dataclass(frozen=True)
@@ -63,6 +99,7 @@ class _How:
     stop_under_load: bool
     environ: Mapping[str, str]
     watch: Watch
+    then: Callable[[Stage], None] | None
 
 
 @dataclass
@@ -116,12 +153,14 @@ class Bench:
         stop_under_load: bool = False,
         environ: Mapping[str, str] | None = None,
         watch: Watch | None = None,
+        then: Callable[[Stage], None] | None = None,
     ) -> Measurement:
         """Raises AppFailed, MeasurementInvalid.
 
         ``stop_under_load``: when all is measured the users come again, and the server is told to
         stop while they send, as a deploy does. A user's own locustfile is spared it: it may act
-        on the errors. ``environ`` is added to the app's; ``watch`` is called again and again.
+        on the errors. ``environ`` is added to the app's; ``watch`` is called again and again;
+        ``then`` gets the server when all is measured, and may end it.
         """
         stop_under_load = stop_under_load and not self.workload.locustfile
         with cores.confined(self.preflight.core_plan.generator) as confined:
@@ -129,7 +168,7 @@ class Bench:
             return self._run(
                 _How(
                     name, settings, load, server, probes, stop_under_load,
-                    environ or {}, watch or _no_watch,
+                    environ or {}, watch or _no_watch, then,
                 )
             )  # fmt: skip
 
@@ -194,6 +233,8 @@ class Bench:
             self._check_alive(server, name)
             if how.stop_under_load:
                 self._stop_under_load(server, address, load)
+            if how.then is not None:
+                how.then(Stage(server, self, address))
         finally:
             server.stop(STOP_SECONDS)
             workspace.forget_if_empty(server.master_pid)
@@ -224,16 +265,12 @@ class Bench:
     def _stop_under_load(self, server: RunningServer, address: tuple[str, int], load: Load) -> None:
         """Once all is measured: the same users again, and the stop in the middle of their work."""
         asked = replace(load, duration_s=STOP_SECONDS + STOP_TAIL_SECONDS, ramp_s=0.0)
-        path = self.workspace.temporary / f"{self._count}.stopping"
-        run = self.driver.run(address, self.workload, asked, records=path)
-        try:
-            run.wait_started(30.0)
+
+        def stop() -> None:
             time.sleep(BEFORE_STOP_SECONDS)
             server.stop(STOP_SECONDS)
-            run.stop()
-            run.wait(STRAGGLE_SECONDS)
-        except (DriverFailed, TimeoutError) as error:
-            raise MeasurementInvalid(f"the load generator failed: {error}") from error
+
+        Stage(server, self, address).send(asked, stop)
 
     def _drive(
         self, address: tuple[str, int], load: Load, watch: Callable[[float], None]
@@ -241,7 +278,7 @@ class Bench:
         path = self.workspace.temporary / f"{self._count}.records"
         run = self.driver.run(address, self.workload, load, records=path)
         try:
-            started = run.wait_started(30.0)
+            started = run.wait_started(START_SECONDS)
             while not run.finished and time.monotonic() < started + load.duration_s:
                 time.sleep(0.25)
                 left = max(0.0, started + load.duration_s - time.monotonic())

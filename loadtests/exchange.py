@@ -18,6 +18,8 @@ import gevent
 from gevent import monkey
 from gevent.socket import wait as wait_io
 
+from pretune.loadtests.records import ERROR_NUMBER
+
 # Sockets of the standard library, not gevent's: with a watcher of our own per connection, a
 # read costs one switch and no timer.
 _Socket = monkey.get_original("socket", "socket")
@@ -89,24 +91,27 @@ class Connection:
         self._sock: _socket.socket | None = None
         self._reader: object = None
         self._aborted = False
+        self._answered = False  # a request before this one
+        self._heard = False  # any of the answer to this one
         self.cookies: dict[bytes, bytes] = {}
 
     def exchange(self, request: bytes, head_only: bool = False) -> tuple[int, int]:
         """Status and bytes of the answer. Raises Failure; the connection is then closed."""
+        self._heard = False
         try:
             if self._sock is None or self._gone(self._sock):
                 self.close()
                 self._open()
             return self._exchange(request, head_only)
         except BaseException as error:
-            aborted = self._aborted
+            aborted, kept = self._aborted, self._answered and not self._heard
             self.close()
             if aborted:
                 raise Failure("timeout") from error
             if isinstance(error, PermissionError):
                 raise Failure("address refused") from error
-            if isinstance(error, OSError):
-                raise Failure(_KINDS.get(error.errno or 0, "other")) from error
+            if isinstance(error, OSError | Failure):
+                raise Failure(_kind(error, kept)) from error
             raise
 
     def abort(self) -> None:
@@ -122,7 +127,7 @@ class Connection:
         if self._sock is not None:
             self._sock.close()
         self._sock = self._reader = None
-        self._aborted = False
+        self._aborted = self._answered = False
 
     def _open(self) -> None:
         sock = _Socket(self._family, _socket.SOCK_STREAM)
@@ -202,6 +207,7 @@ class Connection:
             keep = False
             while data := self._read(sock, may_end=True):
                 size += len(data)
+        self._answered = True
         if not keep:
             self.close()
         return status, size
@@ -215,6 +221,7 @@ class Connection:
                 continue
             if not data and (self._aborted or not may_end):
                 raise Failure("connection closed")
+            self._heard = True
             return data
 
     def _keep_cookies(self, head: bytes) -> None:
@@ -231,3 +238,9 @@ _KINDS = {
     errno.EPIPE: "connection reset",
     errno.ETIMEDOUT: "timeout",
 }
+
+
+def _kind(error: OSError | Failure, kept: bool) -> str:
+    """``kept``: the connection had answered before, and nothing of this answer came."""
+    kind = error.kind if isinstance(error, Failure) else _KINDS.get(error.errno or 0, "other")
+    return f"kept {kind}" if kept and f"kept {kind}" in ERROR_NUMBER else kind

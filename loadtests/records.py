@@ -42,6 +42,10 @@ ERRORS: tuple[str, ...] = (
     "check failed",  # the user's locustfile judged the answer
     "other",
     "not sent",  # an open load: too many requests were waiting already
+    # On a connection that had answered before, and before any byte of this answer: the server may
+    # have closed it while the request was on its way, and never have read it (RFC 9112, 9.5).
+    "kept connection closed",
+    "kept connection reset",
 )
 ERROR_NUMBER = {kind: number for number, kind in enumerate(ERRORS)}
 

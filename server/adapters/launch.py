@@ -70,6 +70,10 @@ class RunningServer(Protocol):
     pinned: bool
     signals: Mapping[str, int]
 
+    @property
+    def exit_code(self) -> int | None:
+        """Of its first process, negative for a signal; None while that runs."""
+
     def wait_ready(self, timeout: float) -> tuple[str, int]:
         """The address, once every worker can answer. Raises BootFailed, TimeoutError."""
 

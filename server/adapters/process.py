@@ -160,6 +160,10 @@ class ServerProcess:
             data["reason"] = "stop"  # a server that ends its workers without their knowing
         self._events.append(Event(name, time_, data))
 
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll()
+
     def events(self) -> tuple[Event, ...]:
         with self._changed:
             return tuple(self._events)

@@ -5,6 +5,7 @@ Raw sockets, so that it can answer wrongly on purpose.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
@@ -16,8 +17,8 @@ BODY = b"hello"
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n" + BODY
 
 
-def answer(connection: socket.socket, path: str) -> bool:
-    """Send what the path asks for; whether the connection stays open."""
+def answer(connection: socket.socket, path: str, turn: int) -> bool:
+    """Send what the path asks for; whether the connection stays open. ``turn``: on it, from 0."""
     send = connection.sendall
     name, _, argument = path.lstrip("/").partition("/")
     match name:
@@ -45,6 +46,10 @@ def answer(connection: socket.socket, path: str) -> bool:
         case "silent-close":
             send(PLAIN)
             return False
+        case "once":  # and the second request of a connection is read and dropped
+            if turn:
+                return False
+            send(PLAIN)
         case "cut":
             send(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nhello")
             return False
@@ -68,7 +73,7 @@ def answer(connection: socket.socket, path: str) -> bool:
 def serve(connection: socket.socket, number: int, log: int) -> None:
     rest = b""
     with connection:
-        while True:
+        for turn in itertools.count():
             while b"\r\n\r\n" not in rest:
                 data = connection.recv(65536)
                 if not data:
@@ -83,7 +88,7 @@ def serve(connection: socket.socket, number: int, log: int) -> None:
                 rest += connection.recv(65536)
             rest = rest[body:]
             try:
-                keep = answer(connection, line.split()[1])
+                keep = answer(connection, line.split()[1], turn)
             except OSError:
                 return
             seen = {

@@ -66,7 +66,8 @@ def test_a_connection_closed_after_an_answer_is_opened_again(driver, server, tmp
     result, _ = drive(driver, server, workload(path), tmp_path, users=1)
     assert result.requests > 1
     # one that closes without a word may do so a moment too late to be noticed before sending
-    lost = sum(result.errors_by_kind.get(f"connection {how}", 0) for how in ("closed", "reset"))
+    kinds = ("kept connection closed", "kept connection reset")
+    lost = sum(result.errors_by_kind.get(kind, 0) for kind in kinds)
     assert result.errors == (lost if path == "/silent-close" else 0)
     assert result.reconnects >= result.requests - result.errors - 2
 
@@ -94,6 +95,13 @@ def test_answers_are_judged_by_status_and_completeness(
     assert set(sent["status"]) == {status}
     assert {records.ERRORS[number] for number in sent["error"]} == {kind}
     assert result.errors_by_kind == ({kind: result.requests} if kind else {})
+
+
+def test_a_kept_connection_that_ends_before_the_answer_is_named_so(driver, server, tmp_path):
+    result, sent = drive(driver, server, workload("/once"), tmp_path, users=1, seconds=0.5)
+    answered, dropped = sent[sent["error"] == 0], sent[sent["error"] != 0]
+    assert abs(len(answered) - len(dropped)) <= 1
+    assert result.errors_by_kind == {"kept connection closed": len(dropped)}
 
 
 def test_a_redirect_is_not_followed(driver, server, other_server, tmp_path):
