@@ -33,6 +33,7 @@ EXAMPLES = {
     "tickets": "examples.tickets.main:app",
 }
 ROWS = ("throughput_rps", "mean_ms", "p95_ms", "p99_ms", "pss_bytes")  # with a predicted interval
+RUNS = 60  # pooled over the examples, that are asked for
 A_RUN_S = 130.0  # at most, for the decision whether another one still fits
 Record = dict[str, Any]
 

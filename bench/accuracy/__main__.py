@@ -1,6 +1,7 @@
 """Sweeps on real gunicorn, and what the model says of them.
 
 python -m bench.accuracy measure [--app compute] [--minutes 8]   goes on where it stopped
+python -m bench.accuracy rerun [--app compute] [--minutes 8]     our answers and the best, in pairs
 python -m bench.accuracy report                                  rewrites docs/ACCURACY.md
 """
 
@@ -10,27 +11,67 @@ import argparse
 import sys
 import time
 import traceback
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
-from bench.accuracy import applications, grid, model, priority, report, stage, store
+from bench.accuracy import advice, applications, grid, model, priority, report, rerun, stage, store
+from bench.accuracy.applications import Application
+from bench.accuracy.grid import Task
+from bench.accuracy.rerun import Match
 from bench.servers import machine
+from pretune.server.settings import Settings
 
-REPEATS, SHAPES = 2, 6
+REPEATS, PAIRS = 1, 6
+SHAPES = len(grid.WSGI_SHAPES) + 1
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.accuracy", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.accuracy",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     measure = commands.add_parser("measure", help="measure what is still missing")
-    add = measure.add_argument
-    add("--app", action="append", choices=applications.BY_NAME, help="only this; may be repeated")
-    add("--again", action="store_true", help="forget these apps' results first")
-    add("--minutes", type=float, default=8.0, help="begin nothing after so long")
-    add("--repeats", type=int, default=REPEATS)
-    add("--first", action="store_true", help="before other work of the machine (root, Linux 6.12)")
-    add("--shapes", type=int, default=SHAPES, help="arrangements of each app")
+    again = commands.add_parser("rerun", help="our answers against the best measured, in pairs")
+    for command in (measure, again):
+        add = command.add_argument
+        add("--app", action="append", choices=applications.BY_NAME, help="only; may be repeated")
+        add("--minutes", type=float, default=8.0, help="begin nothing after so long")
+        add("--first", action="store_true", help="before other work of the machine (root, 6.12)")
+    measure.add_argument("--again", action="store_true", help="forget these apps' results first")
+    measure.add_argument("--repeats", type=int, default=REPEATS)
+    measure.add_argument("--shapes", type=int, default=SHAPES, help="arrangements of each app")
+    again.add_argument("--pairs", type=int, default=PAIRS, help="of each app")
     commands.add_parser("report", help="predict all of it again and write docs/ACCURACY.md")
     return parser.parse_args()
+
+
+class Stages:
+    """Those of the apps that were asked for, opened when first used."""
+
+    def __init__(self, services: stage.Services, stack: ExitStack) -> None:
+        self._services, self._stack = services, stack
+        self._open: dict[str, stage.Stage] = {}
+
+    def of(self, app: str) -> stage.Stage:
+        if app not in self._open:
+            one = stage.Stage(applications.BY_NAME[app], self._services)
+            self._open[app] = self._stack.enter_context(one)
+        return self._open[app]
+
+    def point(self, task: Task) -> store.Point:
+        found = self.of(task.app).point(task)
+        s = task.settings
+        label = f"{s.workers} x {s.threads} {s.worker_class}, {task.users} users"
+        print(f"{task.app}: {label}: {found.throughput:.0f} rps", file=sys.stderr)
+        return found
+
+
+@contextmanager
+def stages() -> Iterator[Stages]:
+    with stage.Services() as services, ExitStack() as stack:
+        yield Stages(services, stack)
 
 
 def main() -> int:
@@ -39,50 +80,50 @@ def main() -> int:
         report.write()
         return 0
     apps = [applications.BY_NAME[name] for name in options.app or applications.BY_NAME]
-    if options.again:
-        store.forget([app.name for app in apps])
     if options.first:
         priority.raised()
     until = time.monotonic() + 60 * options.minutes
-    with stage.Services() as services, ExitStack() as stack:
-        stages: dict[str, stage.Stage] = {}
-
-        def opened(app: applications.Application) -> stage.Stage:
-            if app.name not in stages:
-                stages[app.name] = stack.enter_context(stage.Stage(app, services))
-            return stages[app.name]
-
-        plans = {}
-        for app in apps:
-            found = store.load_trials(app.name)
-            if found is None:
-                if time.monotonic() >= until:
-                    continue
-                print(f"{app.name}: trials", file=sys.stderr)
-                try:
-                    found = _learned(app, opened(app))
-                except Exception:  # one app that fails stops no other
-                    traceback.print_exc()
-                    continue
-                store.save_trials(found)
-            plans[app.name] = found.shapes, found.users
+    if options.command == "rerun":
+        reruns(apps, until, options.pairs)
+        return 0
+    if options.again:
+        store.forget([app.name for app in apps])
+    with stages() as opened:
+        plans = _plans(apps, until, opened)
         done = {p.key for p in store.load_points(plans)}
         for task in grid.tasks(plans, done, options.repeats, options.shapes):
             if time.monotonic() >= until:
                 break
-            s = task.settings
-            label = f"{s.workers} x {s.threads} {s.worker_class}, {task.users} users"
             try:
-                point = opened(applications.BY_NAME[task.app]).point(task)
+                store.append(opened.point(task))
             except Exception:  # one point that fails stops no other
                 traceback.print_exc()
-                continue
-            store.append(point)
-            print(f"{task.app}: {label}: {point.throughput:.0f} rps", file=sys.stderr)
     return 0
 
 
-def _learned(app: applications.Application, on: stage.Stage) -> store.Trials:
+def _plans(
+    apps: Sequence[Application], until: float, opened: Stages
+) -> dict[str, tuple[Sequence[Settings], Sequence[int]]]:
+    """What is swept of each app; its trials are made first where they are missing."""
+    plans: dict[str, tuple[Sequence[Settings], Sequence[int]]] = {}
+    for app in apps:
+        found = store.load_trials(app.name)
+        if found is None:
+            if time.monotonic() >= until:
+                continue
+            print(f"{app.name}: trials", file=sys.stderr)
+            try:
+                found = _learned(app, opened.of(app.name))
+            except Exception:  # one app that fails stops no other
+                traceback.print_exc()
+                continue
+            store.save_trials(found)
+        # the answer of that day first; the rest by the grid as it is now
+        plans[app.name] = grid.shapes(app.interface, found.shapes[0]), found.users
+    return plans
+
+
+def _learned(app: Application, on: stage.Stage) -> store.Trials:
     """The trials of an app and what is to be swept, the tool's own answer among it."""
     trials, seconds = on.trials()
     found = store.Trials(
@@ -97,6 +138,25 @@ def _learned(app: applications.Application, on: stage.Stage) -> store.Trials:
         versions=stage.versions(),
     )
     return model.planned(found)
+
+
+def reruns(apps: Sequence[Application], until: float, pairs: int) -> None:
+    """Until the time or the pairs are over; nothing of an app whose answer is the best."""
+    matches: list[Match] = []
+    done = {}
+    for app in apps:
+        found = advice.advise(app)
+        if found is not None and found.match is not None:
+            matches.append(found.match)
+            done[app.name] = len(found.match.played(found.reruns))
+    with stages() as opened:
+        for match, number in rerun.turns(matches, done, pairs):
+            if time.monotonic() >= until:
+                break
+            try:
+                store.append(rerun.run(match, number, opened.point))
+            except Exception:  # one pair that fails stops no other
+                traceback.print_exc()
 
 
 if __name__ == "__main__":

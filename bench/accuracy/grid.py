@@ -1,12 +1,12 @@
 """What is swept: which arrangements, in which order, under how many users. Pure.
 
-On the one core that a trial's server has on a small machine, further workers soon only take turns;
-so of workers x threads those are left out that differ from a neighbour by nothing but that. What
-the field's formulas say for one core is all in it, and what the tool recommended comes first.
+Every number of workers with every number of threads, so that whoever looks for the best has a grid
+to look in, and what the field's formulas say for one core. What the tool recommended comes first.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,8 +14,11 @@ from pretune.advisor.demand import Demand
 from pretune.server.settings import Settings
 
 SYNC, GTHREAD, ASGI = "sync", "gthread", "asgi"
+Shape = tuple[int, int, str]
+WORKERS = (1, 2, 3, 4, 6, 8)
+THREADS = (1, 2, 4, 8)
 # the earlier, the more it says; measured in this order as long as there is time
-WSGI_SHAPES = (
+TELLING: tuple[Shape, ...] = (
     (1, 4, GTHREAD),  # GitLab
     (3, 1, SYNC),  # gunicorn, Heroku, Azure
     (2, 4, GTHREAD),
@@ -26,17 +29,28 @@ WSGI_SHAPES = (
     (4, 1, SYNC),  # gunicorn's upper end
     (2, 2, GTHREAD),
     (1, 8, GTHREAD),
+    (1, 1, GTHREAD),
     (4, 2, GTHREAD),
     (6, 1, SYNC),
+    (8, 8, GTHREAD),
     (1, 3, GTHREAD),  # HikariCP
     (12, 1, SYNC),  # gunicorn's 4 to 12
 )
-ASGI_SHAPES = ((1, 1, ASGI), (3, 1, ASGI), (2, 1, ASGI), (4, 1, ASGI), (6, 1, ASGI), (12, 1, ASGI))
+EVERY: tuple[Shape, ...] = (
+    *((workers, 1, SYNC) for workers in WORKERS),
+    *((*both, GTHREAD) for both in itertools.product(WORKERS, THREADS)),
+)
+WSGI_SHAPES = tuple(dict.fromkeys((*TELLING, *EVERY)))
+# of the formulas 3, 1, 2, 4 and 12; there are no threads to choose, so more numbers of workers
+ASGI_SHAPES: tuple[Shape, ...] = tuple(
+    (workers, 1, ASGI) for workers in (3, 1, 2, 4, 12, 6, 8, 5, 7, 10, 14, 16)
+)
 # Of the users at which the processor would be busy if nobody waited for it (the knee of the
 # asymptotic bounds, Muntz and Wong 1974).
 LOADS = (0.7, 2.5)
 MOST_USERS = 64
-POINT_S = 3.5  # of load
+# Of load, the first of them until all users have begun. Boot and stop take 0.6 s more.
+POINT_S = 3.0
 
 
 @dataclass(frozen=True)

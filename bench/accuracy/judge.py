@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import statistics
 from collections import defaultdict
@@ -94,21 +93,21 @@ def coverage(pairs: Sequence[Pair], quantity: str) -> float:
 Level = tuple[float, float, float]
 
 
-def capacity(levels: Sequence[Level], slo_p95_s: float) -> float:
+def capacity(measured: Sequence[Level], slo_p95_s: float) -> float:
     """The highest throughput that keeps the SLO, between measured loads as straight lines of
-    logarithms. Beyond the highest load nothing is assumed: there it is that load's. NaN when even
+    logarithms. Beyond the highest load nothing is assumed: there it is that load's. 0 when even
     the lowest breaks the SLO."""
-    best = math.nan
+    best = 0.0
     before: Level | None = None
-    for level in sorted(levels):
+    for level in sorted(measured):
         _, rate, p95 = level
         if p95 > slo_p95_s:
             if before is None:
-                return math.nan
+                return 0.0
             part = math.log(slo_p95_s / before[2]) / math.log(p95 / before[2])
             rate = math.exp(math.log(before[1]) * (1 - part) + math.log(rate) * part)
             return max(best, rate)
-        best = rate if math.isnan(best) else max(best, rate)
+        best = max(best, rate)
         before = level
     return best
 
@@ -120,18 +119,23 @@ def capacities(
 
     ``alone``: one user by himself, where every shape's curve begins unless it was measured there.
     """
-    runs: dict[Shape, dict[int, list[Point]]] = defaultdict(lambda: defaultdict(list))
+    runs: dict[Shape, list[Point]] = defaultdict(list)
     for point in points:
-        runs[point.shape][point.users].append(point)
-    found = {}
-    for shape, by_users in runs.items():
-        if len(by_users) < loads:
-            continue
-        levels = [_averaged(users, same) for users, same in by_users.items()]
-        if min(by_users) > alone[0]:
-            levels.append(alone)
-        found[shape] = capacity(levels, slo_p95_s)
-    return {shape: rate for shape, rate in found.items() if math.isfinite(rate)}
+        runs[point.shape].append(point)
+    return {
+        shape: capacity(levels(mine, alone), slo_p95_s)
+        for shape, mine in runs.items()
+        if len({point.users for point in mine}) >= loads
+    }
+
+
+def levels(points: Iterable[Point], alone: Level) -> list[Level]:
+    """Of one arrangement."""
+    by_users: dict[int, list[Point]] = defaultdict(list)
+    for point in points:
+        by_users[point.users].append(point)
+    found = [_averaged(users, same) for users, same in by_users.items()]
+    return [alone, *found] if min(by_users) > alone[0] else found
 
 
 def _averaged(users: int, points: Sequence[Point]) -> Level:
@@ -144,33 +148,8 @@ def _averaged(users: int, points: Sequence[Point]) -> Level:
 
 def regret(rates: dict[Shape, float], shape: Shape) -> float:
     """How much less this shape carries than the best measured one; NaN when it was not measured."""
-    return 1 - rates[shape] / max(rates.values()) if shape in rates else math.nan
-
-
-def rerun_regret(by_repeat: Sequence[dict[Shape, float]], shape: Shape) -> float:
-    """The best of one repeat against ``shape``, both judged by another; the mean of all such pairs.
-
-    The best of many noisy figures was partly lucky; a rerun of it is not. May be below zero. NaN
-    where no two repeats have at least two arrangements in common, ``shape`` among them.
-    """
-    found = []
-    for chosen, judged in itertools.permutations(by_repeat, 2):
-        common = chosen.keys() & judged.keys()
-        if len(common) > 1 and shape in common:
-            best = max(common, key=lambda s: chosen[s])
-            found.append(1 - judged[shape] / judged[best])
-    return statistics.mean(found) if found else math.nan
-
-
-def random_regret(regrets: Sequence[float], draws: int) -> float:
-    """Expected regret of the best of so many different arrangements drawn blindly (exact)."""
-    ordered = sorted(regrets)
-    draws = min(draws, len(ordered))
-    ways = math.comb(len(ordered), draws)
-    return sum(
-        value * math.comb(len(ordered) - 1 - place, draws - 1) / ways
-        for place, value in enumerate(ordered)
-    )
+    most = max(rates.values(), default=0.0)
+    return 1 - rates[shape] / most if shape in rates and most > 0 else math.nan
 
 
 def grouped(pairs: Iterable[Pair], key: Callable[[Pair], str]) -> dict[str, list[Pair]]:

@@ -3,6 +3,7 @@
 ``results/<app>.trials.gz``: the trials that a run of the tool makes, as gzipped JSON that names the
 type of each value; telemetry in single precision, thinned evenly to a bounded number of rows.
 ``results/<app>.jsonl``: one line for each point of the sweep, appended when it is measured.
+``results/<app>.reruns.jsonl``: one line for each pair of reruns, appended when both are measured.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import base64
 import dataclasses
 import gzip
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,6 +91,14 @@ class Point:
     disturbed: str
     low: dict[str, float]  # of the measured 95% intervals
     high: dict[str, float]
+    load_s: float = 3.5
+    # None: not kept in the first sweeps
+    kernel_bytes: float | None = None  # charged beyond the processes
+    db_pss_bytes: float | None = None  # of a local Postgres
+    pg_connections: int | None = None  # peak; None also without Postgres
+    fds: int | None = None  # most of one worker
+    steal: float | None = None  # part of the time of all cores
+    others_cores: float | None = None  # busy with what is neither ours nor the app's
 
     @property
     def shape(self) -> tuple[int, int, str]:
@@ -104,6 +114,20 @@ class Point:
         return self.requests > 0 and self.error_rate == 0 and not self.saturated
 
 
+@dataclass(frozen=True)
+class Rerun:
+    """The answer and the best measured, one right after the other; each at all loads."""
+
+    app: str
+    number: int
+    ours: tuple[Point, ...]
+    best: tuple[Point, ...]
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int, str], tuple[int, int, str]]:
+        return self.ours[0].shape, self.best[0].shape
+
+
 def shape_of(settings: Settings) -> tuple[int, int, str]:
     return settings.workers, settings.threads, settings.worker_class
 
@@ -115,6 +139,7 @@ def point(app: str, repeat: int, hour: str, took_s: float, found: Measurement) -
         "pss_bytes": found.pss_bytes,
     }
     cores = found.conditions.server_cores
+    around = found.surroundings
     return Point(
         app,
         *shape_of(found.settings),
@@ -132,7 +157,18 @@ def point(app: str, repeat: int, hour: str, took_s: float, found: Measurement) -
         disturbed=found.disturbed,
         low={name: float(f"{x.low:.5g}") for name, x in intervals.items()},
         high={name: float(f"{x.high:.5g}") for name, x in intervals.items()},
+        load_s=found.load.duration_s,
+        kernel_bytes=found.kernel_bytes,
+        db_pss_bytes=found.db_pss_bytes,
+        pg_connections=found.pg_connections_peak,
+        fds=max((worker.fds for worker in found.workers), default=None),
+        steal=_known(around.steal.value if around else None),
+        others_cores=_known(around.others_cores.value if around else None),
     )
+
+
+def _known(share: float | None) -> float | None:
+    return None if share is None or not math.isfinite(share) else round(share, 4)
 
 
 def thinned(trial: Measurement) -> Measurement:
@@ -165,23 +201,35 @@ def load_trials(app: str, directory: Path = RESULTS) -> Trials | None:
 
 def forget(apps: Iterable[str], directory: Path = RESULTS) -> None:
     for app in apps:
-        for kind in ("trials.gz", "jsonl"):
+        for kind in ("trials.gz", "jsonl", "reruns.jsonl"):
             (directory / f"{app}.{kind}").unlink(missing_ok=True)
 
 
-def append(one: Point, directory: Path = RESULTS) -> None:
+def append(one: Point | Rerun, directory: Path = RESULTS) -> None:
     directory.mkdir(exist_ok=True)
-    with open(directory / f"{one.app}.jsonl", "a") as file:
+    kind = "jsonl" if isinstance(one, Point) else "reruns.jsonl"
+    with open(directory / f"{one.app}.{kind}", "a") as file:
         file.write(json.dumps(dataclasses.asdict(one)) + "\n")
 
 
 def load_points(apps: Iterable[str], directory: Path = RESULTS) -> list[Point]:
-    found = []
-    for app in apps:
-        path = directory / f"{app}.jsonl"
-        if path.exists():
-            found += [Point(**json.loads(line)) for line in path.read_text().splitlines()]
-    return found
+    return [Point(**line) for app in apps for line in _lines(directory / f"{app}.jsonl")]
+
+
+def load_reruns(app: str, directory: Path = RESULTS) -> list[Rerun]:
+    return [
+        Rerun(
+            line["app"],
+            line["number"],
+            tuple(Point(**point) for point in line["ours"]),
+            tuple(Point(**point) for point in line["best"]),
+        )
+        for line in _lines(directory / f"{app}.reruns.jsonl")
+    ]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 # --- values as JSON --------------------------------------------------------------------------

@@ -33,6 +33,15 @@ def test_the_recommended_arrangement_comes_first_and_once():
     assert len(set(swept)) == len(swept) == len(grid.WSGI_SHAPES)
 
 
+def test_the_grid_holds_all_workers_with_all_threads_and_enough_of_them():
+    gthread = {
+        (s.workers, s.threads) for s in grid.shapes("wsgi", None) if s.worker_class != "sync"
+    }
+    assert set(itertools.product(grid.WORKERS, grid.THREADS)) <= gthread
+    for interface in ("wsgi", "asgi"):
+        assert len(set(grid.shapes(interface, None))) >= 12
+
+
 def test_users_follow_the_knee():
     # 5 ms of CPU in 50 ms: ten requests keep a core busy
     assert grid.users(make_demand(cpu=0.005, db=0.0, wait=0.045), cores=1.0) == (7, 25)

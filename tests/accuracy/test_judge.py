@@ -1,27 +1,17 @@
 """Errors, coverage, capacity and regret, from figures whose answer is known."""
 
-import itertools
 import math
-import statistics
-from dataclasses import replace
 
 import pytest
+from accuracy_points import point
 
-from bench.accuracy import judge, store
+from bench.accuracy import judge
 from bench.accuracy.judge import Pair, Spread
 from pretune.advisor.measurement import Latency
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.quantity import Interval
 
 SMALL, LARGE = (1, 1, "sync"), (4, 1, "sync")
-
-
-def point(shape=SMALL, users=1, repeat=0, throughput=100.0, p95=0.01, **changes):
-    known = store.Point(
-        "app", *shape, users, repeat, "", 6.0, 2.0, 200, throughput, 0.01, 0.01, p95, 0.02,
-        100.0, 0.0, 0.5, True, False, "", {}, {},
-    )  # fmt: skip
-    return replace(known, **changes)
 
 
 def prediction(throughput=100.0, half=0.1):
@@ -71,8 +61,9 @@ def test_capacity_is_the_most_that_keeps_the_slo(levels, slo, rate):
     assert judge.capacity(levels, slo) == pytest.approx(rate)
 
 
-def test_there_is_no_capacity_where_the_lowest_load_breaks_the_slo():
-    assert math.isnan(judge.capacity([(1, 50, 0.05)], 0.03))
+def test_what_breaks_the_slo_at_the_lowest_load_carries_nothing():
+    assert judge.capacity([(1, 50, 0.05)], 0.03) == 0.0
+    assert judge.regret({SMALL: 0.0, LARGE: 10.0}, SMALL) == 1.0
 
 
 def test_a_shape_counts_when_it_was_measured_at_all_loads():
@@ -85,24 +76,3 @@ def test_regret_is_what_the_answer_carries_less_than_the_best():
     assert judge.regret(rates, SMALL) == pytest.approx(0.1)
     assert judge.regret(rates, LARGE) == 0.0
     assert math.isnan(judge.regret(rates, (9, 9, "gthread")))
-
-
-def test_a_rerun_takes_the_luck_out_of_the_best():
-    """Which is really best differs from repeat to repeat: on average nothing is lost."""
-    repeats = [{SMALL: 100.0, LARGE: 110.0}, {SMALL: 100.0, LARGE: 90.0}]
-    # LARGE wins the first and carries a tenth less in the second; then SMALL is its own rival
-    assert judge.rerun_regret(repeats, SMALL) == pytest.approx((1 - 100 / 90 + 0) / 2)
-    assert math.isnan(judge.rerun_regret(repeats[:1], SMALL))
-
-
-def test_without_a_rival_in_both_repeats_nothing_is_said_of_a_rerun():
-    assert math.isnan(judge.rerun_regret([{SMALL: 100.0, LARGE: 110.0}, {SMALL: 90.0}], SMALL))
-
-
-@pytest.mark.parametrize("draws", [1, 2, 3, 4, 9])
-def test_blind_draws_are_expected_as_all_draws_say(draws):
-    regrets = [0.3, 0.0, 0.1, 0.05]
-    drawn = itertools.combinations(regrets, min(draws, len(regrets)))
-    assert judge.random_regret(regrets, draws) == pytest.approx(
-        statistics.mean(min(some) for some in drawn)
-    )

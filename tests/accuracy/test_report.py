@@ -13,14 +13,16 @@ def test_every_application_was_swept():
 
 @pytest.mark.parametrize("app", STORED[:1], ids=lambda app: app.name)
 def test_a_stored_sweep_is_predicted_again_and_told(app):
-    judged = report.judged(app)
+    judged = report.judged(app, seeds=2)
     usable = [p for p in store.load_points([app.name]) if p.usable]
     assert [pair.point for pair in judged.pairs] == usable
     assert all(pair.claimed("throughput").low > 0 for pair in judged.pairs)
-    page = report.page([judged])
+    page = report.page([judged], seeds=2)
     assert f"**1 applications, {len(usable)} points" in page
-    for section in ("Aims", "Errors", "Regret", "Time", "Claimed intervals"):
+    for section in ("Aims", "Errors", "Regret", "Other people's formulas", "Time", "Claimed"):
         assert f"## {section}" in page
+    disturbed = sum(bool(p.disturbed) for p in usable)
+    assert f"{disturbed} of {len(usable)} points were disturbed" in page
 
 
 def test_an_application_without_points_is_no_row(monkeypatch):
