@@ -47,7 +47,7 @@ def inspect(
         )
         workspace.spawned(process.pid)
         os.close(write)
-        text = _read_within(process, answer, IMPORT_SECONDS)
+        text = read_within(process, answer, IMPORT_SECONDS)
     workspace.forget_if_empty(process.pid)
     tail = log_tail(log)
     if text is None:
@@ -80,7 +80,7 @@ def how_it_ended(code: int) -> str:
         return f"by signal {-code}"
 
 
-def _read_within(process: subprocess.Popen[bytes], answer: IO[bytes], seconds: float) -> str | None:
+def read_within(process: subprocess.Popen[bytes], answer: IO[bytes], seconds: float) -> str | None:
     """What the child wrote before it ended; None when it did not end in time."""
     chunks: list[bytes] = []
     reader = threading.Thread(target=lambda: chunks.append(answer.read()), daemon=True)

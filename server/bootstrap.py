@@ -1,6 +1,6 @@
 """Start the server in any interpreter, with nothing installed there.
 
-Run as a script: ``python .../server/bootstrap.py serve TARGET ...`` (or ``inspect TARGET``). It
+Run as a script: ``python .../server/bootstrap.py serve TARGET ...``, or one of the others. It
 makes ``pretune.server`` importable, and nothing else of pretune: the folder this file lies in must
 not stay on ``sys.path``, or a user's ``cli`` or ``events`` module would be ours.
 """
@@ -20,6 +20,7 @@ COMMANDS = {
     "serve": "pretune.server.cli",
     "gunicorn": "pretune.server.under_gunicorn",
     "inspect": "pretune.server.inspection",
+    "configured": "pretune.server.configured",
 }
 
 

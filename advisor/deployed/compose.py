@@ -1,0 +1,123 @@
+"""A compose file: the command of each service, its environment, and what bounds it.
+
+Sources: docs.docker.com/reference/compose-file. ``${NAME}`` is replaced by compose itself, from
+``.env`` beside the file; ``$$`` is a ``$`` that the container's shell sees.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+from pretune.advisor.deployed import blocks
+from pretune.advisor.deployed.blocks import Node
+from pretune.advisor.deployed.shell import Surroundings, Word, expand
+from pretune.advisor.deployed.value import Command, Fact, Reading
+
+# where a service says it -> what it is, as information beside the settings
+_FACTS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("deploy", "replicas"), "replicas"),
+    (("scale",), "replicas"),
+    (("deploy", "resources", "limits", "memory"), "memory limit"),
+    (("mem_limit",), "memory limit"),
+    (("deploy", "resources", "limits", "cpus"), "CPU limit"),
+    (("cpus",), "CPU limit"),
+)
+_DOLLAR = "\ue004"
+
+
+def read(file: str, text: str, dotenv: Mapping[str, str]) -> Reading:
+    """``dotenv``: of ``.env``, which fills in ``${NAME}``. A service that is built and has no
+    command of its own is told with no words: its Dockerfile's count."""
+    try:
+        document = blocks.parse(text)
+    except (blocks.NotUnderstood, RecursionError, AssertionError) as error:
+        return Reading(problems=(f"{file} is YAML that is not understood here: {error}",))
+    services = document.get("services")
+    if services is None or not services.pairs:
+        return Reading()
+    around = Surroundings(dotenv)
+    found = [
+        _service(file, name, node, around) for name, node in services.pairs.items() if node.pairs
+    ]
+    problems = tuple(
+        f"{file}:{node.line}: {name} extends another service, which is not followed"
+        for name, node in services.pairs.items()
+        if node.get("extends") is not None
+    )
+    return Reading(tuple(found), problems)
+
+
+def _service(file: str, name: str, node: Node, around: Surroundings) -> Command:
+    entrypoint, command = node.get("entrypoint"), node.get("command")
+    parts = [part for part in (entrypoint, command) if part is not None and _given(part)]
+    lines = tuple(line for part in parts for line in part.lines) or node.lines
+    words: tuple[str, ...] = ()
+    text = ""
+    if entrypoint is not None and _given(entrypoint):
+        words = _words(entrypoint, around)
+        words += _words(command, around) if command is not None else ()
+    elif command is not None and command.text is not None:
+        text = _interpolated(command.text, around)
+    elif command is not None:
+        words = _words(command, around)
+    build = node.get("build")
+    context = (node.get("build", "context") or build) if build is not None else None
+    directory = node.get("working_dir")
+    return Command(
+        file,
+        name,
+        lines,
+        text,
+        words,
+        _environment(file, node.get("environment"), around),
+        directory.text or "" if directory is not None else "",
+        _facts(file, node, around),
+        built=(context.text or "") if context is not None else "",
+    )
+
+
+def _given(node: Node) -> bool:
+    return bool(node.text or node.items)
+
+
+def _words(node: Node, around: Surroundings) -> tuple[str, ...]:
+    if node.text is not None:
+        try:
+            return tuple(shlex.split(_interpolated(node.text, around)))
+        except ValueError:
+            return (node.text,)
+    return tuple(_interpolated(each.text or "", around) for each in node.scalars())
+
+
+def _interpolated(text: str, around: Surroundings) -> str:
+    """As compose does it; what it does not find stays as it is, for the container's shell."""
+    return expand(text.replace("$$", _DOLLAR), around).replace(_DOLLAR, "$")
+
+
+def _environment(file: str, node: Node | None, around: Surroundings) -> dict[str, tuple[str, str]]:
+    """Written as a map or as a list of NAME=VALUE; a name alone comes from the host."""
+    if node is None:
+        return {}
+    if node.pairs is not None:
+        return {
+            name: (_interpolated(value.text, around), f"{file}:{value.line}")
+            for name, value in node.pairs.items()
+            if value.text
+        }
+    found: dict[str, tuple[str, str]] = {}
+    for each in node.scalars():
+        name, equals, value = (each.text or "").partition("=")
+        if equals:
+            found[name] = (_interpolated(value, around), f"{file}:{each.line}")
+    return found
+
+
+def _facts(file: str, node: Node, around: Surroundings) -> tuple[Fact, ...]:
+    found: dict[str, Fact] = {}
+    for path, name in _FACTS:
+        value = node.get(*path)
+        if value is not None and value.text:
+            said = Word.of(_interpolated(value.text, around)).text
+            found.setdefault(name, Fact(name, said, f"{file}:{value.line}"))
+    return tuple(found.values())

@@ -1,0 +1,84 @@
+"""The files of the project, by the names that a deployment knows them by: what opens them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pretune.advisor.deployed.arguments import Said
+from pretune.advisor.deployed.shell import Word
+from pretune.advisor.deployed.value import Command
+
+MOST_BYTES = 1 << 18
+# Of an interpreter on this machine, whatever the image's is told.
+_OWN = frozenset({"PATH", "PYTHONPATH", "PYTHONHOME", "LD_PRELOAD", "LD_LIBRARY_PATH", "HOME"})
+Conf = Callable[[str, str, Mapping[str, str]], "Said | str"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Whose deployment is looked for. ``names``: the target's module by every name it is known by.
+    ``cores``: of the deployment's machine."""
+
+    directory: Path
+    chdir: Path
+    names: tuple[str, ...]
+    cores: int
+    conf: Conf  # what a gunicorn.conf.py says: its path, its name in reports, more environment
+
+
+class Files:
+    """The project's files, as ``resolve.Project`` wants them. Names are relative to ``root``."""
+
+    def __init__(self, place: Place, root: Path) -> None:
+        self.place, self.root, self.cores = place, root, place.cores
+        self.read: list[str] = []
+
+    def shown(self, path: Path) -> str:
+        return (
+            path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
+        )
+
+    def text(self, file: str) -> str | None:
+        path = self.root / file
+        try:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES:
+                return None
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except (OSError, ValueError):
+            return None
+        if file not in self.read:
+            self.read.append(file)
+        return text
+
+    def find(self, name: str, command: Command) -> str | None:
+        """A path in a container is searched by its end, from the file's directory and the target's:
+        what the image calls /app/deploy/run.sh is deploy/run.sh here."""
+        if "\0" in name or len(name) > 500:
+            return None
+        wanted = PurePosixPath(name)
+        inside = PurePosixPath(command.directory or "/")
+        parts = wanted.relative_to(inside).parts if wanted.is_relative_to(inside) else wanted.parts
+        parts = tuple(part for part in parts if part not in ("/", "."))
+        here = (self.root / command.file).parent
+        built = here / command.built if command.built else here
+        bases = dict.fromkeys((built, here, self.place.chdir, self.place.directory, self.root))
+        for base in bases:
+            for start in range(len(parts)):
+                path = Path(os.path.normpath(base.joinpath(*parts[start:])))
+                if path.is_relative_to(self.root) and path.is_file():
+                    return self.shown(path)
+        return None
+
+    def conf(self, place: str, command: Command, environ: Mapping[str, str]) -> Said | str:
+        module = place.startswith("python:")
+        path = place if module else str(self.root / place)
+        if not module:
+            self.text(place)  # it is among what was read
+        words = {name: Word.of(value) for name, value in environ.items() if name not in _OWN}
+        known = {name: word.text for name, word in words.items() if not word.unknown}
+        return self.place.conf(path, place, known)

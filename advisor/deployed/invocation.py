@@ -1,0 +1,165 @@
+"""Which server a command line starts, through the programs that people put before it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pretune.advisor.deployed.shell import ASSIGNMENT, Word
+
+# program -> the server it is
+PROGRAMS: Mapping[str, str] = {
+    "gunicorn": "gunicorn",
+    "gunicorn3": "gunicorn",
+    "uvicorn": "uvicorn",
+    "hypercorn": "hypercorn",
+    "granian": "granian",
+    "waitress-serve": "waitress",
+    "uwsgi": "uwsgi",
+    "pyuwsgi": "uwsgi",
+    "mod_wsgi-express": "mod_wsgi",
+}
+# python -m MODULE -> the server it is
+MODULES: Mapping[str, str] = {
+    "gunicorn": "gunicorn",
+    "gunicorn.app.wsgiapp": "gunicorn",
+    "uvicorn": "uvicorn",
+    "hypercorn": "hypercorn",
+    "granian": "granian",
+    "waitress": "waitress",
+}
+# Programs that run what stands behind their own options.
+_WRAPPERS = """
+    exec command nohup time env nice ionice sudo su-exec gosu setpriv chpst setuidgid runuser
+    poetry pipenv uv pdm rye hatch conda micromamba mamba pixi dumb-init tini catchsegv timeout
+    newrelic-admin ddtrace-run opentelemetry-instrument elastic-apm-run wait-for-it
+    wait-for-it.sh wait-for wait-for.sh dockerize xvfb-run doppler chamber op aws-vault stdbuf
+    numactl taskset jemalloc.sh tini-static catatonit s6-setuidgid with-contenv splunk-py-trace
+    scout-apm
+"""
+WRAPPERS = frozenset(_WRAPPERS.split())
+# What a wrapper may be told that does not run anything: `uv pip install gunicorn`.
+_NO_RUN = frozenset({"install", "add", "remove", "show", "pip", "sync", "lock", "update", "which"})
+_SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "busybox"})
+# Names of scripts; what is called by a path may be one, too.
+_SCRIPT = re.compile(r".*\.(sh|bash)|.*(entrypoint|entry-point|start|serve)[\w.-]*")
+_PYTHON = re.compile(r"(?:python|pypy)[\d.]*")
+# words of a command -> what it starts, that nobody should deploy
+_DEVELOPMENT: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("manage.py", "runserver"), "Django's development server"),
+    (("flask", "run"), "Flask's development server"),
+    (("fastapi", "dev"), "FastAPI's development server"),
+)
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """A server and what stands behind its name."""
+
+    server: str
+    arguments: tuple[Word, ...]
+    environ: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Script:
+    """A file of the project that is run: the server may stand in it."""
+
+    name: str
+    arguments: tuple[Word, ...]
+
+
+@dataclass(frozen=True)
+class Shell:
+    """A text for a shell: ``sh -c 'gunicorn ...'``."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Development:
+    """A server that is not for deployments."""
+
+    name: str
+
+
+Found = Invocation | Script | Shell | Development
+
+
+def locate(words: Sequence[Word]) -> Found | None:
+    """What a simple command runs; None for what is no server and no script."""
+    environ: dict[str, str] = {}
+    while words and (pair := ASSIGNMENT.fullmatch(words[0].text)):
+        environ[pair[1]] = pair[2]
+        words = words[1:]
+    if not words:
+        return None
+    texts = tuple(word.text for word in words)
+    for pattern, name in _DEVELOPMENT:
+        if any(_ends_with(texts[i : i + 2], pattern) for i in range(len(texts) - 1)):
+            return Development(name)
+    program = texts[0].rpartition("/")[2]
+    if program in PROGRAMS:
+        return Invocation(PROGRAMS[program], tuple(words[1:]), environ)
+    if program == "fastapi" and texts[1:2] == ("run",):
+        return Invocation("uvicorn", tuple(words[2:]), environ)
+    if _PYTHON.fullmatch(program):
+        return _of_python(words, environ)
+    if program in _SHELLS:
+        return _of_shell(words)
+    if program in WRAPPERS:
+        return _wrapped(words, environ)
+    if _SCRIPT.fullmatch(program) or texts[0].startswith(("./", "/")):
+        return Script(texts[0], tuple(words[1:]))
+    return None
+
+
+def _ends_with(texts: Sequence[str], pattern: Sequence[str]) -> bool:
+    return tuple(text.rpartition("/")[2] for text in texts) == tuple(pattern)
+
+
+def _of_python(words: Sequence[Word], environ: Mapping[str, str]) -> Found | None:
+    for i, word in enumerate(words[1:], 1):
+        if word.text == "-m" and i + 1 < len(words):
+            server = MODULES.get(words[i + 1].text)
+            return Invocation(server, tuple(words[i + 2 :]), environ) if server else None
+        if word.text in ("-c", "-") or not word.text.startswith("-"):
+            break
+        if word.text in ("-X", "-W"):
+            continue
+    # python /venv/bin/gunicorn ...
+    inner = [w for w in words[1:3] if w.text.rpartition("/")[2] in PROGRAMS]
+    return locate(words[words.index(inner[0]) :]) if inner else None
+
+
+def _of_shell(words: Sequence[Word]) -> Found | None:
+    for i, word in enumerate(words[1:], 1):
+        if word.text.startswith("-") and word.text.endswith("c") and word.text[1:2] != "-":
+            return Shell(words[i + 1].text) if i + 1 < len(words) else None
+        if not word.text.startswith(("-", "+")):
+            return Script(word.text, tuple(words[i + 1 :]))
+    return None
+
+
+def _wrapped(words: Sequence[Word], environ: Mapping[str, str]) -> Found | None:
+    """The first server, interpreter or shell behind a wrapper and its options."""
+    for i, word in enumerate(words[1:], 1):
+        name = word.text.rpartition("/")[2]
+        if name in _NO_RUN:
+            return None
+        known = name in PROGRAMS or name in _SHELLS or name == "fastapi" or name.endswith(".sh")
+        if known or _PYTHON.fullmatch(name) or name in WRAPPERS:
+            found = locate(words[i:])
+            if isinstance(found, Invocation):
+                before = {
+                    pair[1]: pair[2]
+                    for each in words[1:i]
+                    if (pair := ASSIGNMENT.fullmatch(each.text))
+                }
+                return Invocation(
+                    found.server, found.arguments, {**environ, **before, **found.environ}
+                )
+            if found is not None:
+                return found
+    return None

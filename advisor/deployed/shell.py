@@ -1,0 +1,279 @@
+"""Shell text as deployment files hold it: expansion, words, one command after the other.
+
+Not a shell: variables are replaced where the files give them a value, arithmetic is done, and of
+all commands only those that count cores are known. What is left to run time stays in a word as a
+mark, so that a setting can say who decides it.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+# Marks inside a text, of private code points: what is not known, what a value rests on.
+_UNKNOWN = re.compile("\ue000(.*?)\ue001")
+_RESTS = re.compile("\ue002(.*?)\ue003")
+_MARKS = re.compile("[\ue000-\ue003]")
+_BLANK = "\u00a0"  # a space within a mark, that splits no word
+_COUNTS_CORES = re.compile(
+    r"(?:/usr/bin/)?nproc(?: --all)?|getconf _NPROCESSORS_ONLN|grep -c \^?processor /proc/cpuinfo"
+)
+_NAME = re.compile(r"[A-Za-z_]\w*")
+_BRACED = re.compile(r"(!?[A-Za-z_]\w*|[@*#?\d])(?:(:?[-=?+])(.*))?", re.DOTALL)
+ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_REDIRECTED = re.compile(r"\d*[<>]")
+# Files may be hostile: no text, value, open quote or nesting is followed further than this.
+_LONGEST, _LONGEST_VALUE, _MOST_LINES, _DEEPEST = 1 << 14, 1 << 12, 50, 12
+
+
+@dataclass(frozen=True)
+class Word:
+    """``unknown``: what decides it at run time, such as ``$WORKERS``; ``rests``: on what it rests,
+    such as ``unless $WORKERS is set``."""
+
+    text: str
+    unknown: tuple[str, ...] = ()
+    rests: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, marked: str) -> Word:
+        unknown = tuple(dict.fromkeys(m.replace(_BLANK, " ") for m in _UNKNOWN.findall(marked)))
+        rests = tuple(dict.fromkeys(m.replace(_BLANK, " ") for m in _RESTS.findall(marked)))
+        text = _UNKNOWN.sub(lambda m: m[1].replace(_BLANK, " "), _RESTS.sub("", marked))
+        return cls(_MARKS.sub("", text), unknown, rests)
+
+    def rest(self, text: str) -> Word:
+        """The same with another text: a part of it."""
+        return Word(text, self.unknown, self.rests)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the files and the machine say. ``arguments``: words of ``$@``, None outside scripts."""
+
+    variables: Mapping[str, str] = field(default_factory=dict)
+    cores: int = 1
+    arguments: tuple[str, ...] | None = None
+
+
+def commands(text: str, around: Surroundings) -> Iterator[tuple[list[Word], dict[str, str]]]:
+    """Each simple command of ``text`` with the variables that were assigned before it.
+
+    Raises ValueError where quotes do not end.
+    """
+    assigned: dict[str, str] = {}
+    for line in _logical_lines(text[:_LONGEST]):
+        here = Surroundings({**around.variables, **assigned}, around.cores, around.arguments)
+        marked = expand(line, here, assigned)
+        marked = re.sub(r"\d*>&\d|&>>?\s*\S+", "", marked)
+        for words in _split(marked):
+            while words and words[0] in _WORDS_OF_SHELL:
+                words = words[1:]
+            if not words:
+                continue
+            found = ASSIGNMENT.fullmatch(words[0])
+            if len(words) == 1 and found is not None:
+                assigned[found[1]] = found[2][:_LONGEST_VALUE]
+                continue
+            if words[0] == "export":
+                pairs = (ASSIGNMENT.fullmatch(word) for word in words[1:])
+                assigned.update({p[1]: p[2][:_LONGEST_VALUE] for p in pairs if p})
+                continue
+            yield [Word.of(word) for word in _without_redirection(words)], dict(assigned)
+
+
+_WORDS_OF_SHELL = ("if", "then", "else", "elif", "fi", "do", "done", "{", "}", "!", "(", ")")
+
+
+def _logical_lines(text: str) -> Iterator[str]:
+    """Lines with their continuations; a quote may go over several."""
+    held, count = "", 0
+    for line in re.sub(r"\\\r?\n", " ", text).splitlines():
+        held, count = (f"{held}\n{line}", count + 1) if held else (line, 1)
+        try:
+            shlex.split(held, comments=True)
+        except ValueError:
+            if count < _MOST_LINES:
+                continue
+        yield held
+        held = ""
+    if held:
+        yield held
+
+
+def _split(marked: str) -> Iterator[list[str]]:
+    lexer = shlex.shlex(marked, posix=True, punctuation_chars=";&|")
+    lexer.whitespace_split = True
+    lexer.commenters = "#"
+    words: list[str] = []
+    for token in lexer:
+        if token and set(token) <= set(";&|"):
+            yield words
+            words = []
+        else:
+            words.append(token)
+    yield words
+
+
+def _without_redirection(words: list[str]) -> list[str]:
+    kept, skip = [], False
+    for word in words:
+        if skip:
+            skip = False
+        elif _REDIRECTED.match(word):
+            skip = word[-1] in "<>"
+        else:
+            kept.append(word)
+    return kept
+
+
+def expand(
+    text: str, around: Surroundings, assigned: dict[str, str] | None = None, depth: int = 0
+) -> str:
+    """``text`` with marks for what is not known. ``${NAME:=x}`` assigns into ``assigned``."""
+    if depth > _DEEPEST:
+        return _unknown(text)
+    made: list[str] = []
+    quoted = double = False
+    i = 0
+    while i < len(text):
+        c = text[i]
+        if c == "'" and not double:
+            quoted = not quoted
+        elif c == '"' and not quoted:
+            double = not double
+        if quoted or c not in "$`\\":
+            made.append(c)
+            i += 1
+        elif c == "\\":
+            made.append(text[i : i + 2])
+            i += 2
+        elif c == "`":
+            end = text.find("`", i + 1)
+            end = len(text) if end < 0 else end
+            made.append(_command(text[i + 1 : end], around, depth))
+            i = end + 1
+        else:
+            value, i = _dollar(text, i, around, assigned, depth)
+            made.append(value)
+    return "".join(made)
+
+
+def _dollar(
+    text: str, i: int, around: Surroundings, assigned: dict[str, str] | None, depth: int
+) -> tuple[str, int]:
+    """What stands at the ``$`` at ``i``, and where it ends."""
+    if text.startswith("$((", i):
+        end = _closing(text, i + 1, "(", ")")
+        return _arithmetic(expand(text[i + 3 : end - 1], around, assigned, depth + 1)), end + 1
+    if text.startswith("$(", i):
+        end = _closing(text, i + 1, "(", ")")
+        return _command(text[i + 2 : end], around, depth), end + 1
+    if text.startswith("${", i):
+        end = _closing(text, i + 1, "{", "}")
+        return _braced(text[i + 2 : end], around, assigned, depth), end + 1
+    if text[i + 1 : i + 2] in ("@", "*") and around.arguments is not None:
+        value = shlex.join(around.arguments)
+        # "$@" in its quotes is as many words as there are
+        return (f'"{value}"' if text[i - 1 : i] == '"' else value), i + 2
+    name = _NAME.match(text, i + 1)
+    if name is None:
+        digit = text[i + 1 : i + 2]
+        return (_unknown(f"${digit}"), i + 2) if digit.isdigit() else ("$", i + 1)
+    return _value(name[0], around), name.end()
+
+
+def _closing(text: str, start: int, opening: str, closing: str) -> int:
+    depth = 0
+    for i in range(start, len(text)):
+        depth += (text[i] == opening) - (text[i] == closing)
+        if depth == 0:
+            return i
+    return len(text)
+
+
+def _value(name: str, around: Surroundings) -> str:
+    value = around.variables.get(name)
+    if value is None:
+        return _unknown(f"${name}")
+    return re.sub(r"([\\'\"`])", r"\\\1", value)  # its quotes are its own
+
+
+def _braced(inner: str, around: Surroundings, assigned: dict[str, str] | None, depth: int) -> str:
+    found = _BRACED.fullmatch(inner)
+    if found is None:
+        return _unknown(f"${{{inner}}}")
+    name, how, word = found[1], found[2] or "", found[3] or ""
+    if name in "@*" and around.arguments is not None:
+        return shlex.join(around.arguments)
+    value = around.variables.get(name)
+    if how[-1:] == "+":
+        return "" if value is None else expand(word, around, assigned, depth + 1)
+    if value is None or (not value and how[:1] == ":"):
+        if how[-1:] not in ("-", "="):
+            return _unknown(f"${name}")
+        value = expand(word, around, assigned, depth + 1)
+        value += "" if _UNKNOWN.search(value) else _rests(f"unless ${name} is set")
+        if how[-1:] == "=" and assigned is not None:
+            assigned[name] = value
+    return value
+
+
+def _command(inner: str, around: Surroundings, depth: int) -> str:
+    said = " ".join(inner.split())
+    if _COUNTS_CORES.fullmatch(said):
+        return _cores(around)
+    if said.startswith("expr "):
+        return _arithmetic(expand(said[5:], around, None, depth + 1).replace("\\", ""))
+    return _unknown(f"$({said})")
+
+
+def _cores(around: Surroundings) -> str:
+    return f"{around.cores}" + _rests(f"on {around.cores} core{'s' * (around.cores != 1)}")
+
+
+_DONE: Mapping[type[ast.operator], Callable[[int, int], int]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.floordiv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
+
+
+def _arithmetic(marked: str) -> str:
+    """Of whole numbers, as a shell does it; marks stay on the result."""
+    rests = "".join(_rests(m) for m in dict.fromkeys(_RESTS.findall(marked)))
+    unknown = _UNKNOWN.findall(marked)
+    if unknown:
+        return "".join(_unknown(m) for m in dict.fromkeys(unknown))
+    plain = _RESTS.sub("", marked).strip()
+    try:
+        return f"{_computed(ast.parse(plain, mode='eval').body)}{rests}"
+    except (ValueError, SyntaxError, ZeroDivisionError, RecursionError, MemoryError):
+        return _unknown(f"$(({plain}))")
+
+
+def _computed(node: ast.expr) -> int:
+    if isinstance(node, ast.Constant) and type(node.value) is int and abs(node.value) < 1 << 40:
+        return node.value
+    if isinstance(node, ast.BinOp) and type(node.op) in _DONE:
+        return _DONE[type(node.op)](_computed(node.left), _computed(node.right))
+    raise ValueError("not arithmetic of whole numbers")
+
+
+def _mark(text: str) -> str:
+    return re.sub(r"[\s'\"\\;&|#]+", _BLANK, _MARKS.sub("", text))
+
+
+def _unknown(what: str) -> str:
+    return f"\ue000{_mark(what)}\ue001"
+
+
+def _rests(on: str) -> str:
+    return f"\ue002{_mark(on)}\ue003"

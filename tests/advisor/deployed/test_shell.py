@@ -1,0 +1,108 @@
+"""What of a shell's text is known before it runs."""
+
+import time
+
+import pytest
+
+from pretune.advisor.deployed.shell import Surroundings, Word, commands
+
+AROUND = Surroundings({"WORKERS": "3", "NAME": "shop"}, cores=4)
+
+
+def texts(text: str, around: Surroundings = AROUND) -> list[list[str]]:
+    return [[word.text for word in words] for words, _ in commands(text, around)]
+
+
+def last(text: str, around: Surroundings = AROUND) -> Word:
+    """The last word of the last command."""
+    return [word for words, _ in commands(text, around) for word in words][-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("run $WORKERS", Word("3")),
+        ("run ${WORKERS}", Word("3")),
+        ('run "${NAME}.wsgi:application"', Word("shop.wsgi:application")),
+        ("run ${WORKERS:-9}", Word("3")),
+        ("run ${OTHER:-9}", Word("9", rests=("unless $OTHER is set",))),
+        ("run ${OTHER-${WORKERS}}", Word("3", rests=("unless $OTHER is set",))),
+        ("run ${A:-${B:-7}}", Word("7", rests=("unless $B is set", "unless $A is set"))),
+        ("run $OTHER", Word("$OTHER", unknown=("$OTHER",))),
+        ("run ${OTHER:?must be set}", Word("$OTHER", unknown=("$OTHER",))),
+        ("run '$WORKERS'", Word("$WORKERS")),
+        ("run \\$WORKERS", Word("$WORKERS")),
+        ("run $(nproc)", Word("4", rests=("on 4 cores",))),
+        ("run `nproc --all`", Word("4", rests=("on 4 cores",))),
+        ("run $((2 * $(nproc) + 1))", Word("9", rests=("on 4 cores",))),
+        ("run $(( $WORKERS*2 ))", Word("6")),
+        ("run $(expr 2 \\* $(nproc) + 1)", Word("9", rests=("on 4 cores",))),
+        ("run $((2 * $OTHER))", Word("$OTHER", unknown=("$OTHER",))),
+        ("run $(cat /etc/workers)", Word("$(cat /etc/workers)", ("$(cat /etc/workers)",))),
+        ("run $((1 / 0))", Word("$((1 / 0))", unknown=("$((1 / 0))",))),
+        ("run --workers=$OTHER", Word("--workers=$OTHER", unknown=("$OTHER",))),
+    ],
+)
+def test_a_word_is_expanded_as_far_as_it_is_known(text: str, word: Word) -> None:
+    assert last(text) == word
+
+
+def test_commands_follow_each_other_and_assignments_stay() -> None:
+    script = """\
+#!/bin/sh
+set -e
+export A=1 B=2  # both
+C=${C:-5}
+: "${D:=6}"
+if [ -n "$X" ]; then
+    first $A
+else
+    exec second "$B" \\
+        --with $C > out.log 2>&1
+fi
+python manage.py migrate && third $D | tee log
+"""
+    found = texts(script)
+    assert ["first", "1"] in found
+    assert ["exec", "second", "2", "--with", "5"] in found
+    assert ["third", "6"] in found
+
+
+def test_the_arguments_of_a_script_are_words_each() -> None:
+    around = Surroundings(arguments=("gunicorn", "a b", "-w", "2"))
+    assert texts('exec "$@"', around) == [["exec", "gunicorn", "a b", "-w", "2"]]
+    assert texts("exec $@", around) == [["exec", "gunicorn", "a b", "-w", "2"]]
+
+
+def test_a_value_s_quotes_are_its_own() -> None:
+    around = Surroundings({"A": "it's", "B": '{"x": 1}'})
+    assert texts("run $A next", around) == [["run", "it's", "next"]]
+
+
+def test_a_quote_that_does_not_end_is_said() -> None:
+    with pytest.raises(ValueError, match="closing quotation"):
+        texts('run "never')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A=$A$A$A$A\n" * 500,
+        "${A:-" * 3000,
+        "$((" * 3000,
+        "$(expr " * 3000,
+        "'" + "x\n" * 8000,
+        "run $((" + "9*" * 4000 + "9))",
+        "run $((" + "(" * 4000 + "))",
+        "`" * 9999,
+        "\x00\ue000\ue001 $\ue002",
+    ],
+)
+def test_hostile_text_neither_raises_nor_takes_for_ever(text: str) -> None:
+    began = time.process_time()
+    try:
+        for words, _ in commands(text, Surroundings({"A": "x" * 4000})):
+            assert sum(len(word.text) for word in words) < 1 << 20
+    except ValueError:
+        pass  # the one way in which it may fail
+    assert time.process_time() - began < 20
