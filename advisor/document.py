@@ -23,6 +23,7 @@ from pretune.advisor.inside import EndpointInside, Host, Inside
 from pretune.advisor.measurement import Conditions, Latency, Measurement
 from pretune.advisor.model import costs
 from pretune.advisor.model.costs import Kind, ServerCost
+from pretune.advisor.model.lock import OwnLock
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.postgres import PostgresLimits
 from pretune.advisor.quantity import Interval
@@ -101,6 +102,7 @@ class Run:
     demand: Demand | None = None
     extrapolation: Extrapolation | None = None  # from the trials to the budget's machine
     inside: Inside | None = None
+    own_lock: OwnLock | None = None  # of the application, where one shows
     trials: tuple[Trial, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     recommendation: Recommendation | None = None

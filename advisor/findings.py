@@ -291,6 +291,23 @@ def _db_contended(case: Case) -> Evidence | None:
     }
 
 
+def _own_lock(case: Case) -> Evidence | None:
+    lock = case.run.own_lock
+    if lock is None:
+        return None
+    worst = _most(case, lambda e: e.share * (e.db_s.value + e.wait_s.value))
+    return {
+        "lock_s": lock.seconds.value,
+        "low_s": lock.seconds.low,
+        "high_s": lock.seconds.high,
+        "requests": lock.requests,
+        "measured_rps": lock.measured_rps,
+        "without_rps": lock.without_rps,
+        "endpoint": worst.name if worst else "unknown",
+        **(_line(case, worst.name, "other", "out", "db") if worst else {}),
+    }
+
+
 def _cpu_bound(case: Case) -> Evidence | None:
     found = _bound_by("cpu")(case)
     worst = _most(case, lambda e: e.share * e.cpu_s.value)
@@ -531,6 +548,15 @@ RULES: tuple[Rule, ...] = (
         "and {several_s} with {requests} at once{at_line}",
         "More workers would not help while they wait for the same rows or locks: look at "
         "wait_event in pg_stat_activity under load, and shorten the transaction of {endpoint}.",
+    ),
+    Rule(
+        "own-lock", "warning", _own_lock,
+        "The requests of one worker wait for each other: one at a time takes {lock_s} ({low_s} to "
+        "{high_s}) while it waits{at_line}; {requests} at once made {measured_rps} requests/s "
+        "where {without_rps} were expected",
+        "Look in {endpoint} for a lock, a client that serves one call at a time, or a pool with "
+        "fewer connections than threads; hold it shorter or make the pool larger. Until then "
+        "threads do not help, workers do.",
     ),
     Rule(
         "timeout-near-slowest", "warning", _timeout,

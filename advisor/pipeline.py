@@ -281,6 +281,7 @@ class Pipeline:
             demand=found,
             extrapolation=beyond,
             inside=explained,
+            own_lock=tuning.lock,
             slo=slo,
             slo_source=source,
         )

@@ -23,6 +23,7 @@ RESOURCES = {
     "cores": "CPU",
     "cpu": "CPU",
     "gil": "GIL",
+    "lock": "the application's own lock",
     "slots": "slots (workers x threads)",
     "db": "database",
     "pg_connections": "Postgres connections",

@@ -103,7 +103,7 @@ def _factors(station: Station, users: int, unit: float) -> NDArray[np.float64]:
 class Limit:
     """The most throughput that one resource allows, and why, in words."""
 
-    resource: str  # cpu, gil, slots, db, generator, users
+    resource: str  # cpu, gil, lock, slots, db, generator, users
     rps: float
     reason: str
 
@@ -117,6 +117,7 @@ def limits(
     gil_s: float,
     db_cpu_s: float,
     delay_s: float,
+    lock_s: float = 0.0,
     think_s: float = 0.0,
 ) -> tuple[Limit, ...]:
     """Every resource's bound, the tightest first. Demands are means per request.
@@ -132,6 +133,7 @@ def limits(
     rows: list[tuple[str, float, str, float]] = [
         ("cpu", conditions.server_cores, "cores", on_cores),
         ("gil", settings.workers, gil, gil_s),
+        ("lock", settings.workers, "of its own locks (one per worker)", lock_s),
         ("slots", settings.slots, "slots (workers x threads)", inside),
         ("users", users, "users", inside + generator + think_s),
         ("generator", 1.0, "load generator", generator),
@@ -153,6 +155,7 @@ def limits(
 SUBJECT = {
     "cpu": "the CPU is the limit",
     "gil": "the GIL is the limit",
+    "lock": "a lock of the application is the limit, which further workers ease and threads do not",
     "slots": "the slots are the limit",
     "users": "the load is the limit, no resource is",
     "generator": "the load generator is the limit",

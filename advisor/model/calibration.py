@@ -1,6 +1,6 @@
 """What the measured rows alone cannot say, learned from trials that can also be predicted.
 
-Three numbers at most, and spreads:
+Four numbers at most, and spreads:
 
 - *level* and *inflation*: CPU per request against the demand's, on the machine as it mostly was,
   and how much more with several threads busy in one worker (context switches, caches, passing the
@@ -12,6 +12,8 @@ Three numbers at most, and spreads:
   where that throughput depends on it: with one core for the server, or threads that mostly wait,
   it does not, and then it matters little to predictions under like conditions; the demand's own
   interval stays.
+- *lock*: how much of a request is under a lock of the application's own, see
+  ``advisor.model.lock``; from the same trial.
 - *spread*: how far measured was from predicted in these trials, each predicted with the CPU it had
   (its deviation is the state's, and would count twice), pooled with a prior that weighs as much as
   three trials. A throughput that was fitted says nothing about the spread and is left out.
@@ -26,17 +28,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
 from pretune.advisor.demand import Demand
 from pretune.advisor.measurement import Measurement
 from pretune.advisor.model import cpu
+from pretune.advisor.model import lock as locks
 from pretune.advisor.model.case import Case, Traffic
 from pretune.advisor.model.costs import COST_TRIAL, on
-from pretune.advisor.model.rows import Factors, central, sample
+from pretune.advisor.model.rows import Z95, Factors, build_rows, central, mean_rows, sample
 from pretune.advisor.model.simulation import Open
-from pretune.advisor.quantity import Interval
+from pretune.advisor.quantity import Interval, format_seconds
 
 # Spread (standard deviation of the logarithm) of measured over predicted before anything is
 # learned: a prototype of this model, uncalibrated, was within 0-8% of gunicorn's throughput and
@@ -46,7 +50,6 @@ PRIOR_LATENCY_SD = 0.12
 PRIOR_WEIGHT = 3.0  # the prior counts like so many trials
 
 REQUESTS = 8_000  # per simulation here
-BISECTIONS = 7  # to 1% of the GIL fraction
 # The GIL fraction is looked for only if throughput varies with it by more than this many times its
 # own uncertainty.
 VISIBLE = 3.0
@@ -62,20 +65,29 @@ class Calibration:
     throughput_sd: float
     latency_sd: float
     notes: tuple[str, ...] = ()
+    lock: locks.OwnLock | None = None  # None: none shows
 
     def applied(self, factors: Factors, busy: float) -> Factors:
         """``factors`` for ``busy`` requests at once in each worker."""
-        inflation = self.cpu.factor(busy)
-        if self.gil_fraction is None:
-            return replace(factors, inflation=inflation)
-        return replace(factors, inflation=inflation, gil_fraction=self.gil_fraction.value)
+        return replace(
+            factors,
+            inflation=self.cpu.factor(busy),
+            gil_fraction=(
+                factors.gil_fraction if self.gil_fraction is None else self.gil_fraction.value
+            ),
+            lock=0.0 if self.lock is None else self.lock.part.value,
+        )
 
     def drawn(self, rng: np.random.Generator) -> Calibration:
         """Another calibration that such trials might have given, and the machine's next state."""
         gil = self.gil_fraction
         if gil is not None:
             gil = Interval.exact(min(1.0, sample(gil, rng, gil.value)))
-        return replace(self, gil_fraction=gil, cpu=self.cpu.drawn(rng))
+        lock = self.lock
+        if lock is not None:
+            part = Interval.exact(min(locks.MOST, sample(lock.part, rng, lock.part.value)))
+            lock = replace(lock, part=part)
+        return replace(self, gil_fraction=gil, lock=lock, cpu=self.cpu.drawn(rng))
 
 
 def calibrate(
@@ -106,7 +118,13 @@ def calibrate(
             if gil is None
             else f"{gil.value:.0%} of the CPU needs the GIL ({gil.low:.0%} to {gil.high:.0%})"
         )
-    found = replace(found, gil_fraction=gil, notes=tuple(notes))
+    found = replace(found, gil_fraction=gil)
+    if contrast is not None:
+        found = replace(found, lock=_lock(_there(demand, contrast), found, contrast, seed))
+    if found.lock is not None:
+        seconds = format_seconds(found.lock.seconds.value)
+        notes.append(f"requests of one worker wait for each other: {seconds} each, one at a time")
+    found = replace(found, notes=tuple(notes))
     throughput: list[cpu.Residual] = []
     latency: list[cpu.Residual] = []
     for trial in usable:
@@ -115,7 +133,7 @@ def calibrate(
         factors = _own(found.applied(central(there), _busy(trial)), there, trial)
         run = case.expected(traffic(trial), factors, REQUESTS, seed)
         disturbed = trial.disturbed != ""
-        if not (trial is contrast and gil is not None):
+        if not (trial is contrast and (gil is not None or found.lock is not None)):
             ratio = _log_ratio(trial.throughput_rps.value, run.throughput_rps)
             throughput.append(cpu.Residual(ratio, disturbed))
         p95 = float(np.quantile(run.response_s, 0.95))
@@ -184,29 +202,44 @@ def _gil_fraction(
         changed = replace(factors, gil_fraction=fraction)
         return case.run(contrast.load.users, changed, REQUESTS, seed).throughput_rps
 
-    def solve(target: float) -> float:
-        """Throughput falls with the fraction; outside its range, the nearer end."""
-        low, high = 0.0, 1.0
-        if target >= most:
-            return low
-        if target <= least:
-            return high
-        for _ in range(BISECTIONS):
-            middle = (low + high) / 2
-            low, high = (middle, high) if throughput(middle) > target else (low, middle)
-        return (low + high) / 2
-
     most, least = throughput(0.0), throughput(1.0)
     rate = contrast.throughput_rps
     noise = max(LEAST_NOISE, (rate.high - rate.low) / 2 / rate.value)
     if most / least - 1 < VISIBLE * noise:
         return None
-    value = solve(rate.value)
-    return Interval(
-        value,
-        min(value, solve(rate.value * (1 + noise))),
-        max(value, solve(rate.value * (1 - noise))),
+    if rate.value < least * (1 - Z95 * PRIOR_THROUGHPUT_SD):
+        return None  # something else holds them, and with it the GIL does not show
+    value, low, high = (
+        locks.inverse(throughput, target, 1.0)
+        for target in (rate.value, rate.value * (1 + noise), rate.value * (1 - noise))
     )
+    return Interval(value, min(value, low), max(value, high))
+
+
+def _lock(
+    demand: Demand, known: Calibration, contrast: Measurement, seed: int
+) -> locks.OwnLock | None:
+    """What of a request is one at a time in a worker, beside what needs its GIL."""
+    case, busy = _case(demand, contrast), _busy(contrast)
+    factors = _own(known.applied(central(demand), busy), demand, contrast)
+
+    @cache
+    def throughput(part: float) -> float:
+        changed = replace(factors, lock=part)
+        return case.run(contrast.load.users, changed, REQUESTS, seed).throughput_rps
+
+    sd = math.hypot(PRIOR_THROUGHPUT_SD, cpu.DISTURBED_SD if contrast.disturbed else 0.0)
+    part = locks.solve(throughput, contrast, busy, Z95 * sd)
+    if part is None:
+        return None
+    cpu_s, delay, db_cpu, wait = mean_rows(demand, build_rows(demand, factors, case.conditions))
+    seconds = Interval(
+        *(
+            locks.serial_s(x, cpu_s, delay + db_cpu + wait)
+            for x in (part.value, part.low, part.high)
+        )
+    )
+    return locks.OwnLock(part, seconds, contrast.throughput_rps.value, throughput(0.0), busy)
 
 
 def _log_ratio(measured: float, predicted: float) -> float:

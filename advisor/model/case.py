@@ -11,6 +11,7 @@ import numpy as np
 from pretune.advisor.demand import Demand
 from pretune.advisor.measurement import Conditions
 from pretune.advisor.model import bounds
+from pretune.advisor.model.lock import serial_s
 from pretune.advisor.model.rows import Factors, build_rows, draw_picks, mean_rows
 from pretune.advisor.model.simulation import (
     SWITCH_INTERVAL_S,
@@ -115,6 +116,7 @@ class Case:
             boot_s=self._boot_s(),
             overlap=self.conditions.server in OVERLAPPING,
             timeout_s=self._timeout_s(),
+            lock=factors.lock,
         )
         rows = build_rows(self.demand, factors, self.conditions)
         return simulate(
@@ -153,5 +155,6 @@ class Case:
             gil_s=cpu if self.is_loop else cpu * factors.gil_fraction,
             db_cpu_s=db_cpu,
             delay_s=delay + wait,
+            lock_s=serial_s(factors.lock, cpu, delay + wait + db_cpu),
             think_s=self.think_s,
         )

@@ -65,12 +65,16 @@ def entry(function: _F) -> _F:
 
 # Constants are np.int64: of a function called with a plain one, numba compiles a copy per value.
 # where a job is
-_numbers: Any = np.arange(10, dtype=np.int64)
-_THINK, _SEND, _QUEUED, _GIL_WAIT, _GIL_RUN, _FREE_RUN, _DELAY, _DB_RUN, _RECEIVE, _RETRY = _numbers
+_numbers: Any = np.arange(11, dtype=np.int64)
+_THINK, _SEND, _QUEUED, _LOCK_WAIT, _GIL_WAIT, _GIL_RUN = _numbers[:6]
+_FREE_RUN, _DELAY, _DB_RUN, _RECEIVE, _RETRY = _numbers[6:]
+# how the application's own lock is held: not, during one wait, from the first to the last moment
+_NOT, _WAITING, _THROUGHOUT = _numbers[:3]
 # heaps: by wall time, and the two pools of cores; then a source of events that is no heap
 _WALL, _SERVER, _SHARED, _QUOTA_SPENT = _numbers[:4]
 _NOTHING: Any = np.int64(-1)
-# queues: the backlog, the generator's, from 2 one per worker for its GIL, then one for its slots
+# queues: the backlog, the generator's, from 2 one per worker for its GIL, then one for its slots,
+# then one for the application's own lock
 _BACKLOG, _GENERATOR, _GIL = _numbers[:3]
 
 PICKS = {"random": 0, "idlest": 1, "first": 2, "awake": 3}  # numbered as below
@@ -221,6 +225,63 @@ def _want_cpu(s: State, j: int) -> None:
 
 
 @_apart
+def _lock(s: State, j: int) -> bool:
+    """Give ``j`` the lock that its worker's requests share, or let it wait for it."""
+    g = s.g[0]
+    w = s.items[j].worker
+    if s.workers[w].locker < 0:
+        s.workers[w].locker = j
+        s.items[j].since = g.now
+        return True
+    s.items[j].phase = _LOCK_WAIT
+    _enqueue(s, _GIL + 2 * g.workers + w, j)
+    return False
+
+
+@_apart
+def _unlock(s: State, j: int) -> None:
+    """``j`` lets go of it; whoever waited longest goes on."""
+    g = s.g[0]
+    w = s.items[j].worker
+    s.items[j].holds = _NOT
+    g.lock_s += g.now - s.items[j].since
+    s.workers[w].locker = -1
+    waiting = _GIL + 2 * g.workers + w
+    if s.queues[waiting].length > 0:
+        k = _dequeue(s, waiting)
+        s.workers[w].locker = k
+        s.items[k].since = g.now
+        if s.items[k].holds == _THROUGHOUT:
+            _want_cpu(s, k)
+        else:
+            _wait_locked(s, k)
+
+
+@_inner
+def _wait_locked(s: State, j: int) -> None:
+    """What is left of the wait, now that the lock is held."""
+    s.items[j].holds = _WAITING
+    seconds = s.items[j].left
+    s.items[j].left = 0.0
+    _delay(s, j, _DELAY, seconds)
+
+
+@_inner
+def _pause(s: State, j: int, seconds: float) -> None:
+    """A wait: its last part under the lock, as far as the lock is not held throughout."""
+    g = s.g[0]
+    s.items[j].left = 0.0
+    if g.lock > 0.0 and s.items[j].holds == _NOT:
+        s.items[j].left = seconds * min(1.0, g.lock)
+        seconds -= s.items[j].left
+        if seconds <= 0.0:
+            if _lock(s, j):
+                _wait_locked(s, j)
+            return
+    _delay(s, j, _DELAY, seconds)
+
+
+@_apart
 def _renew(s: State, w: int) -> None:
     """So many requests until it is recycled."""
     g = s.g[0]
@@ -261,6 +322,11 @@ def _start(s: State, j: int, w: int) -> None:
     s.items[j].row = s.picks[g.next_pick]
     g.next_pick = (g.next_pick + 1) % s.picks.shape[0]
     s.items[j].seg = 0
+    s.items[j].holds = _NOT
+    if g.lock > 1.0 and _uniform(s) < g.lock - 1.0:
+        s.items[j].holds = _THROUGHOUT
+        if not _lock(s, j):
+            return
     _want_cpu(s, j)
 
 
@@ -401,10 +467,12 @@ def _kill_overdue(s: State) -> None:
     g = s.g[0]
     for j in range(g.jobs):
         phase = s.items[j].phase
-        if phase < _GIL_WAIT or phase > _DB_RUN or g.now - s.items[j].begun <= g.timeout:
+        if phase < _LOCK_WAIT or phase > _DB_RUN or g.now - s.items[j].begun <= g.timeout:
             continue
         w = s.items[j].worker
-        if phase == _GIL_WAIT:
+        if phase == _LOCK_WAIT:
+            _unlink(s, _GIL + 2 * g.workers + w, j)
+        elif phase == _GIL_WAIT:
             _unlink(s, _GIL + w, j)
         elif phase == _DELAY:
             _remove(s, _WALL, j)
@@ -414,6 +482,8 @@ def _kill_overdue(s: State) -> None:
             _remove(s, _SERVER, j)
             if phase == _GIL_RUN:
                 _release(s, w)
+        if s.workers[w].locker == j:
+            _unlock(s, j)
         g.killed += 1
         s.items[j].bound = -1
         s.workers[w].inside -= 1
@@ -570,13 +640,23 @@ def drive(
             segment_over = True
         elif phase == _DELAY:
             r = s.items[j].row
-            if s.items[j].seg <= s.rows[r].db_calls and s.rows[r].db_cpu > 0.0:
+            computes = s.items[j].seg <= s.rows[r].db_calls and s.rows[r].db_cpu > 0.0
+            if s.items[j].left > 0.0:
+                if _lock(s, j):
+                    _wait_locked(s, j)
+                continue
+            # Postgres's work is under the lock as often as the wait is
+            if s.items[j].holds == _WAITING and not (computes and _uniform(s) < g.lock):
+                _unlock(s, j)
+            if computes:
                 work = s.rows[r].db_cpu / s.rows[r].db_calls
                 g.db_s += work
                 _run(s, g.shared, j, _DB_RUN, work)
             else:
                 _want_cpu(s, j)
         elif phase == _DB_RUN:
+            if s.items[j].holds == _WAITING:
+                _unlock(s, j)
             _want_cpu(s, j)
         elif phase == _THINK:
             _begin(s, j)
@@ -595,10 +675,12 @@ def drive(
             r = s.items[j].row
             s.items[j].seg += 1
             if s.items[j].seg <= s.rows[r].db_calls:
-                _delay(s, j, _DELAY, s.rows[r].db_delay / s.rows[r].db_calls)
+                _pause(s, j, s.rows[r].db_delay / s.rows[r].db_calls)
             elif s.items[j].seg <= s.rows[r].db_calls + s.rows[r].wait_calls:
-                _delay(s, j, _DELAY, s.rows[r].wait / s.rows[r].wait_calls)
+                _pause(s, j, s.rows[r].wait / s.rows[r].wait_calls)
             else:
+                if s.items[j].holds == _THROUGHOUT:
+                    _unlock(s, j)
                 _leave(s, s.items[j].worker)
                 if g.generator > 0.0:
                     _generate(s, j, _RECEIVE)

@@ -371,6 +371,7 @@ def _utilisation(run: Run, conditions: Conditions) -> tuple[tuple[str, float], .
     return (
         ("cpu", run.cpu_busy),
         ("gil", run.gil_busy),
+        ("lock", run.lock_busy),
         ("slots", run.slots_busy),
         ("db", db),
     )

@@ -36,6 +36,7 @@ class Factors:
     cpu_scale: float = 1.0  # drift of the app's CPU beyond its sampling error
     overhead_s: float = 0.0
     db_cpu_s: float = 0.0
+    lock: float = 0.0  # of the application's own, see advisor.model.lock
 
 
 def central(demand: Demand) -> Factors:

@@ -23,6 +23,11 @@ nothing until the next period of 100 ms.
 *Waits.* A database call is a delay and then CPU of Postgres on its pool; any other wait is a
 delay. A request's CPU is cut into equal segments by its waits.
 
+*The application's own lock*, one per worker, which its threads (or coroutines) hold while they
+wait: a mutex around a device, a pool of one connection. ``lock`` up to 1 is the part of every wait
+that is under it; above 1 all of every wait is, and of that part of the requests beyond 1 the whole
+time inside. First come, first served.
+
 *Connections.* See ``Discipline``. A backlog that is full drops the SYN; the client's kernel sends
 it again after 1 s.
 
@@ -97,6 +102,7 @@ class Arrangement:
     boot_s: float = 0.0  # CPU of a worker's start
     overlap: bool = False  # the new worker is ready before the old one goes
     timeout_s: float = math.inf  # of one request; inf: nothing is killed for it
+    lock: float = 0.0  # 0 to 2: how much of a request holds the lock of its worker's application
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,7 @@ class Run:
     refused: int
     killed: int = 0  # requests that ended by the timeout, without an answer
     boots: int = 0  # workers started to take the place of others
+    lock_busy: float = 0.0  # fraction of the time the application's own lock is held, over workers
 
 
 def simulate(
@@ -170,6 +177,7 @@ def simulate(
         "overlap": a.overlap,
         "boot": a.boot_s,
         "timeout": a.timeout_s,
+        "lock": a.lock,
         "shared": 2 if a.shared_cores > 0 else 1,
         "gil": a.gil_fraction,
         "quantum": a.switch_interval_s,
@@ -204,6 +212,7 @@ def simulate(
         cpu_busy=float(busy[1]) / a.cores,
         shared_busy=float(busy[2]) / a.shared_cores if a.shared_cores > 0 else 0.0,
         gil_busy=rate("gil_s") / a.workers,
+        lock_busy=rate("lock_s") / a.workers,
         slots_busy=rate("slots_s") / (a.workers * a.threads),
         db_cores=rate("db_s"),
         retries=int(state.g["retries"][0]),
@@ -234,6 +243,7 @@ def merged(runs: Sequence[Run]) -> Run:
 
 _MEANS = (
     "throughput_rps", "window_s", "cpu_busy", "shared_busy", "gil_busy", "slots_busy", "db_cores",
+    "lock_busy",
 )  # fmt: skip
 
 

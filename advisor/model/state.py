@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-SHARED_QUEUES = 2  # the backlog, the generator's; then two of each worker
+SHARED_QUEUES = 2  # the backlog, the generator's; then three of each worker
+OF_WORKER = 3
 TIMERS = 3  # beside the jobs and two of each worker: next arrival, quota's period, the watch
 
 ROW = np.dtype(
@@ -23,21 +24,24 @@ GLOBAL = np.dtype(
     [(name, "i8") for name in ("workers", "threads", "jobs", "backlog", "pick", "when_free")]
     + [(name, "i8") for name in ("sticky", "shared", "max_requests", "jitter", "overlap")]
     + [(name, "f8") for name in ("gil", "quantum", "generator", "think", "rate", "quota", "ramp")]
-    + [(name, "f8") for name in ("timeout", "boot")]
+    + [(name, "f8") for name in ("timeout", "boot", "lock")]
     # what changes
     + [(name, "i8") for name in ("done", "next_pick", "inside", "free", "generating")]
     + [(name, "i8") for name in ("throttled", "retries", "refused", "killed", "boots")]
-    + [(name, "f8") for name in ("now", "tokens", "gil_s", "slots_s", "db_s")]
+    + [(name, "f8") for name in ("now", "tokens", "gil_s", "slots_s", "db_s", "lock_s")]
     + [("rng", "u8")]
 )
 POOL = np.dtype([("size", "i8"), ("cores", "f8"), ("clock", "f8"), ("busy", "f8")])
 ITEM = np.dtype(
-    [(name, "i8") for name in ("pos", "link", "phase", "worker", "bound", "row", "seg")]
-    + [(name, "f8") for name in ("key", "left", "sent", "ready", "begun")]
+    [(name, "i8") for name in ("pos", "link", "phase", "worker", "bound", "row", "seg", "holds")]
+    + [(name, "f8") for name in ("key", "left", "sent", "ready", "begun", "since")]
 )
 QUEUE = np.dtype([("head", "i8"), ("tail", "i8"), ("length", "i8")])
-# ``left``: requests until it is recycled; ``leaving``: it takes no more; ``away``: it boots
-WORKER = np.dtype([(name, "i8") for name in ("holder", "inside", "left", "leaving", "away")])
+# ``holder`` of its GIL, ``locker`` of the application's own lock; ``left``: requests until it is
+# recycled; ``leaving``: it takes no more; ``away``: it boots
+WORKER = np.dtype(
+    [(name, "i8") for name in ("holder", "locker", "inside", "left", "leaving", "away")]
+)
 
 
 class State(NamedTuple):
@@ -68,7 +72,7 @@ def new_state(
         g=np.zeros(1, GLOBAL),
         pools=np.zeros(3, POOL),
         items=np.zeros(ids, ITEM),
-        queues=np.zeros(SHARED_QUEUES + 2 * workers, QUEUE),
+        queues=np.zeros(SHARED_QUEUES + OF_WORKER * workers, QUEUE),
         workers=np.zeros(workers, WORKER),
         heap=np.zeros((3, ids), np.int64),
         rows=rows,
@@ -82,4 +86,5 @@ def new_state(
     state.items["pos"] = -1
     state.items["bound"] = -1
     state.workers["holder"] = -1
+    state.workers["locker"] = -1
     return state

@@ -30,6 +30,7 @@ from pretune.advisor.measurement import (
     Settled,
     Surroundings,
 )
+from pretune.advisor.model.lock import OwnLock
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.pooler import Pooler
 from pretune.advisor.postgres import PostgresLimits
@@ -297,6 +298,13 @@ SHOWN: dict[str, tuple[Callable[[], Run], str]] = {
     "timeout-near-slowest": (lambda: endpoint(unloaded_p95_s=20.0), "20 s"),
     "fds-scarce": (lambda: bound("slots", fds=900), "900 of 1,024"),
     "large-response": (lambda: endpoint(response_bytes=5.0 * MIB), "5 MiB"),
+    "own-lock": (
+        lambda: replace(
+            HEALTHY,
+            own_lock=OwnLock(Interval(1.0, 0.9, 1.1), Interval(0.004, 0.0036, 0.0044), 210, 814, 4),
+        ),
+        "210 requests/s where 814",
+    ),
     "machine-disturbed": (lambda: trial(disturbed="steal 4.1%"), "steal 4.1%"),
     "generator-near-saturation": (lambda: trial(generator_cpu=0.85), "85%"),
     "prediction-missed": (

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pretune.advisor.demand import Demand, EndpointDemand, WorkerDemand
-from pretune.advisor.measurement import Conditions, Latency, Measurement
+from pretune.advisor.measurement import Conditions, Latency, Measurement, WorkerMeasurement
 from pretune.advisor.model import cpu
 from pretune.advisor.model.calibration import (
     PRIOR_LATENCY_SD,
@@ -222,3 +222,76 @@ def test_the_next_trial_falls_into_the_interval_as_often_as_claimed() -> None:
             low, high = np.quantile(expected, (0.025, 0.975))
             inside.append(low <= state[4] <= high)
         assert np.mean(inside) >= 0.85, (noise, np.mean(inside))
+
+
+def waiting_demand(cpu_s: float = 0.0006, wait_s: float = 0.004) -> Demand:
+    demand = make_demand()
+    tuples = demand.tuples.copy()
+    tuples["cpu"] *= cpu_s / CPU
+    tuples["wait"] = wait_s
+    return replace(demand, tuples=tuples, cpu_s=around(cpu_s), wait_s=around(wait_s))
+
+
+def of_locked(settings: Settings, users: int, lock: float, conditions: Conditions) -> Measurement:
+    demand = waiting_demand()
+    factors = Factors(1.0, lock=lock)
+    run = Case(demand, settings, conditions).run(users, factors, 20_000, seed=99)
+    made = make_trial(settings, users, conditions, Factors(1.0))
+    return replace(
+        made,
+        throughput_rps=around(run.throughput_rps),
+        cpu_s_per_request=around(0.0006),
+        workers=(),
+    )
+
+
+@pytest.mark.parametrize("lock", [0.6, 1.0, 1.5])
+@pytest.mark.parametrize("conditions", [ONE_CORE, TWO_CORES])
+def test_an_applications_own_lock_is_found_again(lock: float, conditions: Conditions) -> None:
+    trials = [
+        of_locked(Settings(), 1, lock, conditions),
+        of_locked(Settings(threads=4), 8, lock, conditions),
+    ]
+    found = calibrate(waiting_demand(), trials, seed=1)
+    assert found.lock is not None
+    assert found.lock.part.low <= lock <= found.lock.part.high
+    for settings, users in ((Settings(1, 4), 3), (Settings(2, 4), 12), (Settings(4, 1), 6)):
+        truth = of_locked(settings, users, lock, conditions).throughput_rps.value
+        got = predict(
+            waiting_demand(), settings, users, conditions, seed=4, calibration=found
+        ).throughput_rps
+        assert got.contains(truth), (settings, truth, got)
+
+
+def test_a_lock_binds_in_words_and_further_threads_do_not_ease_it() -> None:
+    trials = [of_locked(Settings(), 1, 1.0, ONE_CORE), of_locked(Settings(1, 4), 8, 1.0, ONE_CORE)]
+    found = calibrate(waiting_demand(), trials, seed=1)
+    four, eight = (
+        predict(waiting_demand(), Settings(1, n), 32, ONE_CORE, seed=4, calibration=found)
+        for n in (4, 8)
+    )
+    assert four.binding == eight.binding == "lock"
+    assert "a lock of the application" in four.explanation
+    assert eight.throughput_rps.value == pytest.approx(four.throughput_rps.value, rel=0.02)
+    assert dict(eight.utilisation)["lock"] > 0.9
+
+
+def test_no_lock_is_made_up_where_none_is() -> None:
+    for threads in (2, 4, 8):
+        contrast = of_locked(Settings(threads=threads), 2 * threads, 0.0, ONE_CORE)
+        found = calibrate(waiting_demand(), [contrast], seed=1)
+        assert found.lock is None
+
+
+def test_what_run_queues_explain_is_no_lock() -> None:
+    """Others held the cores: each thread may have waited for the delays of all."""
+    slow = of_locked(Settings(threads=4), 8, 1.0, ONE_CORE)
+    rate = slow.throughput_rps.value
+    delayed = WorkerMeasurement(
+        1, 0.5, 1000, 1.0, 1e7, 1e7, 1e7, 10, 5, 0, run_delay_s=slow.window_s * rate * 0.006
+    )
+    crowded = replace(slow, disturbed="other processes used 1.0 cores", workers=(delayed,))
+    assert calibrate(waiting_demand(), [crowded], seed=1).lock is None
+    # as disturbed, but hardly delayed
+    free = replace(crowded, workers=(replace(delayed, run_delay_s=0.0),))
+    assert calibrate(waiting_demand(), [free], seed=1).lock is not None

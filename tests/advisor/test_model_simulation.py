@@ -368,3 +368,58 @@ def test_every_moment_of_workers_that_come_and_go_is_within_the_bounds() -> None
         assert got.cpu_busy <= 1 + 1e-9
         assert got.throughput_rps <= 2 / 0.004
         assert np.all(got.response_s > 0)
+
+
+def locked(lock: float, threads: int, workers: int, wait_s: float, cpu_s: float = 0.0) -> Run:
+    rows = make_rows(cpu_s, wait=wait_s)
+    server = Arrangement(workers, threads, 8.0, lock=lock, discipline=Discipline(sticky=False))
+    return run(rows, server, Closed(4 * workers * threads), requests=20_000)
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(1, 4), (2, 4), (3, 1)])
+def test_a_lock_around_every_wait_lets_each_worker_wait_once_at_a_time(
+    workers: int, threads: int
+) -> None:
+    got = locked(1.0, threads, workers, 0.004, 0.0005)
+    alone = 0.0045 if threads == 1 else 0.004
+    assert got.throughput_rps == pytest.approx(workers / alone, rel=0.01)
+    assert got.lock_busy == pytest.approx(0.004 / alone, rel=0.01)
+
+
+def test_a_lock_around_a_part_of_the_wait_is_a_single_server() -> None:
+    """A quarter of 8 ms under the lock: 500 requests/s, however many threads wait for the rest."""
+    assert locked(0.25, 16, 1, 0.008).throughput_rps == pytest.approx(500, rel=0.01)
+
+
+def test_a_lock_of_a_few_users_is_the_closed_network_of_one_server_and_a_delay() -> None:
+    """Exponential times: half of each wait under the lock, half outside; exact by convolution."""
+    rows = make_rows(wait=exponential(0.01))
+    server = Arrangement(1, 4, 8.0, lock=0.5)
+    got = run(rows, server, Closed(4))
+    # the two halves of one wait are alike, which the network does not know
+    exact = closed_network([Station("lock", 0.005), Station("free", 0.005, math.inf)], 4)
+    assert got.throughput_rps == pytest.approx(exact.throughput_rps, rel=0.05)
+
+
+@pytest.mark.parametrize("lock", [1.5, 2.0])
+def test_a_lock_held_throughout_covers_the_computing_too(lock: float) -> None:
+    """1 ms of CPU and 4 ms of waiting; half or all of the requests hold it from first to last."""
+    got = locked(lock, 4, 1, 0.004, 0.001)
+    serial = 0.004 + (lock - 1) * 0.001
+    assert got.throughput_rps == pytest.approx(1 / serial, rel=0.03)
+
+
+def test_a_lock_around_database_calls_holds_postgres_too() -> None:
+    rows = make_rows(0.0002, db_delay=0.001, db_cpu=0.003)
+    rows["db_calls"] = 2
+    got = run(rows, Arrangement(1, 8, 4.0, lock=1.0), Closed(16), requests=20_000)
+    assert got.throughput_rps == pytest.approx(250, rel=0.01)
+
+
+def test_a_request_killed_under_the_lock_lets_the_next_one_have_it() -> None:
+    wait = np.where(np.arange(ROWS) % 50 == 0, 30.0, 0.002)
+    server = Arrangement(1, 4, 1.0, lock=1.0, timeout_s=1.0, overlap=True)
+    got = run(make_rows(wait=wait), server, Closed(4), requests=2_000)
+    assert got.killed > 10
+    # 49 quick ones, then one that is ended at the second look
+    assert got.throughput_rps == pytest.approx(49 / (49 * 0.002 + 1.5), rel=0.4)
