@@ -20,6 +20,8 @@ _KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "p95": (str, 'p95 = "300ms"'),
     "rps": ((int, float), "rps = 40"),
     "server": (str, 'server = "gunicorn"'),
+    "front": (str, 'front = "nginx"'),
+    "static": (list, 'static = ["/static/=staticfiles"]'),
     "workload": (str, 'workload = "traffic.toml"'),
     "path": (list, 'path = ["/", "/search"]'),
     "python": (str, 'python = ".venv/bin/python"'),

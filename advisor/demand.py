@@ -71,6 +71,8 @@ class WorkerDemand:
     # Postgres on this machine: without the app's connections, and for each; 0 when elsewhere
     db_pss_bytes: Interval = field(default_factory=lambda: Interval.exact(0.0))
     db_pss_bytes_per_connection: float = 0.0
+    # a proxy in front, on this machine; 0 without one
+    front_pss_bytes: Interval = field(default_factory=lambda: Interval.exact(0.0))
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class Demand:
     # (server, worker class) that this is of, and what is known of such (advisor.model.costs)
     served_by: Kind = ("embedded", "gthread")
     costs: Mapping[Kind, ServerCost] = field(default_factory=dict)
+    # CPU per request of a proxy in front, where the conditions have one
+    front_cpu_s: Interval = field(default_factory=lambda: Interval.exact(0.0))
 
 
 def assemble(

@@ -18,6 +18,7 @@ from pretune.advisor.demand import Demand, EndpointDemand
 from pretune.advisor.elsewhere import Extrapolation
 from pretune.advisor.finding import Finding
 from pretune.advisor.fleet import Fleet
+from pretune.advisor.front import Fronted
 from pretune.advisor.holders import Holders
 from pretune.advisor.inside import EndpointInside, Host, Inside
 from pretune.advisor.measurement import Conditions, Latency, Measurement
@@ -119,6 +120,7 @@ class Run:
     database: PostgresLimits | None = None
     server: str = ""  # the one the answer is for, with its version
     server_costs: Mapping[Kind, ServerCost] = field(default_factory=dict)
+    front: Fronted | None = None  # what stands in front of the server
     files: Mapping[str, str] = field(default_factory=dict)
 
     def with_notes(self, *notes: str) -> Run:
@@ -156,6 +158,7 @@ def assemble(run: Run) -> dict[str, Any]:
         "fleet": _fleet(run.fleet, run.budget),
         "verification": _verification(run),
         "server_costs": _plain(costs.to_json(run.server_costs)),
+        "front": _front(run.front),
         "baselines": [
             {
                 "name": b.name,
@@ -281,6 +284,7 @@ def _demand(demand: Demand | None, inside: Inside | None) -> dict[str, Any] | No
         "db_s": demand.db_s.to_json(),
         "db_calls": demand.db_calls.to_json(),
         "db_cpu_s": _optional(demand.db_cpu_s),
+        "front_cpu_s": demand.front_cpu_s.to_json(),
         "wait_s": demand.wait_s.to_json(),
         "wait_calls": demand.wait_calls.to_json(),
         "by_endpoint": [
@@ -307,6 +311,7 @@ def _demand(demand: Demand | None, inside: Inside | None) -> dict[str, Any] | No
             "warming_bytes": worker.warming_bytes.to_json(),
             "db_pss_bytes": worker.db_pss_bytes.to_json(),
             "db_pss_bytes_per_connection": _finite(worker.db_pss_bytes_per_connection),
+            "front_pss_bytes": worker.front_pss_bytes.to_json(),
         },
         "unloaded_p95_s": _finite(demand.unloaded_p95_s),
         "generator_cpu_s": _finite(demand.generator_cpu_s),
@@ -448,6 +453,7 @@ def _measured(m: Measurement) -> dict[str, Any]:
         "database_time": _fields(m.database_time),
         "cpu_accounting": _fields(m.cpu_accounting),
         "surroundings": _fields(m.surroundings),
+        "front": _fields(m.front),
     }
 
 
@@ -503,6 +509,17 @@ def _fleet(found: Fleet | None, budget: Budget | None) -> dict[str, Any] | None:
             "enough": database.enough,
         },
         "sentences": list(fleet.sentences(found, budget)),
+    }
+
+
+def _front(found: Fronted | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "name": found.name,
+        "version": found.version,
+        "cost": _fields(found.cost),
+        "told": _fields(found.told),
     }
 
 

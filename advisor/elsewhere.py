@@ -116,6 +116,7 @@ def moved(demand: Demand, cpu_factor: float) -> Demand:
         tuples=rows,
         cpu_s=demand.cpu_s.scaled(x),
         overhead_cpu_s=demand.overhead_cpu_s.scaled(x),
+        front_cpu_s=demand.front_cpu_s.scaled(x),
         db_s=demand.db_s.scaled(db),
         db_cpu_s=demand.db_cpu_s.scaled(x) if demand.db_cpu_s else None,
         by_endpoint=tuple(_endpoint(e, x, db) for e in demand.by_endpoint),

@@ -61,6 +61,7 @@ def promises(measured: Measurement, budget: Budget, slo: Slo) -> tuple[Row, ...]
     found.append(_at_most("error_rate", slo.error_rate, rate, said))
     ram = measured.pss_bytes.value + measured.kernel_bytes + budget.reserve_bytes
     ram += measured.db_pss_bytes or 0.0
+    ram += measured.front.pss_bytes.value if measured.front else 0.0
     said = f"RAM {format_bytes(ram)} > {format_bytes(budget.ram_bytes)}"
     found.append(_at_most("ram_bytes", budget.ram_bytes, ram, said))
     peak = measured.pg_connections_peak

@@ -40,6 +40,7 @@ class Conditions:
     database_local: bool
     generator_cpu_s_per_request: float = 0.0
     server: str = "embedded"
+    front: str = ""  # what stood in front of it, "" for nothing
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,14 @@ class MemoryEvents:
     max: int
     oom: int
     oom_kill: int
+
+
+@dataclass(frozen=True)
+class FrontMeasurement:
+    """The processes of what stands in front of the server, in the window."""
+
+    cpu_s_per_request: Interval
+    pss_bytes: Interval  # peak of all of them
 
 
 @dataclass(frozen=True)
@@ -236,3 +245,4 @@ class Measurement:
     surroundings: Surroundings | None = None
     stopped_under_load: bool = False  # so the workers' shutdown_s is what it takes under load
     notes: Notes | None = None  # of the probes, inside the window; None without them
+    front: FrontMeasurement | None = None  # not in pss_bytes; None where nothing stood there

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pretune.advisor import servers
+from pretune.advisor import front, servers
 from pretune.advisor.location import Location
 from pretune.advisor.quantity import parse_duration, parse_size
+from pretune.server.front import Static
 
 DEFAULT_TIME_BUDGET_S = 120.0
 SHORTEST_TIME_BUDGET_S = 20.0
@@ -35,6 +36,8 @@ class Options:
     p95_s: float | None = None
     rps: float | None = None
     server: str | None = None  # one of servers.NAMES; None: choose
+    front: str | None = None  # one of front.NAMES
+    statics: tuple[Static, ...] = ()  # that the front serves; (): what the app's settings say
     workload: Path | None = None
     paths: tuple[str, ...] = ()
     time_budget_s: float = DEFAULT_TIME_BUDGET_S
@@ -105,6 +108,8 @@ def resolve(
         p95_s=convert("p95", _p95),
         rps=convert("rps", lambda x: positive(float(x))),
         server=convert("server", _server),
+        front=convert("front", _front),
+        statics=convert("static", lambda given: _statics(given, location.chdir)) or (),
         workload=workload,
         paths=paths,
         time_budget_s=convert("time_budget", parse_duration) or DEFAULT_TIME_BUDGET_S,
@@ -112,6 +117,8 @@ def resolve(
         strict=bool(pick("strict")),
         sources=sources,
     )
+    if options.statics and options.front is None:
+        raise UsageError(f"{sources['static']}: nobody serves it; add --front nginx")
     if options.time_budget_s < SHORTEST_TIME_BUDGET_S:
         raise UsageError(
             f"--time-budget {options.time_budget_s:.0f}s is too short for a trial; "
@@ -130,6 +137,26 @@ def _server(name: str) -> str:
     if name not in servers.NAMES:
         raise ValueError(f"{name!r} is not a server; there are {', '.join(servers.NAMES)}")
     return name
+
+
+def _front(name: str) -> str:
+    if name not in front.NAMES:
+        raise ValueError(f"{name!r} cannot stand in front; there is {', '.join(front.NAMES)}")
+    return name
+
+
+def _statics(given: Sequence[str], base: Path) -> tuple[Static, ...]:
+    """``/static/=DIR``, DIR relative to where the app runs."""
+    found = []
+    for text in given:
+        url, equals, directory = str(text).partition("=")
+        path = (base / directory).resolve()
+        if not equals or not directory:
+            raise ValueError(f"{text!r} is not URL=DIR, as in /static/=staticfiles")
+        if not path.is_dir():
+            raise ValueError(f"{path} is no directory")
+        found.append(Static("/" + url.strip("/") + "/", str(path)))
+    return tuple(found)
 
 
 def _p95(text: str) -> float:

@@ -15,7 +15,7 @@ from pathlib import Path
 from pretune.advisor.verdict import Verdict
 
 PREVIOUS = "previous"
-ANSWERS = ("report.json", "report.html", "gunicorn.conf.py", "uwsgi.ini", "start.sh")
+ANSWERS = ("report.json", "report.html", "gunicorn.conf.py", "uwsgi.ini", "start.sh", "nginx.conf")
 DIRECTORIES = ("logs", "samples")
 # Verdicts that say something about the app's capacity.
 ANSWERED = {Verdict.FITS, Verdict.DOES_NOT_FIT, Verdict.NOT_ENOUGH_DATA}

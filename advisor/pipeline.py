@@ -19,6 +19,7 @@ from pretune.advisor import (
     demand,
     elsewhere,
     findings,
+    front,
     further,
     inside,
     judge,
@@ -30,6 +31,7 @@ from pretune.advisor.budget import Budget
 from pretune.advisor.demand import Demand
 from pretune.advisor.document import Failure, Run, Trial, Verification
 from pretune.advisor.failure import AppFailed, MeasurementInvalid
+from pretune.advisor.front import Fronted
 from pretune.advisor.measurement import Conditions, Measurement
 from pretune.advisor.minder import TIMED_OUT
 from pretune.advisor.model import costs, memory
@@ -118,7 +120,7 @@ class Pipeline:
             for number, trial in enumerate(planned):
                 rest = sum(p.expected_s for p in planned[number + 1 :])
                 after = rest + self._answer_s() + further.RESERVE_S
-                after += self._server_trial_s(known)
+                after += self._server_trial_s(known) + self._front_trial_s(known)
                 server = known.servers.measured
                 if trial.name == "preload" and known.servers.differ:
                     # servers preload differently: where the answer is for
@@ -127,6 +129,8 @@ class Pipeline:
                 if trial.name == "contrast" and known.servers.differ:
                     there = self._learn_costs(known, bench, trial, measured[-1], progress)
                     measured.append(there)
+                if trial.name == "contrast" and known.front:
+                    measured.append(self._learn_front(known, bench, trial, measured[-1], progress))
             self._run = replace(self._run, workload=bench.workload)
             for _ in range(1 + REVISIONS):
                 progress.phase("model", "searching workers x threads under all budgets", 8.0)
@@ -157,6 +161,7 @@ class Pipeline:
             workload=known.workload,
             boot_memory=known.inspection["boot_memory"],
             server=known.servers.label,
+            front=Fronted(known.front.name, known.front.version) if known.front else None,
             notes=known.notes,
         )
         return known
@@ -191,6 +196,7 @@ class Pipeline:
                 server=server,
                 probes=planned.probes,
                 stop_under_load=planned.stop_under_load,
+                front=planned.front,
             )
             if not result.disturbed or attempt == REPEATS:
                 break
@@ -228,6 +234,43 @@ class Pipeline:
         self._run = replace(self._run, server_costs=found)
         return there
 
+    def _learn_front(
+        self,
+        known: Preflight,
+        bench: Bench,
+        contrast: PlannedTrial,
+        direct: Measurement,
+        progress: Progress,
+    ) -> Measurement:
+        """What it costs to stand in front. ``direct``: the last trial without it, on its server."""
+        assert known.front is not None
+        assert self._run.front is not None
+        rate = None if bench.workload.locustfile else known.slo.rps
+        planned = plan.front_trial(
+            known.front.name, contrast, rate, direct.throughput_rps.value, self._budget()
+        )
+        through = self._trial(bench, planned, known.servers.verified, progress, after_s=math.inf)
+        cost = front.cost_of(through, direct)
+        self._run = replace(self._run, front=replace(self._run.front, cost=cost))
+        if cost is None:
+            self._run = self._run.with_notes(
+                f"the trial through {known.front.name} was too short to say what that costs: "
+                "the prediction takes it to cost nothing"
+            )
+        return through
+
+    def _front_trial_s(self, known: Preflight) -> float:
+        if known.front is None:
+            return 0.0
+        return plan.front_duration(self._budget()) + plan.AROUND_S
+
+    def _front_processes(self, rps: float, cores: float) -> int:
+        """Of what stands in front, at so many requests a second; 0 where nothing does."""
+        if self._run.front is None:
+            return 0
+        cost = self._run.front.cost
+        return 1 if cost is None else front.processes(rps, cost.cpu_s.value, cores)
+
     def _server_trial_s(self, known: Preflight) -> float:
         if not known.servers.differ:
             return 0.0
@@ -262,6 +305,8 @@ class Pipeline:
             costs=self._run.server_costs,
             seed=self._options.seed,
         )
+        if self._run.front is not None:
+            found = front.on(found, self._run.front.cost)
         # the budget's machine: this one unless the user says otherwise
         beyond = elsewhere.extrapolate(known.budget, measured[0].conditions.server_cores)
         there = elsewhere.moved(
@@ -312,10 +357,25 @@ class Pipeline:
         self._predicted, self._reason = outcome.verdict, outcome.reason
         if outcome.recommendation is None:
             return None
+        self._tell_front(known, outcome.recommendation)
         # what is promised there, in this machine's time
         p95_s = slo.p95_s * found.unloaded_p95_s / there.unloaded_p95_s
         rps = answered.each_rps if arrivals else None
         return _Solved(found, outcome.recommendation, tuning, p95_s, rps)
+
+    def _tell_front(self, known: Preflight, recommendation: Recommendation) -> None:
+        """As it is to be deployed with these settings."""
+        if known.front is None or self._run.front is None:
+            return
+        rps = recommendation.predicted.throughput_rps.value
+        told = front.told(
+            known.front,
+            known.servers.verified,
+            recommendation.settings,
+            count=self._front_processes(rps, known.budget.cores),
+            told_scheme=False,
+        )
+        self._run = replace(self._run, front=replace(self._run.front, told=told))
 
     def _verified(
         self, known: Preflight, bench: Bench, solved: _Solved, progress: Progress
@@ -340,7 +400,7 @@ class Pipeline:
                 f"{settings.workers} of them were verified"
             )
         conditions = replace(
-            bench.conditions(server), generator_cpu_s_per_request=there.generator_cpu_s
+            bench.conditions(server, front=True), generator_cpu_s_per_request=there.generator_cpu_s
         )
         given: dict[str, Any] = {
             "seed": self._options.seed,
@@ -364,13 +424,15 @@ class Pipeline:
         after = reserve + REPORT_S if reserve else 0.0
         planned = PlannedTrial(
             "verification",
-            f"{settings.workers} workers x {settings.threads} threads on {server}, {what}",
+            f"{settings.workers} workers x {settings.threads} threads on {server}, {what}"
+            + (f", through {known.front.name}" if known.front else ""),
             settings,
             predicted.users,
             plan.verification_duration(self._budget(), self._left(), after),
             stop_under_load=True,
             rps=rps,
             ramp_s=plan.RAMP_S if server != EMBEDDED and rps is None else 0.0,
+            front=self._front_processes(predicted.throughput_rps.value, conditions.server_cores),
         )
         seconds = planned.duration_s
         idle = Interval.exact(0.0)  # arrivals find every worker in turn
@@ -451,6 +513,7 @@ def budget_conditions(known: Preflight) -> Conditions:
         pinned=False,
         database_local=bool(known.database and known.database.local),
         server=known.servers.verified,
+        front=known.front.name if known.front else "",
     )
 
 

@@ -12,6 +12,8 @@ from pretune.server.settings import Settings
 
 # Of all the load time, on top of it: where the answer is for another server than the trials'.
 SERVER_PART = 0.12
+# The same for a trial through what stands in front.
+FRONT_PART = 0.08
 # Of the contrast trial's throughput, so that an open load is surely carried.
 OPEN_PART = 0.6
 # Users begin at random moments of so many seconds where a worker keeps what it has accepted: all at
@@ -44,6 +46,7 @@ class PlannedTrial:
     stop_under_load: bool = False
     rps: float | None = None
     ramp_s: float = 0.0
+    front: int = 0  # processes of what stands in front of the server; 0: nothing does
 
     def load(self, seed: int) -> Load:
         return Load(self.users, self.duration_s, seed, rps=self.rps, ramp_s=self.ramp_s)
@@ -138,6 +141,25 @@ def server_trial(
         duration_s=server_duration(time_budget_s),
         rps=None if rps is None else min(rps, OPEN_PART * carried_rps),
     )
+
+
+def front_trial(
+    name: str, alike: PlannedTrial, rps: float | None, carried_rps: float, time_budget_s: float
+) -> PlannedTrial:
+    """A trial again, through what will stand in front of the server: what that costs."""
+    return replace(
+        alike,
+        name="front",
+        why=f"the same through {name}: what it costs",
+        duration_s=front_duration(time_budget_s),
+        rps=None if rps is None else min(rps, OPEN_PART * carried_rps),
+        stop_under_load=False,
+        front=1,
+    )
+
+
+def front_duration(time_budget_s: float) -> float:
+    return time_budget_s * LOAD_FRACTION * FRONT_PART
 
 
 def verifiable(

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from pretune.advisor import cores, inspection, limits, postgres, traffic
+from pretune.advisor import cores, front, inspection, limits, postgres, traffic
 from pretune.advisor.budget import Budget, Slo, reserve
 from pretune.advisor.confidential import hide, known_secrets
 from pretune.advisor.failure import Refused
+from pretune.advisor.front import Installed
 from pretune.advisor.hooks import run_setup
 from pretune.advisor.options import Options
 from pretune.advisor.postgres import PostgresLimits
@@ -46,6 +47,7 @@ class Preflight:
     servers: Servers
     inspection: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    front: Installed | None = None  # what is to stand in front of the server
 
 
 def run(
@@ -59,6 +61,7 @@ def run(
     ``learned`` gets the app's environment as soon as it is known, whatever happens afterwards.
     """
     location = options.location
+    installed = front.find(options.front, options.statics)
     environ = dict(options.environ)
     secrets = known_secrets(environ, location.config.get("setup") or "")
     if options.database_url:
@@ -119,6 +122,9 @@ def run(
         servers=servers,
         inspection=found,
         notes=tuple(notes),
+        front=replace(installed, statics=front.serving(found, options.statics))
+        if installed
+        else None,
     )
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pretune.advisor import cgroups, cores, routing
+from pretune.advisor import cgroups, cores, front, routing
 from pretune.advisor.failure import AppFailed, MeasurementInvalid, Refused
 from pretune.advisor.limits import TrialCgroup
 from pretune.advisor.measurement import Conditions, Measurement
@@ -33,7 +33,10 @@ from pretune.advisor.workspace import Workspace, log_tail
 from pretune.loadtests import records
 from pretune.loadtests.session import Driver, DriverFailed, LoadResult
 from pretune.loadtests.workload import Endpoint, Load, Workload
+from pretune.server.adapters import nginx
 from pretune.server.adapters.launch import BootFailed, Launch, RunningServer
+from pretune.server.adapters.nginx import FrontFailed, FrontLaunch, RunningFront
+from pretune.server.adapters.process import address as written
 from pretune.server.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ Watch = Callable[[Sequence[int], Path, float], None]
 
 START_SECONDS = 30.0  # for the generator to begin
 STOP_SECONDS = 15.0
+FRONT_STOP_SECONDS = 3.0  # nobody asks it for anything any more
 BEFORE_STOP_SECONDS = 0.5  # of load, before a stop under load
 STOP_TAIL_SECONDS = 5.0  # the users go on for so much longer than a stop may take
 STRAGGLE_SECONDS = 65.0  # the driver's own network timeout and a little
@@ -100,6 +104,7 @@ class _How:
     environ: Mapping[str, str]
     watch: Watch
     then: Callable[[Stage], None] | None
+    front: int  # processes of it
 
 
 @dataclass
@@ -130,7 +135,7 @@ class Bench:
         self.driver.close()
         self.workspace.forget_if_empty(self.driver.pid)
 
-    def conditions(self, server: str = EMBEDDED) -> Conditions:
+    def conditions(self, server: str = EMBEDDED, *, front: bool = False) -> Conditions:
         """Of every trial of that server on this bench."""
         plan = self.preflight.core_plan
         database = self.preflight.database
@@ -140,6 +145,7 @@ class Bench:
             pinned=self.pinned,
             database_local=bool(database and database.local),
             server=server,
+            front=self.preflight.front.name if front and self.preflight.front else "",
         )
 
     def run(
@@ -154,6 +160,7 @@ class Bench:
         environ: Mapping[str, str] | None = None,
         watch: Watch | None = None,
         then: Callable[[Stage], None] | None = None,
+        front: int = 0,
     ) -> Measurement:
         """Raises AppFailed, MeasurementInvalid.
 
@@ -161,6 +168,7 @@ class Bench:
         stop while they send, as a deploy does. A user's own locustfile is spared it: it may act
         on the errors. ``environ`` is added to the app's; ``watch`` is called again and again;
         ``then`` gets the server when all is measured, and may end it.
+        ``front``: through so many processes of what stands in front of the server; 0: directly.
         """
         stop_under_load = stop_under_load and not self.workload.locustfile
         with cores.confined(self.preflight.core_plan.generator) as confined:
@@ -168,7 +176,7 @@ class Bench:
             return self._run(
                 _How(
                     name, settings, load, server, probes, stop_under_load,
-                    environ or {}, watch or _no_watch, then,
+                    environ or {}, watch or _no_watch, then, front,
                 )
             )  # fmt: skip
 
@@ -204,9 +212,13 @@ class Bench:
                 on_spawn=on_spawn,
             )
         )
+        before = None
         try:
             address = self._ready(server, name)
             self.pinned = self.pinned and server.pinned
+            if how.front:
+                before = self._front(how, address, on_spawn)
+                address = before.address
             observer = None
             if preflight.database_url:
                 observer = DatabaseObserver(preflight.database_url)
@@ -217,6 +229,7 @@ class Bench:
                 database=observer,
                 generator_pid=self.driver.pid,
                 cgroup=cgroup,
+                front_pid=before.pid if before else None,
             )
             profiler.start()
             try:
@@ -238,19 +251,47 @@ class Bench:
         finally:
             server.stop(STOP_SECONDS)
             workspace.forget_if_empty(server.master_pid)
+            if before:
+                before.stop(FRONT_STOP_SECONDS)
+                workspace.forget_if_empty(before.pid)
             if cgroup:
                 cgroup.remove()
         return measure(
             name,
             settings,
             replace(load, think_s=self.think_s),
-            self.conditions(how.server),
+            self.conditions(how.server, front=how.front > 0),
             self.workload,
             samples,
             client,
             server.events(),
             stopped_under_load=how.stop_under_load,
         )
+
+    def _front(
+        self, how: _How, upstream: tuple[str, int], on_spawn: Callable[[int], None]
+    ) -> RunningFront:
+        installed, workspace = self.preflight.front, self.workspace
+        assert installed is not None
+        told = front.told(
+            installed, how.server, how.settings, count=how.front,
+            told_scheme=front.says_scheme(self.workload.headers),
+        )  # fmt: skip
+        log = workspace.log(f"{how.name}-{installed.name}")
+        try:
+            return nginx.start(
+                FrontLaunch(
+                    front=replace(told, upstream=written(upstream)),
+                    binary=installed.binary,
+                    directory=workspace.directory(f"front-{self._count}"),
+                    env=workspace.marked(os.environ),
+                    log=log,
+                    cores=self.preflight.core_plan.server,
+                    on_spawn=on_spawn,
+                )
+            )
+        except FrontFailed as error:
+            raise MeasurementInvalid(str(error)) from error
 
     def _ready(self, server: RunningServer, name: str) -> tuple[str, int]:
         try:

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 
 from pretune.reports import commented, gunicorn_conf, redaction
 from pretune.reports.document import Document
+from pretune.server import front as nginx
 from pretune.server.field import SERVERS, FieldServer
+from pretune.server.front import Front, Static
 from pretune.server.settings import Settings
 
 CONF, INI, SCRIPT = "gunicorn.conf.py", "uwsgi.ini", "start.sh"
-NAMES = (CONF, INI, SCRIPT)
+FRONT = "nginx.conf"
+NAMES = (CONF, INI, SCRIPT, FRONT)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,32 @@ def of(document: Document) -> Deployment:
     if server.name == "uwsgi":
         return Deployment(INI, _ini(document, server), f"uwsgi --ini {INI}")
     return Deployment(SCRIPT, _script(document, server), f"sh {SCRIPT}")
+
+
+def before(document: Document) -> Deployment | None:
+    """The file of what stands in front of the server; None where nothing does."""
+    told = (document.get("front") or {}).get("told")
+    if not told:
+        return None
+    document = redaction.redacted(document)
+    try:
+        statics = tuple(Static(**each) for each in told["statics"])
+        made = nginx.render(Front(**{**told, "statics": statics}))
+    except (TypeError, ValueError):  # a report of other versions, or of somebody else
+        return None
+    command = f'nginx -c "$PWD/{FRONT}"'
+    text = (
+        f"{commented.header(document, command)}\n#\n"
+        "# A whole nginx.conf. TLS is yours to add: listen 443 ssl, and the certificate's files.\n"
+        f"\n{made}"
+    )
+    return Deployment(FRONT, text, command)
+
+
+def files(document: Document) -> dict[str, Deployment]:
+    """All there is to deploy: what it is -> the file."""
+    front = before(document)
+    return {"configuration": of(document)} | ({"front": front} if front else {})
 
 
 def _server(document: Document) -> str:

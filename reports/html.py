@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pretune.reports import charts, deployment, numbers, redaction, setting, summary
+from pretune.reports import charts, deployment, fronting, numbers, redaction, setting, summary
 from pretune.reports.document import Document, write_text
 
 _HERE = Path(__file__).parent
@@ -73,6 +73,8 @@ def render(document: Document) -> str:
         binding=summary.binding(document),
         fleet=summary.fleet(document),
         deployment=summary.deployment(document),
+        front_title=fronting.title(document),
+        front=fronting.sentences(document),
         extrapolated=summary.extrapolated(document),
         misses=summary.misses(document),
         tiles=_tiles(document),
@@ -313,6 +315,7 @@ def _deploy(document: Document) -> dict[str, Any] | None:
         "name": deploy.name,
         "command": deploy.command,
         "conf": deploy.text,
+        "front": deployment.before(document),
         "grace": numbers.digits(grace),
         "stop": numbers.digits(advised.get("stop_grace_s", grace + 5)),
     }

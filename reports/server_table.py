@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from pretune.server import front
 from pretune.server.field import SERVERS, FieldServer
 
 _HEAD = """\
@@ -16,9 +17,36 @@ they are there. Where a server has no option for one, the setting does nothing.
 """
 
 
+_FRONT = f"""\
+## nginx, in front of any of them
+
+`{front.INSTALL}`. With `--front nginx` the answer is verified through it, and its file is written.
+It speaks HTTP/1.1 to the server, over TCP or a unix socket. These follow from its settings:
+
+| setting | directive | what is written |
+|---|---|---|
+| `timeout` | `proxy_read_timeout` | The timeout and {front.READ_MARGIN_S:g} s (mod_wsgi's by its \
+threads): the server ends what is stuck first, where it can. |
+| `keepalive` | `keepalive_timeout` of the upstream | {front.IDLE_PART:g} of it, so nginx closes \
+an idle connection before the server does. |
+| `workers`, `threads` | `keepalive` of the upstream | As many idle connections as requests are \
+served at once, at most {front.MOST_IDLE} a process; none where the server closes each: \
+{{closes}}. |
+| `backlog` | `listen ... backlog` | The same. |
+
+`Host`, `X-Forwarded-For`, `X-Forwarded-Proto` are set, others of their kind are cleared: gunicorn,
+the embedded server and uvicorn believe them from 127.0.0.1, gunicorn and the embedded server from
+unix sockets, too; waitress, hypercorn, granian, uWSGI and mod_wsgi leave them to the app
+(`ProxyFix` and the like). WebSockets are passed on to ASGI apps. Started by us it ends on QUIT,
+which answers what has begun.
+"""
+
+
 def render() -> str:
     """The whole page."""
-    return "\n".join([_HEAD, *(_section(server) for server in SERVERS.values())])
+    closes = ", ".join(f"{server}'s `{kind}`" for server, kind in sorted(front.CLOSES))
+    sections = [_section(server) for server in SERVERS.values()]
+    return "\n".join([_HEAD, *sections, _FRONT.format(closes=closes)])
 
 
 def _section(server: FieldServer) -> str:

@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from pretune.reports import numbers, redaction, setting, summary
+from pretune.reports import fronting, numbers, redaction, setting, summary
 from pretune.reports.document import Document
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def render(document: Document, console: Console) -> None:
         _settings,
         _deployment,
         _verification,
+        _front,
         _limits,
         _extrapolated,
         _findings,
@@ -169,6 +170,14 @@ def _verification(document: Document, console: Console) -> None:
         paragraph(console, Text(f"not kept: {missed}", style="red"))
     if said:
         paragraph(console, Text(said, style="dim"))
+
+
+def _front(document: Document, console: Console) -> None:
+    said = fronting.sentences(document)
+    if said:
+        heading(console, fronting.title(document))
+        for text in said:
+            paragraph(console, text)
 
 
 def _limits(document: Document, console: Console) -> None:

@@ -12,6 +12,7 @@ long is ended by the server before nginx gives it up, so the log of the server k
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ CLIENT_IDLE_S = 75.0  # nginx's default, above the 60 s of usual load balancers
 LARGEST_BODY = 16 << 20
 # Descriptors that a process may have without asking: the usual soft limit.
 USUAL_FDS = 1024
+_ADDRESS = re.compile(r"[\w.:/\[\]-]+", re.ASCII)
 # (server, worker class) that end each connection after its answer
 CLOSES = frozenset({("gunicorn", "sync"), ("embedded", "sync"), ("uwsgi", "gthread")})
 
@@ -66,7 +68,7 @@ class Front:
     listen: str = "80"
     upstream: str = "127.0.0.1:8000"
     worker_processes: int = 1
-    worker_connections: int = 1024
+    worker_connections: int = 4096
     backlog: int = 2048
     idle: int = 0
     idle_s: float = 60.0
@@ -77,6 +79,11 @@ class Front:
     statics: tuple[Static, ...] = ()
     upgrades: bool = False
     told_scheme: bool = False
+
+    def __post_init__(self) -> None:
+        for text in (self.listen, self.upstream):
+            if not _ADDRESS.fullmatch(text):
+                raise ValueError(f"{text!r} is no address that nginx could be told")
 
 
 @dataclass(frozen=True)
@@ -102,18 +109,16 @@ def before(
     listen: str = "80",
     upstream: str = "127.0.0.1:8000",
     processes: int = 1,
-    connections: int = 1024,
     statics: Sequence[Static] = (),
     told_scheme: bool = False,
 ) -> Front:
-    """What fits a server of these settings. ``connections``: as nginx counts them, both sides."""
+    """What fits a server of these settings."""
     slots = min(settings.slots, MOST_IDLE * processes)
     kept = keeps(server, settings)
     return Front(
         listen=listen,
         upstream=upstream,
         worker_processes=processes,
-        worker_connections=connections,
         backlog=settings.backlog,
         idle=math.ceil(slots / processes) if kept else 0,
         idle_s=settings.keepalive * IDLE_PART,

@@ -79,6 +79,18 @@ ARGUMENTS = (
         "embedded one, verify on the gunicorn of the app's environment, if there is one.",
     ),
     click.option(
+        "--front",
+        metavar="NAME",
+        help="Put nginx in front of the server: verified through it, measured, and configured.",
+    ),
+    click.option(
+        "--static",
+        multiple=True,
+        metavar="URL=DIR",
+        help="Files that the front serves itself, as /static/=staticfiles; repeat for more. "
+        "Default: what the app's settings say (Django's STATIC_URL and STATIC_ROOT).",
+    ),
+    click.option(
         "--workload",
         metavar="FILE",
         help="The traffic: a TOML file of endpoints with "

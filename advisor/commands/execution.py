@@ -206,10 +206,9 @@ def _write(document: dict[str, Any], out: Path) -> dict[str, str]:
 
     files = {"report": str(out / "report.html"), "data": str(out / "report.json")}
     if document["recommendation"]:
-        deploy = deployment.of(document)
-        conf = out / deploy.name
-        documents.write_text(conf, deploy.text)
-        files["configuration"] = str(conf)
+        for what, deploy in deployment.files(document).items():
+            documents.write_text(out / deploy.name, deploy.text)
+            files[what] = str(out / deploy.name)
     files["logs"] = str(out / "logs")
     document["files"] = files
     documents.write(out / "report.json", document)

@@ -30,6 +30,6 @@ def command(directory: str) -> None:
         sys.exit(EXIT_USAGE)
     documents.write_text(out / "report.html", html.render(document))
     if document["recommendation"]:
-        deploy = deployment.of(document)
-        documents.write_text(out / deploy.name, deploy.text)
+        for deploy in deployment.files(document).values():
+            documents.write_text(out / deploy.name, deploy.text)
     terminal.render(document, Console(highlight=False))

@@ -119,15 +119,17 @@ def limits(
     delay_s: float,
     lock_s: float = 0.0,
     think_s: float = 0.0,
+    front_s: float = 0.0,
 ) -> tuple[Limit, ...]:
-    """Every resource's bound, the tightest first. Demands are means per request.
+    """Every resource's bound, the tightest first. Demands are means per request; ``front_s`` is
+    the CPU of a proxy on the server's cores, which holds no slot.
 
     Rates are bounded by capacity over demand (the utilisation law), the load itself by users over
     the shortest possible cycle. None of it depends on any distribution.
     """
     generator = conditions.generator_cpu_s_per_request
     together = conditions.shared_cores <= 0
-    on_cores = cpu_s + (db_cpu_s + generator if together else 0.0)
+    on_cores = cpu_s + front_s + (db_cpu_s + generator if together else 0.0)
     inside = cpu_s + db_cpu_s + delay_s
     gil = "event loops" if settings.worker_class == "asgi" else "GILs (one per worker)"
     rows: list[tuple[str, float, str, float]] = [
@@ -135,7 +137,7 @@ def limits(
         ("gil", settings.workers, gil, gil_s),
         ("lock", settings.workers, "of its own locks (one per worker)", lock_s),
         ("slots", settings.slots, "slots (workers x threads)", inside),
-        ("users", users, "users", inside + generator + think_s),
+        ("users", users, "users", inside + front_s + generator + think_s),
         ("generator", 1.0, "load generator", generator),
     ]
     if not together:

@@ -117,6 +117,7 @@ class Case:
             overlap=self.conditions.server in OVERLAPPING,
             timeout_s=self._timeout_s(),
             lock=factors.lock,
+            front_cpu_s=self._front_s(factors),
         )
         rows = build_rows(self.demand, factors, self.conditions)
         return simulate(
@@ -138,6 +139,9 @@ class Case:
         kills = self.settings.worker_class in KILLING.get(self.conditions.server, ())
         return self.settings.timeout if kills and self.settings.timeout > 0 else math.inf
 
+    def _front_s(self, factors: Factors) -> float:
+        return factors.front_s if self.conditions.front else 0.0
+
     def _closed(self, users: int, rows: NDArray[np.void]) -> Closed:
         """Where a worker keeps what it accepts, it matters what it was doing at that moment."""
         ramp = RAMP * users * sum(mean_rows(self.demand, rows)) if self.discipline.uneven else 0.0
@@ -157,4 +161,5 @@ class Case:
             delay_s=delay + wait,
             lock_s=serial_s(factors.lock, cpu, delay + wait + db_cpu),
             think_s=self.think_s,
+            front_s=self._front_s(factors),
         )

@@ -65,9 +65,9 @@ def entry(function: _F) -> _F:
 
 # Constants are np.int64: of a function called with a plain one, numba compiles a copy per value.
 # where a job is
-_numbers: Any = np.arange(11, dtype=np.int64)
+_numbers: Any = np.arange(12, dtype=np.int64)
 _THINK, _SEND, _QUEUED, _LOCK_WAIT, _GIL_WAIT, _GIL_RUN = _numbers[:6]
-_FREE_RUN, _DELAY, _DB_RUN, _RECEIVE, _RETRY = _numbers[6:]
+_FREE_RUN, _DELAY, _DB_RUN, _RECEIVE, _RETRY, _FRONT = _numbers[6:]
 # how the application's own lock is held: not, during one wait, from the first to the last moment
 _NOT, _WAITING, _THROUGHOUT = _numbers[:3]
 # heaps: by wall time, and the two pools of cores; then a source of events that is no heap
@@ -385,6 +385,16 @@ def _arrive(s: State, j: int) -> None:
 
 
 @_inner
+def _send(s: State, j: int) -> None:
+    """A request leaves its user; what stands in front of the server has it first."""
+    g = s.g[0]
+    if g.front > 0.0:
+        _run(s, _SERVER, j, _FRONT, g.front)
+    else:
+        _arrive(s, j)
+
+
+@_inner
 def _generate(s: State, j: int, phase: int) -> None:
     """Let the generator work on ``j``, after what it already has."""
     g = s.g[0]
@@ -413,7 +423,7 @@ def _begin(s: State, j: int) -> None:
         _generate(s, j, _SEND)
     else:
         s.items[j].sent = g.now
-        _arrive(s, j)
+        _send(s, j)
 
 
 @_inner
@@ -664,8 +674,8 @@ def drive(
             _generator_next(s)
             if g.rate <= 0.0:  # an arrival counts from when it was meant to be
                 s.items[j].sent = g.now
-            _arrive(s, j)
-        elif phase == _RETRY:
+            _send(s, j)
+        elif phase in (_RETRY, _FRONT):
             _arrive(s, j)
         else:  # _RECEIVE
             _generator_next(s)

@@ -49,7 +49,7 @@ def preload_saving(worker: WorkerDemand, workers: int) -> Interval | None:
 def ram_to_provide(
     worker: WorkerDemand, settings: Settings, throughput_rps: Interval, reserve_bytes: int = 0
 ) -> Interval:
-    """Bytes that must be there: peak PSS, one overlapping worker, growth, reserve, Postgres.
+    """Bytes that must be there: peak PSS, one overlapping worker, growth, reserve, Postgres, proxy.
 
     The overlapping worker is the new one of a reload or a recycling, ready before the old one goes.
     Under preload a reload brings a new zygote with it, so nothing is saved on that one. A Postgres
@@ -68,6 +68,7 @@ def ram_to_provide(
             _sum(overlap),
             leak_growth(worker, settings, throughput_rps),
             postgres_pss(worker, settings),
+            worker.front_pss_bytes,
             Interval.exact(reserve_bytes),
         ]
     )

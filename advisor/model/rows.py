@@ -37,6 +37,7 @@ class Factors:
     overhead_s: float = 0.0
     db_cpu_s: float = 0.0
     lock: float = 0.0  # of the application's own, see advisor.model.lock
+    front_s: float = 0.0  # CPU of a proxy in front, where one stands there
 
 
 def central(demand: Demand) -> Factors:
@@ -44,6 +45,7 @@ def central(demand: Demand) -> Factors:
         gil_fraction=_or(demand.cpu_gil_fraction.value, 1.0),
         overhead_s=_or(demand.overhead_cpu_s.value, 0.0),
         db_cpu_s=_or(demand.db_cpu_s.value, 0.0) if demand.db_cpu_s else 0.0,
+        front_s=_or(demand.front_cpu_s.value, 0.0),
     )
 
 
@@ -62,6 +64,7 @@ def drawn(demand: Demand, factors: Factors, rng: np.random.Generator) -> Factors
         cpu_scale=math.exp(excess * rng.standard_normal()),
         overhead_s=sample(demand.overhead_cpu_s, rng, factors.overhead_s),
         db_cpu_s=sample(demand.db_cpu_s, rng, factors.db_cpu_s) if demand.db_cpu_s else 0.0,
+        front_s=sample(demand.front_cpu_s, rng, factors.front_s) if factors.front_s else 0.0,
     )
 
 

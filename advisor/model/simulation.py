@@ -103,6 +103,7 @@ class Arrangement:
     overlap: bool = False  # the new worker is ready before the old one goes
     timeout_s: float = math.inf  # of one request; inf: nothing is killed for it
     lock: float = 0.0  # 0 to 2: how much of a request holds the lock of its worker's application
+    front_cpu_s: float = 0.0  # per request, of a proxy on the same cores, outside of every slot
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,7 @@ def simulate(
         "boot": a.boot_s,
         "timeout": a.timeout_s,
         "lock": a.lock,
+        "front": a.front_cpu_s,
         "shared": 2 if a.shared_cores > 0 else 1,
         "gil": a.gil_fraction,
         "quantum": a.switch_interval_s,

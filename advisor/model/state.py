@@ -24,7 +24,7 @@ GLOBAL = np.dtype(
     [(name, "i8") for name in ("workers", "threads", "jobs", "backlog", "pick", "when_free")]
     + [(name, "i8") for name in ("sticky", "shared", "max_requests", "jitter", "overlap")]
     + [(name, "f8") for name in ("gil", "quantum", "generator", "think", "rate", "quota", "ramp")]
-    + [(name, "f8") for name in ("timeout", "boot", "lock")]
+    + [(name, "f8") for name in ("timeout", "boot", "lock", "front")]
     # what changes
     + [(name, "i8") for name in ("done", "next_pick", "inside", "free", "generating")]
     + [(name, "i8") for name in ("throttled", "retries", "refused", "killed", "boots")]

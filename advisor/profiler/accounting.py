@@ -120,6 +120,8 @@ def _group(
     if samples.notes is not None:  # what our own look at stacks has used is not the app's
         for pid in np.unique(samples.notes.cost["pid"]).tolist():
             used -= samples.notes.cpu_s(pid, ticks)
+    if len(samples.front):  # in the group, and stated by itself
+        used -= np.interp(ticks, samples.front["time"], samples.front["cpu_s"])
     requests, _ = np.histogram(ends, ticks)
     other = _difference(np.diff(used), np.diff(workers_cpu(samples, ticks)), requests)
     return per_request(ticks, used, ends), other

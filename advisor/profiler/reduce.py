@@ -17,6 +17,7 @@ import numpy as np
 from pretune.advisor.measurement import (
     Conditions,
     EndpointMeasurement,
+    FrontMeasurement,
     Latency,
     Measurement,
     MemorySeries,
@@ -124,6 +125,7 @@ def measure(
         surroundings=surroundings,
         stopped_under_load=stopped_under_load,
         notes=samples.notes.within(window.start, window.end) if samples.notes else None,
+        front=_front(samples, blocks, inside),
     )
 
 
@@ -219,6 +221,20 @@ def _workers_cpu_per_request(
 ) -> Interval:
     ticks = blocks.ticks(np.unique(samples.processes["time"]))
     return per_request(ticks, workers_cpu(samples, ticks), _ends(inside))
+
+
+def _front(samples: Samples, blocks: Blocks, inside: NDArray[np.void]) -> FrontMeasurement | None:
+    rows = samples.front
+    if not len(rows):
+        return None
+    ticks = blocks.ticks(rows["time"])
+    used = np.interp(ticks, rows["time"], rows["cpu_s"])
+    peak, at_rest = float(rows["pss_bytes"].max()), float(rows["pss_bytes"][0])
+    # what it grew by under load is what looks ten times a second could have missed
+    return FrontMeasurement(
+        cpu_s_per_request=per_request(ticks, used, _ends(inside)),
+        pss_bytes=Interval(peak, peak, peak + max(0.0, peak - at_rest)),
+    )
 
 
 def _ends(rows: NDArray[np.void]) -> NDArray[np.float64]:

@@ -21,10 +21,11 @@ import numpy as np
 
 from pretune.advisor import limits
 from pretune.advisor.profiler import notes
+from pretune.advisor.profiler.fronting import FrontWatch
 from pretune.advisor.profiler.kept import Kept
 from pretune.advisor.profiler.machine import Machine
 from pretune.advisor.profiler.processes import ROLES, ProcessTree, Usage, marked, run_mark
-from pretune.advisor.profiler.samples import DATABASE, Cost, Samples
+from pretune.advisor.profiler.samples import DATABASE, FRONT, Cost, Samples
 from pretune.advisor.profiler.telemetry import RingReader
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Profiler:
         database: DatabaseWatch | None = None,
         generator_pid: int | None = None,
         cgroup: TrialCgroup | None = None,
+        front_pid: int | None = None,
     ) -> None:
         self._master_pid = master_pid
         self._worker_pids = worker_pids
@@ -82,6 +84,7 @@ class Profiler:
         self._machine = Machine(limits.cpu_stat())
         self._tree = ProcessTree(master_pid)
         self._generator = ProcessTree(generator_pid) if generator_pid else None
+        self._front = FrontWatch(front_pid) if front_pid else None
         postmaster = database.postmaster_pid if database else None
         self._postgres = ProcessTree(postmaster) if postmaster else None
 
@@ -138,6 +141,7 @@ class Profiler:
             postgres_pss_bytes=postgres_pss,
             database=self._database.server() if self._database else np.empty(0, DATABASE),
             notes=notes.read(self._telemetry) if self._telemetry else None,
+            front=self._front.array() if self._front else np.empty(0, FRONT),
         )
 
     def _run(self) -> None:
@@ -168,7 +172,8 @@ class Profiler:
             self._read_footprint(pid, usage, now)
 
     def _trees(self) -> list[ProcessTree]:
-        trees = (self._tree, self._generator, self._postgres, *self._services)
+        front = self._front.tree if self._front else None
+        trees = (self._tree, self._generator, self._postgres, front, *self._services)
         return [tree for tree in trees if tree]
 
     def _find_services(self) -> None:
@@ -196,6 +201,8 @@ class Profiler:
             tree.scan()
         if self._rings:
             self._rings.scan()
+        if self._front:
+            self._front.weigh()
         for pid, process in self._tree.members.items():
             self._fds[pid] = process.fds() or self._fds.get(pid, 0)
         if time.monotonic() >= self._threads_due:
@@ -227,6 +234,8 @@ class Profiler:
                 (now, pid, role, *usage, self._fds.get(pid, 0), count, *activity)
             )
         self._kept.processes.settle()
+        if self._front:
+            self._front.look(now)
         return usages
 
     def _watch_machine(self, now: float) -> None:
@@ -238,7 +247,8 @@ class Profiler:
                 self._tree.last_cpu_s,
                 self._generator.cpu_s() if self._generator else 0.0,
                 self._postgres.cpu_s() if self._postgres else 0.0,
-                sum(tree.cpu_s() for tree in self._services),
+                sum(tree.cpu_s() for tree in self._services)
+                + (self._front.tree.last_cpu_s if self._front else 0.0),
                 time.process_time(),
                 self._machine.throttled_s(),
                 *self._machine.pressure(),

@@ -60,7 +60,7 @@ MACHINE = np.dtype(
         ("server_s", "<f8"),  # the tree of the server's master
         ("generator_s", "<f8"),
         ("postgres_s", "<f8"),  # the tree of a local postmaster
-        ("services_s", "<f8"),  # what else this run started: the setup hook's services
+        ("services_s", "<f8"),  # what else this run started: the setup hook's services, a front
         ("tool_s", "<f8"),  # this process
         ("throttled_s", "<f8"),
         ("cpu_pressure_s", "<f8"),
@@ -68,6 +68,8 @@ MACHINE = np.dtype(
         ("io_pressure_s", "<f8"),
     ]
 )
+# One row per tick of what stands in front of the server, all its processes together.
+FRONT = np.dtype([("time", "<f8"), ("cpu_s", "<f8"), ("pss_bytes", "<f8")])
 # One row a second of the trial's own cgroup: bytes now, then counters.
 CGROUP = np.dtype(
     [
@@ -167,6 +169,7 @@ class Samples:
     settled: NDArray[np.void] = field(default_factory=lambda: np.empty(0, SETTLED))
     database: NDArray[np.void] = field(default_factory=lambda: np.empty(0, DATABASE))
     notes: Notes | None = None  # what probes noted; None without them
+    front: NDArray[np.void] = field(default_factory=lambda: np.empty(0, FRONT))
 
     def save(self, path: Path) -> None:
         """As one .npz file, without pickled objects."""
@@ -174,6 +177,8 @@ class Samples:
         if self.sessions is not None:
             arrays["sessions"] = self.sessions
         about = {name: getattr(self, name) for name in _SCALARS} | {"cost": asdict(self.cost)}
+        if len(self.front):
+            arrays["front"] = self.front
         if self.notes is not None:
             arrays |= self.notes.arrays()
             about["notes"] = self.notes.names()
@@ -189,8 +194,9 @@ class Samples:
             sessions = file.get("sessions")
             names = about.pop("notes", None)
             notes = None if names is None else Notes.of(file, names)
+            front = file.get("front", np.empty(0, FRONT))
         cost = Cost(**about.pop("cost"))
-        return cls(sessions=sessions, cost=cost, notes=notes, **about, **arrays)
+        return cls(sessions=sessions, cost=cost, notes=notes, front=front, **about, **arrays)
 
 
 _ARRAYS = ("processes", "memory", "machine", "cores", "cgroup", "telemetry", "settled", "database")

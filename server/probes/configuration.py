@@ -1,4 +1,5 @@
-"""What an imported application says about itself: its host, its databases, what is switched on.
+"""What an imported application says about itself: its host, its databases, its files, what is
+switched on.
 
 Only read from objects that are there already; nothing is connected to, nothing is imported.
 URLs of databases carry their passwords, because the tool must connect: they go through a pipe to
@@ -7,6 +8,7 @@ the tool and must never be printed.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -44,7 +46,10 @@ def concrete_host(allowed: Any, debug: bool = False) -> str | None:
 
 
 def describe(app: Any, framework: str) -> dict[str, Any]:
-    """``host``, ``headers``, ``settings`` and ``databases`` of an unwrapped application."""
+    """Of an unwrapped application ``host``, ``headers``, ``settings``, ``databases``, ``statics``.
+
+    ``statics``: files that something else than the app could serve, ``{"url", "directory"}`` each.
+    """
     if framework == "django":
         said = _django()
     elif framework == "flask":
@@ -53,6 +58,7 @@ def describe(app: Any, framework: str) -> dict[str, Any]:
         said = _starlette(app)
     else:
         said = {"host": None, "headers": {}, "settings": {}, "databases": []}
+    said.setdefault("statics", [])
     known = {database["url"] for database in said["databases"]}
     said["databases"] += [item for item in _engines() + _pools() if item["url"] not in known]
     return said
@@ -80,6 +86,7 @@ def _django() -> dict[str, Any]:
         "databases": [
             _django_database(alias, dict(values)) for alias, values in settings.DATABASES.items()
         ],
+        "statics": _statics([(settings.STATIC_URL, settings.STATIC_ROOT)]),
     }
 
 
@@ -130,7 +137,19 @@ def _flask(app: Any) -> dict[str, Any]:
         "headers": headers,
         "settings": {"debug": bool(app.debug), "testing": bool(app.testing)},
         "databases": databases,
+        "statics": _statics([(app.static_url_path, app.static_folder)]),
     }
+
+
+def _statics(pairs: list[tuple[Any, Any]]) -> list[dict[str, str]]:
+    """Of (url, directory), those on this server: an url may name another host, or nothing."""
+    found = []
+    for url, directory in pairs:
+        path = "/" + str(url or "").strip("/") + "/"
+        elsewhere = str(url or "").startswith("//") or "://" in str(url or "")
+        if url and directory and not elsewhere and path != "//":
+            found.append({"url": path, "directory": os.path.abspath(str(directory))})
+    return found
 
 
 def _starlette(app: Any) -> dict[str, Any]:
@@ -148,6 +167,13 @@ def _starlette(app: Any) -> dict[str, Any]:
         "headers": headers,
         "settings": {"debug": bool(getattr(app, "debug", False)), "middleware": names},
         "databases": [],
+        "statics": _statics(
+            [
+                (getattr(route, "path", ""), getattr(route.app, "directory", None))
+                for route in getattr(app, "routes", ())
+                if type(getattr(route, "app", None)).__name__ == "StaticFiles"
+            ]
+        ),
     }
 
 

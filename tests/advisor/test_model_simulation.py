@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,6 +105,18 @@ def test_one_slot_is_m_d_1_and_m_m_1(variation: float) -> None:
     if variation:
         p95 = math.log(20) * mean / (1 - rho)
         assert np.quantile(got.response_s, 0.95) == pytest.approx(p95, rel=0.05)
+
+
+def test_a_proxy_in_front_takes_cores_and_no_slot() -> None:
+    cpu, front = 0.004, 0.001
+    shared = Arrangement(workers=1, threads=1, cores=1.0, front_cpu_s=front, discipline=FIRST)
+    got = run(make_rows(cpu), shared, Closed(4), requests=4_000)
+    assert got.throughput_rps == pytest.approx(1 / (cpu + front), rel=0.01)
+    got = run(make_rows(cpu), replace(shared, cores=2.0), Closed(4), requests=4_000)
+    assert got.throughput_rps == pytest.approx(1 / cpu, rel=0.01)
+    assert got.slots_busy == pytest.approx(1.0, rel=0.01)
+    alone = run(make_rows(cpu), replace(shared, cores=2.0), Closed(1), requests=1_000)
+    assert alone.response_s.mean() == pytest.approx(cpu + front, rel=1e-6)
 
 
 def test_threads_of_one_worker_queue_at_its_gil() -> None:

@@ -214,6 +214,14 @@ def test_what_the_file_cannot_hold_is_refused(url: str, directory: str) -> None:
         Static(url, directory)
 
 
+@pytest.mark.parametrize("address", ["x; user root", "a b", "", "$host:80", "a\n:80", "{}"])
+def test_an_address_is_no_place_for_directives(address: str) -> None:
+    with pytest.raises(ValueError, match="is no address"):
+        Front(upstream=address)
+    with pytest.raises(ValueError, match="is no address"):
+        Front(listen=address)
+
+
 # The process
 
 
@@ -298,8 +306,8 @@ def test_all_its_processes_run_on_the_cores_it_is_given(place: Place) -> None:
 
 @needs_nginx
 def test_what_hinders_it_is_said_in_its_own_words(place: Place) -> None:
-    place.upstream = "no such host:80"
-    with pytest.raises(FrontFailed, match=r"nginx did not start.*invalid parameter"):
+    place.upstream = "nobody.invalid:80"
+    with pytest.raises(FrontFailed, match=r"nginx did not start.*host not found"):
         place.front(Front())
 
 

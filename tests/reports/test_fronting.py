@@ -1,0 +1,97 @@
+"""What stands in front, as a reader sees it, and its file as nginx does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pretune.reports import deployment, document, fronting, html, terminal
+from pretune.server import front
+from pretune.server.adapters import nginx
+
+Load = Callable[[str], dict[str, Any]]
+NGINX = nginx.find()
+ONE = {"value": 40e-6, "low": 30e-6, "high": 50e-6}
+TOLD = {
+    "listen": "80", "upstream": "127.0.0.1:8000", "worker_processes": 1,
+    "worker_connections": 4096, "backlog": 512, "idle": 6, "idle_s": 2.5, "connect_s": 5.0,
+    "read_s": 35.0, "client_idle_s": 75.0, "largest_body": 1 << 24,
+    "statics": [{"url": "/static/", "directory": "/srv/static"}], "upgrades": False,
+    "told_scheme": False,
+}  # fmt: skip
+MIB = 1 << 20
+
+
+@pytest.fixture
+def fronted(load: Load) -> dict[str, Any]:
+    made = load("fits")
+    made["front"] = {
+        "name": "nginx",
+        "version": "1.22.1",
+        "cost": {
+            "cpu_s": ONE,
+            "pss_bytes": {"value": 5 * MIB, "low": 5 * MIB, "high": 6 * MIB},
+            "workers_change_s": {"value": 1e-5, "low": -2e-5, "high": 4e-5},
+        },
+        "told": TOLD,
+    }
+    document.validate(made)
+    return made
+
+
+@pytest.mark.skipif(NGINX is None, reason=f"nginx: {front.INSTALL}")
+def test_nginx_takes_the_file(fronted: dict[str, Any], tmp_path: Path) -> None:
+    assert NGINX is not None
+    made = deployment.before(fronted)
+    assert made is not None
+    file = tmp_path / made.name
+    file.write_text(made.text)
+    assert nginx.check(NGINX, file) == ""
+    assert "keepalive_timeout 2500ms;" in made.text
+    assert 'alias "/srv/static/";' in made.text
+    assert set(deployment.files(fronted)) == {"configuration", "front"}
+
+
+def test_without_a_front_there_is_no_file_and_no_word(load: Load) -> None:
+    plain = load("fits")
+    assert deployment.before(plain) is None
+    assert set(deployment.files(plain)) == {"configuration"}
+    assert fronting.sentences(plain) == []
+    assert fronting.title(plain) == ""
+
+
+def test_no_text_of_a_report_becomes_a_directive(
+    fronted: dict[str, Any], poisoned: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    fronted["failure"] = {"kind": "x", "message": "x;\nuser root;\n", "traceback": ""}
+    made = deployment.before(fronted)
+    assert made is not None
+    assert "\nuser root" not in made.text
+    assert deployment.before(poisoned(fronted)) is None
+    told = {**TOLD, "upstream": "127.0.0.1:8000; include /etc/passwd"}
+    assert deployment.before({**fronted, "front": {**fronted["front"], "told": told}}) is None
+
+
+def test_it_says_what_it_costs_and_what_it_was_told(
+    fronted: dict[str, Any], show: Callable[..., str]
+) -> None:
+    shown = " ".join(show(terminal.render, fronted, width=200).split())
+    for words in (
+        "nginx 1.22.1 in front",
+        "40.0 (30.0-50.0) us of CPU per request",
+        "the same behind it, within what was seen: +10.0 us, -20.0 us to +40.0 us",
+        "keeps 6 connections to the server, each for 2.50 s",
+        "/static/ from /srv/static",
+    ):
+        assert words in shown
+    page = html.render(fronted)
+    assert "nginx 1.22.1 in front" in page
+    assert "proxy_pass http://app;" in page
+
+
+def test_a_cost_that_could_not_be_measured_is_no_cost_of_nothing(fronted: dict[str, Any]) -> None:
+    fronted["front"]["cost"] = None
+    assert "could not be measured" in fronting.sentences(fronted)[0]
