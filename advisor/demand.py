@@ -96,6 +96,8 @@ class Demand:
     worker: WorkerDemand
     unloaded_p95_s: float
     generator_cpu_s: float  # the generator's CPU per request, which competes in a local trial
+    # further CPU of a request for which several idle workers were woken
+    wake_cpu_s: float = 0.0
     # (server, worker class) that this is of, and what is known of such (advisor.model.costs)
     served_by: Kind = ("embedded", "gthread")
     costs: Mapping[Kind, ServerCost] = field(default_factory=dict)
@@ -458,7 +460,7 @@ def memory_parts(
     file = max(t.file_bytes for t in plain)
     fixed = float(np.mean([_master(t) for t in plain]))
     whole = _draws([_anon(t) for t in plain], rng) - fixed  # draws x trials
-    trees = whole - slope * np.array([_requests_of_living(t) for t in plain])
+    trees = whole - slope * np.array([t.requests_of_living for t in plain])
     workers = np.array([t.settings.workers for t in plain], dtype=np.float64)
     further = np.array([_further(t) for t in plain], dtype=np.float64)
     scatter = rng.normal(0.0, TRIAL_SCATTER, trees.shape) * whole
@@ -481,10 +483,10 @@ def memory_parts(
     savings, zygotes = [], []
     for t in preloaded:
         w, more = t.settings.workers, _further(t)
-        leaked = slope * _requests_of_living(t)
+        leaked = slope * t.requests_of_living
         served = [u.uss_bytes for u in t.workers if u.requests] or [u.uss_bytes for u in t.workers]
         own = float(np.mean(served)) - leaked / w if served else 0.0
-        worker_more, master_more, file_more = _elsewhere(plain[0], t, costs or {})
+        worker_more, master_more, file_more = _elsewhere(plain[0], t, costs or {}, slope)
         saved = base + worker_more + threads * more / w - own
         savings.append(saved)
         # the one master, what the first worker would have without preload, and each one's own
@@ -506,14 +508,14 @@ def memory_parts(
 
 
 def _elsewhere(
-    here: Measurement, there: Measurement, costs: Mapping[Kind, ServerCost]
+    here: Measurement, there: Measurement, costs: Mapping[Kind, ServerCost], slope: float
 ) -> tuple[float, float, float]:
     """What a worker, the master and files have more where ``there`` ran; bytes."""
     a, b = costs.get(_kind(here)), costs.get(_kind(there))
     if a is None or b is None or _kind(here) == _kind(there):
         return 0.0, 0.0, 0.0
     return (
-        b.worker_bytes - a.worker_bytes,
+        b.kept_bytes(slope) - a.kept_bytes(slope),
         b.master_bytes - a.master_bytes,
         b.file_bytes - a.file_bytes,
     )
@@ -528,13 +530,6 @@ def _first_use(trials: Sequence[Measurement], slope: float) -> float:
         if len(s.requests) and s.requests[0] == 0 and s.requests[-1] > 0
     ]
     return max(0.0, float(np.mean(grown))) if grown else 0.0
-
-
-def _requests_of_living(trial: Measurement) -> float:
-    """Served by the workers that were there at the end of the trial, each since its boot."""
-    series = [s for s in trial.memory_series if len(s.requests)]
-    end = max((float(s.time_s[-1]) for s in series), default=0.0)
-    return sum(float(s.requests[-1]) for s in series if s.time_s[-1] > end - 1.0)
 
 
 def _anon(trial: Measurement) -> Interval:

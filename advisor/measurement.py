@@ -246,3 +246,10 @@ class Measurement:
     stopped_under_load: bool = False  # so the workers' shutdown_s is what it takes under load
     notes: Notes | None = None  # of the probes, inside the window; None without them
     front: FrontMeasurement | None = None  # not in pss_bytes; None where nothing stood there
+
+    @property
+    def requests_of_living(self) -> float:
+        """Served by the workers that were there at the end of the trial, each since its boot."""
+        series = [s for s in self.memory_series if len(s.requests)]
+        end = max((float(s.time_s[-1]) for s in series), default=0.0)
+        return sum(float(s.requests[-1]) for s in series if s.time_s[-1] > end - 1.0)

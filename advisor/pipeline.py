@@ -120,17 +120,17 @@ class Pipeline:
             for number, trial in enumerate(planned):
                 rest = sum(p.expected_s for p in planned[number + 1 :])
                 after = rest + self._answer_s() + further.RESERVE_S
-                after += self._server_trial_s(known) + self._front_trial_s(known)
+                after += self._cost_trials_s(known, planned) + self._front_trial_s(known)
                 server = known.servers.measured
                 if trial.name == "preload" and known.servers.differ:
                     # servers preload differently: where the answer is for
                     server, trial = known.servers.verified, replace(trial, ramp_s=plan.RAMP_S)
                 measured.append(self._trial(bench, trial, server, progress, after))
-                if trial.name == "contrast" and known.servers.differ:
-                    there = self._learn_costs(known, bench, trial, measured[-1], progress)
-                    measured.append(there)
+                if trial.name == "contrast":
+                    measured += self._learn_costs(known, bench, trial, measured[-1], progress)
                 if trial.name == "contrast" and known.front:
-                    measured.append(self._learn_front(known, bench, trial, measured[-1], progress))
+                    direct = [m for m in measured if m.settings == trial.settings][-1]
+                    measured.append(self._learn_front(known, bench, trial, direct, progress))
             self._run = replace(self._run, workload=bench.workload)
             for _ in range(1 + REVISIONS):
                 progress.phase("model", "searching workers x threads under all budgets", 8.0)
@@ -215,24 +215,25 @@ class Pipeline:
         contrast: PlannedTrial,
         on_first: Measurement,
         progress: Progress,
-    ) -> Measurement:
-        """What changes when the app moves from the server of the trials to that of the answer."""
+    ) -> list[Measurement]:
+        """What changes when the app moves from the server of the trials to that of the answer, and
+        to its workers of class sync."""
         servers = known.servers
-        rate = None if bench.workload.locustfile else known.slo.rps
-        planned = plan.server_trial(
-            servers.verified, contrast, rate, on_first.throughput_rps.value, self._budget()
-        )
-        there = self._trial(bench, planned, servers.verified, progress, after_s=math.inf)
-        kind = on_first.settings.worker_class
-        here_cost, there_cost = costs.cost_of(on_first), costs.cost_of(there)
-        if here_cost is None or there_cost is None:
-            return there
-        found = {(servers.measured, kind): here_cost, (servers.verified, kind): there_cost}
-        if kind == "gthread":
-            # gunicorn's two cost the same within 10% of it: measured with an empty app
-            found[servers.verified, "sync"] = there_cost
-        self._run = replace(self._run, server_costs=found)
-        return there
+        planned = list(self._sync_trials(known, contrast))
+        if servers.differ:
+            rate = None if bench.workload.locustfile else known.slo.rps
+            planned.insert(
+                0,
+                plan.server_trial(
+                    servers.verified, contrast, rate, on_first.throughput_rps.value, self._budget()
+                ),
+            )
+        found = [
+            self._trial(bench, trial, servers.verified, progress, after_s=math.inf)
+            for trial in planned
+        ]
+        self._run = replace(self._run, server_costs=costs.learned([on_first, *found]))
+        return found
 
     def _learn_front(
         self,
@@ -271,10 +272,23 @@ class Pipeline:
         cost = self._run.front.cost
         return 1 if cost is None else front.processes(rps, cost.cpu_s.value, cores)
 
-    def _server_trial_s(self, known: Preflight) -> float:
-        if not known.servers.differ:
-            return 0.0
-        return plan.server_duration(self._budget()) + plan.AROUND_S
+    def _sync_trials(self, known: Preflight, contrast: PlannedTrial) -> tuple[PlannedTrial, ...]:
+        if not offer(known.servers.verified).sync:
+            return ()
+        return plan.sync_trials(
+            known.target.interface, contrast, self._budget(), known.budget.pg_connections
+        )
+
+    def _cost_trials_s(self, known: Preflight, planned: Sequence[PlannedTrial]) -> float:
+        found = sum(
+            p.expected_s
+            for contrast in planned
+            if contrast.name == "contrast"
+            for p in self._sync_trials(known, contrast)
+        )
+        if known.servers.differ:
+            found += plan.server_duration(self._budget()) + plan.AROUND_S
+        return found
 
     def _budget(self) -> float:
         return self._options.time_budget_s
@@ -294,7 +308,8 @@ class Pipeline:
         alike = [
             m
             for m in measured[2:]
-            if m.conditions.server == known.servers.measured or m.name == "preload"
+            if m.name not in costs.COST_TRIALS
+            and (m.conditions.server == known.servers.measured or m.name == "preload")
         ]
         found = demand.assemble(
             bench.workload,

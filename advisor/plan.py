@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from pretune.advisor.demand import WorkerDemand
 from pretune.advisor.model import memory
-from pretune.advisor.model.costs import COST_TRIAL
+from pretune.advisor.model.costs import COST_TRIAL, SYNC_ALONE_TRIAL, SYNC_TRIAL
 from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings
 
@@ -14,6 +14,10 @@ from pretune.server.settings import Settings
 SERVER_PART = 0.12
 # The same for a trial through what stands in front.
 FRONT_PART = 0.08
+# The same for each of two looks at workers of class sync, and the least that says something.
+SYNC_PART = 0.03
+SYNC_LEAST_S = 1.5
+SYNC_WORKERS = 2
 # Of the contrast trial's throughput, so that an open load is surely carried.
 OPEN_PART = 0.6
 # Users begin at random moments of so many seconds where a worker keeps what it has accepted: all at
@@ -160,6 +164,29 @@ def front_trial(
 
 def front_duration(time_budget_s: float) -> float:
     return time_budget_s * LOAD_FRACTION * FRONT_PART
+
+
+def sync_trials(
+    interface: str, contrast: PlannedTrial, time_budget_s: float, pg_connections: int | None
+) -> tuple[PlannedTrial, ...]:
+    """What workers of class sync cost: saturated, and with one user. None where there is no such
+    class, or where their connections are more than the budget's."""
+    if interface != "wsgi" or (pg_connections is not None and pg_connections < SYNC_WORKERS):
+        return ()
+    settings = replace(contrast.settings, workers=SYNC_WORKERS, threads=1, worker_class="sync")
+    return tuple(
+        PlannedTrial(
+            name,
+            why,
+            settings,
+            users,
+            max(SYNC_LEAST_S, time_budget_s * LOAD_FRACTION * SYNC_PART),
+        )
+        for name, why, users in (
+            (SYNC_TRIAL, "what workers of class sync cost, saturated", contrast.users),
+            (SYNC_ALONE_TRIAL, "the same with one user, for whom all are woken", 1),
+        )
+    )
 
 
 def verifiable(

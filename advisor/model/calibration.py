@@ -37,7 +37,7 @@ from pretune.advisor.measurement import Measurement
 from pretune.advisor.model import cpu
 from pretune.advisor.model import lock as locks
 from pretune.advisor.model.case import Case, Traffic
-from pretune.advisor.model.costs import COST_TRIAL, on
+from pretune.advisor.model.costs import COST_TRIALS, SYNC_ALONE_TRIAL, on
 from pretune.advisor.model.rows import Z95, Factors, build_rows, central, mean_rows, sample
 from pretune.advisor.model.simulation import Open
 from pretune.advisor.quantity import Interval, format_seconds
@@ -98,9 +98,9 @@ def calibrate(
 ) -> Calibration:
     """Learn from all usable trials of a run; without any, the prior."""
     usable = [t for t in trials if t.requests > 0 and not t.generator_saturated]
-    # the trial that its server's cost was learned from agrees with itself
+    # a trial that its server's cost was learned from agrees with itself
     level = cpu.fit(
-        [cpu.seen(_there(demand, t), t, _busy(t)) for t in usable if t.name != COST_TRIAL]
+        [cpu.seen(_there(demand, t), t, _busy(t)) for t in usable if t.name not in COST_TRIALS]
     )
     notes = list(level.notes())
     found = Calibration(None, level, PRIOR_THROUGHPUT_SD, PRIOR_LATENCY_SD)
@@ -128,6 +128,8 @@ def calibrate(
     throughput: list[cpu.Residual] = []
     latency: list[cpu.Residual] = []
     for trial in usable:
+        if trial.name == SYNC_ALONE_TRIAL:  # its CPU holds what the simulation would add again
+            continue
         there = _there(demand, trial)
         case = _case(there, trial)
         factors = _own(found.applied(central(there), _busy(trial)), there, trial)

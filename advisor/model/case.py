@@ -116,6 +116,7 @@ class Case:
             boot_s=self._boot_s(),
             overlap=self.conditions.server in OVERLAPPING,
             timeout_s=self._timeout_s(),
+            wake_cpu_s=self.demand.wake_cpu_s * factors.inflation,
             lock=factors.lock,
             front_cpu_s=self._front_s(factors),
         )

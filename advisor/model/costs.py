@@ -4,12 +4,18 @@ Two servers are compared by the same trial of the same app on both, one after th
 several requests at once. What differs, of CPU per request and of memory, is what changes when the
 app moves. A request of nothing would be quicker to measure, but understates it: of the two servers
 here it showed 105 us where a request of 2 ms showed 120 to 180, with caches that the app had used.
+
+Workers of class sync accept a connection for every request and close it, and their requests are
+served by one process after the other; what that costs depends on the app (15% to 30% of a request,
+with ten apps on gunicorn), so it is measured, too: two such workers, saturated. With one user the
+same two show what it costs more to wake several idle workers for a connection that only one gets
+(``wake_cpu_s``). Memory is the other class's: these trials are too short to fill it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +25,9 @@ if TYPE_CHECKING:
     from pretune.advisor.demand import Demand, WorkerDemand
     from pretune.advisor.measurement import Measurement
 
-COST_TRIAL = "server"
+COST_TRIAL, SYNC_TRIAL, SYNC_ALONE_TRIAL = "server", "sync", "sync-alone"
+# Each agrees with what was learned from it.
+COST_TRIALS = (COST_TRIAL, SYNC_TRIAL, SYNC_ALONE_TRIAL)
 # Between two trials minutes apart CPU per request scatters by so much, relatively.
 SCATTER = 0.03
 _Z95 = 1.959964
@@ -37,6 +45,12 @@ class ServerCost:
     worker_bytes: float  # backed by no file
     master_bytes: float
     file_bytes: float  # there once
+    requests: float = 0.0  # that a worker had served when its memory was read
+    wake_cpu_s: float = 0.0  # more for a request for which several idle workers were woken
+
+    def kept_bytes(self, slope: float) -> float:
+        """A worker's, without what leaked: bytes per request."""
+        return self.worker_bytes - slope * self.requests
 
     def to_json(self) -> dict[str, object]:
         return {**vars(self), "cpu_s": self.cpu_s.to_json()}
@@ -54,6 +68,41 @@ def cost_of(trial: Measurement) -> ServerCost | None:
         worker_bytes=(anon - master) / trial.settings.workers,
         master_bytes=master,
         file_bytes=trial.file_bytes,
+        requests=trial.requests_of_living / trial.settings.workers,
+    )
+
+
+def learned(trials: Iterable[Measurement]) -> dict[Kind, ServerCost]:
+    """Of every server and class among the trials that are alike but for these: the contrast trial
+    and those named in COST_TRIALS. {} where there is nothing to compare.
+
+    Where class sync was not measured it is taken to cost what the same server's gthread does.
+    """
+    found: dict[Kind, ServerCost] = {}
+    sync: dict[str, dict[str, Measurement]] = {}
+    for trial in trials:
+        server = trial.conditions.server
+        if trial.name in (SYNC_TRIAL, SYNC_ALONE_TRIAL):
+            sync.setdefault(server, {})[trial.name] = trial
+        elif (cost := cost_of(trial)) is not None:
+            found[server, trial.settings.worker_class] = cost
+    for (server, kind), cost in list(found.items()):
+        if kind == "gthread" and (server in sync or len(found) > 1):
+            found[server, "sync"] = _of_sync(cost, sync.get(server, {}))
+    return found if len(found) > 1 else {}
+
+
+def _of_sync(threaded: ServerCost, trials: Mapping[str, Measurement]) -> ServerCost:
+    known = {name: cost for name, t in trials.items() if (cost := cost_of(t)) is not None}
+    busy, alone = known.get(SYNC_TRIAL), known.get(SYNC_ALONE_TRIAL)
+    if busy is None:
+        return threaded
+    more = 0.0 if alone is None else max(0.0, alone.cpu_s.value - busy.cpu_s.value)
+    return replace(
+        threaded,
+        cpu_s=busy.cpu_s,
+        generator_cpu_s=busy.generator_cpu_s,
+        wake_cpu_s=more,
     )
 
 
@@ -70,6 +119,7 @@ def on(demand: Demand, server: str, worker_class: str) -> Demand:
         generator_cpu_s=max(
             0.0, demand.generator_cpu_s + there.generator_cpu_s - here.generator_cpu_s
         ),
+        wake_cpu_s=there.wake_cpu_s,
         worker=_worker(demand.worker, here, there),
     )
 
@@ -86,7 +136,8 @@ def _moved(x: Interval, here: Interval, there: Interval) -> Interval:
 def _worker(worker: WorkerDemand, here: ServerCost, there: ServerCost) -> WorkerDemand:
     """Threads are the same in all; their cost is in neither difference."""
     files = there.file_bytes - here.file_bytes
-    anon = there.worker_bytes - here.worker_bytes
+    slope = worker.leak_slope_bytes_per_request.value if worker.leak_class == "leak" else 0.0
+    anon = there.kept_bytes(slope) - here.kept_bytes(slope)
     base = worker.base_pss_bytes
     return replace(
         worker,

@@ -211,10 +211,12 @@ def _want_cpu(s: State, j: int) -> None:
     segment = s.rows[r].cpu / (s.rows[r].db_calls + s.rows[r].wait_calls + 1)
     w = s.items[j].worker
     if g.gil <= 0.0:
-        _run(s, _SERVER, j, _FREE_RUN, segment)
+        _run(s, _SERVER, j, _FREE_RUN, segment + s.items[j].extra)
+        s.items[j].extra = 0.0
         return
-    s.items[j].left = segment * g.gil
-    g.gil_s += segment * g.gil
+    s.items[j].left = segment * g.gil + s.items[j].extra
+    s.items[j].extra = 0.0
+    g.gil_s += s.items[j].left
     if s.workers[w].holder < 0:
         _grant(s, w, j)
         return
@@ -332,7 +334,10 @@ def _start(s: State, j: int, w: int) -> None:
 
 @_inner
 def _choose(s: State) -> int:
-    """The worker that takes a new connection, or -1 when it must wait in the backlog."""
+    """The worker that takes a new connection, or -1 when it must wait in the backlog.
+
+    ``g.seen``: how many might have taken it as well, with itself.
+    """
     g = s.g[0]
     best: int = _NOTHING
     least = ENDLESS
@@ -357,6 +362,7 @@ def _choose(s: State) -> int:
             seen += 1
             if _uniform(s) * seen < 1.0:
                 best = w
+    g.seen = seen
     return best
 
 
@@ -366,6 +372,7 @@ def _arrive(s: State, j: int) -> None:
     g = s.g[0]
     s.items[j].ready = g.now
     s.items[j].phase = _QUEUED
+    s.items[j].extra = 0.0
     w = s.items[j].bound
     if w >= 0 and (s.workers[w].away or s.workers[w].leaving):
         w = s.items[j].bound = _NOTHING  # the worker closed it: another connection
@@ -378,6 +385,8 @@ def _arrive(s: State, j: int) -> None:
             else:
                 _enqueue(s, _BACKLOG, j)
             return
+        if g.seen > 1:
+            s.items[j].extra = g.wake
     if s.workers[w].inside < g.threads:
         _start(s, j, w)
     else:

@@ -24,17 +24,17 @@ GLOBAL = np.dtype(
     [(name, "i8") for name in ("workers", "threads", "jobs", "backlog", "pick", "when_free")]
     + [(name, "i8") for name in ("sticky", "shared", "max_requests", "jitter", "overlap")]
     + [(name, "f8") for name in ("gil", "quantum", "generator", "think", "rate", "quota", "ramp")]
-    + [(name, "f8") for name in ("timeout", "boot", "lock", "front")]
+    + [(name, "f8") for name in ("timeout", "boot", "lock", "front", "wake")]
     # what changes
     + [(name, "i8") for name in ("done", "next_pick", "inside", "free", "generating")]
-    + [(name, "i8") for name in ("throttled", "retries", "refused", "killed", "boots")]
+    + [(name, "i8") for name in ("throttled", "retries", "refused", "killed", "boots", "seen")]
     + [(name, "f8") for name in ("now", "tokens", "gil_s", "slots_s", "db_s", "lock_s")]
     + [("rng", "u8")]
 )
 POOL = np.dtype([("size", "i8"), ("cores", "f8"), ("clock", "f8"), ("busy", "f8")])
 ITEM = np.dtype(
     [(name, "i8") for name in ("pos", "link", "phase", "worker", "bound", "row", "seg", "holds")]
-    + [(name, "f8") for name in ("key", "left", "sent", "ready", "begun", "since")]
+    + [(name, "f8") for name in ("key", "left", "sent", "ready", "begun", "since", "extra")]
 )
 QUEUE = np.dtype([("head", "i8"), ("tail", "i8"), ("length", "i8")])
 # ``holder`` of its GIL, ``locker`` of the application's own lock; ``left``: requests until it is

@@ -95,8 +95,13 @@ def solve(stored: Trials) -> Solved:
     trials = {t.name: t for t in stored.trials}
     first, contrast = trials["demand"], trials["contrast"]
     server = first.conditions.server
-    alike = [t for t in stored.trials[2:] if t.conditions.server == server or t.name == "preload"]
-    known = _costs(stored)
+    alike = [
+        t
+        for t in stored.trials[2:]
+        if t.name not in costs.COST_TRIALS
+        and (t.conditions.server == server or t.name == "preload")
+    ]
+    known = costs.learned(t for t in stored.trials if t.name in ("contrast", *costs.COST_TRIALS))
     found = demand.assemble(
         stored.workload,
         first,
@@ -116,21 +121,6 @@ def solve(stored: Trials) -> Solved:
         first.settings.interface,
         first.pg_connections_peak is not None,
     )
-
-
-def _costs(stored: Trials) -> dict[costs.Kind, costs.ServerCost]:
-    contrast, there = stored.named("contrast"), stored.named(costs.COST_TRIAL)
-    if contrast is None or there is None:
-        return {}
-    here_cost, there_cost = costs.cost_of(contrast), costs.cost_of(there)
-    if here_cost is None or there_cost is None:
-        return {}
-    kind = contrast.settings.worker_class
-    found = {
-        (contrast.conditions.server, kind): here_cost,
-        (there.conditions.server, kind): there_cost,
-    }
-    return found | ({(there.conditions.server, "sync"): there_cost} if kind == "gthread" else {})
 
 
 def planned(stored: Trials) -> Trials:

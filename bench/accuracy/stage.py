@@ -119,8 +119,9 @@ class Stage:
             found.append(self._trial(planned, server))
             if planned.name == "contrast" and servers.differ:
                 carried = found[-1].throughput_rps.value
-                there = plan.server_trial(GUNICORN, planned, None, carried, TIME_BUDGET_S)
-                found.append(self._trial(there, GUNICORN))
+                there = [plan.server_trial(GUNICORN, planned, None, carried, TIME_BUDGET_S)]
+                there += plan.sync_trials(self._app.interface, planned, TIME_BUDGET_S, connections)
+                found += [self._trial(each, GUNICORN) for each in there]
         return tuple(found), time.monotonic() - began
 
     def _trial(self, planned: plan.PlannedTrial, server: str) -> Measurement:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from demands import MIB, make_demand
 
-from pretune.advisor.model.costs import ServerCost, on
-from pretune.advisor.quantity import Interval
+from pretune.advisor.measurement import Conditions, Latency, Measurement, MemorySeries
+from pretune.advisor.model.costs import ServerCost, cost_of, learned, on
+from pretune.advisor.quantity import UNKNOWN, Interval
+from pretune.loadtests.workload import Load
+from pretune.server.settings import Settings
 
 
 def cost(cpu: float, worker: float, master: float) -> ServerCost:
@@ -38,6 +42,76 @@ def test_it_moves_once_and_back() -> None:
     assert on(there, "gunicorn", "gthread") is there
     back = on(there, "embedded", "gthread")
     assert back.worker.base_pss_bytes.value == here.worker.base_pss_bytes.value
+
+
+def of(
+    name: str, server: str, worker_class: str, cpu_s: float, requests: int = 1000
+) -> Measurement:
+    series = MemorySeries(
+        1, np.arange(2.0), np.array([0.0, requests]), np.full(2, 5e7), np.full(2, 5e7)
+    )
+    exact = Interval.exact
+    return Measurement(
+        name, Settings(1, 4 if worker_class == "gthread" else 1, worker_class), Load(8, 5.0),
+        Conditions(1.0, 1.0, True, False, server=server), True, "", 5.0, requests, exact(200.0),
+        Latency(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN), 0.0, (), (), exact(6e7), 6e7, 1e7, 0.0, (),
+        (series,), None, None, None, exact(cpu_s), np.zeros(0, [("seq", "u8")]), 0, 0.1, False, "",
+        anon_bytes=exact(5e7), master_anon_bytes=1e7,
+    )  # fmt: skip
+
+
+def test_sync_workers_cost_what_their_own_trials_show() -> None:
+    found = learned(
+        [
+            of("contrast", "embedded", "gthread", 0.0050),
+            of("server", "gunicorn", "gthread", 0.0052),
+            of("sync", "gunicorn", "sync", 0.0057),
+            of("sync-alone", "gunicorn", "sync", 0.0063),
+        ]
+    )
+    sync = found["gunicorn", "sync"]
+    assert sync.cpu_s.value == 0.0057
+    assert sync.wake_cpu_s == pytest.approx(0.0006)
+    assert sync.worker_bytes == found["gunicorn", "gthread"].worker_bytes
+    there = on(replace(make_demand(), costs=found), "gunicorn", "sync")
+    assert there.overhead_cpu_s.value == pytest.approx(0.0007)
+    assert there.wake_cpu_s == pytest.approx(0.0006)
+    assert on(there, "gunicorn", "gthread").wake_cpu_s == 0.0
+
+
+def test_without_a_trial_of_theirs_sync_workers_cost_what_gthread_does() -> None:
+    two = [
+        of("contrast", "embedded", "gthread", 0.0050),
+        of("server", "gunicorn", "gthread", 0.0052),
+    ]
+    assert learned(two)["gunicorn", "sync"] == learned(two)["gunicorn", "gthread"]
+    assert learned(two[:1]) == {}
+
+
+def test_one_server_alone_learns_its_sync_workers() -> None:
+    found = learned(
+        [of("contrast", "gunicorn", "gthread", 0.005), of("sync", "gunicorn", "sync", 0.0057)]
+    )
+    assert found["gunicorn", "sync"].cpu_s.value == 0.0057
+    assert found["gunicorn", "gthread"].cpu_s.value == 0.005
+
+
+def test_what_leaked_in_a_longer_trial_is_no_difference_of_servers() -> None:
+    long, short = (
+        cost_of(of("server", "gunicorn", "gthread", 0.005, requests)) for requests in (5000, 1000)
+    )
+    assert long is not None
+    assert short is not None
+    grown = replace(long, worker_bytes=short.worker_bytes + 4000 * 2048)
+    demand = replace(
+        make_demand(),
+        costs={("embedded", "gthread"): grown, ("gunicorn", "gthread"): short},
+    )
+    leaking = replace(
+        demand.worker, leak_class="leak", leak_slope_bytes_per_request=Interval.exact(2048.0)
+    )
+    there = on(replace(demand, worker=leaking), "gunicorn", "gthread")
+    assert there.worker.base_pss_bytes.value == pytest.approx(demand.worker.base_pss_bytes.value)
 
 
 def test_to_a_server_of_unknown_cost_nothing_moves() -> None:

@@ -34,6 +34,28 @@ def test_on_the_server_of_the_answer_the_contrast_trial_is_run_again() -> None:
     assert plan.server_trial("gunicorn", contrast, 50.0, 300.0, 120.0).rps == 50.0
 
 
+@pytest.mark.parametrize(
+    ("interface", "connections", "names"),
+    [
+        ("wsgi", None, ["sync", "sync-alone"]),
+        ("wsgi", 2, ["sync", "sync-alone"]),
+        ("wsgi", 1, []),
+        ("asgi", None, []),
+    ],
+)
+def test_sync_workers_are_looked_at_where_there_are_any(
+    interface: str, connections: int | None, names: list[str]
+) -> None:
+    contrast = plan.trials("wsgi", 120.0, None)[1]
+    found = plan.sync_trials(interface, contrast, 120.0, connections)
+    assert [t.name for t in found] == names
+    for trial in found:
+        assert trial.settings.worker_class == "sync"
+        assert trial.settings.workers > 1  # one alone is never woken in vain
+    assert [t.users for t in found] == [8, 1][: len(names)]
+    assert sum(t.expected_s for t in found) <= 10.0
+
+
 def test_the_verification_makes_room_for_a_leaks_lines_but_stays_a_verification() -> None:
     whole = plan.duration("verification", 120.0)
 
