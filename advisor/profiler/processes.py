@@ -72,7 +72,7 @@ class Stat(NamedTuple):
 
 def parse_stat(text: bytes) -> Stat:
     """The name may hold spaces and brackets, so everything up to its last bracket is cut off."""
-    fields = text[text.rindex(b")") + 2 :].split()
+    fields = text[text.rindex(b")") + 2 :].split(None, 18)
     user, system, children_user, children_system = (int(ticks) for ticks in fields[11:15])
     return Stat(
         parent=int(fields[1]),

@@ -223,16 +223,16 @@ class Profiler:
         else:
             served = {}
         usages = self._tree.usages()
-        for pid, ring in self._rings_bytes().items():
-            if pid in usages:
-                usages[pid] = usages[pid]._replace(rss_bytes=usages[pid].rss_bytes - ring)
-        for pid, usage in usages.items():
-            role = self._role(pid)
-            count = served.get(pid, 0) if self._rings else -1
-            activity = self._tree.members[pid].activity
-            self._kept.processes.append(
-                (now, pid, role, *usage, self._fds.get(pid, 0), count, *activity)
-            )
+        rings, unseen = self._rings_bytes(), 0 if self._rings else -1
+        append = self._kept.processes.append
+        for pid, (cpu_s, rss, private, threads) in usages.items():
+            append(
+                (
+                    now, pid, self._role(pid), cpu_s, rss - rings.get(pid, 0), private, threads,
+                    self._fds.get(pid, 0), served.get(pid, unseen),
+                    *self._tree.members[pid].activity,
+                )
+            )  # fmt: skip
         self._kept.processes.settle()
         if self._front:
             self._front.look(now)

@@ -11,6 +11,7 @@ number, and it counts as lost too.
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 import time
 from pathlib import Path
@@ -36,9 +37,11 @@ MARGIN = 256
 # taking the number and writing it) before it is given up.
 PATIENCE = 20
 _STEP = 128
+_FEW = 8
+LOOK_S = layout.FORGOTTEN / 10  # how often the writers are told that somebody reads
 # One poll in so many looks for numbers further on even if the next two are missing.
 _THOROUGH = 16
-_NUMBER = struct.Struct("<Q")
+_FIRST_WORD, _WORDS = layout.HEADER_SIZE // 8, RECORD.itemsize // 8
 _LOOKED = struct.Struct("<d")
 _NONE = np.empty(0, RECORD)
 
@@ -65,6 +68,7 @@ class Ring:
             self._map, dtype=RECORD, count=capacity, offset=layout.HEADER_SIZE
         )
         self._seq: NDArray[np.uint64] = self._records["seq"]
+        self._words = memoryview(self._map).cast("Q")
         # Maps every page here too: from now on each counts half in the worker's PSS.
         self._seq.max()
         self.size = -(-len(self._map) // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -79,7 +83,6 @@ class Ring:
 
     def poll(self, *, final: bool = False) -> NDArray[np.void]:
         """The records since the last poll, in order of their numbers; ``final`` waits for none."""
-        _LOOKED.pack_into(self._map, layout.READER, time.monotonic())  # the writer stops without it
         patience = 0 if final else PATIENCE
         self._polls += 1
         if not final and self._polls % _THOROUGH and self._quiet():
@@ -101,21 +104,25 @@ class Ring:
         records["pid"] = self.pid
         return records
 
+    def look(self, now: float) -> None:
+        """Somebody reads: without that the writer stops after a while."""
+        _LOOKED.pack_into(self._map, layout.READER, now)
+
     def _quiet(self) -> bool:
         """Whether neither the next record nor the one after it is there: the common case by far
         with many workers, and worth not waking numpy for."""
-        for number in (self._next, self._next + 1):
-            place = (number - 1) % self._capacity * RECORD.itemsize + layout.HEADER_SIZE
-            if _NUMBER.unpack_from(self._map, place)[0] >= number:
-                return False
-        return True
+        number, words, capacity = self._next, self._words, self._capacity
+        return (
+            words[_FIRST_WORD + (number - 1) % capacity * _WORDS] < number
+            and words[_FIRST_WORD + number % capacity * _WORDS] <= number
+        )
 
     def _walk(self) -> NDArray[np.void]:
         """Copy consecutive records from the next expected one to the first that is missing."""
         slot = (self._next - 1) % self._capacity
         room = self._capacity - slot
-        ready, step = 0, _STEP
-        while ready < room:
+        ready, step = self._first(min(room, _FEW)), _STEP
+        while _FEW <= ready < room:
             step = min(step * 2, room - ready)
             numbers = self._seq[slot + ready : slot + ready + step]
             wrong = np.flatnonzero(
@@ -133,10 +140,19 @@ class Ring:
         self.lost += overtaken
         return copied[overtaken:]
 
+    def _first(self, most: int) -> int:
+        """How many consecutive records are there, looked at one by one: mostly they are few."""
+        words, number, capacity = self._words, self._next, self._capacity
+        for ready in range(most):
+            if words[_FIRST_WORD + (number - 1) % capacity * _WORDS] != number:
+                return ready
+            number += 1
+        return most
+
     def _overtaken(self, count: int) -> int:
         """How many of the records just copied the writer may have begun to write over."""
         near = self._next + self._capacity - self._margin
-        if int(self._seq[(near - 1) % self._capacity]) < near:
+        if self._words[_FIRST_WORD + (near - 1) % self._capacity * _WORDS] < near:
             return 0
         newest = int(self._seq.max())
         return min(max(newest + self._margin - self._capacity - self._next + 1, 0), count)
@@ -170,18 +186,29 @@ class RingReader:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._rings: dict[str, Ring] = {}
+        self._looked_at = 0.0
 
     def poll(self, *, final: bool = False) -> NDArray[np.void]:
         """New records of all workers since the last poll."""
+        now = time.monotonic()
+        if now - self._looked_at >= LOOK_S:
+            self._looked_at = now
+            for ring in self._rings.values():
+                ring.look(now)
         parts = [new for ring in self._rings.values() if len(new := ring.poll(final=final))]
         return np.concatenate(parts) if parts else _NONE
 
     def scan(self) -> None:
         """Open rings that appeared; one still being written is taken at the next scan."""
-        for path in self.directory.glob("*.ring"):
-            if path.name not in self._rings:
+        try:
+            names = os.listdir(self.directory)
+        except OSError:
+            return
+        for name in names:
+            if name.endswith(".ring") and name not in self._rings:
                 try:
-                    self._rings[path.name] = Ring(path)
+                    self._rings[name] = ring = Ring(self.directory / name)
+                    ring.look(time.monotonic())
                 except (OSError, ValueError):
                     continue
 
