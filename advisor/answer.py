@@ -26,6 +26,7 @@ from pretune.advisor.recommendation import Baseline
 from pretune.advisor.search import Found
 from pretune.advisor.verdict import Verdict
 from pretune.advisor.violations import over_budget
+from pretune.server.settings import Settings
 
 DEARER = 1.1
 
@@ -44,6 +45,7 @@ class Question:
     think_s: float = 0.0
     arrivals: bool = False
     seed: int = 1
+    today: Settings | None = None  # what is deployed, as the model takes it
     # stand-ins of the model in tests
     capacity: Callable[..., Prediction] = capacity
     predict: Callable[..., Prediction] = predict
@@ -63,6 +65,7 @@ class Answer:
     each_rps: float | None = None
     fleet: Fleet | None = None
     baselines: tuple[Baseline, ...] = field(default=())
+    today: Baseline | None = None
 
 
 def solve(question: Question) -> Answer:
@@ -83,7 +86,24 @@ def solve(question: Question) -> Answer:
         elif rps is not None and not (alone and budget.any_number):
             answer = replace(answer, fleet=_planned(question, answer, rps, asked=True))
     others = _others(question, answer, model)
-    return replace(answer, found=_deployed(question, answer), baselines=others)
+    return replace(
+        answer,
+        found=_deployed(question, answer),
+        baselines=others,
+        today=_today(question, answer, model),
+    )
+
+
+def _today(question: Question, answer: Answer, model: search.Capacity) -> Baseline | None:
+    """What is deployed, at as many instances as the answer has."""
+    if question.today is None:
+        return None
+    budget = replace(question.budget, instances=answer.budget.instances)
+    slo = replace(question.slo, rps=answer.each_rps)
+    return baselines.predict_one(
+        "today", question.today, question.demand, budget, slo, question.conditions, model,
+        seed=question.seed,
+    )  # fmt: skip
 
 
 def _deployed(question: Question, answer: Answer) -> Found:

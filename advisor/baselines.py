@@ -149,7 +149,7 @@ def predict_all(
         blocking=demand.db_s.value + demand.wait_s.value > computes,
         users=users,
     )
-    known: dict[Settings, Prediction] = {}
+    judged = _Judge(demand, budget, conditions, p95, capacity, seed, {})
     found = []
     offered = offer(conditions.server)
     for name, settings in settings_of(case, interface):
@@ -157,24 +157,52 @@ def predict_all(
             continue  # nobody could start it there
         if settings.worker_class == "sync" and not offered.sync:
             settings = replace(settings, worker_class="gthread")
-        key = Settings(settings.workers, settings.threads, settings.worker_class)
-        if key not in known:
-            known[key] = capacity(
-                demand,
-                settings,
-                conditions,
-                p95,
-                seed=seed,
-                instances=budget.instances,
-                reserve_bytes=budget.reserve_bytes,
-                known=known,
-            )
-        prediction = known[key]
-        violates = list(broken(prediction, budget, p95))
+        found.append(judged.baseline(name, settings))
+    return tuple(found)
+
+
+def predict_one(
+    name: str,
+    settings: Settings,
+    demand: Demand,
+    budget: Budget,
+    slo: Slo,
+    conditions: Conditions,
+    capacity: Capacity,
+    *,
+    seed: int = 1,
+) -> Baseline:
+    """One arrangement in full, with intervals of its own. With a rate to carry (of one instance),
+    not carrying it is broken, too."""
+    judge = _Judge(demand, budget, conditions, slo_p95(demand, slo), capacity, seed, None)
+    found = judge.baseline(name, settings)
+    if slo.rps is not None and found.predicted.throughput_rps.high < slo.rps:
+        carried = found.predicted.throughput_rps.value
+        said = f"carries {carried:.3g} of {slo.rps:.3g} requests/s"
+        found = replace(found, violates=(*found.violates, said))
+    return found
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """``known``: predictions that lend others their intervals; None: each has its own."""
+
+    demand: Demand
+    budget: Budget
+    conditions: Conditions
+    p95_s: float
+    capacity: Capacity
+    seed: int
+    known: dict[Settings, Prediction] | None
+
+    def baseline(self, name: str, settings: Settings) -> Baseline:
+        prediction = self._predicted(settings)
+        violates = list(broken(prediction, self.budget, self.p95_s))
+        worker = self.demand.worker
         # What leaks without a limit ends the RAM in any case; say when instead of how much.
         if worker.leak_class == "leak" and settings.max_requests == 0:
             slope = worker.leak_slope_bytes_per_request.high
-            left = budget.ram_bytes - budget.reserve_bytes - prediction.pss_bytes.value
+            left = self.budget.ram_bytes - self.budget.reserve_bytes - prediction.pss_bytes.value
             violates = [v for v in violates if not v.startswith("RAM")]
             if left <= 0:
                 violates.insert(0, f"RAM: needs {format_bytes(prediction.pss_bytes.value)}")
@@ -182,8 +210,25 @@ def predict_all(
                 hours = left / (slope * max(prediction.throughput_rps.value, 1e-9)) / 3600
                 if hours < 24:
                     violates.insert(0, f"never recycles: the leak fills the RAM in {hours:.1f} h")
-        found.append(Baseline(name, settings, prediction, tuple(violates)))
-    return tuple(found)
+        return Baseline(name, settings, prediction, tuple(violates))
+
+    def _predicted(self, settings: Settings) -> Prediction:
+        key = Settings(settings.workers, settings.threads, settings.worker_class)
+        if self.known is not None and key in self.known:
+            return self.known[key]
+        made = self.capacity(
+            self.demand,
+            settings,
+            self.conditions,
+            self.p95_s,
+            seed=self.seed,
+            instances=self.budget.instances,
+            reserve_bytes=self.budget.reserve_bytes,
+            known=self.known,
+        )
+        if self.known is not None:
+            self.known[key] = made
+        return made
 
 
 # name, connections that one worker may open

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Any
 
 from pretune.advisor import fleet
+from pretune.advisor import today as todays
 from pretune.advisor.allocators import Saving
 from pretune.advisor.budget import Budget, Slo
 from pretune.advisor.demand import Demand, EndpointDemand
@@ -30,6 +31,7 @@ from pretune.advisor.postgres import PostgresLimits
 from pretune.advisor.quantity import Interval
 from pretune.advisor.recommendation import Baseline, Candidate, Recommendation
 from pretune.advisor.target import Target
+from pretune.advisor.today import Today
 from pretune.advisor.verdict import Verdict
 from pretune.loadtests.workload import Workload
 
@@ -110,6 +112,7 @@ class Run:
     fleet: Fleet | None = None  # where the answer is for several instances
     verification: Verification | None = None
     baselines: tuple[Baseline, ...] = ()
+    today: Today | None = None  # what is deployed
     findings: tuple[Finding, ...] = ()
     failure: Failure | None = None
     notes: tuple[str, ...] = ()
@@ -168,6 +171,7 @@ def assemble(run: Run) -> dict[str, Any]:
             }
             for b in run.baselines
         ],
+        "today": _today(run.today),
         "findings": [
             {
                 "id": f.id,
@@ -484,6 +488,13 @@ def _recommendation(recommendation: Recommendation | None) -> dict[str, Any] | N
         "reasons": dict(recommendation.reasons),
         "deployment": [vars(advice).copy() for advice in recommendation.deployment],
     }
+
+
+def _today(today: Today | None) -> dict[str, Any] | None:
+    if today is None:
+        return None
+    predicted = None if today.predicted is None else _predicted(today.predicted)
+    return {**todays.to_json(today), "predicted": predicted}
 
 
 def _fleet(found: Fleet | None, budget: Budget | None) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from pretune.advisor.pooler import Pooler
 from pretune.advisor.preflight import Preflight
 
 # of the document, shown as they would stand in it
-SHOWN = ("target", "machine", "budget", "slo", "workload", "notes")
+SHOWN = ("target", "machine", "budget", "slo", "workload", "today", "notes")
 
 
 def describe(

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pretune.advisor import findings_memory, findings_outside
+from pretune.advisor import findings_memory, findings_outside, findings_today
 from pretune.advisor.demand import Demand, EndpointDemand
 from pretune.advisor.document import Run
 from pretune.advisor.finding import SEVERITIES, Finding
@@ -485,6 +485,7 @@ def _total(demand: Demand) -> float:
 RULES: tuple[Rule, ...] = (
     *findings_memory.RULES,
     *findings_outside.RULES,
+    *findings_today.RULES,
     Rule(
         "app-errors", "critical", _app_errors,
         "{error_rate} of the {trial} trial's requests failed, most often: {most_frequent}",

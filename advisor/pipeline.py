@@ -26,6 +26,7 @@ from pretune.advisor import (
     plan,
     preflight,
     search,
+    today,
 )
 from pretune.advisor.budget import Budget
 from pretune.advisor.demand import Demand
@@ -45,6 +46,7 @@ from pretune.advisor.preflight import Preflight, Progress
 from pretune.advisor.quantity import Interval
 from pretune.advisor.recommendation import Recommendation
 from pretune.advisor.servers import EMBEDDED
+from pretune.advisor.today import Today
 from pretune.advisor.trial import MEMORY_FRACTION, Bench
 from pretune.advisor.verdict import Verdict
 from pretune.advisor.workspace import Workspace, log_tail
@@ -162,6 +164,7 @@ class Pipeline:
             boot_memory=known.inspection["boot_memory"],
             server=known.servers.label,
             front=Fronted(known.front.name, known.front.version) if known.front else None,
+            today=_today(known),
             notes=known.notes,
         )
         return known
@@ -171,7 +174,10 @@ class Pipeline:
             known.target.interface,
             self._options.time_budget_s,
             known.budget.pg_connections,
-            preloads=offer(known.servers.measured).preloads,
+            preloads=all(
+                offer(server).preloads
+                for server in (known.servers.measured, known.servers.verified)
+            ),
         )
 
     def _trial(
@@ -358,6 +364,7 @@ class Pipeline:
                 bench.think_s,
                 arrivals,
                 self._options.seed,
+                self._run.today.settings if self._run.today else None,
             )
         )
         outcome = answered.found
@@ -365,8 +372,9 @@ class Pipeline:
         self._run = replace(
             self._run,
             candidates=outcome.candidates,
-            recommendation=outcome.recommendation,
+            recommendation=today.compared(outcome.recommendation, self._run.today),
             baselines=answered.baselines,
+            today=_predicted_today(self._run.today, answered),
             fleet=answered.fleet,
         )
         self._predicted, self._reason = outcome.verdict, outcome.reason
@@ -518,6 +526,20 @@ class _Solved:
     calibration: Calibration
     p95_s: float
     rps: float | None  # of one instance, where the verification's load is an open one
+
+
+def _today(known: Preflight) -> Today | None:
+    deployed = known.look.deployed
+    if deployed is None:
+        return None
+    return today.of(deployed, known.target.interface, known.servers.verified)
+
+
+def _predicted_today(found: Today | None, answered: answer.Answer) -> Today | None:
+    if found is None or answered.today is None:
+        return found
+    baseline = answered.today
+    return replace(found, predicted=baseline.predicted, violates=baseline.violates)
 
 
 def budget_conditions(known: Preflight) -> Conditions:

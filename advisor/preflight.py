@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from pretune.advisor import cores, front, inspection, limits, postgres, traffic
+from pretune.advisor import cores, front, inspection, limits, postgres, today, traffic
 from pretune.advisor.budget import Budget, Slo, reserve
 from pretune.advisor.confidential import hide, known_secrets
+from pretune.advisor.deployed import conf, looking
+from pretune.advisor.deployed.arguments import Said
+from pretune.advisor.deployed.files import Place
+from pretune.advisor.deployed.value import Look
 from pretune.advisor.failure import Refused
 from pretune.advisor.front import Installed
 from pretune.advisor.hooks import run_setup
@@ -46,6 +51,7 @@ class Preflight:
     core_plan: cores.CorePlan
     servers: Servers
     inspection: Mapping[str, Any]
+    look: Look = field(default_factory=Look)  # at the project's deployment files
     notes: tuple[str, ...] = ()
     front: Installed | None = None  # what is to stand in front of the server
 
@@ -84,9 +90,12 @@ def run(
     progress.phase("preflight", f"importing {location.spec}", 3.0)
     found = inspection.inspect(location.spec, location.chdir, location.python, environ, workspace)
     target = _target(options, found)
-    servers = choose(options.server, target.interface, target.python)
+    progress.update("reading the deployment's files")
+    look = _look(options, target, environ, workspace)
+    deployed = look.deployed.server if look.deployed is not None else None
+    servers = choose(options.server, target.interface, target.python, deployed)
     budget = _budget(options)
-    notes: list[str] = []
+    notes = _of_deployment(look, servers, target.interface, budget, options)
     url, source = _database_url(options, environ, found)
     for database in found.get("databases", ()):
         _refuse_remote(database.get("url") or "", options.allow_remote_db)
@@ -121,6 +130,7 @@ def run(
         core_plan=cores.plan(available, budget.cores),
         servers=servers,
         inspection=found,
+        look=look,
         notes=tuple(notes),
         front=replace(installed, statics=front.serving(found, options.statics))
         if installed
@@ -141,6 +151,41 @@ def _target(options: Options, found: Mapping[str, Any]) -> Target:
         python_version=found["python_version"],
         boot_s=found["boot_s"],
     )
+
+
+def _look(
+    options: Options, target: Target, environ: Mapping[str, str], workspace: Workspace
+) -> Look:
+    """What the project's own files start, said of the deployment's number of cores."""
+    cores_there = options.cores or len(os.sched_getaffinity(0))
+    count = max(1, math.ceil(cores_there))
+
+    def ask(path: str, shown: str, more: Mapping[str, str]) -> Said | str:
+        return conf.ask(
+            path, shown, chdir=target.chdir, python=target.python, environ={**environ, **more},
+            cores=count, workspace=workspace,
+        )  # fmt: skip
+
+    file = target.file or options.location.file
+    directory = file.parent if file is not None else target.chdir
+    names = today.names(target.spec, target.callable_name, file, target.chdir)
+    return looking.look(Place(directory, target.chdir, names, count, ask))
+
+
+def _of_deployment(
+    look: Look, servers: Servers, interface: str, budget: Budget, options: Options
+) -> list[str]:
+    """Notes: what could not be read, and where the answer is for something else."""
+    deployed = look.deployed
+    if deployed is None:
+        return [f"The deployment's files: {problem}." for problem in look.problems]
+    said = [f"{note}." for note in today.notes(deployed, budget, tuple(options.sources))]
+    if servers.verified not in (deployed.server, options.server):
+        said.append(
+            f"{deployed.where} starts {deployed.server}, which the app's environment does not have "
+            f"for {interface.upper()}: the answer is for {servers.label}."
+        )
+    return said
 
 
 def _budget(options: Options) -> Budget:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pretune.advisor.failure import Refused
@@ -46,14 +46,22 @@ class Servers:
         return under_gunicorn.worker_class(kind, tuple(numbers))
 
 
-def choose(asked: str | None, interface: str, python: Path) -> Servers:
+def choose(asked: str | None, interface: str, python: Path, deployed: str | None = None) -> Servers:
     """``asked``: everything happens there. Otherwise the trials run on the embedded server, which
-    shows most, and the answer is for the gunicorn of the app's environment, if it has one that
-    can serve ``interface``. Raises Refused for a server that is not installed."""
+    shows most, and the answer is for the server that is ``deployed``, else for the gunicorn of the
+    app's environment, if it has one that can serve ``interface``. Raises Refused for a server that
+    is asked for and not installed."""
     if asked == EMBEDDED:
         return Servers()
     if asked is not None and asked in field.SERVERS:
         return _of_the_field(field.SERVERS[asked], interface, python)
+    if asked is None and deployed is not None and deployed in field.SERVERS:
+        try:
+            there = _of_the_field(field.SERVERS[deployed], interface, python)
+        except Refused:
+            pass  # as where nothing is known of the deployment
+        else:
+            return replace(there, measured=EMBEDDED)
     version = gunicorn.installed(python, interface)
     if version is not None:
         return Servers(asked or EMBEDDED, GUNICORN, version)

@@ -6,6 +6,7 @@ beside them::
     database: null | {"url", "source", "local", ...}    # the url with or without its password
     trials: [{"name", "detail", "expected_s"}]          # in the order they would run
     total_s: the time budget
+    today: null | what the project's own files deploy, as in the document
     notes: [sentence]
 """
 
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from pretune.reports import numbers, redaction, summary, terminal
+from pretune.reports import numbers, redaction, summary, terminal, today
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,6 +32,7 @@ def render(plan: Mapping[str, Any], console: Console) -> None:
     _pairs(console, "Target", _target(target))
     _limits(console, plan.get("budget"), plan.get("slo"))
     _pairs(console, "Database", _database(plan.get("database")))
+    _today(plan, console)
     _traffic(console, plan.get("workload"))
     _trials(console, plan.get("trials") or (), plan.get("total_s"))
     for note in plan.get("notes") or ():
@@ -106,6 +108,19 @@ def _limits(console: Console, budget: Any, slo: Any) -> None:
         if slo["rps"] is not None:
             made.add_row(Text("asked for"), Text(f"{numbers.digits(slo['rps'])} requests/s"))
     terminal.put(console, made)
+
+
+def _today(plan: Mapping[str, Any], console: Console) -> None:
+    said = today.sentences(plan)
+    if not said:
+        return
+    terminal.heading(console, "Today's deployment")
+    made = terminal.table(console, "setting", "value", "by", right=frozenset({1}))
+    for name, (value, where) in today.said(plan).items():
+        made.add_row(Text(name), Text(value), Text(where))
+    terminal.put(console, made)
+    for text in said:
+        terminal.paragraph(console, text)
 
 
 def _traffic(console: Console, workload: Any) -> None:

@@ -10,7 +10,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pretune.reports import charts, deployment, fronting, numbers, redaction, setting, summary
+from pretune.reports import (
+    charts,
+    deployment,
+    fronting,
+    numbers,
+    redaction,
+    setting,
+    summary,
+    today,
+)
 from pretune.reports.document import Document, write_text
 
 _HERE = Path(__file__).parent
@@ -69,6 +78,10 @@ def render(document: Document) -> str:
         charts={name: (chart, Markup(chart.svg)) for name, chart in drawn.items()},
         sentence=summary.sentence(document),
         settings=summary.settings_rows(document),
+        today=today.sentences(document),
+        today_values=today.values(document),
+        today_row=today.row(document),
+        today_said=[(name, value, where) for name, (value, where) in today.said(document).items()],
         checks=summary.checks(document),
         binding=summary.binding(document),
         fleet=summary.fleet(document),

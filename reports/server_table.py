@@ -12,8 +12,10 @@ _HEAD = """\
 # The other servers
 
 `tune TARGET --server NAME` measures and verifies on one of these, as it is installed in the app's
-environment and started by its own command. Settings have gunicorn's names in reports; this is what
-they are there. Where a server has no option for one, the setting does nothing.
+environment and started by its own command. Without a name the answer is verified on the
+server that the project's own files start ([GUIDE](GUIDE.md#todays-deployment)), whose
+options are read by the same table. Settings have gunicorn's names in reports; this is what they
+are there. Where a server has no option for one, the setting does nothing.
 """
 
 

@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from pretune.reports import fronting, numbers, redaction, setting, summary
+from pretune.reports import fronting, numbers, redaction, setting, summary, today
 from pretune.reports.document import Document
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def render(document: Document, console: Console) -> None:
         _gate,
         _fleet,
         _settings,
+        _today,
         _deployment,
         _verification,
         _front,
@@ -130,10 +131,21 @@ def _settings(document: Document, console: Console) -> None:
         return
     sure = document["verdict"] == "fits"
     heading(console, "Settings" if sure else "Settings the model would choose (not confirmed)")
-    made = table(console, "setting", "value", "reason", right=frozenset({1}))
+    deployed = today.values(document)
+    columns = ("setting", "value", *(("today",) if deployed else ()), "reason")
+    made = table(console, *columns, right=frozenset(range(1, len(columns) - 1)))
     for name, value, reason in rows:
-        made.add_row(Text(name), Text(value, style="bold"), Text(reason))
+        was = [Text(deployed.get(name, ""))] if deployed else []
+        made.add_row(Text(name), Text(value, style="bold"), *was, Text(reason))
     put(console, made)
+
+
+def _today(document: Document, console: Console) -> None:
+    said = today.sentences(document)
+    if said:
+        heading(console, "Today's deployment")
+        for text in said:
+            paragraph(console, text)
 
 
 def _deployment(document: Document, console: Console) -> None:
@@ -278,6 +290,8 @@ def _baselines(document: Document, console: Console) -> None:
     for column in made.columns[:-1]:
         column.no_wrap = column is not made.columns[0]
     recommendation = document.get("recommendation")
+    deployed = today.row(document)
+    rows[:0] = [deployed] if deployed else []
     if recommendation:
         rows.insert(0, {**recommendation, "name": "this report", "violates": []})
     for row in rows:

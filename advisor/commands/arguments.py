@@ -75,8 +75,8 @@ ARGUMENTS = (
         "--server",
         metavar="NAME",
         help="Measure and verify on this server: embedded, gunicorn, uvicorn, hypercorn, "
-        "waitress, granian, uwsgi or mod_wsgi. Default: measure on the "
-        "embedded one, verify on the gunicorn of the app's environment, if there is one.",
+        "waitress, granian, uwsgi or mod_wsgi. Default: measure on the embedded one, verify on "
+        "the one that the project's files deploy, else on the app's gunicorn, if it has one.",
     ),
     click.option(
         "--front",

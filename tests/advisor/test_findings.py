@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pretune.advisor import findings_today
 from pretune.advisor.allocators import Saving
 from pretune.advisor.budget import Budget, Slo
 from pretune.advisor.demand import TUPLE, Demand, EndpointDemand, WorkerDemand
@@ -400,7 +401,8 @@ def test_time_waited_for_memory_is_memory_pressure() -> None:
 def test_every_rule_is_shown_here_and_well_formed() -> None:
     ids = [rule.id for rule in RULES]
     assert len(ids) == len(set(ids))
-    assert {*SHOWN, "debug-on", "pool-too-small"} == set(ids)
+    of_today = {rule.id for rule in findings_today.RULES}  # tests/advisor/test_today.py
+    assert {*SHOWN, "debug-on", "pool-too-small", *of_today} == set(ids)
     assert {rule.severity for rule in RULES} <= set(SEVERITIES)
 
 

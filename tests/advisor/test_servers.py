@@ -59,6 +59,18 @@ def test_a_gunicorn_before_24_serves_asgi_with_uvicorn_s_worker_or_not_at_all(
     assert found.worker_class("gthread") == "gthread"
 
 
+def test_the_answer_is_for_the_server_that_is_deployed_where_it_can_run() -> None:
+    found = choose(None, "asgi", HERE, "uvicorn")
+    assert (found.measured, found.verified) == ("embedded", "uvicorn")
+    assert found.label == f"uvicorn {found.version}"
+    assert choose(None, "wsgi", HERE, "waitress").verified == "waitress"
+    assert choose(None, "wsgi", HERE, "gunicorn") == choose(None, "wsgi", HERE)
+    # what cannot run here is as if nothing were known, and what is asked for goes before
+    assert choose(None, "wsgi", HERE, "uvicorn") == choose(None, "wsgi", HERE)
+    assert choose(None, "asgi", NOWHERE, "uvicorn") == Servers()
+    assert choose("gunicorn", "asgi", HERE, "uvicorn").verified == "gunicorn"
+
+
 def test_a_server_that_is_named_is_measured_and_verified() -> None:
     found = choose("gunicorn", "asgi", HERE)
     assert (found.measured, found.verified) == ("gunicorn", "gunicorn")

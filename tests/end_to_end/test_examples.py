@@ -16,6 +16,14 @@ EXAMPLES = {
 }
 
 
+# where the example's own files start a server
+DEPLOYED = {
+    "shop": "examples/shop/Procfile:2",
+    "board": None,
+    "tickets": "examples/tickets/Dockerfile:12",
+}
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_gets_a_verified_answer(sandbox: Sandbox, name: str) -> None:
     target, interface, framework = EXAMPLES[name]
@@ -35,6 +43,9 @@ def test_an_example_gets_a_verified_answer(sandbox: Sandbox, name: str) -> None:
     assert document["demand"]["db_s"]["value"] > 0
     assert document["demand"]["db_calls"]["value"] > 0
     assert "assumed" in output
+    deployed = document["today"]
+    assert (deployed and deployed["where"]) == DEPLOYED[name]
+    assert not deployed or deployed["predicted"]["throughput_rps"]["value"] > 0
     assert sandbox.survivors() == []
 
     html = (sandbox.out / "report.html").read_text()

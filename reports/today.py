@@ -1,0 +1,80 @@
+"""Today's deployment as rows and sentences: the part that terminal, HTML and dry run share.
+
+Pure; all text is plain and may be hostile: whoever renders escapes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pretune.reports import numbers, setting, summary
+from pretune.reports.document import Document
+
+
+def said(document: Document) -> dict[str, tuple[str, str]]:
+    """Setting -> (value as people write it, where it stands); empty where nothing is deployed."""
+    today = document.get("today") or {"said": ()}
+    return {numbers.line(row["setting"]): (_value(row), _place(row)) for row in today["said"]}
+
+
+def _value(row: Any) -> str:
+    if row["value"] is None:
+        return "?"
+    return setting.shown(row["setting"], row["value"])
+
+
+def _place(row: Any) -> str:
+    return numbers.line(", ".join(part for part in (row["where"], row["note"]) if part))
+
+
+def values(document: Document) -> dict[str, str]:
+    """Setting -> today's value, for a column beside the recommended ones."""
+    found = {name: value for name, (value, _) in said(document).items()}
+    settings = (document.get("today") or {}).get("settings")
+    if settings and "worker_class" in settings:
+        found["worker_class"] = numbers.line(settings["worker_class"])
+    return found
+
+
+def row(document: Document) -> Any | None:
+    """What is deployed as a row among other formulas; None where it was not predicted."""
+    today = document.get("today")
+    if not today or not today["predicted"] or not today["settings"]:
+        return None
+    return {**today, "name": f"today ({today['where']})"}
+
+
+def sentences(document: Document) -> list[str]:
+    """What is deployed, what it would do here, and what was not read of it."""
+    today = document.get("today")
+    if not today:
+        return []
+    found = [_deployed(today)]
+    if today["predicted"]:
+        found.append(_predicted(today))
+    elif today["why"]:
+        found.append(f"Not predicted: {today['why']}.")
+    if today["facts"]:
+        facts = (f"{f['name']} {f['value']} ({f['where']})" for f in today["facts"])
+        found.append(f"Around it: {', '.join(facts)}.")
+    if today["unknown"]:
+        found.append(f"Not understood: {', '.join(today['unknown'])}.")
+    found += [f"{text}." for text in (*today["others"], *today["problems"])]
+    return [numbers.line(text) for text in found]
+
+
+def _deployed(today: Any) -> str:
+    arranged = f": {setting.arrangement(today['settings'])}" if today["settings"] else ""
+    return f"{today['where']} starts {today['server']}{arranged}."
+
+
+def _predicted(today: Any) -> str:
+    predicted = today["predicted"]
+    on = f" on {today['on']}" if today["on"] != today["server"] else ""
+    breaks = summary.violations(today)
+    return (
+        f"On this budget it would carry{on} {numbers.count(predicted['throughput_rps'])} "
+        f"requests/s with a p95 of {numbers.milliseconds(predicted['latency_ms']['p95'])} in "
+        f"{numbers.size(predicted['ram_bytes'])} of RAM"
+        + (f", and break: {breaks}." if breaks else ", and break no limit.")
+    )

@@ -1,0 +1,200 @@
+"""Today's deployment as the model takes it, and beside the recommendation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from judged import CONDITIONS, DEMAND, EXACT, GIB, MIB, capacity
+
+from pretune.advisor import today
+from pretune.advisor.baselines import predict_one
+from pretune.advisor.budget import Budget, Slo
+from pretune.advisor.deployed.value import Deployed, Fact, Setting
+from pretune.advisor.document import Run, assemble
+from pretune.advisor.findings import diagnose
+from pretune.advisor.recommendation import Recommendation
+from pretune.advisor.today import Today
+from pretune.advisor.verdict import Verdict
+from pretune.reports import document as documents
+from pretune.server.settings import Settings
+
+BUDGET = Budget(ram_bytes=GIB, cores=2.0, pg_connections=None, fds=1024, reserve_bytes=100 * MIB)
+
+
+def deployed(server: str = "gunicorn", **settings: Any) -> Deployed:
+    """As read: gunicorn's defaults where nothing is said."""
+    said = {name: Setting(value, "Procfile:1") for name, value in settings.items()}
+    defaults = {"workers": 1, "threads": 1, "worker_class": "sync", "timeout": 30.0}
+    if server != "gunicorn":
+        defaults.pop("worker_class")
+    rest = {name: Setting(value, f"{server}'s default") for name, value in defaults.items()}
+    return Deployed(server, "Procfile:1", "shop.wsgi", {**rest, **said})
+
+
+@pytest.mark.parametrize(
+    ("server", "settings", "interface", "on", "expected"),
+    [
+        ("gunicorn", {"workers": 9}, "wsgi", "gunicorn", (9, 1, "sync")),
+        ("gunicorn", {"workers": 3, "threads": 4}, "wsgi", "gunicorn", (3, 4, "gthread")),
+        ("gunicorn", {"worker_class": "gthread"}, "wsgi", "embedded", (1, 1, "gthread")),
+        ("gunicorn", {"worker_class": "asgi", "threads": 4}, "asgi", "gunicorn", (1, 1, "asgi")),
+        ("uvicorn", {"workers": 4}, "asgi", "uvicorn", (4, 1, "asgi")),
+        ("uvicorn", {"workers": 4}, "asgi", "gunicorn", (4, 1, "asgi")),
+        ("waitress", {"threads": 4}, "wsgi", "gunicorn", (1, 4, "gthread")),
+        ("granian", {"threads": 4}, "asgi", "granian", (1, 1, "asgi")),
+        ("gunicorn", {"workers": 2}, "wsgi", "uwsgi", (2, 1, "gthread")),
+    ],
+)
+def test_the_model_takes_what_really_runs(
+    server: str, settings: dict[str, Any], interface: str, on: str, expected: tuple[Any, ...]
+) -> None:
+    found = today.of(deployed(server, **settings), interface, on)
+    assert found.settings is not None, found.why
+    assert (found.settings.workers, found.settings.threads, found.settings.worker_class) == expected
+
+
+@pytest.mark.parametrize(
+    ("server", "settings", "interface", "why"),
+    [
+        ("gunicorn", {"worker_class": "gevent"}, "wsgi", "the model does not know gevent"),
+        ("gunicorn", {}, "asgi", "sync workers do not serve ASGI"),
+        ("uvicorn", {}, "wsgi", "uvicorn does not serve WSGI"),
+        ("uwsgi", {"worker_class": "gevent"}, "wsgi", "the model does not know gevent of uwsgi"),
+        ("gunicorn", {"workers": 4000}, "wsgi", "4000 workers are more than the model takes"),
+        ("granian", {"threads": 512}, "wsgi", "512 threads are more than the model takes"),
+    ],
+)
+def test_what_the_model_does_not_know_is_said(
+    server: str, settings: dict[str, Any], interface: str, why: str
+) -> None:
+    found = today.of(deployed(server, **settings), interface, server)
+    assert found.settings is None
+    assert why in found.why
+
+
+def test_what_is_known_only_at_run_time_is_not_guessed() -> None:
+    said = deployed()
+    at_run_time = Setting(None, "Procfile:1", "set by $WORKERS at run time")
+    said = replace(said, settings={**said.settings, "workers": at_run_time})
+    found = today.of(said, "wsgi", "gunicorn")
+    assert found.settings is None
+    assert found.why == "workers: Procfile:1, set by $WORKERS at run time"
+
+
+def predicted(settings: Settings, slo: Slo | None = None) -> Today:
+    found = today.of(
+        deployed(workers=settings.workers, threads=settings.threads), "wsgi", "gunicorn"
+    )
+    assert found.settings is not None
+    baseline = predict_one(
+        "today", found.settings, DEMAND, BUDGET, slo or Slo(p95_s=0.2), CONDITIONS, capacity
+    )
+    return replace(found, predicted=baseline.predicted, violates=baseline.violates)
+
+
+def test_it_is_judged_like_any_arrangement_and_found_where_it_breaks_a_budget() -> None:
+    found = predicted(Settings(9))
+    assert found.violates
+    assert found.violates[0].startswith("RAM: ")
+    run = Run("shop", 1, Verdict.FITS, budget=BUDGET, demand=DEMAND, today=found)
+    (finding,) = [f for f in diagnose(run) if f.id == "today-breaks"]
+    assert finding.severity == "critical"
+    assert finding.title.startswith("Today's 9 workers (Procfile:1) of 200 MiB each do not hold")
+    assert "> 1 GiB" in finding.title
+    assert finding.evidence["worker_bytes"] == 200 * MIB
+    assert predicted(Settings(2)).violates == ()
+
+
+def test_a_rate_that_is_not_carried_is_broken() -> None:
+    found = predicted(Settings(2), Slo(p95_s=0.2, rps=250.0))
+    assert found.violates == ("carries 100 of 250 requests/s",)
+    assert predicted(Settings(2), Slo(p95_s=0.2, rps=90.0)).violates == ()
+
+
+def test_settings_that_surely_carry_less_are_found_and_others_are_not() -> None:
+    found = predicted(Settings(2))
+    assert found.predicted is not None
+    faster = replace(found.predicted, throughput_rps=EXACT(150.0))
+
+    def ids(recommended: Any) -> list[str]:
+        answer = Recommendation(Settings(3), recommended, "cpu", (), ())
+        run = Run(
+            "shop", 1, Verdict.FITS, budget=BUDGET, demand=DEMAND, today=found,
+            recommendation=answer,
+        )  # fmt: skip
+        return [f.id for f in diagnose(run) if f.id.startswith("today")]
+
+    assert ids(faster) == ["today-carries-less"]
+    assert ids(found.predicted) == []
+
+
+def test_what_was_not_read_is_a_finding() -> None:
+    found = today.of(replace(deployed(), unknown=("--frob (Procfile:1)",)), "wsgi", "gunicorn")
+    (finding,) = diagnose(Run("shop", 1, Verdict.FITS, today=found))
+    assert finding.id == "today-not-all-read"
+    assert "--frob (Procfile:1) not understood" in finding.title
+    found = today.of(deployed(worker_class="gevent"), "wsgi", "gunicorn")
+    (finding,) = diagnose(Run("shop", 1, Verdict.FITS, today=found))
+    assert "does not know gevent" in finding.title
+
+
+def test_reasons_compare_with_today() -> None:
+    found = predicted(Settings(9))
+    assert found.predicted is not None
+    answer = Recommendation(
+        Settings(2, 4, "gthread", timeout=30.0), found.predicted, "cpu", (),
+        (("workers", "two cores."), ("worker_class", "threads."), ("timeout", "the tail."),
+         ("backlog", "burst.")),
+    )  # fmt: skip
+    compared = today.compared(answer, found)
+    assert compared is not None
+    assert dict(compared.reasons) == {
+        "workers": "instead of 9 (Procfile:1): two cores.",
+        "worker_class": "instead of sync (gunicorn's default): threads.",
+        "timeout": "the tail.",
+        "backlog": "burst.",
+    }
+    assert today.compared(None, found) is None
+    assert today.compared(answer, None) is answer
+
+
+def test_limits_in_the_files_that_the_run_does_not_have_are_noted() -> None:
+    said = replace(
+        deployed(),
+        facts=(
+            Fact("memory limit", "512m", "compose.yaml:9"),
+            Fact("replicas", "3", "compose.yaml:7"),
+            Fact("memory limit", "infinity", "shop.service:4"),
+        ),
+    )
+    notes = today.notes(said, BUDGET, ())
+    assert [note.partition(" ")[0] for note in notes] == ["compose.yaml:9", "compose.yaml:7"]
+    assert "--ram 512m" in notes[0]
+    assert "--instances 3" in notes[1]
+    assert today.notes(said, BUDGET, ("ram", "instances")) == ()
+
+
+def test_the_target_has_the_names_that_deployments_use() -> None:
+    chdir = Path("/srv")
+    assert today.names("shop.wsgi", "shop.wsgi:application", Path("/srv/shop/wsgi.py"), chdir) == (
+        "shop.wsgi",
+    )
+    assert today.names("/srv/app/main.py:api", "main:api", Path("/srv/app/main.py"), chdir) == (
+        "main",
+        "app.main",
+    )
+
+
+def test_the_document_holds_it_by_the_schema() -> None:
+    found = predicted(Settings(9))
+    document = assemble(Run("shop", 1, Verdict.NOT_ENOUGH_DATA, today=found))
+    documents.validate(document)
+    assert document["today"]["said"][0] == {
+        "setting": "workers", "value": 9, "where": "Procfile:1", "note": "",
+    }  # fmt: skip
+    assert document["today"]["predicted"]["throughput_rps"]["value"] == 100.0
+    nothing = replace(found, settings=None, predicted=None, why="workers: unknown", violates=())
+    documents.validate(assemble(Run("shop", 1, Verdict.NOT_ENOUGH_DATA, today=nothing)))
