@@ -126,13 +126,18 @@ def _beside(name: str, value: Any, sentence: str, today: Today) -> str:
         was = today.settings.worker_class
     if was == value:
         return sentence
-    return f"instead of {_shown(was)} ({setting.place}): {sentence}"
+    return f"instead of {_shown(name, was)} ({setting.place}): {sentence}"
 
 
-def _shown(value: Any) -> str:
+_TIMES = frozenset({"timeout", "graceful_timeout", "keepalive"})
+
+
+def _shown(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if not value and (name in _TIMES or name == "max_requests"):
+        return "off"
+    return f"{value:g} s" if name in _TIMES else str(value)
 
 
 def notes(deployed: Deployed, budget: Budget, sources: Sequence[str]) -> tuple[str, ...]:

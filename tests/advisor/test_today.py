@@ -157,6 +157,11 @@ def test_reasons_compare_with_today() -> None:
         "timeout": "the tail.",
         "backlog": "burst.",
     }
+    slower = replace(answer, settings=replace(answer.settings, timeout=8.0))
+    compared = today.compared(slower, found)
+    assert compared is not None
+    said = dict(compared.reasons)["timeout"]
+    assert said == "instead of 30 s (gunicorn's default): the tail."
     assert today.compared(None, found) is None
     assert today.compared(answer, None) is answer
 
