@@ -248,7 +248,7 @@ def _worker_class(case: Case) -> str:
     sync = _best(case, lambda s: s.worker_class == "sync")
     if sync is None:
         return "threads keep connections alive and overlap waits within one worker."
-    loss = 1 - sync.predicted.throughput_rps.value / case.carried
+    loss = 1 - sync.predicted.compared_rps / case.prediction.compared_rps
     ram = sync.predicted.ram_bytes.value - case.prediction.ram_bytes.value
     return (
         f"the best sync arrangement tried ({sync.settings.workers} workers) "
@@ -369,7 +369,7 @@ def _worker_connections(case: Case) -> str:
 
 def _best(case: Case, wanted: _Predicate) -> Candidate | None:
     found = [c for c in case.candidates if wanted(c.settings) and not _breaks(c.rejected_by)]
-    return max(found, key=lambda c: c.predicted.throughput_rps.value, default=None)
+    return max(found, key=lambda c: c.predicted.compared_rps, default=None)
 
 
 def _nearest(case: Case, wanted: _Predicate) -> Candidate | None:
@@ -399,7 +399,7 @@ def _would(case: Case, other: Candidate) -> str:
     predicted = other.predicted
     if predicted.latency.p95.high > case.slo_p95_s and not _breaks(other.rejected_by):
         return "may break the p95 at any load"
-    return f"would carry {_change(predicted.throughput_rps.value / case.carried - 1)}"
+    return f"would carry {_change(predicted.compared_rps / case.prediction.compared_rps - 1)}"
 
 
 def _change(fraction: float) -> str:

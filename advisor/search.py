@@ -3,7 +3,8 @@
 Memory, connections and descriptors are arithmetic, so they rule arrangements out before anything
 is simulated; so does the exact throughput bound of the operational laws. What is left is walked in
 four short phases, all predictions with one seed, so that they share their luck and differences as
-small as ``NOISE`` mean something:
+small as ``NOISE`` mean something; compared at the load where p95's value meets the SLO
+(``Prediction.compared_rps``), whatever less is promised:
 
 * spread: for each number of threads, about as many workers as keep every core busy (Little's law);
 * climb: single steps from the fastest, while they gain;
@@ -29,7 +30,7 @@ from pretune.advisor import reasons, recycling
 from pretune.advisor.budget import Budget, Slo
 from pretune.advisor.demand import Demand
 from pretune.advisor.measurement import Conditions
-from pretune.advisor.model import bounds, memory
+from pretune.advisor.model import bounds, memory, paired
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.quantity import Interval, format_bytes, format_seconds
 from pretune.advisor.recommendation import Candidate, Recommendation
@@ -55,6 +56,7 @@ SPREAD, CLIMBED, SHRUNK, SURROUNDED = 14, 22, 34, 40
 CONFIRMED = 4
 # How far below what is needed a smaller arrangement is still worth a full prediction.
 DOUBTFUL = 0.03
+UNKNOWN_BINDING = "unknown"
 P95_FACTOR = 3.0  # of the unloaded p95, when the user gave no p95
 # Connections a worker accepts, where descriptors allow.
 CONNECTIONS = 1000
@@ -433,11 +435,18 @@ class _Search:
         carrying = [s for s in kept if self._carries(s)]
         if carrying:
             return min(carrying, key=self._size)
-        best = max(self._rps(s) for s in kept)
-        return min((s for s in kept if self._rps(s) >= (1 - NOISE) * best), key=self._size)
+        fastest = max(kept, key=self._rps)
+        return min((s for s in kept if self._as_fast(s, fastest)), key=self._size)
+
+    def _as_fast(self, settings: Settings, fastest: Settings) -> bool:
+        """Within noise as expected, and not surely beyond it under the draws that both share."""
+        if self._rps(settings) < (1 - NOISE) * self._rps(fastest):
+            return False
+        return not paired.loss(self.known[settings], self.known[fastest]).low > NOISE
 
     def binding(self, winner: Settings) -> str:
-        """The budget that forbids something faster, else what limits throughput, else the SLO."""
+        """The budget that forbids something faster, else what limits throughput, else the SLO;
+        unknown where what is not surely known decides between resources."""
         prediction = self.known[winner]
         if self._carries(winner):
             return "rps"
@@ -451,7 +460,7 @@ class _Search:
         busy = dict(prediction.utilisation)
         if prediction.binding == "users" or busy.get(prediction.binding, 1.0) < 0.9:
             return "p95_ms"
-        return prediction.binding
+        return UNKNOWN_BINDING if prediction.may_bind else prediction.binding
 
     def candidates(self, winner: Settings | None) -> tuple[Candidate, ...]:
         """The winner first, then the kept by throughput, then those that break something."""
@@ -494,8 +503,14 @@ class _Search:
             low = self.known[settings].throughput_rps.low
             return f"carries surely only {low:.0f} of {self.rps:g} requests/s"
         kept = [s for s in self.known if not self._broken(s)]
-        loss = 1 - self._rps(settings) / max(self._rps(s) for s in kept)
-        return f"{loss:.1%} slower" if loss > NOISE else f"no faster, {more}"
+        fastest = max(kept, key=self._rps)
+        loss = 1 - self._rps(settings) / self._rps(fastest)
+        if loss > NOISE:
+            return f"{loss:.1%} slower"
+        shared = paired.loss(self.known[settings], self.known[fastest])
+        if shared.low > NOISE:
+            return f"{shared.value:.1%} slower where what is not surely known is otherwise"
+        return f"no faster, {more}"
 
     def _carries(self, settings: Settings) -> bool:
         return self.rps is not None and self.known[settings].throughput_rps.low >= self.rps
@@ -504,7 +519,7 @@ class _Search:
         return broken(self.known[settings], self.budget, self.slo_p95_s)
 
     def _rps(self, settings: Settings) -> float:
-        return self.known[settings].throughput_rps.value
+        return self.known[settings].compared_rps
 
     def _ram(self, settings: Settings) -> float:
         return memory.peak_pss(self.demand.worker, settings).high

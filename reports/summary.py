@@ -31,6 +31,7 @@ RESOURCES = {
     "p95_ms": "p95",
     "error_rate": "error rate",
     "rps": "requests/s",
+    "unknown": "the run cannot tell",
 }
 
 

@@ -11,6 +11,7 @@ cancels.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -154,6 +155,23 @@ def limits(
     return tuple(sorted(found, key=lambda limit: limit.rps))
 
 
+# Limits of the arrangement give way to those of the machine that are as close: of them another
+# arrangement would have more, and would be no faster.
+OURS = frozenset({"slots", "gil", "lock"})
+CLOSE = 0.05
+
+
+def binding(found: Sequence[Limit]) -> Limit:
+    """The tightest; of a machine's and an arrangement's that are as close, the machine's."""
+    first = found[0]
+    if first.resource in OURS:
+        for other in found[1:]:
+            close = other.rps <= (1 + CLOSE) * first.rps
+            if close and other.resource not in OURS and other.resource != "users":
+                return other
+    return first
+
+
 SUBJECT = {
     "cpu": "the CPU is the limit",
     "gil": "the GIL is the limit",
@@ -167,7 +185,18 @@ SUBJECT = {
 
 def explain(settings: Settings, limit: Limit) -> str:
     """``at 9 workers x 1 thread the CPU is the limit: 2 cores / 6.1 ms = 328 requests/s``."""
+    return f"{_at(settings)} {SUBJECT[limit.resource]}: {limit.reason}"
+
+
+def explain_open(settings: Settings, found: Sequence[Limit]) -> str:
+    """Where it depends on what is not surely known which of these it is."""
+    named = " or ".join(SUBJECT[limit.resource] for limit in found)
+    reasons = "; ".join(limit.reason for limit in found)
+    return f"{_at(settings)} it is open whether {named}: {reasons}"
+
+
+def _at(settings: Settings) -> str:
     shape = f"at {settings.workers} worker{'s' if settings.workers > 1 else ''}"
     if settings.worker_class == "gthread":
         shape += f" x {settings.threads} thread{'s' if settings.threads > 1 else ''}"
-    return f"{shape} {SUBJECT[limit.resource]}: {limit.reason}"
+    return shape

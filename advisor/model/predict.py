@@ -97,8 +97,11 @@ class _Model:
     def run(self, level: int, requests: int) -> Run:
         return self.case.expected(self.traffic(level), self.factors(level), requests, self.seed)
 
+    def draw_seed(self, number: int) -> int:
+        return self.seed * 1_000_003 + number
+
     def replicate(self, level: int, number: int) -> Run:
-        seed = self.seed * 1_000_003 + number
+        seed = self.draw_seed(number)
         factors = self.drawn_factors(level, np.random.default_rng(seed))
         return self.case.run(self.traffic(level), factors, REPLICATE_REQUESTS, seed, bootstrap=True)
 
@@ -169,14 +172,14 @@ def capacity(
     if arrivals:
         model = replace(model, rate_unit=_tightest(model) / RATES)
     near = _alike(model, known or {})
+    loads = _Loads(model, slo_p95_s)
     if near is not None:
         half = np.array([math.log(x.high / x.value) for x in _intervals(near)])
-        loads = _Loads(model, slo_p95_s)
         guess = near.users if not arrivals else _first_guess(model, slo_p95_s)
         users = loads.most(slo_p95_s * math.exp(-half[P95]), guess)
-        return _stated(model, users, loads.run(users), half, instances, reserve_bytes)
+        found = _stated(model, users, loads.run(users), half, instances, reserve_bytes)
+        return replace(found, expected_rps=loads.carried(users))
 
-    loads = _Loads(model, slo_p95_s)
     typical = math.hypot(QUANTILE * TYPICAL_SPREAD, Z95 * _residuals(calibration)[P95])
     aim = slo_p95_s * math.exp(-typical)
     users = loads.most(aim, _first_guess(model, aim))
@@ -190,7 +193,9 @@ def capacity(
         prediction = _stated(model, users, run, half, instances, reserve_bytes)
         high = prediction.latency.p95.high
         if users == 1 or high <= slo_p95_s:
-            return prediction
+            expected = loads.carried(users)
+            prediction = replace(prediction, expected_rps=expected, draws=_draws(loads))
+            return _with_doubt(model, prediction)
         users = max(1, min(users - 1, int(users * slo_p95_s / high)))
 
 
@@ -208,7 +213,7 @@ def _alike(model: _Model, known: Mapping[Settings, Prediction]) -> Prediction | 
         if (settings.worker_class == "asgi") != (mine.worker_class == "asgi"):
             continue
         if (settings.threads > 1) == (mine.threads > 1) and (
-            model.limits(found.users)[0].resource == found.binding
+            bounds.binding(model.limits(found.users)).resource == found.binding
         ):
             return found
     return None
@@ -226,17 +231,54 @@ def _tightest(model: _Model) -> float:
     return next((x.rps for x in model.limits(MOST_USERS) if x.resource != "users"), 1.0)
 
 
+def _draws(known: _Loads) -> tuple[float, ...]:
+    """What would be carried if what is not surely known were otherwise. Each number is drawn alike
+    for all arrangements, requests and machine too, so differences between them are paired."""
+    guess = known.held
+    return tuple(
+        _Loads(known.model, known.slo_p95_s, number).carried(guess)
+        for number in range(1, REPLICATES + 1)
+    )
+
+
+def _with_doubt(model: _Model, prediction: Prediction) -> Prediction:
+    """With the other resources that limit it under more than one of the draws."""
+    found = []
+    for number in range(1, REPLICATES + 1):
+        rng = np.random.default_rng(model.draw_seed(number))
+        factors = model.drawn_factors(prediction.users, rng)
+        limits = [x for x in model.case.limits(MOST_USERS, factors) if x.resource != "users"]
+        found.append(bounds.binding(limits).resource)
+    others = {name for name in found if found.count(name) > 1} - {prediction.binding}
+    if not others or prediction.binding == "users":
+        return prediction
+    open_ = [x for x in model.limits(MOST_USERS) if x.resource in {prediction.binding, *others}]
+    return replace(
+        prediction,
+        may_bind=tuple(x.resource for x in open_ if x.resource != prediction.binding),
+        explanation=bounds.explain_open(model.case.settings, open_),
+    )
+
+
 @dataclass
 class _Loads:
-    """Short runs of one arrangement at the loads tried, each made once."""
+    """Short runs of one arrangement at the loads tried, each made once.
+
+    ``number``: of a draw of what is not surely known; 0 for what is expected.
+    """
 
     model: _Model
     slo_p95_s: float
+    number: int = 0
     _runs: dict[int, Run] = field(default_factory=dict)
 
     def run(self, users: int) -> Run:
         if users not in self._runs:
-            self._runs[users] = self.model.run(users, SEARCH_REQUESTS)
+            self._runs[users] = (
+                self.model.replicate(users, self.number)
+                if self.number
+                else self.model.run(users, SEARCH_REQUESTS)
+            )
         return self._runs[users]
 
     def p95(self, users: int) -> float:
@@ -256,6 +298,25 @@ class _Loads:
     def most(self, aim_s: float, guess: int) -> int:
         """The largest number of users whose p95 keeps the aim, at least 1."""
         return _most(self.p95, aim_s, guess, self.limit())
+
+    @property
+    def held(self) -> int:
+        """The most users tried that keep the SLO; at least 1."""
+        return max((n for n in self._runs if self.p95(n) <= self.slo_p95_s), default=1)
+
+    def carried(self, guess: int) -> float:
+        """Requests/s at the SLO itself, between loads by a line of logarithms, so that
+        arrangements of few users can be told apart. Of one user where he is too many."""
+        users = self.most(self.slo_p95_s, guess)
+        rate, p95 = self.run(users).throughput_rps, self.p95(users)
+        if not 0 < p95 < self.slo_p95_s or users >= self.limit():
+            return rate
+        more = min((n for n in self._runs if n > users), default=users + 1)
+        further, later = self.run(more).throughput_rps, self.p95(more)
+        if later <= self.slo_p95_s or further <= rate:
+            return rate
+        part = math.log(self.slo_p95_s / p95) / math.log(later / p95)
+        return float(rate * (further / rate) ** part)
 
 
 def _alone(model: _Model) -> float:
@@ -325,8 +386,8 @@ def _stated(
         pg_connections=memory.postgres_connections(worker, case.settings, instances),
         fds=memory.descriptors(worker, case.settings, users),
         utilisation=_utilisation(run, case.conditions),
-        binding=found[0].resource,
-        explanation=bounds.explain(case.settings, found[0]),
+        binding=bounds.binding(found).resource,
+        explanation=bounds.explain(case.settings, bounds.binding(found)),
     )
 
 

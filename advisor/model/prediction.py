@@ -23,3 +23,16 @@ class Prediction:
     binding: str  # the resource that limits throughput here
     explanation: str  # one sentence with the bound: "2 cores / 6.1 ms = 328 requests/s"
     rps: float | None = None  # the rate of an open load
+    # Of a capacity: at the load where p95's value, not its upper end, meets the SLO.
+    expected_rps: float | None = None
+    # the same under other draws of what is not surely known, in an order common to all arrangements
+    draws: tuple[float, ...] = ()
+
+    # other resources that limit it under some of those draws
+    may_bind: tuple[str, ...] = ()
+
+    @property
+    def compared_rps(self) -> float:
+        """By which arrangements are compared: what makes all of them as uncertain tells none from
+        another, and would at last compare them at one user each, where all are alike."""
+        return self.throughput_rps.value if self.expected_rps is None else self.expected_rps

@@ -9,9 +9,12 @@ import pytest
 from demands import FIELDS, around, make_demand
 
 from pretune.advisor.measurement import Conditions
+from pretune.advisor.model import paired
+from pretune.advisor.model.calibration import calibrate
 from pretune.advisor.model.case import Case
 from pretune.advisor.model.predict import _most, capacity, predict
 from pretune.advisor.model.rows import central
+from pretune.advisor.quantity import Interval
 from pretune.server.settings import Settings
 
 TWO_CORES = Conditions(server_cores=2, shared_cores=0, pinned=False, database_local=False)
@@ -198,3 +201,57 @@ def test_a_timeout_ends_requests_where_the_server_has_it_so(
     run = case.run(4, central(demand), 2_000, seed=1)
     assert (run.killed > 0) is kills
     assert bool(run.response_s.max() < 10) is kills
+
+
+def test_arrangements_are_compared_at_the_slo_whatever_less_is_promised() -> None:
+    """Hardly known latency takes the promise down, not what tells arrangements apart."""
+    demand, slo, few, many = make_demand(wait=0.02), 0.08, Settings(1, 1), Settings(4, 4)
+    vague = replace(calibrate(demand, (), seed=1), latency_sd=1.0)
+    promised = [capacity(demand, s, TWO_CORES, slo, seed=1, calibration=vague) for s in (few, many)]
+    assert {p.users for p in promised} == {1}
+    assert promised[0].throughput_rps.value == pytest.approx(promised[1].throughput_rps.value, 0.05)
+    assert promised[1].compared_rps > 3 * promised[0].compared_rps
+
+
+def test_the_rate_at_the_slo_lies_between_the_loads_around_it() -> None:
+    demand, settings, slo = make_demand(), Settings(2, 2), 0.031
+    found = capacity(demand, settings, TWO_CORES, slo, seed=1)
+    rates = [
+        predict(demand, settings, n, TWO_CORES, seed=1).throughput_rps.value
+        for n in (found.users, 3 * found.users)
+    ]
+    assert 0.98 * rates[0] <= found.compared_rps <= 1.02 * rates[1]
+
+
+def test_common_draws_cancel_what_makes_both_as_uncertain() -> None:
+    """CPU unknown by a fifth moves each rate by as much, and the difference not at all."""
+    demand = replace(make_demand(db=0.0), cpu_s=around(0.005, 0.2))
+    one, other = (capacity(demand, Settings(w, 4), TWO_CORES, 0.1, seed=1) for w in (4, 5))
+    assert np.log(one.draws).std() > 0.05
+    found = paired.loss(one, other)
+    assert abs(found.value) < 0.02
+    assert found.high - found.low < 0.03
+    fewer = capacity(demand, Settings(1, 4), TWO_CORES, 0.1, seed=1)
+    assert paired.loss(fewer, other).value == pytest.approx(0.5, abs=0.05)
+
+
+def test_without_draws_no_loss_is_known() -> None:
+    plain = predict(make_demand(), Settings(), 1, TWO_CORES, seed=1)
+    assert np.isnan(paired.loss(plain, plain).value)
+
+
+def test_the_machines_limit_is_named_where_the_arrangements_is_as_close() -> None:
+    """Four workers on four cores: neither more workers nor more cores alone would be faster."""
+    four = replace(TWO_CORES, server_cores=4)
+    demand = make_demand(db=0.0)
+    assert predict(demand, Settings(4, 4), 64, four, seed=1).binding == "cpu"
+    assert predict(demand, Settings(3, 4), 64, four, seed=1).binding == "gil"
+
+
+def test_a_gil_that_is_not_known_leaves_open_what_binds() -> None:
+    demand = replace(make_demand(db=0.0), cpu_gil_fraction=Interval(0.5, 0.0, 1.0))
+    got = capacity(demand, Settings(1, 8), TWO_CORES, 0.1, seed=1)
+    assert {got.binding, *got.may_bind} == {"cpu", "gil"}
+    assert "it is open whether" in got.explanation
+    sure = capacity(make_demand(db=0.0), Settings(1, 8), TWO_CORES, 0.1, seed=1)
+    assert (sure.binding, sure.may_bind) == ("gil", ())

@@ -452,6 +452,65 @@ def test_an_arrangement_that_surely_keeps_no_load_is_not_compared_by_its_rate() 
     assert "3 may break the p95 at any load" in dict(found.reasons)["workers"]
 
 
+class Told(Analytic):
+    """Changes what the model says of some arrangements."""
+
+    def __init__(self, change: Any) -> None:
+        super().__init__()
+        self.change = change
+
+    def __call__(self, *args: Any, **given: Any) -> Prediction:
+        found = super().__call__(*args, **given)
+        return replace(found, **self.change(args[1], found))
+
+
+def told(change: Any) -> Found:
+    b = Budget(4 * GIB, 2.0, None, 1024)
+    return recommend(
+        demand(), b, Slo(None), Conditions(2.0, 0.0, True, False), "wsgi", Told(change)
+    )
+
+
+def test_what_is_promised_alike_is_told_apart_by_what_is_expected() -> None:
+    """Where p95 is hardly known, all are promised at one user, where all are alike."""
+    found = told(
+        lambda s, p: {
+            "throughput_rps": Interval(90.0, 20.0, 400.0),
+            "expected_rps": p.throughput_rps.value,
+        }
+    )
+    usual = solve(demand(), Budget(4 * GIB, 2.0, None, 1024)).recommendation
+    assert found.recommendation is not None
+    assert usual is not None
+    assert found.recommendation.settings.workers == usual.settings.workers > 1
+
+
+def test_a_smaller_one_is_as_good_only_if_the_common_draws_say_so() -> None:
+    """As fast as expected, but with one thread it loses wherever requests wait for more."""
+    draws = {"none": (100.0,) * 8, "some": (99.0, 90.0, 70.0, 80.0, 95.0, 85.0, 75.0, 88.0)}
+
+    def change(settings: Settings, found: Prediction) -> dict[str, Any]:
+        slots = "some" if settings.threads == 1 else "none"
+        return {"expected_rps": 100.0, "draws": draws[slots]}
+
+    found = told(change)
+    assert found.recommendation is not None
+    assert found.recommendation.settings.threads > 1
+    assert any("where what is not surely known" in c.rejected_by for c in found.candidates)
+    alike = told(lambda s, p: {"expected_rps": 100.0, "draws": draws["some"]}).recommendation
+    assert alike is not None
+    assert alike.settings.threads == 1
+
+
+def test_what_binds_is_open_where_the_draws_differ() -> None:
+    busy = {"utilisation": (("cpu", 0.98), ("gil", 0.97)), "binding": "cpu"}
+    sure = told(lambda s, p: busy).recommendation
+    doubted = told(lambda s, p: {**busy, "may_bind": ("gil",)}).recommendation
+    assert sure is not None
+    assert doubted is not None
+    assert (sure.binding, doubted.binding) == ("cpu", "unknown")
+
+
 def test_a_demand_without_an_interval_is_searched_all_the_same() -> None:
     unknown = replace(demand(), cpu_s=Interval(0.006, np.nan, np.nan))
     found = solve(unknown, Budget(4 * GIB, 2.0, None, 1024))
