@@ -11,21 +11,27 @@ from pretune.advisor.document import Row, Run
 from pretune.advisor.measurement import Measurement
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.quantity import Interval, format_bytes
+from pretune.advisor.search import UNKNOWN_BINDING, UNLOADED_SOURCE
 from pretune.advisor.verdict import Verdict
 
-# Fewer requests than this in a trial say too little about its tail.
-FEWEST_REQUESTS = 200
+# So many requests have to lie beyond a percentile, or it is the luck of a few slow ones.
+FEWEST_BEYOND = 5
 SLO_P95 = "slo_p95_ms"
 
 
-# name, what a reader calls it, whether it is promised; in the unit that the name says
+def fewest(quantile: float) -> int:
+    """Requests in the steady part of a trial, for that percentile to be judged: 100 for p95."""
+    return math.ceil(round(FEWEST_BEYOND / (1 - quantile), 6))
+
+
+# name, what a reader calls it, whether it is promised, requests it takes; in the name's unit
 _PREDICTED = (
-    ("throughput_rps", "throughput", True),
-    ("mean_ms", "mean latency", True),
-    ("p50_ms", "p50", False),
-    ("p95_ms", "p95", True),
-    ("p99_ms", "p99", False),
-    ("pss_bytes", "memory", True),
+    ("throughput_rps", "throughput", True, 0),
+    ("mean_ms", "mean latency", True, 0),
+    ("p50_ms", "p50", False, fewest(0.5)),
+    ("p95_ms", "p95", True, fewest(0.95)),
+    ("p99_ms", "p99", False, fewest(0.99)),
+    ("pss_bytes", "memory", True, 0),
 )
 
 
@@ -33,12 +39,12 @@ def rows(predicted: Prediction, measured: Measurement, budget: Budget, slo: Slo)
     """Every prediction and every promise with what became of it, in the order of reports.
 
     A measured value outside the predicted interval is a miss, and so is any broken promise: the
-    SLO or a budget.
+    SLO or a budget. A percentile of too few requests is neither kept nor missed.
     """
     limits, values = _quantities(predicted), _quantities(measured)
     found = [
-        _inside(name, words, limits[name], values[name], promised)
-        for name, words, promised in _PREDICTED
+        _inside(name, words, limits[name], values[name], promised, measured.requests >= least)
+        for name, words, promised, least in _PREDICTED
     ]
     peak = measured.pg_connections_peak
     if peak is not None:
@@ -55,7 +61,10 @@ def promises(measured: Measurement, budget: Budget, slo: Slo) -> tuple[Row, ...]
         most, p95 = slo.p95_s * 1e3, measured.latency.p95.scaled(1e3)
         said = f"p95 {_milliseconds(p95.value)} > {_milliseconds(most)}"
         said += f" at {measured.load.users} users"
-        found.append(_at_most(SLO_P95, most, p95, said))
+        row = _at_most(SLO_P95, most, p95, said)
+        # surely broken can be told from few; kept cannot
+        few = measured.requests < fewest(0.95) and row.kept
+        found.append(replace(row, kept=None) if few else row)
     rate = measured.error_rate
     said = f"error rate {rate:.2%} > {slo.error_rate:.2%}"
     found.append(_at_most("error_rate", slo.error_rate, rate, said))
@@ -89,10 +98,12 @@ def _quantities(of: Prediction | Measurement) -> dict[str, Interval]:
     }
 
 
-def _inside(name: str, words: str, limit: Interval, value: Interval, promised: bool) -> Row:
+def _inside(
+    name: str, words: str, limit: Interval, value: Interval, promised: bool, enough: bool
+) -> Row:
     got = value.value
     kept: bool | None = limit.contains(got)
-    if not all(map(math.isfinite, (limit.low, limit.high, got))):
+    if not enough or not all(map(math.isfinite, (limit.low, limit.high, got))):
         kept = None
     show = _SHOWN[name.rpartition("_")[2]]
     said = f"{words} {show(got)} is outside {show(limit.low)} to {show(limit.high)}"
@@ -138,13 +149,43 @@ def verdict(
         return Verdict.NOT_ENOUGH_DATA, f"{late}: the predicted capacity was not confirmed"
     if measured.generator_saturated:
         return Verdict.MEASUREMENT_INVALID, "the load generator was saturated"
-    if measured.requests < FEWEST_REQUESTS:
-        return (
-            Verdict.NOT_ENOUGH_DATA,
-            f"only {measured.requests} requests in the verification trial; "
-            "give more time with --time-budget",
-        )
+    few = too_few(run)
+    if few:
+        return Verdict.NOT_ENOUGH_DATA, few
     return Verdict.FITS, ""
+
+
+def with_doubt(run: Run) -> Run:
+    """A throughput that came out beyond what was predicted leaves open what limits it: what the
+    model named, it named for another rate. A budget that forbids more is arithmetic and stays."""
+    found, verification = run.recommendation, run.verification
+    if found is None or verification is None or found.binding != found.predicted.binding:
+        return run
+    missed = [r for r in verification.rows if r.name == "throughput_rps" and r.kept is False]
+    if not missed:
+        return run
+    said = f"the model says that {found.predicted.explanation}; but {missed[0].said}"
+    doubted = replace(found.predicted, explanation=said)
+    return replace(run, recommendation=replace(found, binding=UNKNOWN_BINDING, predicted=doubted))
+
+
+def too_few(run: Run) -> str:
+    """Which trial a p95 rests on that has too few requests for one, and what would help; "" where
+    all have enough. The demand trial's counts where the SLO was made of it."""
+    asked = [] if run.verification is None else [run.verification.trial.measurement]
+    if run.slo_source == UNLOADED_SOURCE:
+        asked += [t.measurement for t in run.trials if t.measurement.name == "demand"]
+    least = fewest(0.95)
+    short = [m for m in asked if m.requests < least]
+    if not short:
+        return ""
+    worst = min(short, key=lambda m: m.requests)
+    longer = f"about {math.ceil(least / worst.requests)} times as long" if worst.requests else ""
+    slo = ", and so of the SLO" if worst.name == "demand" else ""
+    return (
+        f"only {worst.requests} requests in the {worst.name} trial, too few for its p95{slo} "
+        f"(it takes {least}): give more time with --time-budget{longer and ', ' + longer}"
+    )
 
 
 def _rate(x: float) -> str:

@@ -159,7 +159,7 @@ class Pipeline:
             budget=known.budget,
             database=known.database,
             slo=known.slo,
-            slo_source="" if known.slo.p95_s else f"{search.P95_FACTOR:g} x the unloaded p95",
+            slo_source="" if known.slo.p95_s else search.UNLOADED_SOURCE,
             workload=known.workload,
             boot_memory=known.inspection["boot_memory"],
             server=known.servers.label,
@@ -338,7 +338,7 @@ class Pipeline:
         source = "--p95"
         if slo.p95_s is None:
             slo = replace(slo, p95_s=search.slo_p95(there, slo))
-            source = f"{search.P95_FACTOR:g} x the unloaded p95"
+            source = search.UNLOADED_SOURCE
         assert slo.p95_s is not None
         tuning = calibrate(found, measured, seed=self._options.seed)
         explained = inside.assemble(bench.workload, measured[0], measured[1])
@@ -513,7 +513,7 @@ class Pipeline:
             self._run, self._judged or known.budget, self._run.slo, self._predicted, self._reason
         )
         failure = Failure("verdict", why) if why else None
-        self._run = replace(self._run, verdict=verdict, failure=failure)
+        self._run = judge.with_doubt(replace(self._run, verdict=verdict, failure=failure))
         self._run = replace(
             self._run, findings=findings.diagnose(self._run, known.inspection.get("settings"))
         )

@@ -58,6 +58,7 @@ CONFIRMED = 4
 DOUBTFUL = 0.03
 UNKNOWN_BINDING = "unknown"
 P95_FACTOR = 3.0  # of the unloaded p95, when the user gave no p95
+UNLOADED_SOURCE = f"{P95_FACTOR:g} x the unloaded p95"
 # Connections a worker accepts, where descriptors allow.
 CONNECTIONS = 1000
 SPARE_FDS = 32

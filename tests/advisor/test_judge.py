@@ -13,6 +13,7 @@ from pretune.advisor.measurement import Conditions, Latency, Measurement
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.quantity import UNKNOWN, Interval
 from pretune.advisor.recommendation import Recommendation
+from pretune.advisor.search import UNLOADED_SOURCE
 from pretune.advisor.verdict import Verdict
 from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings
@@ -137,6 +138,69 @@ def test_a_saturated_generator_makes_the_measurement_invalid() -> None:
 
 def test_too_few_requests_are_not_enough_data() -> None:
     assert judged(requests=20)[0] is Verdict.NOT_ENOUGH_DATA
+
+
+@pytest.mark.parametrize(
+    ("requests", "verdict"), [(99, Verdict.NOT_ENOUGH_DATA), (100, Verdict.FITS)]
+)
+def test_a_p95_takes_five_requests_beyond_it(requests: int, verdict: Verdict) -> None:
+    got, why = judged(requests=requests)
+    assert got is verdict
+    if why:
+        assert "only 99 requests in the verification trial" in why
+        assert "--time-budget, about 2 times as long" in why
+
+
+@pytest.mark.parametrize(
+    ("source", "verdict"),
+    [(UNLOADED_SOURCE, Verdict.NOT_ENOUGH_DATA), ("--p95", Verdict.FITS)],
+)
+def test_an_slo_made_of_too_few_requests_is_none(source: str, verdict: Verdict) -> None:
+    demand = Trial(replace(MEASURED, name="demand", requests=17))
+    run = Run(
+        "app", 1, Verdict.NOT_ENOUGH_DATA, slo_source=source, trials=(demand,),
+        recommendation=Recommendation(SETTINGS, PREDICTED, "cpu", (), ()),
+        verification=Verification(Trial(MEASURED, PREDICTED), ()),
+    )  # fmt: skip
+    got, why = judge.verdict(run, BUDGET, SLO, Verdict.FITS, "")
+    assert got is verdict
+    if why:
+        assert "17 requests in the demand trial, too few for its p95, and so of the SLO" in why
+
+
+@pytest.mark.parametrize(
+    ("name", "requests", "kept"),
+    [("p95_ms", 99, None), ("p95_ms", 100, True), ("p99_ms", 499, None), ("p99_ms", 500, True)],
+)
+def test_a_percentile_of_too_few_requests_is_neither_kept_nor_missed(
+    name: str, requests: int, kept: bool | None
+) -> None:
+    assert row(name, replace(MEASURED, requests=requests)).kept is kept
+
+
+def test_an_slo_that_few_requests_surely_break_is_broken_and_one_they_keep_is_not_kept() -> None:
+    few = replace(MEASURED, requests=30)
+    assert row("slo_p95_ms", few).kept is None
+    assert row("slo_p95_ms", replace(few, latency=late(0.5))).kept is False
+
+
+@pytest.mark.parametrize(
+    ("throughput", "binding", "left"),
+    [(78, "cpu", "cpu"), (40, "cpu", "unknown"), (130, "cpu", "unknown"), (40, "ram_bytes", None)],
+)
+def test_what_binds_is_open_where_the_rate_came_out_otherwise(
+    throughput: float, binding: str, left: str | None
+) -> None:
+    measured = replace(MEASURED, throughput_rps=around(throughput, 0.03))
+    found = judge.rows(PREDICTED, measured, BUDGET, SLO)
+    run = Run(
+        "app", 1, Verdict.FITS, recommendation=Recommendation(SETTINGS, PREDICTED, binding, (), ()),
+        verification=Verification(Trial(measured, PREDICTED), found),
+    )  # fmt: skip
+    got = judge.with_doubt(run).recommendation
+    assert got is not None
+    assert got.binding == (left or binding)
+    assert ("is outside" in got.predicted.explanation) is (left == "unknown")
 
 
 def test_nothing_recommended_is_the_search_s_verdict() -> None:
