@@ -49,3 +49,26 @@ def test_a_run_without_a_verification_did_not_hold() -> None:
     kept = verification.summarized("shop", {**document, "verification": None}, 90.0)
     assert not kept["holds"]
     assert "rows" not in kept
+
+
+def test_a_run_that_left_no_report_did_not_hold() -> None:
+    failed = verification.summarized("shop", None, 30.0)
+    assert not failed["holds"]
+    assert "| all | 2 | 50%" in " ".join(
+        verification.report([failed, record("shop", holds=True)]).split()
+    )
+
+
+def test_the_example_with_the_fewest_runs_is_next_until_there_are_enough() -> None:
+    names = list(verification.EXAMPLES)
+    runs = [record("shop", holds=True), record("board", holds=True)]
+    assert verification.next_of(names, [], 60) == "shop"
+    assert verification.next_of(names, runs, 60) == "tickets"
+    assert verification.next_of(names, runs, 2) is None
+
+
+def test_a_table_says_of_which_machine_and_which_state_of_the_tool_it_is() -> None:
+    machine = {"cores": 2, "cpu": "some CPU", "kernel": "6"}
+    runs = [{**record("shop", holds=True), "machine": machine, "commit": c} for c in ("a", "b")]
+    told = verification.report(runs)
+    assert "machine: 2 cores, some CPU, Linux 6; commits: a, b; time budget: 120 s." in told
