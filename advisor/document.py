@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from pretune.advisor import fleet
+from pretune.advisor import fleet, front_checks
 from pretune.advisor import today as todays
 from pretune.advisor.allocators import Saving
 from pretune.advisor.budget import Budget, Slo
@@ -20,6 +20,7 @@ from pretune.advisor.elsewhere import Extrapolation
 from pretune.advisor.finding import Finding
 from pretune.advisor.fleet import Fleet
 from pretune.advisor.front import Fronted
+from pretune.advisor.front_checks import Checks
 from pretune.advisor.holders import Holders
 from pretune.advisor.inside import EndpointInside, Host, Inside
 from pretune.advisor.measurement import Conditions, Latency, Measurement
@@ -531,6 +532,20 @@ def _front(found: Fronted | None) -> dict[str, Any] | None:
         "version": found.version,
         "cost": _fields(found.cost),
         "told": _fields(found.told),
+        "checks": _front_checks(found.checks),
+    }
+
+
+def _front_checks(checks: Checks | None) -> dict[str, Any] | None:
+    if checks is None:
+        return None
+    return {
+        "settings": checks.settings.to_json(),
+        "slow": checks.slow,
+        "file_bytes": checks.file_bytes,
+        "upload_bytes": front_checks.LARGE_UPLOAD_BYTES,
+        "slow_s": front_checks.SLOW_S,
+        "rows": [{**_plain(vars(row)), "better": row.better} for row in checks.rows],
     }
 
 

@@ -21,6 +21,7 @@ from pretune.server.settings import Settings
 
 if TYPE_CHECKING:
     from pretune.advisor.demand import Demand
+    from pretune.advisor.front_checks import Checks
     from pretune.advisor.measurement import Measurement
 
 NAMES = (front.NAME,)
@@ -64,6 +65,7 @@ class Fronted:
     version: str
     cost: FrontCost | None = None
     told: Front | None = None
+    checks: Checks | None = None
 
 
 def find(asked: str | None, statics: tuple[Static, ...]) -> Installed | None:

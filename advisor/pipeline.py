@@ -20,6 +20,7 @@ from pretune.advisor import (
     elsewhere,
     findings,
     front,
+    front_checks,
     further,
     inside,
     judge,
@@ -40,7 +41,7 @@ from pretune.advisor.model.calibration import Calibration, calibrate
 from pretune.advisor.model.case import discipline
 from pretune.advisor.model.occupancy import idle_workers
 from pretune.advisor.model.predict import capacity, predict
-from pretune.advisor.options import Options
+from pretune.advisor.options import SHORTEST_TIME_BUDGET_S, Options
 from pretune.advisor.plan import PlannedTrial
 from pretune.advisor.preflight import Preflight, Progress
 from pretune.advisor.quantity import Interval
@@ -50,6 +51,8 @@ from pretune.advisor.today import Today
 from pretune.advisor.trial import MEMORY_FRACTION, Bench
 from pretune.advisor.verdict import Verdict
 from pretune.advisor.workspace import Workspace, log_tail
+from pretune.server.adapters.launch import BootFailed
+from pretune.server.adapters.nginx import FrontFailed
 from pretune.server.field import offer
 
 # A trial is repeated at most this often when the machine disturbed it.
@@ -144,6 +147,7 @@ class Pipeline:
                 if self._left() < self._answer_s():
                     break
                 progress.line("the prediction did not hold; once more with what was learned")
+            self._check_front(known, progress)
             self._look_further(known, bench, progress)
         finally:
             bench.close()
@@ -172,7 +176,7 @@ class Pipeline:
     def _planned(self, known: Preflight) -> tuple[PlannedTrial, ...]:
         return plan.trials(
             known.target.interface,
-            self._options.time_budget_s,
+            self._budget(),
             known.budget.pg_connections,
             preloads=all(
                 offer(server).preloads
@@ -297,14 +301,19 @@ class Pipeline:
         return found
 
     def _budget(self) -> float:
-        return self._options.time_budget_s
+        """For trials; what is asked of the front besides is taken off."""
+        whole = self._options.time_budget_s
+        if self._options.front is None:
+            return whole
+        return max(SHORTEST_TIME_BUDGET_S, whole - front_checks.SECONDS)
 
     def _answer_s(self) -> float:
         """What solving and one verification take."""
-        return MODEL_S + plan.duration("verification", self._budget()) + plan.AROUND_S
+        checks = 0.0 if self._options.front is None else front_checks.SECONDS
+        return MODEL_S + plan.duration("verification", self._budget()) + plan.AROUND_S + checks
 
     def _left(self) -> float:
-        return self._began + self._budget() - time.monotonic()
+        return self._began + self._options.time_budget_s - time.monotonic()
 
     def _solve(
         self, known: Preflight, bench: Bench, measured: Sequence[Measurement]
@@ -481,6 +490,30 @@ class Pipeline:
             ),
         )
         return not judge.broken(measured, self._judged or known.budget, slo)
+
+    def _check_front(self, known: Preflight, progress: Progress) -> None:
+        """What standing behind it gives; it changes no answer but the connections that are kept."""
+        found = self._run.front
+        if known.front is None or found is None or self._run.recommendation is None:
+            return
+        why = "the same server without it and with it: files, slow clients, uploads"
+        progress.phase("checks", why, front_checks.SECONDS)
+        try:
+            checks = front_checks.run(
+                known, self._workspace, self._run.recommendation.settings, progress.update
+            )
+        except (BootFailed, FrontFailed, TimeoutError) as error:
+            said = f"what {known.front.name} gives was not compared: {error}"
+            self._run = self._run.with_notes(said)
+            return
+        self._run = replace(self._run, front=replace(found, checks=checks))
+        if found.told is not None and front_checks.keeping_costs(checks):
+            told = replace(found.told, idle=0)
+            self._run = replace(self._run, front=replace(found, checks=checks, told=told))
+            self._run = self._run.with_notes(
+                "nginx.conf keeps no connections to the server: requests over kept ones were "
+                "slower; the verification was made with kept ones"
+            )
 
     def _look_further(self, known: Preflight, bench: Bench, progress: Progress) -> None:
         """With the time that is left, what explains the memory; it changes no answer."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from pretune.reports import numbers
+from pretune.reports import numbers, setting
 from pretune.reports.document import Document
 
 
@@ -71,3 +72,58 @@ def _told(told: Any) -> list[str]:
         where = f"{numbers.line(static['url'])} from {numbers.line(static['directory'])}"
         said.append(f"It serves {where} itself.")
     return said
+
+
+# question -> what was done; quantity -> what was measured of it, and how it is shown
+_QUESTIONS = {
+    "static": "a file of {file}",
+    "slow_upload": "{slow} slow uploads of {slow_s} s",
+    "slow_download": "{slow} slow readers of {slow_s} s",
+    "large_upload": "{slow} uploads of {upload}",
+    "keepalive": "connections to the server: new, kept",
+}
+_QUANTITIES: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "cpu_s": ("CPU per request", numbers.seconds),
+    "p95_s": ("p95", numbers.seconds),
+    "others_s": ("others wait", numbers.seconds),
+    "held_s": ("time in the app", numbers.seconds),
+    "growth_bytes": ("memory on top", numbers.size),
+}
+_WORDS = {True: "better", False: "worse", None: "no difference seen"}
+
+
+def checks(document: Document) -> list[tuple[str, str, str, str, str]]:
+    """(what was done, what was measured, without, behind, in a word)."""
+    found = (document.get("front") or {}).get("checks")
+    if not found:
+        return []
+    words = {
+        "file": numbers.size(found["file_bytes"]),
+        "upload": numbers.size(found["upload_bytes"]),
+        "slow": found["slow"],
+        "slow_s": f"{found['slow_s']:g}",
+    }
+    rows = []
+    for row in found["rows"]:
+        done = _QUESTIONS[row["question"]].format(**words)
+        if not row["quantity"]:
+            rows.append((done, "", "", "", f"not enough data: {numbers.line(row['note'])}"))
+            continue
+        measured, show = _QUANTITIES[row["quantity"]]
+        both = [row["without"], row["behind"]]
+        known = all(None not in numbers.bounds(each) for each in both)
+        word = _WORDS[row["better"]] if known else "not enough data"
+        rows.append((done, measured, show(both[0]), show(both[1]), word))
+    return rows
+
+
+def checked_on(document: Document) -> str:
+    """On what they were made, as a sentence."""
+    found = (document.get("front") or {}).get("checks")
+    if not found:
+        return ""
+    return (
+        f"Compared on {setting.arrangement(found['settings'])} of the server with an application "
+        "that only reads and sends, because yours may not be sent uploads; in turn, without and "
+        "behind. Of connections to the server: a new one for each request, and kept ones."
+    )

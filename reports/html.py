@@ -88,6 +88,8 @@ def render(document: Document) -> str:
         deployment=summary.deployment(document),
         front_title=fronting.title(document),
         front=fronting.sentences(document),
+        front_checks=fronting.checks(document),
+        front_checked_on=fronting.checked_on(document),
         extrapolated=summary.extrapolated(document),
         misses=summary.misses(document),
         tiles=_tiles(document),

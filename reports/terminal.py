@@ -28,6 +28,7 @@ _VERDICT_STYLE = {
 }
 _SEVERITY_STYLE = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
 _CHECK_STYLE = {"ok": "green", "miss": "bold red", "outside": "yellow", "-": "dim"}
+_BETTER_STYLE = {"better": "green", "worse": "yellow"}
 _WIDEST = 116
 _MOST_LINES = 5
 _LEAST_OF_TIME = 0.05
@@ -190,6 +191,16 @@ def _front(document: Document, console: Console) -> None:
         heading(console, fronting.title(document))
         for text in said:
             paragraph(console, text)
+    rows = fronting.checks(document)
+    if not rows:
+        return
+    heading(console, "What it gives")
+    made = table(console, "check", "measured", "without", "behind", "")
+    for done, measured, without, behind, word in rows:
+        style = _BETTER_STYLE.get(word, "dim")
+        made.add_row(*map(Text, (done, measured, without, behind)), Text(word, style=style))
+    put(console, made)
+    paragraph(console, Text(fronting.checked_on(document), style="dim"))
 
 
 def _limits(document: Document, console: Console) -> None:

@@ -54,6 +54,8 @@ def test_the_answer_is_verified_through_nginx_and_its_file_is_among_the_files(
     assert 0 < cost["cpu_s"]["value"] < 0.002
     assert document["demand"]["front_cpu_s"] == cost["cpu_s"]
     assert 1 << 20 < cost["pss_bytes"]["value"] < 64 << 20
+    asked = {row["question"] for row in document["front"]["checks"]["rows"]}
+    assert asked >= {"static", "slow_upload", "slow_download", "large_upload"}
     file = sandbox.out / "nginx.conf"
     assert nginx.check(NGINX, file) == ""
     assert f'alias "{sandbox.directory}/files/"' in file.read_text()

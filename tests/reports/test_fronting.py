@@ -25,6 +25,16 @@ TOLD = {
 MIB = 1 << 20
 
 
+def check(question: str, quantity: str, without: Any, behind: Any, better: Any) -> dict[str, Any]:
+    def around(x: Any) -> dict[str, Any]:
+        return {"value": x, "low": x and 0.9 * x, "high": x and 1.1 * x}
+
+    return {
+        "question": question, "quantity": quantity, "without": around(without),
+        "behind": around(behind), "rounds": 4, "better": better, "note": "",
+    }  # fmt: skip
+
+
 @pytest.fixture
 def fronted(load: Load) -> dict[str, Any]:
     made = load("fits")
@@ -37,6 +47,19 @@ def fronted(load: Load) -> dict[str, Any]:
             "workers_change_s": {"value": 1e-5, "low": -2e-5, "high": 4e-5},
         },
         "told": TOLD,
+        "checks": {
+            "settings": made["recommendation"]["settings"],
+            "slow": 6,
+            "file_bytes": 16 << 10,
+            "upload_bytes": 8 << 20,
+            "slow_s": 0.4,
+            "rows": [
+                check("slow_upload", "others_s", 0.2, 0.002, True),
+                check("keepalive", "cpu_s", 50e-6, 49e-6, None),
+                check("large_upload", "growth_bytes", None, None, None),
+                {**check("static", "", None, None, None), "note": "status 403"},
+            ],
+        },
     }
     document.validate(made)
     return made
@@ -90,6 +113,23 @@ def test_it_says_what_it_costs_and_what_it_was_told(
     page = html.render(fronted)
     assert "nginx 1.22.1 in front" in page
     assert "proxy_pass http://app;" in page
+
+
+def test_each_check_says_what_was_seen_or_that_there_is_not_enough_data(
+    fronted: dict[str, Any], show: Callable[..., str]
+) -> None:
+    rows = {(done, measured): (*rest,) for done, measured, *rest in fronting.checks(fronted)}
+    slow = rows["6 slow uploads of 0.4 s", "others wait"]
+    assert slow == ("200 (180-220) ms", "2 (1.80-2.20) ms", "better")
+    assert rows["connections to the server: new, kept", "CPU per request"][2] == (
+        "no difference seen"
+    )
+    assert rows["6 uploads of 8 MiB", "memory on top"][2] == "not enough data"
+    assert rows["a file of 16 KiB", ""][2] == "not enough data: status 403"
+    shown = " ".join(show(terminal.render, fronted, width=200).split())
+    assert "What it gives" in shown
+    assert "others wait 200 (180-220) ms 2 (1.80-2.20) ms better" in shown
+    assert "status 403" in html.render(fronted)
 
 
 def test_a_cost_that_could_not_be_measured_is_no_cost_of_nothing(fronted: dict[str, Any]) -> None:
