@@ -23,7 +23,7 @@ from pretune.advisor.model import memory
 from pretune.advisor.quantity import format_bytes, format_seconds
 from pretune.advisor.recommendation import Recommendation
 from pretune.advisor.rule import Case, Evidence, Rule
-from pretune.advisor.search import preload_pays
+from pretune.advisor.space import preload_pays
 
 MANY_DB_CALLS = 20
 LARGE_RESPONSE_BYTES = 1 << 20

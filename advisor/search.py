@@ -22,21 +22,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pretune.advisor import reasons, recycling
+from pretune.advisor import reasons
 from pretune.advisor.budget import Budget, Slo
 from pretune.advisor.demand import Demand
 from pretune.advisor.measurement import Conditions
-from pretune.advisor.model import bounds, memory, paired
+from pretune.advisor.model import paired
 from pretune.advisor.model.prediction import Prediction
-from pretune.advisor.quantity import Interval, format_bytes, format_seconds
+from pretune.advisor.quantity import format_bytes, format_seconds
 from pretune.advisor.recommendation import Candidate, Recommendation
+from pretune.advisor.space import THREADS, Space, last, preload_pays
 from pretune.advisor.verdict import Verdict
-from pretune.advisor.violations import broken, headroom, over_budget
-from pretune.server.field import offer
+from pretune.advisor.violations import broken, headroom
 from pretune.server.settings import Settings
 
 # (demand, settings, conditions, slo_p95_s, *, seed, instances, reserve_bytes, known) -> Prediction:
@@ -45,11 +45,9 @@ from pretune.server.settings import Settings
 Capacity = Callable[..., Prediction]
 
 NOISE = 0.01
-THREADS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 SPREAD_THREADS = (4, 1, 8, 2, 16)
 # Slots over those that Little's law asks for with every core busy.
 SPREAD_SLOTS = (1.5, 3.0, 0.75)
-MOST_WORKERS = 128
 # Predictions after which each phase stops.
 SPREAD, CLIMBED, SHRUNK, SURROUNDED = 14, 22, 34, 40
 # Predictions in full, but for a winner: that always is.
@@ -59,12 +57,6 @@ DOUBTFUL = 0.03
 UNKNOWN_BINDING = "unknown"
 P95_FACTOR = 3.0  # of the unloaded p95, when the user gave no p95
 UNLOADED_SOURCE = f"{P95_FACTOR:g} x the unloaded p95"
-# Connections a worker accepts, where descriptors allow.
-CONNECTIONS = 1000
-SPARE_FDS = 32
-# A saving this small is not worth an app that shares what it opened before the fork.
-PRELOAD_FRACTION = 0.02
-PRELOAD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -95,10 +87,16 @@ def recommend(
     lower end of its prediction. ``preload_hindrance``: why preload must not be used ("connections
     are opened before the fork"), "" when nothing was found against it.
     """
-    search = _Search(demand, budget, slo, conditions, interface, capacity, seed)
-    search.preload = not preload_hindrance and preload_pays(demand)
-    smallest = search.complete(1, 1)
-    if search.breaks_budget(smallest):
+    space = Space(
+        demand,
+        budget,
+        conditions,
+        asgi=interface == "asgi",
+        preload=not preload_hindrance and preload_pays(demand),
+    )
+    search = _Search(demand, budget, slo, conditions, space, capacity, seed)
+    smallest = space.complete(1, 1)
+    if space.breaks_budget(smallest):
         search.predict(smallest)
         found = search.candidates(None)
         reason = f"even {shape(smallest)} does not fit: {found[0].rejected_by}"
@@ -166,19 +164,6 @@ def slo_p95(demand: Demand, slo: Slo) -> float:
     return slo.p95_s if slo.p95_s is not None else P95_FACTOR * demand.unloaded_p95_s
 
 
-def preload_pays(demand: Demand) -> bool:
-    """Whether the measured saving per further worker is surely more than a trifle."""
-    saving = demand.worker.preload_saving_bytes
-    trifle = max(PRELOAD_BYTES, PRELOAD_FRACTION * demand.worker.base_pss_bytes.value)
-    return saving is not None and saving.low > trifle
-
-
-def preload_gains(demand: Demand, workers: int) -> bool:
-    """Whether so many workers surely save more than the zygote costs."""
-    saving = memory.preload_saving(demand.worker, workers)
-    return saving is not None and saving.low > 0
-
-
 def shape(settings: Settings) -> str:
     """``3 workers x 4 threads``, ``2 sync workers``."""
     plural = "s" if settings.workers != 1 else ""
@@ -197,93 +182,34 @@ class _Search:
         budget: Budget,
         slo: Slo,
         conditions: Conditions,
-        interface: str,
+        space: Space,
         capacity: Capacity,
         seed: int,
     ) -> None:
         self.demand, self.budget, self.rps = demand, budget, slo.rps
         self.slo_p95_s = slo_p95(demand, slo)
         self.conditions, self.seed = conditions, seed
-        self.asgi = interface == "asgi"
-        self.preload = False
-        offered = offer(conditions.server)
-        self.limit = min(MOST_WORKERS, offered.most_workers or MOST_WORKERS)
-        self.offers_sync = offered.sync
+        self.space = space
+        self.asgi, self.limit = space.asgi, space.limit
         self.known: dict[Settings, Prediction] = {}
         self.sure: set[Settings] = set()  # predicted in full
         self._capacity = capacity
-
-    # ---- arrangements, by arithmetic
-
-    def complete(self, workers: int, threads: int, *, sync: bool = False) -> Settings:
-        """With what decides about memory and descriptors: preload, recycling, connections."""
-        kind = "asgi" if self.asgi else "sync" if sync else "gthread"
-        settings = Settings(workers, threads, kind)
-        worker = self.demand.worker
-        database = memory.worker_connections_to_postgres(worker, settings)
-        room = self.budget.fds - worker.fds - database - SPARE_FDS
-        settings = replace(
-            settings,
-            preload_app=self.preload and preload_gains(self.demand, workers),
-            worker_connections=max(threads, min(CONNECTIONS, room)),
-        )
-        cycle = recycling.plan(self.demand, settings, self.budget)
-        if cycle is None:
-            return settings
-        return replace(settings, max_requests=cycle.max_requests, max_requests_jitter=cycle.jitter)
-
-    def breaks_budget(self, settings: Settings) -> tuple[str, ...]:
-        """By arithmetic alone, at the least load; a leak without recycling at the most."""
-        worker = self.demand.worker
-        most = Interval.exact(self.bound(settings))
-        ram = memory.ram_to_provide(worker, settings, most, self.budget.reserve_bytes)
-        connections = memory.postgres_connections(worker, settings, self.budget.instances)
-        fds = memory.descriptors(worker, settings, 1)
-        return over_budget(ram.high, connections, fds, self.budget)
-
-    def bound(self, settings: Settings) -> float:
-        """Requests/s that no load could exceed, with everything unknown at its best."""
-        d = self.demand
-        cpu = max(_least(d.cpu_s) + _least(d.overhead_cpu_s), 1e-7)
-        gil = cpu if self.asgi else cpu * _least(d.cpu_gil_fraction)
-        database = d.db_cpu_s if self.conditions.database_local else None
-        limits = bounds.limits(
-            settings,
-            replace(self.conditions, generator_cpu_s_per_request=0.0),
-            users=1_000_000,
-            cpu_s=cpu,
-            gil_s=gil,
-            db_cpu_s=_least(database) if database else 0.0,
-            delay_s=max(0.0, _least(d.db_s) - (database.high if database else 0.0))
-            + _least(d.wait_s),
-        )
-        return limits[0].rps
-
-    def most_workers(self, threads: int) -> int:
-        """That keep the budgets; 0 when one does not."""
-        return _last(lambda w: not self.breaks_budget(self.complete(w, threads)), self.limit)
-
-    def useful_slots(self) -> float:
-        """Requests inside the app when every core is busy, by Little's law."""
-        d = self.demand
-        inside = d.cpu_s.value + d.overhead_cpu_s.value + d.db_s.value + d.wait_s.value
-        return max(1.0, self.bound(Settings(self.limit, THREADS[-1], "gthread")) * inside)
 
     # ---- the walk
 
     def spread(self) -> None:
         cores = max(1, math.ceil(self.budget.cores))
-        needed = self.useful_slots()
+        needed = self.space.useful_slots()
         for slots in SPREAD_SLOTS:
             for threads in (1,) if self.asgi else SPREAD_THREADS:
-                most = self.most_workers(threads)
+                most = self.space.most_workers(threads)
                 workers = cores if self.asgi else math.ceil(needed / threads)
                 # Fewer workers than cores leave cores idle where the GIL is held.
                 want = max(cores, math.ceil(workers * slots))
                 if most and len(self.known) < SPREAD:
-                    self.try_out(self.complete(min(most, want), threads))
+                    self.try_out(self.space.complete(min(most, want), threads))
         if not self.known:
-            self.predict(self.complete(1, 1))
+            self.predict(self.space.complete(1, 1))
 
     def climb(self) -> None:
         """From the fastest that keeps all, by steps in workers and threads, while they gain."""
@@ -298,8 +224,8 @@ class _Search:
             if not self.asgi and t in THREADS and t != THREADS[-1]:
                 steps.append((w, THREADS[THREADS.index(t) + 1]))
             for workers, threads in steps:
-                if workers <= self.most_workers(threads):
-                    self.try_out(self.complete(workers, threads))
+                if workers <= self.space.most_workers(threads):
+                    self.try_out(self.space.complete(workers, threads))
             kept = [s for s in self.known if not self._broken(s)]
             if max(self._rps(s) for s in kept) <= before * (1 + NOISE):
                 return
@@ -311,7 +237,7 @@ class _Search:
         near = sorted(THREADS, key=lambda t: abs(math.log(t / winner.threads)))
         for threads in (1,) if self.asgi else near:
             # The largest that would still be smaller than the winner must do it at all.
-            high = _last(partial(self._smaller, threads), self.limit)
+            high = last(partial(self._smaller, threads), self.limit)
             if not high or not self._shrunk_to(high, threads):
                 continue
             # Now bisect between the most that is surely too few and the fewest that does it.
@@ -321,7 +247,7 @@ class _Search:
                 low, high = (low, middle) if self._shrunk_to(middle, threads) else (middle, high)
 
     def _shrunk_to(self, workers: int, threads: int) -> bool:
-        settings = self.complete(workers, threads)
+        settings = self.space.complete(workers, threads)
         if len(self.known) < SHRUNK:
             self.try_out(settings)
         return self._does_it(settings)
@@ -333,32 +259,32 @@ class _Search:
         if not self.asgi:
             at = THREADS.index(t)
             around += [(w, x) for x in THREADS[max(0, at - 1) : at + 2] if x != t]
-            slots = math.ceil(min(w * t, 1.5 * self.useful_slots()))
-            if self.offers_sync:
-                fewer = max(1, min(self.most_workers(1), slots))
-                self.predict(self.complete(fewer, 1, sync=True))
+            slots = math.ceil(min(w * t, 1.5 * self.space.useful_slots()))
+            if self.space.offered.sync:
+                fewer = max(1, min(self.space.most_workers(1), slots))
+                self.predict(self.space.complete(fewer, 1, sync=True))
         for workers, threads in around:
-            if 1 <= workers <= self.most_workers(threads) and len(self.known) < SURROUNDED:
-                self.predict(self.complete(workers, threads))
+            if 1 <= workers <= self.space.most_workers(threads) and len(self.known) < SURROUNDED:
+                self.predict(self.space.complete(workers, threads))
         for threads in (1,) if self.asgi else sorted({t, 1, 4}, key=lambda x: (x != t, x)):
-            beyond = self.complete(self.most_workers(threads) + 1, threads)
+            beyond = self.space.complete(self.space.most_workers(threads) + 1, threads)
             # Only what the operational laws allow to be faster is worth asking.
-            if beyond.workers <= self.limit and self.bound(beyond) > self._rps(center):
+            if beyond.workers <= self.limit and self.space.bound(beyond) > self._rps(center):
                 self.predict(beyond)
 
     def try_out(self, settings: Settings) -> bool:
         """Predict unless it cannot win: its bound is too low, or it is larger and cannot gain."""
-        if settings in self.known or self.breaks_budget(settings):
+        if settings in self.known or self.space.breaks_budget(settings):
             return False
         winner = self.winner()
         if winner is not None:
             # What was asked for is no reason to stop looking for the most where that is less.
             wanted = min(self._rps(winner), self.rps or math.inf)
-            if self.bound(settings) < (1 - NOISE) * wanted:
+            if self.space.bound(settings) < (1 - NOISE) * wanted:
                 return False
-            ceiling = self.bound(Settings(self.limit, THREADS[-1], winner.worker_class))
+            ceiling = self.space.bound(Settings(self.limit, THREADS[-1], winner.worker_class))
             done = self._rps(winner) >= (1 - NOISE) * ceiling or self._carries(winner)
-            if done and self._size(settings) > self._size(winner):
+            if done and self.space.size(settings) > self.space.size(winner):
                 return False
         self.predict(settings)
         return True
@@ -378,15 +304,15 @@ class _Search:
         """The winner first. Without one, what came nearest to the SLO."""
         winner = self.winner()
         if winner is None:
-            fitting = [s for s in self.known if not self.breaks_budget(s)]
+            fitting = [s for s in self.known if not self.space.breaks_budget(s)]
             return sorted(fitting, key=lambda s: self.known[s].latency.p95.value)[:1]
         kept = [s for s in self.known if not self._broken(s)]
         fastest = max(kept, key=self._rps)
-        smaller = [s for s in kept if self._size(s) < self._size(winner)]
+        smaller = [s for s in kept if self.space.size(s) < self.space.size(winner)]
         if self._carries(winner):
             need = (1 - DOUBTFUL) * (self.rps or 0.0)
             rivals = [s for s in smaller if self.known[s].throughput_rps.low >= need]
-            return [winner, *sorted(rivals, key=self._size)]
+            return [winner, *sorted(rivals, key=self.space.size)]
         need = (1 - DOUBTFUL) * self._rps(fastest)
         rivals = [s for s in smaller if self._rps(s) >= need]
         return [winner, fastest, *sorted(rivals, key=self._rps, reverse=True)]
@@ -409,11 +335,11 @@ class _Search:
 
     def _smaller(self, threads: int, workers: int) -> bool:
         winner = self.winner()
-        settings = self.complete(workers, threads)
+        settings = self.space.complete(workers, threads)
         return (
             winner is not None
-            and self._size(settings) < self._size(winner)
-            and not self.breaks_budget(settings)
+            and self.space.size(settings) < self.space.size(winner)
+            and not self.space.breaks_budget(settings)
         )
 
     def _does_it(self, settings: Settings) -> bool:
@@ -435,9 +361,9 @@ class _Search:
             return None
         carrying = [s for s in kept if self._carries(s)]
         if carrying:
-            return min(carrying, key=self._size)
+            return min(carrying, key=self.space.size)
         fastest = max(kept, key=self._rps)
-        return min((s for s in kept if self._as_fast(s, fastest)), key=self._size)
+        return min((s for s in kept if self._as_fast(s, fastest)), key=self.space.size)
 
     def _as_fast(self, settings: Settings, fastest: Settings) -> bool:
         """Within noise as expected, and not surely beyond it under the draws that both share."""
@@ -454,10 +380,10 @@ class _Search:
         faster = [
             s
             for s in self.known
-            if self.breaks_budget(s) and self._rps(s) > (1 + NOISE) * self._rps(winner)
+            if self.space.breaks_budget(s) and self._rps(s) > (1 + NOISE) * self._rps(winner)
         ]
         if faster:
-            return _budget_name(self.breaks_budget(max(faster, key=self._rps))[0])
+            return _budget_name(self.space.breaks_budget(max(faster, key=self._rps))[0])
         busy = dict(prediction.utilisation)
         if prediction.binding == "users" or busy.get(prediction.binding, 1.0) < 0.9:
             return "p95_ms"
@@ -469,14 +395,14 @@ class _Search:
 
         def order(c: Candidate) -> Any:
             breaks = bool(self._broken(c.settings))
-            return c.rejected_by != "", breaks, -self._rps(c.settings), self._size(c.settings)
+            return c.rejected_by != "", breaks, -self._rps(c.settings), self.space.size(c.settings)
 
         return tuple(sorted(found, key=order))
 
     def nothing(self) -> Found:
         """Budgets leave room, the SLO holds nowhere."""
         candidates = self.candidates(None)
-        fitting = [c for c in candidates if not self.breaks_budget(c.settings)]
+        fitting = [c for c in candidates if not self.space.breaks_budget(c.settings)]
         nearest = min(fitting, key=lambda c: c.predicted.latency.p95.value)
         p95 = nearest.predicted.latency.p95
         users = nearest.predicted.users
@@ -496,7 +422,7 @@ class _Search:
         if breaks:
             return "; ".join(breaks)
         assert winner is not None, "without a winner everything breaks something"
-        ram = self._ram(settings) - self._ram(winner)
+        ram = self.space.ram(settings) - self.space.ram(winner)
         more = f"{format_bytes(ram)} more" if ram >= 1 << 20 else "more slots"
         if self._carries(winner):
             if self._carries(settings):
@@ -521,28 +447,6 @@ class _Search:
 
     def _rps(self, settings: Settings) -> float:
         return self.known[settings].compared_rps
-
-    def _ram(self, settings: Settings) -> float:
-        return memory.peak_pss(self.demand.worker, settings).high
-
-    def _size(self, settings: Settings) -> Any:
-        """RAM, then slots; of two alike the one that keeps connections alive."""
-        slots = settings.workers * settings.threads
-        return round(self._ram(settings)), slots, settings.worker_class == "sync"
-
-
-def _least(x: Interval) -> float:
-    """The lower end; 0 where too few requests were seen for one."""
-    return x.low if math.isfinite(x.low) else 0.0
-
-
-def _last(holds: Callable[[int], bool], most: int) -> int:
-    """The largest n in 1..most that holds, where holding ends once; 0 when 1 does not."""
-    low, high = 0, most + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low
 
 
 def _budget_name(sentence: str) -> str:

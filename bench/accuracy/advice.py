@@ -76,7 +76,9 @@ def advise(app: applications.Application) -> Advice | None:
     assert solved.slo.p95_s is not None
     loads = len(stored.users)
     rates = judge.capacities(usable, alone(stored, solved), solved.slo.p95_s, loads)
-    over = budgets.broken_by(usable, solved.budget)
+    reruns = tuple(store.load_reruns(app.name))
+    again = [point for pair in reruns for point in (*pair.ours, *pair.best) if point.usable]
+    over = budgets.broken_by((*usable, *again), solved.budget)
     return Advice(
         app,
         stored,
@@ -88,7 +90,7 @@ def advise(app: applications.Application) -> Advice | None:
         None if recommendation is None else recommendation.settings,
         {b.name: shape_of(b.settings) for b in answered.baselines},
         search_s,
-        tuple(store.load_reruns(app.name)),
+        reruns,
     )
 
 

@@ -16,7 +16,8 @@ from pretune.advisor.measurement import Conditions, Latency
 from pretune.advisor.model import memory
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.quantity import Interval
-from pretune.advisor.search import Found, conclusion, preload_pays, recommend, shape
+from pretune.advisor.search import Found, conclusion, recommend, shape
+from pretune.advisor.space import preload_pays
 from pretune.advisor.verdict import Verdict
 from pretune.advisor.violations import broken
 from pretune.server.settings import Settings
