@@ -96,7 +96,7 @@ class Demand:
     worker: WorkerDemand
     unloaded_p95_s: float
     generator_cpu_s: float  # the generator's CPU per request, which competes in a local trial
-    # further CPU of a request for which several idle workers were woken
+    # further CPU of a request that wakes another worker than the last
     wake_cpu_s: float = 0.0
     # (server, worker class) that this is of, and what is known of such (advisor.model.costs)
     served_by: Kind = ("embedded", "gthread")

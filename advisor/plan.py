@@ -17,7 +17,7 @@ FRONT_PART = 0.08
 # The same for each of two looks at workers of class sync, and the least that says something.
 SYNC_PART = 0.03
 SYNC_LEAST_S = 1.5
-SYNC_WORKERS = 2
+SYNC_WORKERS = 3
 # Of the contrast trial's throughput, so that an open load is surely carried.
 OPEN_PART = 0.6
 # Users begin at random moments of so many seconds where a worker keeps what it has accepted: all at

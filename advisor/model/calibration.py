@@ -37,7 +37,7 @@ from pretune.advisor.measurement import Measurement
 from pretune.advisor.model import cpu
 from pretune.advisor.model import lock as locks
 from pretune.advisor.model.case import Case, Traffic
-from pretune.advisor.model.costs import COST_TRIALS, SYNC_ALONE_TRIAL, on
+from pretune.advisor.model.costs import SYNC_ALONE_TRIAL, on
 from pretune.advisor.model.rows import Z95, Factors, build_rows, central, mean_rows, sample
 from pretune.advisor.model.simulation import Open
 from pretune.advisor.quantity import Interval, format_seconds
@@ -98,10 +98,7 @@ def calibrate(
 ) -> Calibration:
     """Learn from all usable trials of a run; without any, the prior."""
     usable = [t for t in trials if t.requests > 0 and not t.generator_saturated]
-    # a trial that its server's cost was learned from agrees with itself
-    level = cpu.fit(
-        [cpu.seen(_there(demand, t), t, _busy(t)) for t in usable if t.name not in COST_TRIALS]
-    )
+    level = cpu.fit([cpu.seen(_there(demand, t), t, _busy(t)) for t in usable if cpu.fitted(t)])
     notes = list(level.notes())
     found = Calibration(None, level, PRIOR_THROUGHPUT_SD, PRIOR_LATENCY_SD)
     # of several like it, one that nothing disturbed
@@ -119,7 +116,7 @@ def calibrate(
             else f"{gil.value:.0%} of the CPU needs the GIL ({gil.low:.0%} to {gil.high:.0%})"
         )
     found = replace(found, gil_fraction=gil)
-    if contrast is not None:
+    if contrast is not None and contrast.settings.worker_class != "asgi":
         found = replace(found, lock=_lock(_there(demand, contrast), found, contrast, seed))
     if found.lock is not None:
         seconds = format_seconds(found.lock.seconds.value)

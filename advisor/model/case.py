@@ -116,7 +116,7 @@ class Case:
             boot_s=self._boot_s(),
             overlap=self.conditions.server in OVERLAPPING,
             timeout_s=self._timeout_s(),
-            wake_cpu_s=self.demand.wake_cpu_s * factors.inflation,
+            wake_cpu_s=self._wake_cpu_s() * factors.inflation,
             lock=factors.lock,
             front_cpu_s=self._front_s(factors),
         )
@@ -135,6 +135,11 @@ class Case:
         """What a worker computes until it serves; preloaded, it is forked with all it needs."""
         boot = self.demand.worker.boot_s
         return 0.0 if self.settings.preload_app or not boot > 0 else boot
+
+    def _wake_cpu_s(self) -> float:
+        """With a core for each worker none finds its caches cold."""
+        crowded = self.settings.workers > math.ceil(self.conditions.server_cores)
+        return self.demand.wake_cpu_s if crowded else 0.0
 
     def _timeout_s(self) -> float:
         kills = self.settings.worker_class in KILLING.get(self.conditions.server, ())

@@ -6,9 +6,10 @@ app moves. A request of nothing would be quicker to measure, but understates it:
 here it showed 105 us where a request of 2 ms showed 120 to 180, with caches that the app had used.
 
 Workers of class sync accept a connection for every request and close it, and their requests are
-served by one process after the other; what that costs depends on the app (15% to 30% of a request,
-with ten apps on gunicorn), so it is measured, too: two such workers, saturated. With one user the
-same two show what it costs more to wake several idle workers for a connection that only one gets
+served by one process after the other. What that costs depends on the app (up to 65% of a request,
+with ten apps on gunicorn), so it is measured, too: three such workers, saturated, so that each goes
+on with the next request when one is done. With one user they show what it costs more to begin in
+another process than the last one, with cold caches, and to wake all for what one gets
 (``wake_cpu_s``). Memory is the other class's: these trials are too short to fill it.
 """
 
@@ -46,7 +47,7 @@ class ServerCost:
     master_bytes: float
     file_bytes: float  # there once
     requests: float = 0.0  # that a worker had served when its memory was read
-    wake_cpu_s: float = 0.0  # more for a request for which several idle workers were woken
+    wake_cpu_s: float = 0.0  # more for a request that wakes another worker than the last
 
     def kept_bytes(self, slope: float) -> float:
         """A worker's, without what leaked: bytes per request."""
@@ -97,7 +98,11 @@ def _of_sync(threaded: ServerCost, trials: Mapping[str, Measurement]) -> ServerC
     busy, alone = known.get(SYNC_TRIAL), known.get(SYNC_ALONE_TRIAL)
     if busy is None:
         return threaded
-    more = 0.0 if alone is None else max(0.0, alone.cpu_s.value - busy.cpu_s.value)
+    more = 0.0
+    if alone is not None:
+        # any of them is woken, so one in as many is the last one again
+        others = 1 - 1 / trials[SYNC_ALONE_TRIAL].settings.workers
+        more = max(0.0, alone.cpu_s.value - busy.cpu_s.value) / max(others, 0.5)
     return replace(
         threaded,
         cpu_s=busy.cpu_s,

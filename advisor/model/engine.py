@@ -313,6 +313,7 @@ def _start(s: State, j: int, w: int) -> None:
     if g.sticky:
         s.items[j].bound = w
     s.items[j].begun = g.now
+    g.last = w
     s.workers[w].inside += 1
     g.inside += 1
     s.workers[w].left -= 1
@@ -334,10 +335,7 @@ def _start(s: State, j: int, w: int) -> None:
 
 @_inner
 def _choose(s: State) -> int:
-    """The worker that takes a new connection, or -1 when it must wait in the backlog.
-
-    ``g.seen``: how many might have taken it as well, with itself.
-    """
+    """The worker that takes a new connection, or -1 when it must wait in the backlog."""
     g = s.g[0]
     best: int = _NOTHING
     least = ENDLESS
@@ -362,7 +360,6 @@ def _choose(s: State) -> int:
             seen += 1
             if _uniform(s) * seen < 1.0:
                 best = w
-    g.seen = seen
     return best
 
 
@@ -385,7 +382,7 @@ def _arrive(s: State, j: int) -> None:
             else:
                 _enqueue(s, _BACKLOG, j)
             return
-        if g.seen > 1:
+        if w != g.last:
             s.items[j].extra = g.wake
     if s.workers[w].inside < g.threads:
         _start(s, j, w)

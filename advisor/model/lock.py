@@ -14,7 +14,11 @@ all that one throughput tells; it says nothing of which endpoint holds the lock.
 A model that is wrong otherwise misses the throughput, too, so a lock is called only when the
 measured one lies below the predicted by more than both are uncertain. And where other processes
 took the cores: a thread that waits for a core while it holds anything keeps all others waiting,
-so each of them may have lost the run-queue delay of all.
+so each of them may have lost the run-queue delay of all. What the processes of a local Postgres
+stood in a queue is given back as well: that is no lock of the application's.
+
+Under asgi none is looked for. What a loop's turns and its pool of threads cost is modelled within
+10%, and a lock that explains such a gap would be taken for a bound that is not there.
 """
 
 from __future__ import annotations
@@ -74,13 +78,19 @@ def solve(
 
 
 def undelayed_rps(trial: Measurement, busy: int) -> float:
-    """What a closed trial might have carried, had no other process delayed its threads."""
+    """What a closed trial might have carried, had nothing delayed its threads and its Postgres.
+
+    Each delay is of one request inside; of the users, ``busy`` are inside at a time.
+    """
     rate, users = trial.throughput_rps.value, trial.load.users
-    if not trial.disturbed or trial.window_s <= 0:
-        return rate
-    delay = sum(w.run_delay_s for w in trial.workers) / (rate * trial.window_s)
-    left = users / rate - busy * delay
-    return users / left if left > 0 else math.inf
+    inside = busy / rate
+    if trial.disturbed and trial.window_s > 0:
+        inside -= busy * sum(w.run_delay_s for w in trial.workers) / (rate * trial.window_s)
+    time = trial.database_time
+    if time is not None and time.server_delay_s is not None:
+        delay = time.server_delay_s.value
+        inside -= delay if math.isfinite(delay) else 0.0
+    return min(users, busy) / inside if inside > 0 else math.inf
 
 
 def inverse(falling: Callable[[float], float], target: float, most: float) -> float:

@@ -44,8 +44,8 @@ from pretune.advisor.quantity import Interval
 from pretune.server.settings import Settings
 
 REQUESTS = 12_000  # of the value's run
-REPLICATES = 8
-REPLICATE_REQUESTS = 3_000
+REPLICATES = 16
+REPLICATE_REQUESTS = 2_000
 SEARCH_REQUESTS = 3_000
 MOST_USERS = 4_096
 RATES = 400  # levels of an open load, up to what the operational laws allow

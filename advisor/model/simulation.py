@@ -28,10 +28,10 @@ wait: a mutex around a device, a pool of one connection. ``lock`` up to 1 is the
 that is under it; above 1 all of every wait is, and of that part of the requests beyond 1 the whole
 time inside. First come, first served.
 
-*Connections.* See ``Discipline``. Where several idle workers wait at one socket all of them are
-woken for a connection, and the one that takes it was seldom the last to compute, so its caches are
-cold: ``wake_cpu_s`` more CPU. A backlog that is full drops the SYN; the client's kernel sends
-it again after 1 s.
+*Connections.* See ``Discipline``. Where more workers than cores wait at one socket all of the idle
+ones are woken for a connection, and if the one that gets it was not the last to begin a request its
+caches are cold: ``wake_cpu_s`` more CPU. One that finds a request waiting when it is done goes on.
+A backlog that is full drops the SYN; the client's kernel sends it again after 1 s.
 
 *Ends of workers.* A request that is inside for longer than a timeout that kills is ended without an
 answer, at the next look (once a second), and its worker with it. After ``max_requests`` and a
@@ -104,7 +104,7 @@ class Arrangement:
     boot_s: float = 0.0  # CPU of a worker's start
     overlap: bool = False  # the new worker is ready before the old one goes
     timeout_s: float = math.inf  # of one request; inf: nothing is killed for it
-    wake_cpu_s: float = 0.0  # of a request whose connection woke several idle workers
+    wake_cpu_s: float = 0.0  # of a request that wakes another worker than the last
     lock: float = 0.0  # 0 to 2: how much of a request holds the lock of its worker's application
     front_cpu_s: float = 0.0  # per request, of a proxy on the same cores, outside of every slot
 

@@ -27,7 +27,7 @@ GLOBAL = np.dtype(
     + [(name, "f8") for name in ("timeout", "boot", "lock", "front", "wake")]
     # what changes
     + [(name, "i8") for name in ("done", "next_pick", "inside", "free", "generating")]
-    + [(name, "i8") for name in ("throttled", "retries", "refused", "killed", "boots", "seen")]
+    + [(name, "i8") for name in ("throttled", "retries", "refused", "killed", "boots", "last")]
     + [(name, "f8") for name in ("now", "tokens", "gil_s", "slots_s", "db_s", "lock_s")]
     + [("rng", "u8")]
 )

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from pretune.advisor.demand import Demand, EndpointDemand, WorkerDemand
-from pretune.advisor.measurement import Conditions, Latency, Measurement, WorkerMeasurement
+from pretune.advisor.measurement import (
+    Conditions,
+    DatabaseTime,
+    Latency,
+    Measurement,
+    WorkerMeasurement,
+)
 from pretune.advisor.model import cpu
 from pretune.advisor.model.calibration import (
     PRIOR_LATENCY_SD,
@@ -295,3 +301,28 @@ def test_what_run_queues_explain_is_no_lock() -> None:
     # as disturbed, but hardly delayed
     free = replace(crowded, workers=(replace(delayed, run_delay_s=0.0),))
     assert calibrate(waiting_demand(), [free], seed=1).lock is not None
+
+
+def test_a_preloaded_trial_says_nothing_of_the_cpu_of_others() -> None:
+    """Its workers copy the pages they write to; that is over after some thousand requests."""
+    one_core = contrast(ONE_CORE, 1.0, 1.0)
+    costly = with_cpu(one_core, 1.5)
+    preloaded = replace(costly, settings=replace(costly.settings, preload_app=True))
+    with_it = calibrate(make_demand(), [ALONE, one_core, preloaded], seed=1).cpu
+    without = calibrate(make_demand(), [ALONE, one_core], seed=1).cpu
+    assert with_it == without
+
+
+def test_a_postgres_that_stood_in_the_queue_is_no_lock() -> None:
+    slow = of_locked(Settings(threads=4), 8, 1.0, ONE_CORE)
+    exact = Interval.exact
+    inside = 4 / slow.throughput_rps.value
+    queued = DatabaseTime(
+        None, exact(0.001), exact(0.0), exact(1.0), exact(0.8 * inside), exact(1.0), 0, 0
+    )
+    late = replace(slow, database_time=queued)
+    assert calibrate(waiting_demand(), [late], seed=1).lock is None
+    prompt = replace(queued, server_delay_s=exact(0.0))
+    assert (
+        calibrate(waiting_demand(), [replace(slow, database_time=prompt)], seed=1).lock is not None
+    )

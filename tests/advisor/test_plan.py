@@ -38,8 +38,8 @@ def test_on_the_server_of_the_answer_the_contrast_trial_is_run_again() -> None:
     ("interface", "connections", "names"),
     [
         ("wsgi", None, ["sync", "sync-alone"]),
-        ("wsgi", 2, ["sync", "sync-alone"]),
-        ("wsgi", 1, []),
+        ("wsgi", 3, ["sync", "sync-alone"]),
+        ("wsgi", 2, []),
         ("asgi", None, []),
     ],
 )

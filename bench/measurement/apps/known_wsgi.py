@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import work
 
 local = threading.local()
+device = threading.Lock()
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -20,9 +22,10 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         work.burn(diary.cpu_drawn * (1 - kind.free))
         work.burn_free(diary.cpu_drawn * kind.free)
     if diary.wait_drawn:
-        waited = work.Waited()
-        work.time.sleep(diary.wait_drawn)
-        diary.wait = waited()
+        with device if kind.name == "locked" else nullcontext():
+            waited = work.Waited()
+            work.time.sleep(diary.wait_drawn)
+            diary.wait = waited()
     if kind.queries:
         waited = work.Waited()
         query(kind.queries, kind.connections)

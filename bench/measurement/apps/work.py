@@ -50,6 +50,7 @@ KINDS = (
     Kind("leak"),  # 500 bytes for good
     Kind("free", cpu=0.004, free=1.0),
     Kind("half", cpu=0.004, free=0.5),
+    Kind("locked", cpu=0.0005, wait=0.004),  # its wait is under a lock of the process
 )
 NUMBER = {kind.name: number for number, kind in enumerate(KINDS)}
 QUERY_S = 0.001
