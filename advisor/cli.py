@@ -20,6 +20,10 @@ COMMANDS = {
         "pretune.advisor.commands.gate",
         "The same run, judged against [tool.pretune.gate]: for CI.",
     ),
+    "compare": (
+        "pretune.advisor.commands.compare",
+        "Which server for TARGET: each at its best, measured.",
+    ),
     "serve": (
         "pretune.advisor.commands.serve",
         "Serve an application on the embedded pre-fork server.",

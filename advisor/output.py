@@ -15,7 +15,9 @@ from pathlib import Path
 from pretune.advisor.verdict import Verdict
 
 PREVIOUS = "previous"
-ANSWERS = ("report.json", "report.html", "gunicorn.conf.py", "uwsgi.ini", "start.sh", "nginx.conf")
+DOCUMENTS = ("report.json", "comparison.json")
+PAGES = ("report.html", "comparison.html")
+ANSWERS = (*DOCUMENTS, *PAGES, "gunicorn.conf.py", "uwsgi.ini", "start.sh", "nginx.conf")
 DIRECTORIES = ("logs", "samples")
 # Verdicts that say something about the app's capacity.
 ANSWERED = {Verdict.FITS, Verdict.DOES_NOT_FIT, Verdict.NOT_ENOUGH_DATA}
@@ -63,8 +65,11 @@ def set_aside(out: Path) -> None:
 
 def answered(out: Path) -> bool:
     """Whether ``out`` holds the report of a run that gave an answer."""
+    return any(_verdict(out / name) in ANSWERED for name in DOCUMENTS)
+
+
+def _verdict(document: Path) -> str | None:
     try:
-        verdict = json.loads((out / "report.json").read_bytes())["verdict"]
+        return str(json.loads(document.read_bytes())["verdict"])
     except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return verdict in ANSWERED
+        return None

@@ -26,11 +26,15 @@ class InvalidDocument(ValueError):
 
 
 @cache
-def _validator() -> Any:
+def _validator(schema: Path) -> Any:
+    """Another schema may refer to parts of this one as ``schema.json#/$defs/...``."""
     # A lazy import: commands that only start must not pay for it.
     from jsonschema import Draft202012Validator
+    from referencing import Registry, Resource
 
-    return Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    own = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    registry: Any = Registry().with_resource(SCHEMA.name, Resource.from_contents(own))
+    return Draft202012Validator(json.loads(schema.read_text(encoding="utf-8")), registry=registry)
 
 
 def _leaves(error: Any) -> Iterator[Any]:
@@ -42,21 +46,21 @@ def _leaves(error: Any) -> Iterator[Any]:
         yield from _leaves(leaf)
 
 
-def validate(document: Document) -> None:
+def validate(document: Document, schema: Path = SCHEMA) -> None:
     """Raises InvalidDocument unless ``document`` follows the schema and is strict JSON."""
     try:
         # What counts is what a reader will see: tuples are lists there, string enums strings.
         plain = json.loads(json.dumps(document, allow_nan=False))
     except (ValueError, TypeError) as error:
         raise InvalidDocument(f"$: not JSON ({error}); an unknown number is null") from None
-    found = (leaf for error in _validator().iter_errors(plain) for leaf in _leaves(error))
+    found = (leaf for error in _validator(schema).iter_errors(plain) for leaf in _leaves(error))
     errors = sorted(found, key=lambda error: error.json_path)
     if errors:
         lines = [f"{error.json_path}: {error.message[:300]}" for error in errors[:20]]
         raise InvalidDocument("\n".join(lines))
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, schema: Path = SCHEMA) -> dict[str, Any]:
     """The document saved at ``path``. Raises OSError, InvalidDocument."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -66,13 +70,13 @@ def read(path: Path) -> dict[str, Any]:
         version = document["schema"]
         if version != 1:
             raise InvalidDocument(f"{path} is version {version}; this tool reads version 1")
-    validate(document)
+    validate(document, schema)
     return dict(document)
 
 
-def write(path: Path, document: Document) -> None:
+def write(path: Path, document: Document, schema: Path = SCHEMA) -> None:
     """Check ``document``, hide secrets in it, then replace ``path`` by it in one step."""
-    validate(document)
+    validate(document, schema)
     document = redaction.redacted(document)
     write_text(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 

@@ -8,7 +8,7 @@ scripts and requests all the same.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pretune.reports import (
     charts,
@@ -21,6 +21,9 @@ from pretune.reports import (
     today,
 )
 from pretune.reports.document import Document, write_text
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _HERE = Path(__file__).parent
 
@@ -35,8 +38,8 @@ _ROLES = {
 }
 
 
-def render(document: Document) -> str:
-    """The whole page as text. The document is taken as valid."""
+def templates() -> Environment:
+    """Ours, with the filters they use and every text escaped."""
     # A lazy import: commands that only start must not pay for it.
     from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
@@ -47,8 +50,7 @@ def render(document: Document) -> str:
             return value
         return numbers.clean(value) if isinstance(value, str) else value
 
-    document = redaction.redacted(document)
-    environment = Environment(
+    found = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
         trim_blocks=True,
@@ -70,11 +72,24 @@ def render(document: Document) -> str:
         summary.evidence,
         summary.violations,
     ):
-        environment.filters[show.__name__] = show
+        found.filters[show.__name__] = show
+    return found
+
+
+def stylesheet() -> str:
+    return (_HERE / "report.css").read_text(encoding="utf-8")
+
+
+def render(document: Document) -> str:
+    """The whole page as text. The document is taken as valid."""
+    from markupsafe import Markup
+
+    document = redaction.redacted(document)
     drawn = charts.draw(document)
-    return environment.get_template("report.html.jinja").render(
+    template = templates().get_template("report.html.jinja")
+    return template.render(
         document=document,
-        css=Markup((_HERE / "report.css").read_text(encoding="utf-8") + _chart_colours()),
+        css=Markup(stylesheet() + _chart_colours()),
         charts={name: (chart, Markup(chart.svg)) for name, chart in drawn.items()},
         sentence=summary.sentence(document),
         settings=summary.settings_rows(document),
@@ -104,7 +119,7 @@ def render(document: Document) -> str:
         worker_costs=_worker_costs(document),
         boot_memory=summary.boot_memory(document, _PACKAGES),
         boot_check=summary.boot_check(document),
-        machine=_machine(document),
+        machine=machine(document),
         method=_method(document),
         deploy=_deploy(document),
         accounts=_accounts(document),
@@ -225,8 +240,8 @@ def _worker_costs(document: Document) -> list[tuple[str, str]]:
     return _costs(_WORKER, (document.get("demand") or {}).get("worker"))
 
 
-def _machine(document: Document) -> list[tuple[str, str]]:
-    target, machine = document["target"], document["machine"]
+def machine(document: Document) -> list[tuple[str, str]]:
+    target, here = document["target"], document["machine"]
     rows = [
         ("application", target["spec"]),
         (
@@ -236,10 +251,10 @@ def _machine(document: Document) -> list[tuple[str, str]]:
         ("its Python", f"{target.get('python_version') or ''} {target.get('python') or ''}"),
         (
             "machine",
-            f"{numbers.digits(machine['cores'])} cores, {numbers.size(machine['ram_bytes'])}",
+            f"{numbers.digits(here['cores'])} cores, {numbers.size(here['ram_bytes'])}",
         ),
-        ("CPU time stolen", numbers.percent(machine["cpu_steal"])),
-        ("tool", f"{document['tool']} on Python {machine['python']}, seed {document['seed']}"),
+        ("CPU time stolen", numbers.percent(here["cpu_steal"])),
+        ("tool", f"{document['tool']} on Python {here['python']}, seed {document['seed']}"),
         ("made", document["created"]),
     ]
     rows = [(label, value) for label, value in rows if value.strip()]

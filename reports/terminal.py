@@ -19,7 +19,7 @@ from pretune.reports.document import Document
 if TYPE_CHECKING:
     from rich.console import Console
 
-_VERDICT_STYLE = {
+VERDICT_STYLE = {
     "fits": "bold green",
     "does_not_fit": "bold red",
     "not_enough_data": "bold yellow",
@@ -37,10 +37,10 @@ _LEAST_OF_TIME = 0.05
 def render(document: Document, console: Console) -> None:
     """Print ``document``; without colour where the console has none."""
     document = redaction.redacted(document)
-    style = _VERDICT_STYLE.get(document["verdict"], "bold")
+    style = VERDICT_STYLE.get(document["verdict"], "bold")
     console.print(Text(summary.sentence(document), style=style))
     for section in (
-        _failure,
+        failure,
         _gate,
         _fleet,
         _settings,
@@ -97,14 +97,14 @@ def paragraph(console: Console, text: Text | str, indent: int = 2) -> None:
     )
 
 
-def _failure(document: Document, console: Console) -> None:
-    failure = document.get("failure")
-    if not failure:
+def failure(document: Document, console: Console) -> None:
+    found = document.get("failure")
+    if not found:
         return
     # A traceback stays as it is: its lines are copied and searched for.
     for title, text in (
-        ("The app's own traceback", failure["traceback"]),
-        ("Last lines of its log", failure.get("log_tail", "")),
+        ("The app's own traceback", found["traceback"]),
+        ("Last lines of its log", found.get("log_tail", "")),
     ):
         if text.strip():
             heading(console, title)

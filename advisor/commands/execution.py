@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -35,9 +35,12 @@ from pretune.advisor.verdict import (
 )
 from pretune.advisor.workspace import Workspace
 
+# (options, workspace, console, flags, thresholds of a gate, secrets) -> exit code
+Work = Callable[..., int]
 
-def execute(flags: Mapping[str, Any], *, gate: bool) -> NoReturn:
-    """Ends the process with the exit code of the verdict."""
+
+def execute(flags: Mapping[str, Any], *, gate: bool = False, work: Work | None = None) -> NoReturn:
+    """Ends the process with the exit code of the verdict; ``work`` None: `advise` and `gate`."""
     console = _Console(stderr=bool(flags["as_json"]), highlight=False)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -51,7 +54,7 @@ def execute(flags: Mapping[str, Any], *, gate: bool) -> NoReturn:
     except (UsageError, ConfigError, LocationError, OutputError, ValueError, OSError) as error:
         _refuse(console, str(error))
     try:
-        code = _execute(options, workspace, console, flags, thresholds, secrets)
+        code = (work or _execute)(options, workspace, console, flags, thresholds, secrets)
     except KeyboardInterrupt:
         workspace.close()
         console.print("Interrupted; everything the run started has ended.")

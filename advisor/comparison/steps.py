@@ -11,16 +11,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from pretune.advisor.budget import Slo
 from pretune.advisor.profiler.reduce import SATURATED
 from pretune.advisor.profiler.statistics import proportion
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 MOST_USERS = 4096
 CLOSE = 0.05  # of the logarithm of p95: at the SLO
 NARROW = 0.15  # a bracket of users this narrow is not looked into
-FIRST_STEPS = 4  # at most, where only the model says where to begin
-FURTHER_STEPS = 3  # where a round before has found it
+NEAR = 0.2  # of the logarithm of p95: taken for the SLO when there is nothing on the other side
+FIRST_STEPS = 5  # at most, where only the model says where to begin
+FURTHER_STEPS = 4  # where a round before has found it
 FURTHEST = 3.0  # times as many, or as few, users in the next load
 FEWEST = 20  # answers for a p95
 
@@ -70,12 +77,12 @@ def next_users(steps: Sequence[Step], slo: Slo, first: int, most_steps: int) -> 
         assert good is not None
         if good.users >= MOST_USERS:
             return None
-        reach = min(FURTHEST, 1.1 * _over(good, slo))
+        reach = min(FURTHEST, max(1.2, 1.1 * _over(good, slo)))
         return min(MOST_USERS, max(good.users + 1, round(good.users * reach)))
     if good is None:
         if bad.users == 1:
             return None
-        reach = max(1 / FURTHEST, 0.9 * _over(bad, slo))
+        reach = max(1 / FURTHEST, min(0.85, 0.9 * _over(bad, slo)))
         return max(1, min(bad.users - 1, int(bad.users * reach)))
     if bad.users - good.users <= max(1, NARROW * good.users):
         return None
@@ -92,6 +99,10 @@ def crossing(steps: Sequence[Step], slo: Slo) -> Crossing | None:
         if _close(step, slo):
             return Crossing(step.users, step.throughput_rps)
     good, bad = _bracket(steps, slo)
+    if good is None or bad is None:
+        for step in steps:
+            if _close(step, slo, NEAR):
+                return Crossing(step.users, step.throughput_rps)
     if good is None:
         return None
     if bad is None:
@@ -110,9 +121,9 @@ def _bracket(steps: Sequence[Step], slo: Slo) -> tuple[Step | None, Step | None]
     return max(below, key=lambda s: s.users, default=None), bad
 
 
-def _close(step: Step, slo: Slo) -> bool:
-    """At the SLO, by its p95 alone."""
-    if not step.enough or abs(math.log(_over(step, slo))) > CLOSE:
+def _close(step: Step, slo: Slo, by: float = CLOSE) -> bool:
+    """At the SLO, by its p95."""
+    if not step.enough or abs(math.log(_over(step, slo))) > by:
         return False
     return proportion(step.errors, step.requests).low <= slo.error_rate
 
@@ -130,3 +141,18 @@ def _part(good: Step, bad: Step, slo: Slo) -> float:
         return 0.0
     low, high = math.log(good.p95_s), math.log(bad.p95_s)
     return (math.log(slo.p95_s) - low) / (high - low)
+
+
+def step_of(
+    users: int, records: NDArray[np.void], began: float, ended: float, generator: float
+) -> Step:
+    """Of one load, by the requests that were over between ``began`` and ``ended`` (monotonic s).
+
+    ``records`` as ``loadtests.records.dtype()``.
+    """
+    over = records["start"] + records["wall"]
+    inside = records[(over >= began) & (over < ended)]
+    good = inside[inside["error"] == 0]["wall"]
+    p95 = float(np.quantile(good, 0.95)) if len(good) >= FEWEST else math.nan
+    rate = len(good) / (ended - began)
+    return Step(users, rate, p95, len(inside), len(inside) - len(good), generator)

@@ -65,7 +65,7 @@ def _poisoned(document: dict[str, Any]) -> dict[str, Any]:
     workload = document["workload"]
     if workload:
         workload["headers"][HOSTILE] = HOSTILE
-    for finding in document["findings"]:
+    for finding in document.get("findings", ()):
         finding["evidence"][HOSTILE] = HOSTILE
     return document
 

@@ -1,0 +1,61 @@
+"""How the time of a comparison is divided. Pure.
+
+Every server needs its own boots, whatever the budget; what is left is load, shortened or drawn out
+alike for all. What a longer budget gives beyond that is more rounds, for it is their number that
+makes the intervals narrow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pretune.advisor.plan import AROUND_S
+
+# Who takes part where nobody was named, for an estimate before it is known who is there.
+USUAL = ("embedded", "gunicorn", "waitress", "granian", "uwsgi")
+ROUNDS = 3  # at least
+MOST_ROUNDS = 12
+STEPS = 2.5  # loads of a round that look for the SLO's end, about
+BEGIN_S, EACH_S = 45.0, 80.0  # of a budget that nobody gave: once, and for each server
+SHORTEST, LONGEST = 0.3, 1.5  # of the seconds below
+PREFLIGHT_S, MODEL_S, LIFECYCLE_S = 6.0, 4.0, 22.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Seconds of load. ``alike_s``: every server at the same users; ``step_s``: one step."""
+
+    demand_s: float = 8.0
+    contrast_s: float = 5.0
+    cost_s: float = 3.5
+    alike_s: float = 4.0
+    step_s: float = 3.0
+
+    @property
+    def turn_s(self) -> float:
+        """One server's part of a round."""
+        return AROUND_S + self.alike_s + STEPS * self.step_s
+
+    def scaled(self, factor: float) -> Plan:
+        return Plan(**{name: value * factor for name, value in vars(self).items()})
+
+
+def budget_s(servers: int) -> float:
+    """When nobody said how long it may take."""
+    return BEGIN_S + EACH_S * servers
+
+
+def plan(time_budget_s: float, servers: int) -> Plan:
+    whole = Plan()
+    boots = (2 + servers * (1 + ROUNDS)) * AROUND_S
+    fixed = PREFLIGHT_S + boots + servers * (MODEL_S + LIFECYCLE_S)
+    turn = whole.turn_s - AROUND_S
+    load = whole.demand_s + whole.contrast_s + servers * (whole.cost_s + ROUNDS * turn)
+    return whole.scaled(min(LONGEST, max(SHORTEST, (time_budget_s - fixed) / load)))
+
+
+def another(rounds: int, left_s: float, turns_s: float, servers: int) -> bool:
+    """Whether there is another round; ``turns_s``: how long the last one took."""
+    if rounds < ROUNDS:
+        return True
+    return rounds < MOST_ROUNDS and left_s > turns_s + servers * LIFECYCLE_S
