@@ -52,7 +52,8 @@ def parse(grammar: Grammar, words: Sequence[Word], place: Place) -> Said:
                 settings[what[0]] = Setting(what[1], place(flag))
             continue
         if known not in grammar.valued:
-            unknown.append(f"{flag} ({place(flag)})")
+            if not grammar.has_nothing(flag):
+                unknown.append(f"{flag} ({place(flag)})")
             if value is None and rest and not _is_next(rest[0]):
                 rest.pop(0)
             continue

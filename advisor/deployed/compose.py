@@ -61,8 +61,6 @@ def _service(file: str, name: str, node: Node, around: Surroundings) -> Command:
         text = _interpolated(command.text, around)
     elif command is not None:
         words = _words(command, around)
-    build = node.get("build")
-    context = (node.get("build", "context") or build) if build is not None else None
     directory = node.get("working_dir")
     return Command(
         file,
@@ -73,8 +71,22 @@ def _service(file: str, name: str, node: Node, around: Surroundings) -> Command:
         _environment(file, node.get("environment"), around),
         directory.text or "" if directory is not None else "",
         _facts(file, node, around),
-        built=(context.text or "") if context is not None else "",
+        built=_dockerfile(node, around),
     )
+
+
+def _dockerfile(node: Node, around: Surroundings) -> str:
+    """Of a service that is built, relative to the compose file."""
+    build = node.get("build")
+    if build is None:
+        return ""
+    context = build.text if build.text is not None else _text(build.get("context")) or "."
+    name = _text(build.get("dockerfile")) or "Dockerfile"
+    return Word.of(_interpolated(f"{context}/{name}", around)).text
+
+
+def _text(node: Node | None) -> str:
+    return (node.text or "") if node is not None else ""
 
 
 def _given(node: Node) -> bool:
@@ -118,6 +130,7 @@ def _facts(file: str, node: Node, around: Surroundings) -> tuple[Fact, ...]:
     for path, name in _FACTS:
         value = node.get(*path)
         if value is not None and value.text:
-            said = Word.of(_interpolated(value.text, around)).text
-            found.setdefault(name, Fact(name, said, f"{file}:{value.line}"))
+            word = Word.of(_interpolated(value.text or "", around))
+            if word.text != "0":  # no limit
+                found.setdefault(name, Fact(name, word.text, f"{file}:{value.line}"))
     return tuple(found.values())

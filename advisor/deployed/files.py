@@ -13,6 +13,9 @@ from pretune.advisor.deployed.shell import Word
 from pretune.advisor.deployed.value import Command
 
 MOST_BYTES = 1 << 18
+# Where people keep such files, in a project's directories.
+FOLDERS = ("deploy", "deployment", "docker", ".docker", "config", "conf", "etc", "systemd", "ops",
+           "infra", "compose", "scripts", "bin")  # fmt: skip
 # Of an interpreter on this machine, whatever the image's is told.
 _OWN = frozenset({"PATH", "PYTHONPATH", "PYTHONHOME", "LD_PRELOAD", "LD_LIBRARY_PATH", "HOME"})
 Conf = Callable[[str, str, Mapping[str, str]], "Said | str"]
@@ -65,14 +68,21 @@ class Files:
         parts = wanted.relative_to(inside).parts if wanted.is_relative_to(inside) else wanted.parts
         parts = tuple(part for part in parts if part not in ("/", "."))
         here = (self.root / command.file).parent
-        built = here / command.built if command.built else here
+        built = (here / command.built).parent if command.built else here
         bases = dict.fromkeys((built, here, self.place.chdir, self.place.directory, self.root))
         for base in bases:
             for start in range(len(parts)):
-                path = Path(os.path.normpath(base.joinpath(*parts[start:])))
-                if path.is_relative_to(self.root) and path.is_file():
-                    return self.shown(path)
+                for folder in ("", *FOLDERS):
+                    path = Path(os.path.normpath(base.joinpath(folder, *parts[start:])))
+                    if path.is_relative_to(self.root) and path.is_file():
+                        return self.shown(path)
         return None
+
+    def dockerfile(self, command: Command) -> str | None:
+        """The one that makes a service."""
+        path = Path(os.path.normpath((self.root / command.file).parent / command.built))
+        inside = path.is_relative_to(self.root) and path.is_file()
+        return self.shown(path) if inside else None
 
     def conf(self, place: str, command: Command, environ: Mapping[str, str]) -> Said | str:
         module = place.startswith("python:")

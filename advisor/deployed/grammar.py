@@ -37,6 +37,10 @@ class Grammar:
     application: frozenset[str] = frozenset()
     config: frozenset[str] = frozenset()
     abbreviates: bool = False  # a long option may be cut where it stays the only one
+    nothing: tuple[str, ...] = ()  # beginnings of options that say nothing of how it serves
+
+    def has_nothing(self, flag: str) -> bool:
+        return flag.startswith(tuple(f"--{beginning}" for beginning in self.nothing))
 
 
 def _number(setting: str, text: str) -> Any:
@@ -122,6 +126,7 @@ def _of_field(
     application: str = "",
     config: str = "",
     abbreviates: bool = False,
+    nothing: str = "",
 ) -> Grammar:
     """``valued`` and ``switches``: names of all other options. ``prefix``: of the variables that
     each option can be given by."""
@@ -145,6 +150,7 @@ def _of_field(
         frozenset(map(_dashed, application.split())),
         frozenset(map(_dashed, config.split())),
         abbreviates,
+        tuple(nothing.split()),
     )
 
 
@@ -250,6 +256,11 @@ _UWSGI = _of_field(
     application="module wsgi w wsgi-file file",
     config="ini",
     abbreviates=True,
+    # of its 900 options: files, logs, statistics, hooks, helpers
+    nothing="static- check-static log- req-log http- https- http2- ssl- stats- hook- route- "
+    "spooler- mule- cache touch- attach- smart- cron carbon metric alarm websocket offload- wsgi- "
+    "py- python- proc exec- snmp subscri fastrouter rawrouter plugin- add- del- collect- "
+    "print memory- daemon- emperor-on vassal- queue legion rbtimer ksm master- uwsgi- xml- ini-",
 )  # fmt: skip
 _MOD_WSGI = _of_field(
     "mod_wsgi",

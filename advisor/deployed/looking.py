@@ -14,47 +14,42 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from pretune.advisor.deployed import compose, dockerfile, procfile, systemd, uwsgi_ini
-from pretune.advisor.deployed.files import Files, Place
+from pretune.advisor.deployed.files import FOLDERS, Files, Place
 from pretune.advisor.deployed.resolve import DEFAULT_CONF, resolve, standing_alone
 from pretune.advisor.deployed.shell import Surroundings
-from pretune.advisor.deployed.value import Command, Deployed, Look, Reading
+from pretune.advisor.deployed.value import Command, Deployed, Look, Reading, Started
 from pretune.advisor.hooks import HookError, parse_env
 
-FOLDERS = ("deploy", "deployment", "docker", ".docker", "config", "conf", "etc", "systemd", "ops",
-           "infra", "compose", "scripts", "bin")  # fmt: skip
 MOST_FILES = 40
 MOST_DIRECTORIES = 8  # up to the root
 
-
-Reader = Callable[[Files, str, str], tuple[list[Deployed], tuple[str, ...]]]
+Reader = Callable[[Files, str, str], Started]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Files of these names. ``read``: what one of them starts, and what could not be read."""
+    """Files of these names. ``read``: what one of them starts."""
 
     patterns: tuple[str, ...]
     read: Reader
 
 
 def _commands(reader: Callable[[str, str], Reading]) -> Reader:
-    def read(files: Files, file: str, text: str) -> tuple[list[Deployed], tuple[str, ...]]:
-        return _resolved(files, reader(file, text))
-
-    return read
+    return lambda files, file, text: _resolved(files, reader(file, text))
 
 
-def _resolved(files: Files, reading: Reading) -> tuple[list[Deployed], tuple[str, ...]]:
-    found, problems = [], list(reading.problems)
+def _resolved(files: Files, reading: Reading) -> Started:
+    found: list[Deployed] = []
+    beside: list[str] = []
     for command in reading.commands:
         deployed, said = resolve(command, files)
-        problems += said
+        beside += said
         if deployed is not None:
             found.append(deployed)
-    return found, tuple(problems)
+    return Started(tuple(found), reading.problems, tuple(beside))
 
 
-def _composed(files: Files, file: str, text: str) -> tuple[list[Deployed], tuple[str, ...]]:
+def _composed(files: Files, file: str, text: str) -> Started:
     """A service that is built begins with what its Dockerfile says."""
     near = files.text((PurePosixPath(file).parent / ".env").as_posix()) or ""
     try:
@@ -67,7 +62,7 @@ def _composed(files: Files, file: str, text: str) -> tuple[list[Deployed], tuple
 
 def _built(files: Files, commands: tuple[Command, ...]) -> Iterator[Command]:
     for command in commands:
-        image = files.find("Dockerfile", command) if command.built else None
+        image = files.dockerfile(command) if command.built else None
         text = files.text(image) if image is not None else None
         inside = dockerfile.read(image, text).commands if image and text is not None else ()
         if not inside:
@@ -84,18 +79,18 @@ def _built(files: Files, commands: tuple[Command, ...]) -> Iterator[Command]:
             )
 
 
-def _ini(files: Files, file: str, text: str) -> tuple[list[Deployed], tuple[str, ...]]:
+def _ini(files: Files, file: str, text: str) -> Started:
     if "[uwsgi]" not in text:
-        return [], ()
+        return Started()
     said = uwsgi_ini.parse(file, text, Surroundings({}, files.cores))
-    return [standing_alone(file, "uwsgi", said)], ()
+    return Started((standing_alone(file, "uwsgi", said),))
 
 
-def _conf(files: Files, file: str, text: str) -> tuple[list[Deployed], tuple[str, ...]]:
+def _conf(files: Files, file: str, text: str) -> Started:
     said = files.conf(file, Command(file, "", ()), {})
     if isinstance(said, str):
-        return [], (said,)
-    return [standing_alone(file, "gunicorn", said)], ()
+        return Started(problems=(said,))
+    return Started((standing_alone(file, "gunicorn", said),))
 
 
 KINDS: tuple[Kind, ...] = (
@@ -114,35 +109,37 @@ def look(place: Place) -> Look:
     """Never raises for what files hold."""
     directories = _directories(place)
     files = Files(place, directories[-1])
-    found: list[tuple[tuple[bool, int, int], Deployed]] = []
+    found: list[tuple[tuple[int, ...], Deployed]] = []
     problems: list[str] = []
+    beside: list[str] = []
     for number, kind in enumerate(KINDS):
-        if number >= len(KINDS) - 2 and any(not key[0] for key, _ in found):
+        if number >= len(KINDS) - 2 and any(not deployed.develops for _, deployed in found):
             break  # a file of settings counts by itself only where no command is known
         for distance, file in _files(directories, kind, files):
             text = files.text(file)
             if text is None:
                 problems.append(f"{file} is too large, or cannot be read")
                 continue
-            several, said = kind.read(files, file, text)
-            problems += said
-            for deployed in several:
-                if not _is_ours(deployed, place.names):
-                    app = deployed.application
-                    problems.append(f"{deployed.where} starts another application, {app}")
-                    continue
-                found.append(((deployed.develops, number, distance), deployed))
+            started = kind.read(files, file, text)
+            problems += started.problems
+            beside += started.beside
+            for deployed in started.servers:
+                doubt = _doubt(deployed, place.names)
+                if doubt is None:
+                    said = f"{deployed.where} starts another application, {deployed.application}"
+                    beside.append(said)
+                else:
+                    found.append(((deployed.develops, doubt, number, distance), deployed))
     found.sort(key=lambda each: each[0])
-    if not found:
-        return Look(None, tuple(files.read), tuple(dict.fromkeys(problems)))
-    (key, chosen), *rest = found
-    if key[0]:
-        problems.append(f"{chosen.where} reloads the source: it is not taken for a deployment")
-        return Look(None, tuple(files.read), tuple(dict.fromkeys(problems)))
-    others = tuple(dict.fromkeys(_says(other) for _, other in rest if _differs(other, chosen)))
-    chosen = replace(
-        chosen, others=others, problems=tuple(dict.fromkeys((*chosen.problems, *problems)))
-    )
+    chosen = found[0][1] if found else None
+    if chosen is not None and chosen.develops:
+        beside.append(f"{chosen.where} reloads the source: it is not taken for a deployment")
+        chosen = None
+    if chosen is None:
+        return Look(None, tuple(files.read), tuple(dict.fromkeys((*problems, *beside))))
+    others = tuple(_says(other) for _, other in found[1:] if _differs(other, chosen))
+    problems = list(dict.fromkeys((*chosen.problems, *problems)))
+    chosen = replace(chosen, others=tuple(dict.fromkeys(others)), problems=tuple(problems))
     return Look(chosen, tuple(files.read), chosen.problems)
 
 
@@ -177,20 +174,19 @@ def _files(directories: list[Path], kind: Kind, files: Files) -> Iterator[tuple[
                     yield distance, files.shown(folder / name)
 
 
-def _is_ours(deployed: Deployed, names: tuple[str, ...]) -> bool:
-    """Whether it starts the target, or may: what names no app, or leaves it to run time, may."""
-    module = (
-        deployed.application.partition(":")[0].removesuffix(".py").strip("./").replace("/", ".")
-    )
+def _doubt(deployed: Deployed, names: tuple[str, ...]) -> int | None:
+    """Whether it starts the target: 0 surely, 1 perhaps (it names no app, or one beside it), None
+    where it starts another."""
+    module = deployed.application.partition(":")[0].removesuffix(".py").removeprefix("./")
+    module = module.strip("/").replace("/", ".")
     if not module or "$" in module:
-        return True
-    return any(
-        module == name
-        or name.endswith(f".{module}")
-        or module.endswith(f".{name}")
-        or ("." in module and "." in name and module.rpartition(".")[0] == name.rpartition(".")[0])
-        for name in names
-    )
+        return 1
+    if any(
+        f".{a}".endswith(f".{b}") for name in names for a, b in ((name, module), (module, name))
+    ):
+        return 0
+    packages = {name.rpartition(".")[0] for name in names} - {""}
+    return 1 if module.rpartition(".")[0] in packages else None
 
 
 _COMPARED = ("workers", "threads", "worker_class")

@@ -19,6 +19,7 @@ from pretune.advisor.deployed.shell import Surroundings, Word, commands
 from pretune.advisor.deployed.value import Command, Deployed, Setting
 
 DEFAULT_CONF = "gunicorn.conf.py"
+_OTHER_FORMATS = frozenset({"yaml", "json", "xml", "config", "y", "j", "x"})  # of uWSGI
 _DEEPEST = 3  # shells in scripts in shells
 
 
@@ -52,6 +53,7 @@ class _Seen:
 class _Found:
     seen: list[_Seen] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    development: list[str] = field(default_factory=list)
 
 
 def resolve(command: Command, project: Project) -> tuple[Deployed | None, tuple[str, ...]]:
@@ -65,7 +67,7 @@ def resolve(command: Command, project: Project) -> tuple[Deployed | None, tuple[
         _search(command.text, command, around, project, found, 0)
     serving = [seen for seen in found.seen if not seen.develops] or found.seen
     if not serving:
-        return None, tuple(found.problems)
+        return None, (*found.problems, *found.development)
     deployed = _settled(serving[-1], command, project)
     return replace(deployed, problems=(*found.problems, *deployed.problems)), ()
 
@@ -90,11 +92,13 @@ def _take(
     depth: int,
 ) -> None:
     what = locate(words)
+    texts = [word.text for word in words]
     if isinstance(what, Invocation):
         variables = {**around.variables, **what.environ}
         found.seen.append(_Seen(what, command, variables))
     elif isinstance(what, Development):
-        found.problems.append(f"{command.where} starts {what.name}")
+        place = command.place("runserver" if "runserver" in texts else texts[0])
+        found.development.append(f"{place} starts {what.name}")
     elif isinstance(what, Shell) and depth < _DEEPEST:
         _search(what.text, command, around, project, found, depth + 1)
     elif isinstance(what, Script) and depth < _DEEPEST:
@@ -230,15 +234,15 @@ def _files(
     elif grammar.server in _READERS:
         name = line.config.text if line.config else _positional(grammar, line)
         if name is None:
-            for option in ("yaml", "json", "xml", "config"):
-                if option in line.other:
-                    problems.append(f"{seen.command.place(option)}: {line.other[option]} "
-                                    "is no ini file, and was not read")  # fmt: skip
+            for option in _OTHER_FORMATS.intersection(line.other):
+                problems.append(f"{line.other[option]} is no ini file, and was not read")
+                yield _unread(grammar, line.other[option])
             return
         file = project.find(name.partition(":")[0] or name, seen.command)
         text = project.text(file) if file is not None else None
         if file is None or text is None:
             problems.append(f"{seen.command.where} names {name}, which is not in the project")
+            yield _unread(grammar, name)
             return
         around = Surroundings(seen.variables, project.cores)
         yield _READERS[grammar.server](file, text, around)
@@ -275,9 +279,16 @@ def _gunicorn(
             yield said
         else:
             problems.append(said)
+            yield _unread(grammar, place)
     elif config is not None:
         problems.append(f"{seen.command.where} names {name}, which is not in the project")
+        yield _unread(grammar, name)
     yield ambient
+
+
+def _unread(grammar: Grammar, name: str) -> Said:
+    """What the command line does not say may stand there: it is not the default that is known."""
+    return Said({each: Setting(None, name, "which was not read") for each in grammar.defaults})
 
 
 def _positional(grammar: Grammar, line: Said) -> str | None:

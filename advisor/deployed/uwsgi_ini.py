@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pretune.advisor.deployed.arguments import Said, read
 from pretune.advisor.deployed.grammar import GRAMMARS
@@ -20,7 +21,10 @@ _LOGIC = re.compile(r"if-.*|for.*|end(if|for)?|else|print|exec.*|.*%\(.*|_.*")
 
 
 def parse(file: str, text: str, around: Surroundings) -> Said:
-    """All of it as a command line would say it. A key of the file itself may be a placeholder."""
+    """All of it as a command line would say it. A key of the file itself may be a placeholder.
+
+    What stands under ``if-env`` counts where the variable is known; else it is said that it may.
+    """
     settings: dict[str, Setting] = {}
     unknown: list[str] = []
     other: dict[str, str] = {}
@@ -28,23 +32,34 @@ def parse(file: str, text: str, around: Surroundings) -> Said:
     pairs = _pairs(text)
     own = {key: value for _, key, value in pairs}
     used = set(re.findall(r"%\((\w[\w-]*)\)", text))
+    asked = ""  # the variable that an if-env around this line asks for
     for number, key, value in pairs:
         where = f"{file}:{number}"
+        if key in ("if-env", "endif"):
+            asked = value if key == "if-env" else ""
+            own["_"] = around.variables.get(asked, f"${asked}")
+            continue
         flag = f"--{key}" if len(key) > 1 else f"-{key}"
         word = Word.of(expand(_placed(value, own, around), around))
         if flag in _GRAMMAR.switches:
             what = _GRAMMAR.switches[flag]
-            if what is not None and value.lower() not in _OFF:
-                settings[what[0]] = Setting(what[1], where)
+            if what is None or value.lower() in _OFF:
+                continue
+            name, setting = what[0], Setting(what[1], where)
         elif flag not in _GRAMMAR.valued:
-            if not _LOGIC.fullmatch(key) and key not in used:
+            if not _LOGIC.fullmatch(key) and key not in used and not _GRAMMAR.has_nothing(flag):
                 unknown.append(f"{key} ({where})")
             continue
-        elif setting := _GRAMMAR.valued[flag]:
-            settings[setting] = read(_GRAMMAR, setting, word, where)
-        elif flag in _GRAMMAR.application:
-            application = word.text
-        other[key] = word.text
+        elif name := _GRAMMAR.valued[flag]:
+            setting = read(_GRAMMAR, name, word, where)
+        else:
+            application = word.text if flag in _GRAMMAR.application else application
+            other[key] = word.text
+            continue
+        if asked and asked not in around.variables:
+            before = settings.get(name) or Setting(_GRAMMAR.defaults.get(name), "uwsgi's default")
+            setting = replace(before, note=f"unless ${asked} is set")
+        settings[name] = setting
     return Said(settings, tuple(unknown), (), application, None, other)
 
 

@@ -48,7 +48,7 @@ class Command:
     environ: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     directory: str = ""
     facts: tuple[Fact, ...] = ()
-    built: str = ""  # the directory whose Dockerfile makes it, relative to the file's; "": none
+    built: str = ""  # the Dockerfile that makes it, relative to the file's directory; "": none
 
     @property
     def where(self) -> str:
@@ -88,6 +88,16 @@ class Deployed:
     others: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     develops: bool = False  # it reloads the source: what a developer runs
+
+
+@dataclass(frozen=True)
+class Started:
+    """The servers of a file. ``beside``: what other commands of it could not be read, which matters
+    only where no server is found at all."""
+
+    servers: tuple[Deployed, ...] = ()
+    problems: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

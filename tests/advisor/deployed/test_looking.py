@@ -175,6 +175,29 @@ PROJECTS: dict[str, tuple[dict[str, str], str, dict[str, Any], str]] = {
          "max_requests_jitter": 40, "preload_app": False},
         "uwsgi.ini:5, on 4 cores",
     ),
+    "uwsgi.ini with conditions": (
+        {
+            "uwsgi.ini": "[uwsgi]\nmodule = shop.wsgi:application\nworkers_here = 3\n"
+            "processes = %(workers_here)\nstatic-gzip-dir = /x\nif-env = TIMEOUT\n"
+            "harakiri = %(_)\nhttp-timeout = %(_)\nendif =\n"
+        },
+        "uwsgi",
+        {"workers": 3},
+        "uwsgi.ini:4",
+    ),
+    "compose that builds from elsewhere": (
+        {
+            "compose.yml": "services:\n  api:\n    build:\n      context: .\n"
+            "      dockerfile: backend/Dockerfile\n    deploy:\n      resources:\n"
+            '        limits:\n          memory: "${MEMORY:-0}"\n',
+            "backend/Dockerfile": 'FROM x\nWORKDIR /app\nCMD ["/opt/launch.sh"]\n',
+            "docker/launch.sh": "exec granian shop.wsgi:app --interface wsgi \\\n"
+            "  --workers 2 --blocking-threads 4\n",
+        },
+        "granian",
+        {"workers": 2, "threads": 4},
+        "docker/launch.sh:2",
+    ),
     "uwsgi.ini alone": (
         {"deploy/uwsgi.ini": "[uwsgi]\nwsgi-file = shop/wsgi.py\nprocesses = $(N)\n"},
         "uwsgi",
@@ -232,6 +255,41 @@ def test_what_stands_around_the_server_is_told(look: Looking) -> None:
     deployed = look(files).deployed
     assert deployed is not None
     assert [(f.name, f.value) for f in deployed.facts] == [("replicas", "2")]
+
+
+def test_what_a_variable_may_change_is_said(look: Looking) -> None:
+    files, *_ = PROJECTS["uwsgi.ini with conditions"]
+    found = look(files)
+    assert where(found, "timeout") == "uwsgi's default, unless $TIMEOUT is set"
+    assert found.deployed is not None
+    assert found.deployed.unknown == ()
+
+
+def test_a_file_that_is_not_there_leaves_its_settings_open(look: Looking) -> None:
+    found = look({"Procfile": "web: gunicorn -c conf/missing.py -w 3 shop.wsgi\n"})
+    assert where(found, "workers") == "Procfile:1"
+    assert where(found, "threads") == "conf/missing.py, which was not read"
+    assert given(found)["threads"] is None
+    assert found.problems == ("Procfile:1 names conf/missing.py, which is not in the project",)
+
+
+def test_what_other_processes_start_is_no_problem_of_the_server(look: Looking) -> None:
+    found = look(
+        {
+            "docker-compose.yml": "services:\n  jobs:\n    command: ./missing.sh\n"
+            "  web:\n    command: gunicorn shop.wsgi -w 3\n  admin:\n    command: uvicorn b:c\n"
+        }
+    )
+    assert given(found) == {"workers": 3}
+    assert found.problems == ()
+
+
+def test_what_surely_starts_the_target_goes_before_what_may(look: Looking) -> None:
+    found = look(
+        {"Procfile": "web: gunicorn $APP -w 3\n", "Dockerfile": "FROM x\nCMD gunicorn shop.wsgi\n"}
+    )
+    assert found.deployed is not None
+    assert found.deployed.where == "Dockerfile:2"
 
 
 def test_options_that_are_not_understood_are_named(look: Looking) -> None:
