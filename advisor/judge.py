@@ -155,6 +155,17 @@ def verdict(
     return Verdict.FITS, ""
 
 
+def unanswered(measured: Measurement) -> str:
+    """Of a trial in which nothing came back, not even an error: whether the app never answers or
+    this machine gave it no time, it cannot tell. "" for any other."""
+    if measured.requests or measured.errors or measured.error_rate:
+        return ""
+    return (
+        f"no request was answered in {measured.load.duration_s:.0f} s: one takes longer than that, "
+        "or the machine had no time for it; give more with --time-budget, on a quieter machine"
+    )
+
+
 def with_doubt(run: Run) -> Run:
     """A throughput that came out beyond what was predicted leaves open what limits it: what the
     model named, it named for another rate. A budget that forbids more is arithmetic and stays."""

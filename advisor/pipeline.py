@@ -589,6 +589,9 @@ def budget_conditions(known: Preflight) -> Conditions:
 
 def _check_first(measured: Measurement, workspace: Workspace) -> None:
     """Whether the demand trial can carry any advice. Raises AppFailed, MeasurementInvalid."""
+    silent = judge.unanswered(measured)
+    if silent:
+        raise MeasurementInvalid(silent)
     if measured.requests == 0 or measured.error_rate == 1.0:
         shown = "; ".join(f"{what} ({count})" for what, count in measured.errors[:5])
         raise AppFailed(

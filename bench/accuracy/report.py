@@ -78,6 +78,7 @@ def page(found: Sequence[Judged], seeds: int = rivals.SEEDS) -> str:
         *_coverage(found),
         *_verified(),
         *_limits(),
+        *_again(),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -313,6 +314,21 @@ def _limits() -> list[str]:
         "- Runs of seconds: p99 rests on the slowest few requests of each.\n"
         "- Closed loads only, and no app that was written by somebody else.\n"
         "- In the sweep arrangements run without preload and recycling; in reruns, as recommended.",
+    ]
+
+
+def _again() -> list[str]:
+    return [
+        "## Again",
+        "```\n"
+        "python -m bench.accuracy measure --again --minutes 60    # trials and sweep: 45 minutes\n"
+        "python -m bench.accuracy rerun --minutes 20    # after it: six pairs of each app\n"
+        "python -m bench.verification measure --again --minutes 150   # 60 runs: two hours\n"
+        "python -m bench.accuracy report\n"
+        "```",
+        "Each stores what it has measured at once: stopped by its minutes or otherwise, it goes on "
+        "where it was, without `--again`. `--first` (root, Linux 6.12) measures before other work "
+        "of the machine.",
     ]
 
 

@@ -203,6 +203,14 @@ def test_what_binds_is_open_where_the_rate_came_out_otherwise(
     assert ("is outside" in got.predicted.explanation) is (left == "unknown")
 
 
+def test_silence_is_told_from_errors() -> None:
+    silent = replace(MEASURED, requests=0, error_rate=0.0)
+    assert "no request was answered in 10 s" in judge.unanswered(silent)
+    failing = replace(silent, error_rate=1.0, errors=(("500 on /", 9),))
+    assert judge.unanswered(failing) == ""
+    assert judge.unanswered(MEASURED) == ""
+
+
 def test_nothing_recommended_is_the_search_s_verdict() -> None:
     run = Run("app", 1, Verdict.NOT_ENOUGH_DATA)
     assert judge.verdict(run, BUDGET, SLO, Verdict.DOES_NOT_FIT, "RAM") == (
