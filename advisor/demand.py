@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pretune.loadtests.workload import Workload
 
 BOOTSTRAPS = 500
-TUPLE = np.dtype([("endpoint", "i8"), ("cpu", "f8"), ("db", "f8"), ("wait", "f8")])
+TUPLE = np.dtype([("endpoint", "i8"), ("cpu", "f8"), ("db", "f8"), ("wait", "f8"), ("pool", "f8")])
 # Standard deviation of a worker's memory between trials of one app at the same arrangement.
 TRIAL_SCATTER = 0.01
 # The same of what preload saves: it depends on which pages the requests of a trial write to.
@@ -77,7 +77,9 @@ class WorkerDemand:
 
 @dataclass(frozen=True)
 class Demand:
-    """``tuples``: one row per measured request, fields endpoint (i8), cpu, db, wait (s, f8).
+    """``tuples``: one row per measured request, fields endpoint (i8), cpu, db, wait, pool (s, f8).
+
+    ``pool`` is the part of ``cpu`` that an event loop's threads spent.
 
     Whole rows are what the model draws from, so the correlation between the parts survives.
     """
@@ -205,6 +207,8 @@ def _split(rows: NDArray[np.void]) -> NDArray[np.void]:
     db = np.clip(rows["db"], 0.0, left)
     tuples["endpoint"] = rows["endpoint"].astype(np.int64) - 1
     tuples["cpu"], tuples["db"], tuples["wait"] = cpu, db, left - db
+    if "pool" in (rows.dtype.names or ()):
+        tuples["pool"] = np.clip(rows["pool"], 0.0, cpu)
     return tuples
 
 

@@ -108,7 +108,9 @@ def moved(demand: Demand, cpu_factor: float) -> Demand:
     mean_db = float(np.mean(rows["db"])) if len(rows) else 0.0
     share = min(1.0, demand.db_cpu_s.value / mean_db) if demand.db_cpu_s and mean_db > 0 else 0.0
     db = 1 - share * (1 - x)
-    rows["cpu"] = rows["cpu"] * x
+    for name in ("cpu", "pool"):
+        if name in (rows.dtype.names or ()):
+            rows[name] = rows[name] * x
     rows["db"] = rows["db"] * db
     after = rows["cpu"] + rows["db"] + rows["wait"]
     return replace(

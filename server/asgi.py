@@ -261,6 +261,7 @@ class AsgiWorker:
                 call.began, call.ended - call.began, account.cpu, account.db, account.out,
                 runq, call.queue, call.sent, account.db_calls, account.out_calls,
                 call.endpoint, 0, account.route, call.status, call.inflight, account.head,
+                account.pool,
             )  # fmt: skip
             if account.hosts is not None and context.journal is not None:
                 context.journal.request(account, call.ended)

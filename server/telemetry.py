@@ -6,7 +6,7 @@ to be written and says which lap of the ring it belongs to, so the reader needs 
 ``(seq - 1) % CAPACITY`` holds record ``seq`` or it does not.
 
 A ring is memory of ours in a process whose memory is being measured. So it is as small as the
-reader allows, and all of it is there from the first request on: else it would grow by 104 bytes a
+reader allows, and all of it is there from the first request on: else it would grow by 112 bytes a
 request, and the app would seem to leak. Its whole size is a constant that the reader subtracts.
 
 The reader in the tool's interpreter builds its numpy type from ``FIELDS``; this module stays
@@ -57,6 +57,7 @@ FIELDS: tuple[tuple[str, str, str], ...] = (
     ("status", "H", "status of the response; 0 when none was sent"),
     ("inflight", "H", "requests inside the app in this worker when this one started, itself too"),
     ("head", "d", "s of the CPU that were spent before start, on the head (0 without probes)"),
+    ("pool", "d", "s of the CPU that threads spent to which an event loop handed calls"),
 )
 RECORD = struct.Struct("<" + "".join(code for _, code, _ in FIELDS))
 _put = struct.Struct("<" + "".join(code for _, code, _ in FIELDS[1:])).pack_into
@@ -123,6 +124,7 @@ class Ring:
         status: int,
         inflight: int,
         head: float = 0.0,
+        pool: float = 0.0,
     ) -> None:
         """Record one request; the fields are those of FIELDS without ``seq``."""
         seq = self._next()
@@ -133,6 +135,7 @@ class Ring:
         _put(
             self._memory, 8 * at + 8, start, wall, cpu, db, out, runq, queue,
             sent, db_calls, out_calls, endpoint, 0, thread, route, status, inflight, head,
+            pool,
         )  # fmt: skip
         seqs[at] = seq
 

@@ -269,7 +269,7 @@ class Asgi:
             ring.write(
                 start, time.monotonic() - start, account.cpu, account.db, account.out, math.nan,
                 math.nan, sent, account.db_calls, account.out_calls,
-                endpoint, 0, account.route, status, inflight,
+                endpoint, 0, account.route, status, inflight, pool=account.pool,
             )  # fmt: skip
 
     def _metering(self) -> Meter:

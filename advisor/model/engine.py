@@ -24,6 +24,9 @@ from pretune.advisor.model.state import State
 
 CFS_PERIOD_S = 0.1
 SYN_RETRY_S = 1.0
+# Of what a thread of a loop's pool computes for a request, before its first wait: views look up
+# first and render then.
+FIRST_PART = 0.1
 WATCH_S = 1.0  # between looks at what is overdue; gunicorn's arbiter looks once a second
 ENDLESS = 1 << 60
 
@@ -74,7 +77,7 @@ _NOT, _WAITING, _THROUGHOUT = _numbers[:3]
 _WALL, _SERVER, _SHARED, _QUOTA_SPENT = _numbers[:4]
 _NOTHING: Any = np.int64(-1)
 # queues: the backlog, the generator's, from 2 one per worker for its GIL, then one for its slots,
-# then one for the application's own lock
+# then one for the application's own lock, then one for what a loop's pool of threads computes
 _BACKLOG, _GENERATOR, _GIL = _numbers[:3]
 
 PICKS = {"random": 0, "idlest": 1, "first": 2, "awake": 3}  # numbered as below
@@ -199,16 +202,46 @@ def _release(s: State, w: int) -> None:
     s.workers[w].holder = -1
     if s.items[g.jobs + w].pos >= 0:
         _remove(s, _WALL, g.jobs + w)
-    if s.queues[_GIL + w].length > 0:
-        _grant(s, w, _dequeue(s, _GIL + w))
+    loop = _GIL + w
+    pool = _GIL + 3 * g.workers + w
+    # a loop does all that is ready before it looks again; meanwhile its threads are many, and it is
+    # one of them: neither gets in between the others
+    if s.queues[pool].length > 0 and (s.workers[w].pooled or s.queues[loop].length == 0):
+        s.workers[w].pooled = 1
+        _grant(s, w, _dequeue(s, pool))
+    elif s.queues[loop].length > 0:
+        s.workers[w].pooled = 0
+        _grant(s, w, _dequeue(s, loop))
+
+
+@_inner
+def _is_pooled(s: State, j: int) -> bool:
+    """Whether its next part is a thread's: between the first and the last, which are the loop's."""
+    r = s.items[j].row
+    last = s.rows[r].db_calls + s.rows[r].wait_calls + 2
+    return bool(s.rows[r].pool > 0.0 and 0 < s.items[j].seg < last)
+
+
+@_inner
+def _segment(s: State, j: int) -> float:
+    """CPU of its next part, s: its waits cut it into equal ones. See FIRST_PART for a pool's."""
+    r = s.items[j].row
+    calls = s.rows[r].db_calls + s.rows[r].wait_calls
+    pool = s.rows[r].pool
+    if pool <= 0.0:
+        return float(s.rows[r].cpu / (calls + 1))
+    if not _is_pooled(s, j):
+        return float(0.5 * (s.rows[r].cpu - pool))
+    if calls == 0:
+        return float(pool)
+    return float(pool * FIRST_PART if s.items[j].seg == 1 else pool * (1.0 - FIRST_PART) / calls)
 
 
 @_inner
 def _want_cpu(s: State, j: int) -> None:
     """Begin a CPU segment: first its part under the GIL, then the part outside."""
     g = s.g[0]
-    r = s.items[j].row
-    segment = s.rows[r].cpu / (s.rows[r].db_calls + s.rows[r].wait_calls + 1)
+    segment = _segment(s, j)
     w = s.items[j].worker
     if g.gil <= 0.0:
         _run(s, _SERVER, j, _FREE_RUN, segment + s.items[j].extra)
@@ -217,10 +250,15 @@ def _want_cpu(s: State, j: int) -> None:
     s.items[j].left = segment * g.gil + s.items[j].extra
     s.items[j].extra = 0.0
     g.gil_s += s.items[j].left
+    pooled = _is_pooled(s, j)
     if s.workers[w].holder < 0:
+        s.workers[w].pooled = pooled
         _grant(s, w, j)
         return
     s.items[j].phase = _GIL_WAIT
+    if pooled:
+        _enqueue(s, _GIL + 3 * g.workers + w, j)
+        return
     _enqueue(s, _GIL + w, j)
     if s.items[g.jobs + w].pos < 0 and g.quantum < np.inf:
         _push(s, _WALL, g.jobs + w, g.now + g.quantum)
@@ -647,16 +685,15 @@ def drive(
         if phase == _GIL_RUN:
             _release(s, s.items[j].worker)
             if g.gil < 1.0:
-                r = s.items[j].row
-                n = s.rows[r].db_calls + s.rows[r].wait_calls + 1
-                _run(s, _SERVER, j, _FREE_RUN, s.rows[r].cpu / n * (1.0 - g.gil))
+                _run(s, _SERVER, j, _FREE_RUN, _segment(s, j) * (1.0 - g.gil))
             else:
                 segment_over = True
         elif phase == _FREE_RUN:
             segment_over = True
         elif phase == _DELAY:
             r = s.items[j].row
-            computes = s.items[j].seg <= s.rows[r].db_calls and s.rows[r].db_cpu > 0.0
+            call = s.items[j].seg - (s.rows[r].pool > 0.0)
+            computes = call <= s.rows[r].db_calls and s.rows[r].db_cpu > 0.0
             if s.items[j].left > 0.0:
                 if _lock(s, j):
                     _wait_locked(s, j)
@@ -690,9 +727,14 @@ def drive(
         if segment_over:
             r = s.items[j].row
             s.items[j].seg += 1
-            if s.items[j].seg <= s.rows[r].db_calls:
+            handed = s.rows[r].pool > 0.0
+            call = s.items[j].seg - handed
+            calls = s.rows[r].db_calls + s.rows[r].wait_calls
+            if handed and (call == 0 or call == calls + 1):
+                _want_cpu(s, j)  # to the pool, or back to the loop
+            elif call <= s.rows[r].db_calls:
                 _pause(s, j, s.rows[r].db_delay / s.rows[r].db_calls)
-            elif s.items[j].seg <= s.rows[r].db_calls + s.rows[r].wait_calls:
+            elif call <= calls:
                 _pause(s, j, s.rows[r].wait / s.rows[r].wait_calls)
             else:
                 if s.items[j].holds == _THROUGHOUT:

@@ -96,6 +96,9 @@ def build_rows(demand: Demand, factors: Factors, conditions: Conditions) -> NDAr
     db_calls, wait_calls = _calls(demand, db, wait)
     rows = np.empty(len(tuples), ROW)
     rows["cpu"] = (cpu + factors.overhead_s) * factors.inflation
+    rows["pool"] = 0.0
+    if "pool" in (tuples.dtype.names or ()):
+        rows["pool"] = _seconds(tuples["pool"]) * factors.cpu_scale * factors.inflation
     rows["db_delay"] = db * (1.0 - share)
     rows["db_cpu"] = db * share
     rows["wait"] = wait

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-SHARED_QUEUES = 2  # the backlog, the generator's; then three of each worker
-OF_WORKER = 3
+SHARED_QUEUES = 2  # the backlog, the generator's; then four of each worker
+OF_WORKER = 4
 TIMERS = 3  # beside the jobs and two of each worker: next arrival, quota's period, the watch
 
 ROW = np.dtype(
-    [(name, "f8") for name in ("cpu", "db_delay", "db_cpu", "wait")]
+    # ``pool``: the part of ``cpu`` in which a thread works for the loop; above 0 it is handed there
+    [(name, "f8") for name in ("cpu", "db_delay", "db_cpu", "wait", "pool")]
     + [(name, "i8") for name in ("db_calls", "wait_calls")]
 )
 GLOBAL = np.dtype(
@@ -38,9 +39,10 @@ ITEM = np.dtype(
 )
 QUEUE = np.dtype([("head", "i8"), ("tail", "i8"), ("length", "i8")])
 # ``holder`` of its GIL, ``locker`` of the application's own lock; ``left``: requests until it is
-# recycled; ``leaving``: it takes no more; ``away``: it boots
+# recycled; ``leaving``: it takes no more; ``away``: it boots; ``pooled``: threads of its loop,
+# not itself, have the GIL
 WORKER = np.dtype(
-    [(name, "i8") for name in ("holder", "locker", "inside", "left", "leaving", "away")]
+    [(name, "i8") for name in ("holder", "locker", "inside", "left", "leaving", "away", "pooled")]
 )
 
 

@@ -22,11 +22,12 @@ class Account:
 
     __slots__ = (
         "cpu", "db", "db_calls", "endpoint", "head", "hosts", "inside", "out", "out_calls",
-        "route", "runq", "shared", "tasks", "whom",
+        "pool", "route", "runq", "shared", "tasks", "whom",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.cpu = 0.0  # CPU outside the serving thread's own clock (executor calls)
+        self.pool = 0.0  # the part of it that executor threads spent
         self.head = 0.0  # the part of it that was spent before the request began
         self.runq = 0.0  # runnable and not running, where a Meter looks
         self.db = 0.0

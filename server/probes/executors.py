@@ -40,6 +40,7 @@ class _Metered:
         finally:
             spent = time.thread_time() - began
             self.account.cpu += spent
+            self.account.pool += spent
             current.reset(token)
             if before is None:
                 serving.pop(ident, None)

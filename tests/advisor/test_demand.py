@@ -54,6 +54,15 @@ def test_rows_keep_the_correlation_between_parts() -> None:
     assert tuples["db"][tuples["endpoint"] == 1] == pytest.approx(0.020)
 
 
+def test_what_a_loop_s_threads_spent_stays_with_its_request() -> None:
+    rows = telemetry()
+    rows["pool"] = np.where(rows["endpoint"] == 2, 0.6, 0.0) * rows["cpu"]
+    tuples = demand_of(rows).tuples
+    dear = tuples["endpoint"] == 1
+    assert tuples["pool"][dear] == pytest.approx(0.6 * tuples["cpu"][dear])
+    assert not tuples["pool"][~dear].any()
+
+
 def test_no_part_is_negative_and_parts_never_exceed_the_wall() -> None:
     rows = telemetry()
     rows["db"] *= 3  # a driver that burns CPU while it waits, or a gather

@@ -43,8 +43,10 @@ def make_rows(
     db_delay: NDArray[np.float64] | float = 0.0,
     db_cpu: NDArray[np.float64] | float = 0.0,
     wait: NDArray[np.float64] | float = 0.0,
+    pool: float = 0.0,
 ) -> NDArray[np.void]:
     rows = np.zeros(ROWS, ROW)
+    rows["pool"] = pool
     for name, values in (("cpu", cpu), ("db_delay", db_delay), ("db_cpu", db_cpu), ("wait", wait)):
         rows[name] = values
     rows["db_calls"] = (rows["db_delay"] + rows["db_cpu"]) > 0
@@ -448,3 +450,35 @@ def test_a_request_costs_more_where_it_wakes_another_worker_than_the_last() -> N
     assert busy.throughput_rps == pytest.approx(3 / 0.002, rel=0.01)
     single = run(make_rows(0.002), replace(three, workers=1), Closed(1), requests=2_000)
     assert single.response_s.mean() == pytest.approx(0.002, rel=1e-6)
+
+
+LOOP = Arrangement(1, 1000, 1.0, switch_interval_s=math.inf)
+
+
+def test_a_loop_and_its_threads_keep_their_requests_in_step() -> None:
+    """Views that sleep 10 ms and then compute 0.65 ms in a thread, 0.3 ms on the loop.
+
+    The loop reads all there is before a thread begins, the threads that wake together compute
+    before the loop may answer: all users wait for the computing of all. Were nobody in step, 8 of
+    them would hardly meet.
+    """
+    wait = 0.010 + 0.0001 * RNG.standard_normal(ROWS)
+    for users in (5, 8, 17):
+        rows = make_rows(0.00095, wait=wait, pool=0.00065)
+        got = run(rows, LOOP, Closed(users), requests=9_000)
+        in_step = 0.010 + users * 0.00095
+        assert got.response_s.mean() == pytest.approx(in_step, rel=0.06)
+        apart = run(make_rows(0.00095, wait=wait), LOOP, Closed(users), requests=9_000)
+        assert apart.response_s.mean() < 0.93 * got.response_s.mean()
+
+
+def test_a_call_handed_to_a_thread_costs_one_user_nothing_more() -> None:
+    for waits in (0.0, 0.010):
+        got = run(make_rows(0.002, wait=waits, pool=0.0015), LOOP, Closed(1), requests=500)
+        assert got.response_s.max() == pytest.approx(0.002 + waits)
+
+
+def test_a_loop_with_a_pool_is_saturated_by_all_its_computing() -> None:
+    got = run(make_rows(0.002, wait=0.001, pool=0.0015), LOOP, Closed(40), requests=9_000)
+    assert got.throughput_rps == pytest.approx(1 / 0.002, rel=0.01)
+    assert got.gil_busy == pytest.approx(1.0, rel=0.01)
