@@ -137,11 +137,15 @@ def _doubted(found: Found, rps: float | None) -> Found:
     rate = found.recommendation.predicted.throughput_rps
     if rate.value <= fleet.VAGUE * rate.low:
         return found
-    reason = (
-        f"the capacity is known only to lie between {rate.low:.0f} and {rate.high:.0f} requests/s: "
-        "measure longer (--time-budget) or on a quieter machine"
+    known = (
+        f"the capacity is known only to lie between {rate.low:.0f} and {rate.high:.0f} requests/s"
     )
-    return replace(found, verdict=Verdict.NOT_ENOUGH_DATA, reason=reason)
+    return replace(
+        found,
+        recommendation=found.recommendation.doubted(known),
+        verdict=Verdict.NOT_ENOUGH_DATA,
+        reason=f"{known}: measure longer (--time-budget) or on a quieter machine",
+    )
 
 
 def _explained(found: Found, question: Question) -> Found:

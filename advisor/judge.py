@@ -11,7 +11,7 @@ from pretune.advisor.document import Row, Run
 from pretune.advisor.measurement import Measurement
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.quantity import Interval, format_bytes
-from pretune.advisor.search import UNKNOWN_BINDING, UNLOADED_SOURCE
+from pretune.advisor.search import UNLOADED_SOURCE
 from pretune.advisor.verdict import Verdict
 
 # So many requests have to lie beyond a percentile, or it is the luck of a few slow ones.
@@ -26,8 +26,8 @@ def fewest(quantile: float) -> int:
 
 # name, what a reader calls it, whether it is promised, requests it takes; in the name's unit
 _PREDICTED = (
-    ("throughput_rps", "throughput", True, 0),
-    ("mean_ms", "mean latency", True, 0),
+    ("throughput_rps", "throughput", True, 1),
+    ("mean_ms", "mean latency", True, 1),
     ("p50_ms", "p50", False, fewest(0.5)),
     ("p95_ms", "p95", True, fewest(0.95)),
     ("p99_ms", "p99", False, fewest(0.99)),
@@ -168,16 +168,12 @@ def unanswered(measured: Measurement) -> str:
 
 def with_doubt(run: Run) -> Run:
     """A throughput that came out beyond what was predicted leaves open what limits it: what the
-    model named, it named for another rate. A budget that forbids more is arithmetic and stays."""
+    model named, it named for another rate."""
     found, verification = run.recommendation, run.verification
-    if found is None or verification is None or found.binding != found.predicted.binding:
+    if found is None or verification is None:
         return run
     missed = [r for r in verification.rows if r.name == "throughput_rps" and r.kept is False]
-    if not missed:
-        return run
-    said = f"the model says that {found.predicted.explanation}; but {missed[0].said}"
-    doubted = replace(found.predicted, explanation=said)
-    return replace(run, recommendation=replace(found, binding=UNKNOWN_BINDING, predicted=doubted))
+    return replace(run, recommendation=found.doubted(missed[0].said)) if missed else run
 
 
 def too_few(run: Run) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pretune.advisor.model.prediction import Prediction
 from pretune.server.settings import Settings
+
+UNKNOWN_BINDING = "unknown"
+# found by arithmetic, however little is known of times
+ARITHMETIC = frozenset({"ram_bytes", "pg_connections", "fds", "rps"})
 
 
 @dataclass(frozen=True)
@@ -46,3 +50,17 @@ class Recommendation:
     headroom: tuple[tuple[str, float], ...]
     reasons: tuple[tuple[str, str], ...]  # setting -> sentence
     deployment: tuple[Advice, ...] = ()
+
+    def doubted(self, why: str) -> Recommendation:
+        """With what binds left open, because ``why``. What a budget forbids is arithmetic and
+        stays."""
+        if self.binding in ARITHMETIC:
+            return self
+        named = self.predicted.explanation
+        expected = f"as expected, which is not sure, {named}"
+        return replace(
+            self,
+            binding=UNKNOWN_BINDING,
+            predicted=replace(self.predicted, explanation=f"{why}; {expected}"),
+            reasons=tuple((name, said.replace(named, expected)) for name, said in self.reasons),
+        )

@@ -33,7 +33,7 @@ from pretune.advisor.measurement import Conditions
 from pretune.advisor.model import paired
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.quantity import format_bytes, format_seconds
-from pretune.advisor.recommendation import Candidate, Recommendation
+from pretune.advisor.recommendation import UNKNOWN_BINDING, Candidate, Recommendation
 from pretune.advisor.space import THREADS, Space, last, preload_pays
 from pretune.advisor.verdict import Verdict
 from pretune.advisor.violations import broken, headroom
@@ -54,7 +54,6 @@ SPREAD, CLIMBED, SHRUNK, SURROUNDED = 14, 22, 34, 40
 CONFIRMED = 4
 # How far below what is needed a smaller arrangement is still worth a full prediction.
 DOUBTFUL = 0.03
-UNKNOWN_BINDING = "unknown"
 P95_FACTOR = 3.0  # of the unloaded p95, when the user gave no p95
 UNLOADED_SOURCE = f"{P95_FACTOR:g} x the unloaded p95"
 

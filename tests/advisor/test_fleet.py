@@ -114,6 +114,8 @@ def test_a_capacity_that_is_hardly_known_is_no_answer(times, verdict):
     found = answer.solve(question).found
     assert found.verdict == verdict
     assert ("known only" in found.reason) == (verdict == "not_enough_data")
+    assert found.recommendation is not None
+    assert (found.recommendation.binding == "unknown") == (verdict == "not_enough_data")
 
 
 def test_a_pooler_is_needed_from_where_connections_end():

@@ -203,6 +203,23 @@ def test_what_binds_is_open_where_the_rate_came_out_otherwise(
     assert ("is outside" in got.predicted.explanation) is (left == "unknown")
 
 
+def test_what_is_doubted_is_doubted_in_reasons_too() -> None:
+    named = replace(PREDICTED, explanation="the CPU is the limit")
+    sure = Recommendation(SETTINGS, named, "cpu", (), (("workers", "the CPU is the limit; 3 not"),))
+    doubted = sure.doubted("the capacity is hardly known")
+    assert doubted.binding == "unknown"
+    assert doubted.predicted.explanation.startswith("the capacity is hardly known; as expected")
+    assert dict(doubted.reasons)["workers"] == (
+        "as expected, which is not sure, the CPU is the limit; 3 not"
+    )
+    assert replace(sure, binding="ram_bytes").doubted("x").binding == "ram_bytes"
+
+
+def test_a_trial_without_an_answer_says_nothing_of_throughput() -> None:
+    nothing = replace(MEASURED, requests=0, throughput_rps=Interval.exact(0.0))
+    assert row("throughput_rps", nothing).kept is None
+
+
 def test_silence_is_told_from_errors() -> None:
     silent = replace(MEASURED, requests=0, error_rate=0.0)
     assert "no request was answered in 10 s" in judge.unanswered(silent)
