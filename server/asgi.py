@@ -25,6 +25,7 @@ from contextlib import suppress
 from itertools import count
 from typing import Any
 
+from pretune.server import listening
 from pretune.server.board import NOT_SERVING
 from pretune.server.context import Context
 from pretune.server.forwarded import Trust
@@ -311,7 +312,7 @@ class AsgiWorker:
             step = next_step(self.leaving or STOP, elapsed, patience, doors, sum(map(len, held)))
             for fd in step.close_doors:
                 self.loop.remove_reader(fd)
-                del self._listeners[fd]
+                listening.let_go(self._listeners.pop(fd))
             if step.close_idle:
                 self._close_idle()
             if step.done:

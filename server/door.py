@@ -102,6 +102,8 @@ class Door:
         self.open.discard(fd)
         with suppress(OSError):  # not registered during a pause
             self._epoll.unregister(fd)
+        if fd in self._listeners:
+            listening.let_go(self._listeners[fd])
 
     def _pause(self) -> None:
         """No descriptors: without this, the epoll would report the same door again and again."""

@@ -24,7 +24,7 @@ from contextlib import suppress
 from typing import Any
 
 from pretune.server import connection as con
-from pretune.server import leaving
+from pretune.server import leaving, listening
 from pretune.server.board import NOT_SERVING
 from pretune.server.connection import Connection, Gone
 from pretune.server.context import Context
@@ -186,7 +186,7 @@ class GreenletWorker:
             elapsed = time.monotonic() - began
             step = leaving.next_step(self.leaving, elapsed, patience, doors, len(self.connections))
             for fd in step.close_doors:
-                del self._doors[fd]
+                listening.let_go(self._doors.pop(fd))
             if step.close_idle:
                 for conn in tuple(self.parked):
                     if conn.phase == con.HEAD and not conn.buffer and not _readable(conn.sock):

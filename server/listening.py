@@ -282,6 +282,17 @@ def name(sock: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def let_go(listener: socket.socket) -> None:
+    """Listen no more in this process, but keep the number of its descriptor taken.
+
+    Once no process holds the socket the kernel refuses connections. Those it took while one did,
+    and nobody accepted, would be reset when that one ends, with the requests they brought. The
+    number goes to /dev/null, as somebody may still act on an event that was on its way.
+    """
+    with contextlib.suppress(OSError), open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), listener.fileno(), inheritable=False)
+
+
 def close(listeners: Iterable[socket.socket], *, unlink: bool) -> None:
     """Stop listening; ``unlink`` removes the files of unix sockets that are still ours."""
     for sock in listeners:

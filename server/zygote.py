@@ -13,7 +13,7 @@ import select
 import signal
 import time
 
-from pretune.server import birth, hooks, worker
+from pretune.server import birth, hooks, listening, worker
 from pretune.server.channel import Channel, adopt
 from pretune.server.config import Config, choose_class
 from pretune.server.importing import TargetError, user_traceback
@@ -80,6 +80,8 @@ def main(config: Config, inheritance: Inheritance, channel: Channel) -> int:
                 inheritance.log.reopen()
             else:
                 stopping = True
+                for listener in inheritance.listeners:
+                    listening.let_go(listener)  # no worker will inherit them any more
     return 0
 
 
