@@ -27,8 +27,8 @@ from pretune.server.front import Front, Instance
 # Where it lies without being on a user's PATH.
 _PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/local/nginx/sbin")
 _USERS = ("www-data", "nginx", "nobody")
-# Until its input ends.
-_WHEN_TOLD = 'while read _; do :; done; exec "$0" "$@" </dev/null'
+# Should we end before a word is said, nothing is started.
+_WHEN_TOLD = 'read _ && exec "$0" "$@" </dev/null'
 _LOOK_S = 20.0
 _START_S = 10.0
 _TICK_S = 0.02
@@ -128,11 +128,11 @@ def _spawn(launch: FrontLaunch, file: Path, where: tuple[str, int]) -> RunningFr
     command = ["sh", "-c", _WHEN_TOLD, str(launch.binary), "-p", str(launch.directory)]
     started = process.spawn(launch, [*command, "-c", str(file)], stdin=subprocess.PIPE)
     assert started.stdin is not None
-    try:
+    with started.stdin as word:
         launch.on_spawn(started.pid)
-        return RunningFront(started, where, process.pin(started.pid, launch.cores))
-    finally:
-        started.stdin.close()
+        pinned = process.pin(started.pid, launch.cores)
+        word.write(b"go\n")
+    return RunningFront(started, where, pinned)
 
 
 def _said(log: Path) -> str:

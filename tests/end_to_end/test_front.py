@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,7 @@ from pretune.server import front
 from pretune.server.adapters import nginx
 
 NGINX = nginx.find()
+Until = Callable[["subprocess.Popen[str]", str], str]
 
 
 def nginxes(below: Path) -> list[int]:
@@ -60,6 +65,32 @@ def test_the_answer_is_verified_through_nginx_and_its_file_is_among_the_files(
     assert nginx.check(NGINX, file) == ""
     assert f'alias "{sandbox.directory}/files/"' in file.read_text()
     assert "nginx" in output
+
+
+@pytest.mark.skipif(NGINX is None, reason=f"nginx: {front.INSTALL}")
+@pytest.mark.parametrize("phase", ["front", "checks"])
+def test_sigkill_leaves_no_nginx(sandbox: Sandbox, until: Until, phase: str) -> None:
+    run = sandbox.start("tiny", "--front", "nginx", "--ram", "1G", "--time-budget", "20s")
+    until(run, phase)
+    deadline = time.monotonic() + 120
+    while not nginxes(sandbox.temporary):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    run.kill()
+    run.wait()
+    assert sandbox.empties() == []
+    assert nginxes(sandbox.temporary) == []
+
+
+@pytest.mark.skipif(NGINX is None, reason=f"nginx: {front.INSTALL}")
+def test_ctrl_c_ends_nginx_too(sandbox: Sandbox, until: Until) -> None:
+    run = sandbox.start("tiny", "--front", "nginx", "--ram", "1G", "--time-budget", "20s")
+    until(run, "checks")
+    run.send_signal(signal.SIGINT)
+    output, _ = run.communicate(timeout=200)
+    assert run.returncode == 130, output
+    assert sandbox.survivors() == []
+    assert nginxes(sandbox.temporary) == []
 
 
 def test_files_that_nobody_serves_are_refused(sandbox: Sandbox) -> None:
