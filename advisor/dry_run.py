@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pretune.advisor import plan, postgres
+from pretune.advisor import front, front_checks, plan, postgres
 from pretune.advisor.document import Run, assemble
 from pretune.advisor.plan import PlannedTrial
 from pretune.advisor.pooler import Pooler
@@ -16,24 +16,49 @@ SHOWN = ("target", "machine", "budget", "slo", "workload", "today", "notes")
 
 
 def describe(
-    run: Run, known: Preflight, planned: Sequence[PlannedTrial], time_budget_s: float
+    run: Run,
+    known: Preflight,
+    planned: Sequence[PlannedTrial],
+    time_budget_s: float,
+    total_s: float,
 ) -> dict[str, Any]:
-    """Trials with their expected seconds, verification last; the database without its password."""
+    """Trials with their expected seconds; the database without its password.
+
+    ``time_budget_s`` of the trials, ``total_s`` of all.
+    """
     document = assemble(run)
     verification = plan.duration("verification", time_budget_s) + plan.AROUND_S
+    before, after = _front(known, time_budget_s)
     return {
         **{key: document[key] for key in SHOWN},
         "database": _database(known),
         "trials": [
             *({"name": p.name, "detail": p.why, "expected_s": p.expected_s} for p in planned),
+            *before,
             {
                 "name": "verification",
                 "detail": "the recommended settings, predicted beside measured",
                 "expected_s": verification,
             },
+            *after,
         ],
-        "total_s": time_budget_s,
+        "total_s": total_s,
     }
+
+
+def _front(
+    known: Preflight, time_budget_s: float
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What is asked of a front before the verification and after it."""
+    if known.front is None:
+        return [], []
+    cost_s = plan.front_duration(time_budget_s) + plan.AROUND_S
+    cost = f"the same through {known.front.name}: what it costs"
+    gives = "the same server without it and with it"
+    return (
+        [{"name": front.TRIAL, "detail": cost, "expected_s": cost_s}],
+        [{"name": "checks", "detail": gives, "expected_s": front_checks.SECONDS}],
+    )
 
 
 def _pooler(pooler: Pooler | None) -> str | None:

@@ -108,7 +108,8 @@ class Pipeline:
         from pretune.advisor.dry_run import describe
 
         known = self._preflight(progress)
-        return describe(self._run, known, self._planned(known), self._budget())
+        whole = self._options.time_budget_s
+        return describe(self._run, known, self._planned(known), self._budget(), whole)
 
     def advise(self, progress: Progress) -> None:
         """Raises AppFailed, MeasurementInvalid, Refused, HookError."""
