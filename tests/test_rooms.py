@@ -54,6 +54,23 @@ def test_only_commands_render() -> None:
             assert [n for n in imports(file) if n.startswith("pretune.reports")] == [], file
 
 
+def test_only_files_and_conf_read_of_a_deployment() -> None:
+    """The readers are pure: text in, values out."""
+    for file in sorted((ROOT / "advisor" / "deployed").glob("*.py")):
+        reached = {name.partition(".")[0] for name in imports(file)} & {"os", "subprocess", "io"}
+        assert not reached or file.stem in ("files", "conf", "looking"), file
+        opens = [n for n in ast.walk(ast.parse(file.read_text())) if _opens(n)]
+        assert not opens or file.stem == "files", file
+
+
+def _opens(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Call):
+        return False
+    called = node.func
+    name = called.id if isinstance(called, ast.Name) else getattr(called, "attr", "")
+    return name in ("open", "read_text", "read_bytes")
+
+
 def test_locust_lives_in_a_process_of_its_own() -> None:
     for room in ROOMS:
         for file in modules(room):

@@ -21,6 +21,9 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "e": "\x1b"}
 _MOST_LINES, _LONGEST_LINE, _LONGEST_VALUE, _DEEPEST = 5000, 2000, 200, 40  # values: in lines
 
 
+Lines = tuple[tuple[int, str], ...]  # number, text
+
+
 class NotUnderstood(ValueError):
     """The message names the line."""
 
@@ -29,7 +32,7 @@ class NotUnderstood(ValueError):
 class Node:
     """One of: ``text`` (a scalar), ``items``, ``pairs``; ``lines``: (number, text) it stands on."""
 
-    lines: tuple[tuple[int, str], ...]
+    lines: Lines
     text: str | None = None
     items: tuple[Node, ...] | None = None
     pairs: dict[str, Node] | None = None
@@ -71,8 +74,8 @@ def parse(text: str) -> Node:
         raise NotUnderstood(f"it has more than {_MOST_LINES} lines")
     lines: list[tuple[int, int, str]] = []
     for number, line in enumerate(raw, 1):
-        if line.strip() in ("---", "...") or line.startswith("%"):
-            if lines and line.strip() != "...":
+        if line.rstrip() in ("---", "...") or line.startswith("%"):
+            if lines and line.rstrip() != "...":
                 break  # the next document
             continue
         content = line.strip()
@@ -116,7 +119,7 @@ def _list(source: _Source, indent: int, depth: int) -> Node:
         if not inner:
             source.at += 1
             items.append(_below(source, number, indent, depth))
-        elif _KEY.match(inner) and not inner.startswith(("'", '"')):
+        elif _KEY.match(inner):
             # a map that begins behind the dash: as if it stood on a line of its own
             source.lines[source.at] = (number, indent + len(content) - len(inner), inner)
             items.append(_map(source, indent + len(content) - len(inner), depth + 1))
@@ -186,11 +189,14 @@ def _value(source: _Source, inner: str, number: int, indent: int, depth: int) ->
         following = source.peek()
         if following is None or len(lines) > _LONGEST_VALUE:
             raise NotUnderstood(f"line {number}: what begins there does not end")
+        if inner[0] not in "[{\"'" and _KEY.match(following[2]):
+            raise NotUnderstood(f"line {following[0]} is further in than it may be")
         source.at += 1
-        inner = f"{inner} {following[2]}"
+        escaped = inner[0] == '"' and inner.endswith("\\")  # a line's end that is none
+        inner = f"{inner[:-1]}{following[2]}" if escaped else f"{inner} {following[2]}"
         lines.append((following[0], following[2]))
     if inner[0] in "[{":
-        node, rest = _flow(inner, tuple(lines), 0)
+        node, rest = _flow(inner, tuple(lines), source.anchors, 0)
         if rest.strip() and not rest.strip().startswith("#"):
             raise NotUnderstood(f"line {number} is not understood")
         return node
@@ -244,7 +250,7 @@ def _unquoted(text: str) -> str:
     return text
 
 
-def _scalar(inner: str, lines: tuple[tuple[int, str], ...]) -> Node:
+def _scalar(inner: str, lines: Lines) -> Node:
     if inner[0] in "\"'":
         end = _quoted_end(inner)
         assert end is not None
@@ -271,36 +277,38 @@ def _text(source: _Source, how: str, number: int, indent: int) -> Node:
     return Node(numbered or ((number, ""),), text=joined.strip())
 
 
-def _flow(text: str, lines: tuple[tuple[int, str], ...], depth: int) -> tuple[Node, str]:
+def _flow(text: str, lines: Lines, anchors: dict[str, Node], depth: int) -> tuple[Node, str]:
     """The flow value that ``text`` begins with, and what is behind it."""
     if depth > _DEEPEST:
         raise NotUnderstood(f"line {lines[0][0]} is nested too deeply")
     text = text.lstrip()
-    if text[:1] in ("[", "{"):
-        closing = "]" if text[0] == "[" else "}"
-        is_map = closing == "}"
-        items: list[Node] = []
-        pairs: dict[str, Node] = {}
-        rest = text[1:].lstrip()
-        while not rest.startswith(closing):
-            if not rest:
-                raise NotUnderstood(f"line {lines[0][0]}: what begins there does not end")
-            node, rest = _flow(rest, lines, depth + 1)
-            rest = rest.lstrip()
-            if is_map:
-                value = Node(lines, text="", plain=True)
-                if rest.startswith(":"):
-                    value, rest = _flow(rest[1:], lines, depth + 1)
-                pairs[node.text or ""] = value
-            else:
-                items.append(node)
-            rest = rest.lstrip()
-            if rest.startswith(","):
-                rest = rest[1:].lstrip()
-            elif not rest.startswith(closing):
-                raise NotUnderstood(f"line {lines[0][0]} is not understood")
-        made = Node(lines, pairs=pairs) if is_map else Node(lines, items=tuple(items))
-        return made, rest[1:]
+    if text[:1] not in ("[", "{"):
+        return _flow_scalar(text, lines, anchors)
+    closing = "]" if text[0] == "[" else "}"
+    items: list[Node] = []
+    pairs: dict[str, Node] = {}
+    rest = text[1:].lstrip()
+    while not rest.startswith(closing):
+        if not rest:
+            raise NotUnderstood(f"line {lines[0][0]}: what begins there does not end")
+        node, rest = _flow(rest, lines, anchors, depth + 1)
+        rest = rest.lstrip()
+        if closing == "]":
+            items.append(node)
+        elif rest.startswith(":"):
+            pairs[node.text or ""], rest = _flow(rest[1:], lines, anchors, depth + 1)
+        else:
+            pairs[node.text or ""] = Node(lines, text="", plain=True)
+        rest = rest.lstrip()
+        if rest.startswith(","):
+            rest = rest[1:].lstrip()
+        elif not rest.startswith(closing):
+            raise NotUnderstood(f"line {lines[0][0]} is not understood")
+    made = Node(lines, items=tuple(items)) if closing == "]" else Node(lines, pairs=pairs)
+    return made, rest[1:]
+
+
+def _flow_scalar(text: str, lines: Lines, anchors: dict[str, Node]) -> tuple[Node, str]:
     if text[:1] in ("'", '"'):
         end = _quoted_end(text)
         if end is None:
@@ -310,4 +318,7 @@ def _flow(text: str, lines: tuple[tuple[int, str], ...], depth: int) -> tuple[No
     assert plain is not None
     if not plain[0] and not text.startswith((",", "]", "}", ":")):
         raise NotUnderstood(f"line {lines[0][0]} is not understood")
-    return Node(lines, text=plain[0].strip(), plain=True), text[plain.end() :]
+    said = plain[0].strip()
+    if said.startswith("*") and said[1:] in anchors:
+        return anchors[said[1:]], text[plain.end() :]
+    return Node(lines, text=said, plain=True), text[plain.end() :]
