@@ -10,7 +10,8 @@ served by one process after the other. What that costs depends on the app (up to
 with ten apps on gunicorn), so it is measured, too: three such workers, saturated, so that each goes
 on with the next request when one is done. With one user they show what it costs more to begin in
 another process than the last one, with cold caches, and to wake all for what one gets
-(``wake_cpu_s``). Memory is the other class's: these trials are too short to fill it.
+(``wake_cpu_s``). Their memory is read after few requests; what a worker grows by after so many is
+taken from the other class's trial.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pretune.advisor.quantity import Interval
 
 if TYPE_CHECKING:
     from pretune.advisor.demand import Demand, WorkerDemand
-    from pretune.advisor.measurement import Measurement
+    from pretune.advisor.measurement import Measurement, MemorySeries
 
 COST_TRIAL, SYNC_TRIAL, SYNC_ALONE_TRIAL = "server", "sync", "sync-alone"
 # Each agrees with what was learned from it.
@@ -47,6 +50,7 @@ class ServerCost:
     master_bytes: float
     file_bytes: float  # there once
     requests: float = 0.0  # that a worker had served when its memory was read
+    further_threads: int = 0  # beyond the first, of a worker
     wake_cpu_s: float = 0.0  # more for a request that wakes another worker than the last
 
     def kept_bytes(self, slope: float) -> float:
@@ -70,6 +74,7 @@ def cost_of(trial: Measurement) -> ServerCost | None:
         master_bytes=master,
         file_bytes=trial.file_bytes,
         requests=trial.requests_of_living / trial.settings.workers,
+        further_threads=trial.settings.threads - 1,
     )
 
 
@@ -80,6 +85,7 @@ def learned(trials: Iterable[Measurement]) -> dict[Kind, ServerCost]:
     Where class sync was not measured it is taken to cost what the same server's gthread does.
     """
     found: dict[Kind, ServerCost] = {}
+    series: dict[Kind, tuple[MemorySeries, ...]] = {}
     sync: dict[str, dict[str, Measurement]] = {}
     for trial in trials:
         server = trial.conditions.server
@@ -87,13 +93,16 @@ def learned(trials: Iterable[Measurement]) -> dict[Kind, ServerCost]:
             sync.setdefault(server, {})[trial.name] = trial
         elif (cost := cost_of(trial)) is not None:
             found[server, trial.settings.worker_class] = cost
+            series[server, trial.settings.worker_class] = trial.memory_series
     for (server, kind), cost in list(found.items()):
         if kind == "gthread" and (server in sync or len(found) > 1):
-            found[server, "sync"] = _of_sync(cost, sync.get(server, {}))
+            found[server, "sync"] = _of_sync(cost, sync.get(server, {}), series[server, kind])
     return found if len(found) > 1 else {}
 
 
-def _of_sync(threaded: ServerCost, trials: Mapping[str, Measurement]) -> ServerCost:
+def _of_sync(
+    threaded: ServerCost, trials: Mapping[str, Measurement], threaded_series: Iterable[MemorySeries]
+) -> ServerCost:
     known = {name: cost for name, t in trials.items() if (cost := cost_of(t)) is not None}
     busy, alone = known.get(SYNC_TRIAL), known.get(SYNC_ALONE_TRIAL)
     if busy is None:
@@ -104,11 +113,21 @@ def _of_sync(threaded: ServerCost, trials: Mapping[str, Measurement]) -> ServerC
         others = 1 - 1 / trials[SYNC_ALONE_TRIAL].settings.workers
         more = max(0.0, alone.cpu_s.value - busy.cpu_s.value) / max(others, 0.5)
     return replace(
-        threaded,
-        cpu_s=busy.cpu_s,
-        generator_cpu_s=busy.generator_cpu_s,
+        busy,
+        worker_bytes=busy.worker_bytes + _grown(threaded_series, busy.requests),
+        requests=max(busy.requests, threaded.requests),
         wake_cpu_s=more,
     )
+
+
+def _grown(series: Iterable[MemorySeries], since: float) -> float:
+    """Bytes that a worker of this trial grew by after so many requests."""
+    grown = [
+        max(0.0, float(s.anon_bytes[-1] - np.interp(since, s.requests, s.anon_bytes)))
+        for s in series
+        if s.anon_bytes is not None and len(s.requests)
+    ]
+    return sum(grown) / len(grown) if grown else 0.0
 
 
 def on(demand: Demand, server: str, worker_class: str) -> Demand:
@@ -139,10 +158,11 @@ def _moved(x: Interval, here: Interval, there: Interval) -> Interval:
 
 
 def _worker(worker: WorkerDemand, here: ServerCost, there: ServerCost) -> WorkerDemand:
-    """Threads are the same in all; their cost is in neither difference."""
+    """What further threads of a trial's workers hold is in no difference."""
     files = there.file_bytes - here.file_bytes
     slope = worker.leak_slope_bytes_per_request.value if worker.leak_class == "leak" else 0.0
     anon = there.kept_bytes(slope) - here.kept_bytes(slope)
+    anon -= (there.further_threads - here.further_threads) * worker.per_thread_bytes.value
     base = worker.base_pss_bytes
     return replace(
         worker,

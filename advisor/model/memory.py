@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 
-from pretune.advisor.demand import WorkerDemand
+from pretune.advisor.demand import TRIAL_SCATTER, WorkerDemand
 from pretune.advisor.quantity import Interval
 from pretune.server.settings import Settings
 
 DAY_S = 86_400.0
+Z95 = 1.959964
 
 
 def peak_pss(worker: WorkerDemand, settings: Settings) -> Interval:
@@ -118,6 +119,9 @@ def peak_pss_of_trial(
     parts = [peak_pss(worker, settings), _negative(idle.scaled(_first_use(worker, settings)))]
     if worker.leak_class == "leak":
         parts.append(leak_growth(worker, settings, throughput_rps, seconds))
+    # a further trial differs as those differed that the parts come from
+    scatter = Z95 * TRIAL_SCATTER * parts[0].value
+    parts.append(Interval(0.0, -scatter, scatter))
     return _sum(parts)
 
 

@@ -371,4 +371,4 @@ def test_the_peak_of_a_trial_knows_what_leaks_in_it() -> None:
     assert grown.value - still.value == pytest.approx(500 * 20 * 10_000, rel=0.01)
     fine = replace(w, leak_class="none")
     still_there = memory.peak_pss_of_trial(fine, settings, rate, 20.0, EXACT(0.0))
-    assert still_there == memory.peak_pss(fine, settings)
+    assert still_there.value == memory.peak_pss(fine, settings).value

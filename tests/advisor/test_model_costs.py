@@ -73,11 +73,44 @@ def test_sync_workers_cost_what_their_own_trials_show() -> None:
     sync = found["gunicorn", "sync"]
     assert sync.cpu_s.value == 0.0057
     assert sync.wake_cpu_s == pytest.approx(0.0009)  # two of three requests wake another
-    assert sync.worker_bytes == found["gunicorn", "gthread"].worker_bytes
+    assert (sync.further_threads, found["gunicorn", "gthread"].further_threads) == (0, 3)
     there = on(replace(make_demand(), costs=found), "gunicorn", "sync")
     assert there.overhead_cpu_s.value == pytest.approx(0.0007)
     assert there.wake_cpu_s == pytest.approx(0.0009)
     assert on(there, "gunicorn", "gthread").wake_cpu_s == 0.0
+
+
+def test_a_sync_worker_grows_as_the_threaded_one_did_after_as_many_requests() -> None:
+    """40 MiB at boot; 1 KiB for each of the first 4000 requests; the short trial served 1000."""
+    threaded = of("server", "gunicorn", "gthread", 0.0052, 4000)
+    served = np.array([0.0, 1000.0, 4000.0])
+    anon = 40.0 * MIB + 1024.0 * served
+    grown = replace(threaded.memory_series[0], time_s=served, requests=served, anon_bytes=anon)
+    sync = of("sync", "gunicorn", "sync", 0.0057, 3 * 1000)
+    found = learned(
+        [
+            of("contrast", "embedded", "gthread", 0.0050),
+            replace(threaded, memory_series=(grown,)),
+            sync,
+        ]
+    )["gunicorn", "sync"]
+    alone = cost_of(sync)
+    assert alone is not None
+    assert found.worker_bytes == pytest.approx(alone.worker_bytes + 3000 * 1024)
+    assert found.requests == 4000
+
+
+def test_threads_that_a_trial_had_more_are_no_difference_of_servers() -> None:
+    demand = make_demand()
+    four, one = cost(0.005, 46 * MIB, 10 * MIB), cost(0.005, 40 * MIB, 10 * MIB)
+    costs = {
+        ("embedded", "gthread"): replace(four, further_threads=3),
+        ("gunicorn", "sync"): one,
+    }
+    there = on(replace(demand, costs=costs), "gunicorn", "sync").worker
+    each = demand.worker.per_thread_bytes.value
+    change = there.base_pss_bytes.value - demand.worker.base_pss_bytes.value
+    assert change == pytest.approx(-6 * MIB + 3 * each)
 
 
 def test_without_a_trial_of_theirs_sync_workers_cost_what_gthread_does() -> None:
