@@ -66,6 +66,7 @@ class Calibration:
     latency_sd: float
     notes: tuple[str, ...] = ()
     lock: locks.OwnLock | None = None  # None: none shows
+    tail_sd: float = PRIOR_LATENCY_SD  # of p99, as latency_sd of p95
 
     def applied(self, factors: Factors, busy: float) -> Factors:
         """``factors`` for ``busy`` requests at once in each worker."""
@@ -124,6 +125,7 @@ def calibrate(
     found = replace(found, notes=tuple(notes))
     throughput: list[cpu.Residual] = []
     latency: list[cpu.Residual] = []
+    tail: list[cpu.Residual] = []
     for trial in usable:
         if trial.name == SYNC_ALONE_TRIAL:  # its CPU holds what the simulation would add again
             continue
@@ -135,13 +137,14 @@ def calibrate(
         if not (trial is contrast and (gil is not None or found.lock is not None)):
             ratio = _log_ratio(trial.throughput_rps.value, run.throughput_rps)
             throughput.append(cpu.Residual(ratio, disturbed))
-        p95 = float(np.quantile(run.response_s, 0.95))
-        late = _log_ratio(trial.latency.p95.value, p95)
-        latency.append(cpu.Residual(late, disturbed))
+        p95, p99 = np.quantile(run.response_s, (0.95, 0.99)).tolist()
+        latency.append(cpu.Residual(_log_ratio(trial.latency.p95.value, p95), disturbed))
+        tail.append(cpu.Residual(_log_ratio(trial.latency.p99.value, p99), disturbed))
     return replace(
         found,
         throughput_sd=cpu.pooled(PRIOR_THROUGHPUT_SD, PRIOR_WEIGHT, throughput)[0],
         latency_sd=cpu.pooled(PRIOR_LATENCY_SD, PRIOR_WEIGHT, latency)[0],
+        tail_sd=cpu.pooled(PRIOR_LATENCY_SD, PRIOR_WEIGHT, tail)[0],
     )
 
 

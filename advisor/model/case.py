@@ -34,18 +34,20 @@ RAMP = 1.0
 DRAWS = 8  # runs, where connections may be spread unevenly
 _CENTRAL = Discipline(when_free=True, sticky=True, pick="idlest")
 _GREEDY = Discipline(when_free=False, sticky=True, pick="awake")
+_GREEDY_POOL = replace(_GREEDY, goes_on=True)
 _GREEDY_APART = Discipline(when_free=False, sticky=True, pick="random")
 _ONE_BY_ONE = Discipline(when_free=True, sticky=False, pick="random")
 # By server and worker class. The embedded server: a request waits in the shared backlog until a
 # slot is idle, and the slot that takes a connection goes to the end of the line. gunicorn: a sync
 # worker accepts when it is idle and closes each connection; of the others' workers whichever wakes
-# first takes a connection at once, busy or not, and keeps it (gunicorn#908, #3433). So do the loops
+# first takes a connection at once, busy or not, and keeps it (gunicorn#908, #3433); the threads of
+# its gthread worker take requests from a queue that gives without waiting. So do the loops
 # of uvicorn and hypercorn, and waitress's one process. granian's threads that accept need no
 # interpreter. A thread of uWSGI accepts when it is idle and closes each connection; to mod_wsgi's
 # daemons each request comes over a connection of its own.
 DISCIPLINES = {
     "embedded": {"sync": _ONE_BY_ONE, "gthread": _CENTRAL, "asgi": _CENTRAL},
-    "gunicorn": {"sync": _ONE_BY_ONE, "gthread": _GREEDY, "asgi": _GREEDY},
+    "gunicorn": {"sync": _ONE_BY_ONE, "gthread": _GREEDY_POOL, "asgi": _GREEDY},
     "uvicorn": {"asgi": _GREEDY},
     "hypercorn": {"asgi": _GREEDY},
     "waitress": {"gthread": _GREEDY},

@@ -76,6 +76,8 @@ _NOT, _WAITING, _THROUGHOUT = _numbers[:3]
 # heaps: by wall time, and the two pools of cores; then a source of events that is no heap
 _WALL, _SERVER, _SHARED, _QUOTA_SPENT = _numbers[:4]
 _NOTHING: Any = np.int64(-1)
+# holder of a GIL whose thread goes on with the next request
+_SAME_THREAD: Any = np.int64(-2)
 # queues: the backlog, the generator's, from 2 one per worker for its GIL, then one for its slots,
 # then one for the application's own lock, then one for what a loop's pool of threads computes
 _BACKLOG, _GENERATOR, _GIL = _numbers[:3]
@@ -192,8 +194,21 @@ def _grant(s: State, w: int, j: int) -> None:
     g = s.g[0]
     s.workers[w].holder = j
     _run(s, _SERVER, j, _GIL_RUN, s.items[j].left)
-    if s.queues[_GIL + w].length > 0 and g.quantum < np.inf:
+    if s.queues[_GIL + w].length > 0 and g.quantum < np.inf and s.items[g.jobs + w].pos < 0:
         _push(s, _WALL, g.jobs + w, g.now + g.quantum)
+
+
+@_inner
+def _goes_on(s: State, j: int) -> bool:
+    """Whether its thread, which has the GIL, ends the request and finds another one waiting."""
+    g = s.g[0]
+    r = s.items[j].row
+    if not g.goes_on or g.gil < 1.0 or g.quantum == np.inf:
+        return False
+    if s.items[j].seg < s.rows[r].db_calls + s.rows[r].wait_calls:
+        return False
+    w = s.items[j].worker
+    return bool(s.queues[_GIL + g.workers + w].length > 0 or s.queues[_BACKLOG].length > 0)
 
 
 @_inner
@@ -683,7 +698,10 @@ def drive(
         finished = False
         segment_over = False
         if phase == _GIL_RUN:
-            _release(s, s.items[j].worker)
+            if _goes_on(s, j):
+                s.workers[s.items[j].worker].holder = _SAME_THREAD
+            else:
+                _release(s, s.items[j].worker)
             if g.gil < 1.0:
                 _run(s, _SERVER, j, _FREE_RUN, _segment(s, j) * (1.0 - g.gil))
             else:
@@ -739,7 +757,10 @@ def drive(
             else:
                 if s.items[j].holds == _THROUGHOUT:
                     _unlock(s, j)
-                _leave(s, s.items[j].worker)
+                w = s.items[j].worker
+                _leave(s, w)
+                if s.workers[w].holder == _SAME_THREAD:
+                    _release(s, w)
                 if g.generator > 0.0:
                     _generate(s, j, _RECEIVE)
                 else:

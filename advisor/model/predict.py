@@ -419,11 +419,12 @@ def _spread(model: _Model, users: int) -> Floats:
 def _residuals(
     calibration: Calibration | None,
 ) -> Floats:
-    throughput, latency = PRIOR_THROUGHPUT_SD, PRIOR_LATENCY_SD
+    throughput, latency, tail = PRIOR_THROUGHPUT_SD, PRIOR_LATENCY_SD, PRIOR_LATENCY_SD
     if calibration is not None:
         throughput, latency = calibration.throughput_sd, calibration.latency_sd
+        tail = calibration.tail_sd
     # in a closed load without thinking, mean response time is users over throughput
-    return np.array([throughput, throughput, latency, latency, latency])
+    return np.array([throughput, throughput, latency, latency, tail])
 
 
 def _utilisation(run: Run, conditions: Conditions) -> tuple[tuple[str, float], ...]:

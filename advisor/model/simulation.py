@@ -70,6 +70,8 @@ class Discipline:
 
     ``when_free``: connections stay in the shared backlog until a worker has an idle slot (a central
     queue). Otherwise a worker takes a connection at once, idle or not, and requests queue inside.
+    ``goes_on``: a thread that ends a request takes the next one that waits inside, and keeps the
+    GIL meanwhile; those that wait for it get it when their interval is over.
     ``sticky``: the connection is kept alive and its later requests belong to the same worker.
     ``pick``: "random", "idlest" (fewest requests inside, ties at random), "awake" (any whose
     interpreter nobody holds: the others' accepting thread has to wait for it) or "first" (the
@@ -79,6 +81,7 @@ class Discipline:
     when_free: bool = True
     sticky: bool = True
     pick: str = "idlest"
+    goes_on: bool = False
 
     @property
     def uneven(self) -> bool:
@@ -176,6 +179,7 @@ def simulate(
         "pick": engine.PICKS[a.discipline.pick],
         "when_free": a.discipline.when_free,
         "sticky": a.discipline.sticky and isinstance(load, Closed),
+        "goes_on": a.discipline.goes_on,
         "max_requests": a.max_requests,
         "jitter": a.max_requests_jitter,
         "overlap": a.overlap,

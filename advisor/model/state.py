@@ -23,7 +23,10 @@ ROW = np.dtype(
 GLOBAL = np.dtype(
     # what is given
     [(name, "i8") for name in ("workers", "threads", "jobs", "backlog", "pick", "when_free")]
-    + [(name, "i8") for name in ("sticky", "shared", "max_requests", "jitter", "overlap")]
+    + [
+        (name, "i8")
+        for name in ("sticky", "goes_on", "shared", "max_requests", "jitter", "overlap")
+    ]
     + [(name, "f8") for name in ("gil", "quantum", "generator", "think", "rate", "quota", "ramp")]
     + [(name, "f8") for name in ("timeout", "boot", "lock", "front", "wake")]
     # what changes

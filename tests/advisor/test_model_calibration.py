@@ -326,3 +326,19 @@ def test_a_postgres_that_stood_in_the_queue_is_no_lock() -> None:
     assert (
         calibrate(waiting_demand(), [replace(slow, database_time=prompt)], seed=1).lock is not None
     )
+
+
+def test_a_p99_that_was_missed_widens_what_is_said_of_p99_alone() -> None:
+    one_core = contrast(ONE_CORE, 1.0, 1.0)
+    late = replace(
+        one_core, latency=replace(one_core.latency, p99=one_core.latency.p99.scaled(1.8))
+    )
+    good, missed = (calibrate(make_demand(), [ALONE, t], seed=1) for t in (one_core, late))
+    assert missed.latency_sd == good.latency_sd
+    assert missed.tail_sd > 1.5 * good.tail_sd
+    wide, narrow = (
+        predict(make_demand(), Settings(2, 1), 6, TWO_CORES, seed=3, calibration=c).latency
+        for c in (missed, good)
+    )
+    assert wide.p99.high > narrow.p99.high
+    assert wide.p95 == narrow.p95

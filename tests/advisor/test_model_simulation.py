@@ -482,3 +482,32 @@ def test_a_loop_with_a_pool_is_saturated_by_all_its_computing() -> None:
     got = run(make_rows(0.002, wait=0.001, pool=0.0015), LOOP, Closed(40), requests=9_000)
     assert got.throughput_rps == pytest.approx(1 / 0.002, rel=0.01)
     assert got.gil_busy == pytest.approx(1.0, rel=0.01)
+
+
+def test_threads_that_go_on_keep_the_gil_for_an_interval() -> None:
+    """Four threads, eight users, 0.8 ms of Python: whoever has the GIL answers some six requests in
+    a row, and one in six waits for the intervals of three others. As many are answered."""
+    rows = make_rows(0.0008)
+    one = Arrangement(1, 4, 1.0, discipline=Discipline(when_free=False))
+    fair = run(rows, one, Closed(8), requests=20_000)
+    kept = run(
+        rows, replace(one, discipline=replace(one.discipline, goes_on=True)), Closed(8),
+        requests=20_000,
+    )  # fmt: skip
+    assert kept.throughput_rps == pytest.approx(fair.throughput_rps, rel=0.01)
+    assert kept.response_s.mean() == pytest.approx(fair.response_s.mean(), rel=0.02)
+    assert np.quantile(kept.response_s, 0.95) > 2 * np.quantile(fair.response_s, 0.95)
+    # the one that has waited longest has it within its turn
+    assert kept.response_s.max() < 4 * (0.005 + 0.0008) + 8 * 0.0008
+
+
+def test_a_thread_that_goes_on_finds_nothing_where_nobody_waits() -> None:
+    rows = make_rows(0.0008)
+    one = Arrangement(1, 4, 1.0, discipline=Discipline(when_free=False))
+    for users in (1, 3):
+        fair, kept = (
+            run(rows, replace(one, discipline=Discipline(when_free=False, goes_on=goes)),
+                Closed(users), requests=2_000)
+            for goes in (False, True)
+        )  # fmt: skip
+        assert kept.response_s.mean() == pytest.approx(fair.response_s.mean())
