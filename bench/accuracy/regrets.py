@@ -148,8 +148,8 @@ def _time(found: Sequence[Advice]) -> list[str]:
             a.app.name,
             f"{a.trials.seconds:.0f} s",
             f"{a.search_s:.1f} s",
-            f"{_sweep_s(a):.0f} s",
-            f"{_sweep_s(a) / answer_s(a):.1f}",
+            f"{sweep_s(a):.0f} s",
+            f"{sweep_s(a) / answer_s(a):.1f}",
         )
         for a in found
     ]
@@ -165,7 +165,7 @@ def answer_s(a: Advice) -> float:
     return a.trials.seconds + a.search_s
 
 
-def _sweep_s(a: Advice) -> float:
+def sweep_s(a: Advice) -> float:
     return sum(p.took_s for p in a.points if p.repeat == 0)
 
 

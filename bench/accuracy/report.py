@@ -160,6 +160,7 @@ def _aims(found: Sequence[Judged]) -> list[str]:
     broke = sum(bool(a.over.get(a.ours)) for a in answered if a.ours in a.over)
     swept = sum(a.ours in a.over for a in answered)
     slowest = max(regrets.answer_s(j.advice) for j in found)
+    times = statistics.median(regrets.sweep_s(j.advice) / regrets.answer_s(j.advice) for j in found)
 
     def both(name: str, aim: float, quantity: str, p90: bool = False, low: bool = False) -> Row:
         values = []
@@ -184,6 +185,8 @@ def _aims(found: Sequence[Judged]) -> list[str]:
         ("budgets broken by our answers", "none", f"{broke} of {swept} apps", "", yes(broke == 0)),
         ("time to the answer, worst, without verification", "120 s", f"{slowest:.0f} s", "",
          yes(slowest <= 120)),
+        ("the sweep's time over the answer's, median", "at least 20", f"{times:.1f}", "",
+         yes(times >= 20)),
         ("claimed 95% intervals that hold the measured", "at least 90%", f"{covered(pairs):.0%}",
          f"{covered(quiet):.0%}" if quiet else "-", yes(covered(pairs) >= 0.9)),
         _held(),
