@@ -36,11 +36,12 @@ served at once, at most {front.MOST_IDLE} a process; none where the server close
 {{closes}}. |
 | `backlog` | `listen ... backlog` | The same. |
 
-`Host`, `X-Forwarded-For`, `X-Forwarded-Proto` are set, others of their kind are cleared: gunicorn,
-the embedded server and uvicorn believe them from 127.0.0.1, gunicorn and the embedded server from
-unix sockets, too; waitress, hypercorn, granian, uWSGI and mod_wsgi leave them to the app
-(`ProxyFix` and the like). WebSockets are passed on to ASGI apps. Started by us it ends on QUIT,
-which answers what has begun.
+`Host`, `X-Forwarded-For`, `X-Forwarded-Proto` are set, others of their kind are cleared. That TLS
+ended at nginx is believed by the embedded server, gunicorn, uvicorn, waitress (as we start it) and
+uWSGI, of a proxy at 127.0.0.1 (uWSGI: of everybody), by the embedded server, gunicorn and uWSGI
+over a unix socket, too; hypercorn, granian and mod_wsgi leave it to the app (`ProxyFix` and the
+like). WebSockets are passed on to ASGI apps. Started by us it ends on QUIT, which answers what has
+begun.
 """
 
 

@@ -242,6 +242,18 @@ WAITRESS = FieldServer(
     },
     signals={"stop": signal.SIGINT, "stop_now": signal.SIGTERM},
     most_workers=1,
+    fixed=(
+        (
+            "trusted-proxy",
+            "127.0.0.1",
+            "a proxy on this machine is believed, as it is by gunicorn and uvicorn",
+        ),
+        (
+            "trusted-proxy-headers",
+            "x-forwarded-proto",
+            "of it what gunicorn believes: whether TLS ended there",
+        ),
+    ),
     remarks=("Stop it with INT: TERM is not handled and resets what is in hand.",),
 )
 

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -22,7 +23,7 @@ from pretune.server.adapters import embedded, gunicorn, nginx
 from pretune.server.adapters.commands import STARTS
 from pretune.server.adapters.launch import Launch, RunningServer
 from pretune.server.adapters.nginx import FrontFailed, FrontLaunch, RunningFront
-from pretune.server.adapters.process import address, session_pids
+from pretune.server.adapters.process import BOOTSTRAP, address, end_session, session_pids
 from pretune.server.field import SERVERS
 from pretune.server.front import Front, Instance, Static
 from pretune.server.settings import Settings
@@ -48,7 +49,8 @@ ASGI = """
 async def application(scope, receive, send):
     assert scope["type"] == "http"
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"{'read': 0}"})
+    said = repr({"read": 0, "scheme": scope["scheme"]}).encode()
+    await send({"type": "http.response.body", "body": said})
 """
 STARTS_ALL = {"embedded": embedded.start, "gunicorn": gunicorn.start, **STARTS}
 # every server that comes with the tests' own environment
@@ -237,6 +239,18 @@ def test_it_stands_before_every_server(place: Place, name: str, kind: str) -> No
 
 
 @needs_nginx
+@pytest.mark.parametrize(("name", "kind"), EACH)
+def test_that_tls_ended_before_it_is_believed_as_servers_md_says(
+    place: Place, name: str, kind: str
+) -> None:
+    place.serve(name, kind)
+    running = place.front(Front(told_scheme=True))
+    believed = "http" if name in ("hypercorn", "granian") else "https"
+    assert said(running.address, X_Forwarded_Proto="https")["scheme"] == believed
+    assert said(running.address)["scheme"] == "http"
+
+
+@needs_nginx
 def test_a_kept_connection_serves_many_requests_and_none_is_kept_where_not_told(
     place: Place,
 ) -> None:
@@ -273,6 +287,48 @@ def test_the_app_learns_of_the_client_from_nginx_only(place: Place, name: str) -
     behind = place.front(Front(told_scheme=True))
     assert said(behind.address, X_Forwarded_Proto="https")["scheme"] == "https"
     assert said(behind.address)["scheme"] == "http"
+
+
+UNIX = {
+    "embedded": [sys.executable, str(BOOTSTRAP), "serve", "app"],
+    "gunicorn": [sys.executable, "-m", "gunicorn", "app"],
+    "uwsgi": [sys.executable, "-c", "import sys, pyuwsgi; sys.argv[0] = 'u'; pyuwsgi.run()"],
+}
+BINDS = {
+    "embedded": ["--bind", "unix:{}", "--threads", "2", "--umask", "0"],
+    "gunicorn": ["--bind", "unix:{}", "--threads", "2"],
+    "uwsgi": ["--http-socket", "{}", "--chmod-socket=666", "--module", "app", "--master"],
+}
+
+
+@needs_nginx
+@pytest.mark.parametrize("name", UNIX)
+def test_a_server_on_a_unix_socket_believes_it_too(place: Place, name: str) -> None:
+    path = place.directory / "app.sock"
+    line = [*UNIX[name], *(flag.format(path) for flag in BINDS[name])]
+    with (place.directory / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            line,
+            cwd=place.directory,
+            env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 40
+        while not path.exists():
+            assert time.monotonic() < deadline, (place.directory / "server.log").read_text()
+            time.sleep(0.02)
+        place.upstream = f"unix:{path}"
+        running = place.front(front.before(name, Settings(threads=2)))
+        told = said(running.address)
+        assert told["HTTP_X_FORWARDED_FOR"] == "127.0.0.1"
+        behind = place.front(Front(told_scheme=True, idle=2 * (name != "uwsgi")))
+        assert said(behind.address, X_Forwarded_Proto="https")["scheme"] == "https"
+    finally:
+        end_session(server.pid)
+        server.wait()
 
 
 @needs_nginx
