@@ -11,8 +11,9 @@ import ast
 import operator
 import re
 import shlex
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 # Marks inside a text, of private code points: what is not known, what a value rests on.
 _UNKNOWN = re.compile("\ue000(.*?)\ue001")
@@ -23,11 +24,12 @@ _COUNTS_CORES = re.compile(
     r"(?:/usr/bin/)?nproc(?: --all)?|getconf _NPROCESSORS_ONLN|grep -c \^?processor /proc/cpuinfo"
 )
 _NAME = re.compile(r"[A-Za-z_]\w*")
+_NAME_ALONE = re.compile(r"(?<![\w$\ue000\u00a0])[A-Za-z_]\w*(?![\w\u00a0\ue003])")
 _BRACED = re.compile(r"(!?[A-Za-z_]\w*|[@*#?\d])(?:(:?[-=?+])(.*))?", re.DOTALL)
 ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
-_REDIRECTED = re.compile(r"\d*[<>]")
-# Files may be hostile: no text, value, open quote or nesting is followed further than this.
-_LONGEST, _LONGEST_VALUE, _MOST_LINES, _DEEPEST = 1 << 14, 1 << 12, 50, 12
+_REDIRECTED = re.compile(r"[\d&]*[<>]")
+# Files may be hostile: no text, value or nesting is followed further than this.
+_LONGEST, _LONGEST_VALUE, _DEEPEST = 1 << 14, 1 << 12, 12
 
 
 @dataclass(frozen=True)
@@ -66,57 +68,84 @@ def commands(text: str, around: Surroundings) -> Iterator[tuple[list[Word], dict
     Raises ValueError where quotes do not end.
     """
     assigned: dict[str, str] = {}
-    for line in _logical_lines(text[:_LONGEST]):
-        here = Surroundings({**around.variables, **assigned}, around.cores, around.arguments)
-        marked = expand(line, here, assigned)
-        marked = re.sub(r"\d*>&\d|&>>?\s*\S+", "", marked)
-        for words in _split(marked):
-            while words and words[0] in _WORDS_OF_SHELL:
-                words = words[1:]
-            if not words:
-                continue
-            found = ASSIGNMENT.fullmatch(words[0])
-            if len(words) == 1 and found is not None:
-                assigned[found[1]] = found[2][:_LONGEST_VALUE]
-                continue
-            if words[0] == "export":
-                pairs = (ASSIGNMENT.fullmatch(word) for word in words[1:])
-                assigned.update({p[1]: p[2][:_LONGEST_VALUE] for p in pairs if p})
-                continue
+    # what is assigned is seen at once, also by the rest of its own command
+    here = replace(around, variables=ChainMap(assigned, dict(around.variables)))
+    for piece in _simple(re.sub(r"\\\r?\n", " ", text[:_LONGEST])):
+        words = _simplest(shlex.split(expand(piece, here, assigned)))
+        names = words[1:] if words[:1] == ["export"] else words
+        pairs = [ASSIGNMENT.fullmatch(word) for word in names]
+        if words[:1] == ["export"] or (words and all(pairs)):
+            assigned.update({pair[1]: pair[2][:_LONGEST_VALUE] for pair in pairs if pair})
+        elif words:
             yield [Word.of(word) for word in _without_redirection(words)], dict(assigned)
 
 
 _WORDS_OF_SHELL = ("if", "then", "else", "elif", "fi", "do", "done", "{", "}", "!", "(", ")")
+_OPENING = re.compile(r"[\w-]+\(\)|[^()]+\)")  # of a function, of a case
 
 
-def _logical_lines(text: str) -> Iterator[str]:
-    """Lines with their continuations; a quote may go over several."""
-    held, count = "", 0
-    for line in re.sub(r"\\\r?\n", " ", text).splitlines():
-        held, count = (f"{held}\n{line}", count + 1) if held else (line, 1)
-        try:
-            shlex.split(held, comments=True)
-        except ValueError:
-            if count < _MOST_LINES:
-                continue
-        yield held
-        held = ""
-    if held:
-        yield held
+def _simplest(words: list[str]) -> list[str]:
+    """Without the shell's own words before a command: ``then``, ``case x in y)``, ``serve() {``."""
+    if words[:1] == ["case"] and words[2:3] == ["in"]:
+        words = words[3:]
+    while words and (words[0] in _WORDS_OF_SHELL or _OPENING.fullmatch(words[0])):
+        words = words[1:]
+    if words and words[0].startswith("("):
+        words = [words[0][1:], *words[1:]]
+    return words
 
 
-def _split(marked: str) -> Iterator[list[str]]:
-    lexer = shlex.shlex(marked, posix=True, punctuation_chars=";&|")
-    lexer.whitespace_split = True
-    lexer.commenters = "#"
-    words: list[str] = []
-    for token in lexer:
-        if token and set(token) <= set(";&|"):
-            yield words
-            words = []
-        else:
-            words.append(token)
-    yield words
+_HEREDOC = re.compile(r"<<-?\s*[\"']?(\w+)[\"']?")
+
+
+def _simple(text: str) -> Iterator[str]:
+    """The simple commands of a text, quotes still in them; without comments and heredocs."""
+    double = quoted = False
+    start = i = 0
+    until: list[str] = []
+    while i < len(text):
+        c = text[i]
+        if c == "\\" and not quoted:
+            i += 1
+        elif c == "'" and not double:
+            quoted = not quoted
+        elif c == '"' and not quoted:
+            double = not double
+        elif quoted:
+            pass
+        elif text.startswith(("$(", "${"), i):
+            i = _closing(text, i + 1, text[i + 1], ")" if text[i + 1] == "(" else "}")
+        elif c == "`":
+            end = text.find("`", i + 1)
+            i = end if end > 0 else len(text)
+        elif double:
+            pass
+        elif c == "#" and (i == 0 or text[i - 1] in " \t\n;&|("):
+            yield text[start:i]
+            end = text.find("\n", i)
+            start = i = end if end > 0 else len(text)
+            continue
+        elif found := _HEREDOC.match(text, i):
+            until.append(found[1])
+            i = found.end() - 1
+        elif c in ";&|\n" and not _redirects(text, i):
+            yield text[start:i]
+            if c == "\n" and until:
+                i = _behind(text, i, until.pop(0))
+            start = i + 1
+        i += 1
+    yield text[start:]
+
+
+def _redirects(text: str, i: int) -> bool:
+    """Whether the ``&`` or ``|`` at ``i`` belongs to ``2>&1``, ``&>`` or ``>|``."""
+    return text[i] in "&|" and (text[i - 1 : i] == ">" or text[i : i + 2] == "&>")
+
+
+def _behind(text: str, i: int, word: str) -> int:
+    """Where a heredoc ends that begins behind ``i``."""
+    end = re.compile(rf"^\s*{re.escape(word)}\s*$", re.MULTILINE).search(text, i)
+    return end.end() if end else len(text)
 
 
 def _without_redirection(words: list[str]) -> list[str]:
@@ -125,7 +154,7 @@ def _without_redirection(words: list[str]) -> list[str]:
         if skip:
             skip = False
         elif _REDIRECTED.match(word):
-            skip = word[-1] in "<>"
+            skip = word[-1] in "<>|"
         else:
             kept.append(word)
     return kept
@@ -169,7 +198,8 @@ def _dollar(
     """What stands at the ``$`` at ``i``, and where it ends."""
     if text.startswith("$((", i):
         end = _closing(text, i + 1, "(", ")")
-        return _arithmetic(expand(text[i + 3 : end - 1], around, assigned, depth + 1)), end + 1
+        inner = expand(text[i + 3 : end - 1], around, assigned, depth + 1)
+        return _arithmetic(inner, around), end + 1
     if text.startswith("$(", i):
         end = _closing(text, i + 1, "(", ")")
         return _command(text[i + 2 : end], around, depth), end + 1
@@ -228,7 +258,7 @@ def _command(inner: str, around: Surroundings, depth: int) -> str:
     if _COUNTS_CORES.fullmatch(said):
         return _cores(around)
     if said.startswith("expr "):
-        return _arithmetic(expand(said[5:], around, None, depth + 1).replace("\\", ""))
+        return _arithmetic(expand(said[5:], around, None, depth + 1).replace("\\", ""), around)
     return _unknown(f"$({said})")
 
 
@@ -246,8 +276,9 @@ _DONE: Mapping[type[ast.operator], Callable[[int, int], int]] = {
 }
 
 
-def _arithmetic(marked: str) -> str:
+def _arithmetic(marked: str, around: Surroundings) -> str:
     """Of whole numbers, as a shell does it; marks stay on the result."""
+    marked = _NAME_ALONE.sub(lambda name: _value(name[0], around), marked)
     rests = "".join(_rests(m) for m in dict.fromkeys(_RESTS.findall(marked)))
     unknown = _UNKNOWN.findall(marked)
     if unknown:

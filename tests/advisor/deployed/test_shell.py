@@ -1,5 +1,7 @@
 """What of a shell's text is known before it runs."""
 
+import os
+import subprocess
 import time
 
 import pytest
@@ -68,6 +70,29 @@ python manage.py migrate && third $D | tee log
     assert ["third", "6"] in found
 
 
+def test_commands_are_found_in_functions_and_cases() -> None:
+    script = """\
+serve() { run one; }
+worker()
+{
+    run two
+}
+cat <<EOF > out
+run no, it's text
+EOF
+case "$1" in
+    web) run three ;;
+    api)
+        run four
+        ;;
+esac
+case $1 in x) run five;; esac
+(run six)
+"""
+    found = [words for words in texts(script) if words[0] == "run"]
+    assert [words[1] for words in found] == ["one", "two", "three", "four", "five", "six)"]
+
+
 def test_the_arguments_of_a_script_are_words_each() -> None:
     around = Surroundings(arguments=("gunicorn", "a b", "-w", "2"))
     assert texts('exec "$@"', around) == [["exec", "gunicorn", "a b", "-w", "2"]]
@@ -106,3 +131,35 @@ def test_hostile_text_neither_raises_nor_takes_for_ever(text: str) -> None:
     except ValueError:
         pass  # the one way in which it may fail
     assert time.process_time() - began < 20
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "run $A ${A} \"$A\" '$A' \\$A",
+        'run "${NAME}.wsgi:application" --workers=$A',
+        "run ${NONE:-5} ${NONE-6} ${EMPTY:-7} ${EMPTY-8} ${A:+yes} ${NONE:+no}x",
+        "run $((2 * A + 1)) $(( $A * 2 )) $((7 / 2)) $(( (1 + 2) * 3 ))",
+        "run $(nproc) `nproc` $(( $(nproc) * 2 + 1 )) $(expr 2 \\* $(nproc) + 1)",
+        'run "a b" c\\ d "e\'f" \'g"h\' ""x',
+        "B=4; C=${B}; run $B $C ${D:=9} $D",
+        "export B=4 C=5\nrun $B \\\n  $C # a comment\n",
+        'run $WORDS "$WORDS"',
+        "true && run one; run two || run three",
+        "if true; then\n  run $A\nfi",
+        "run --bind 0.0.0.0:80 'app:create_app()' 2>&1",
+        "run a=b c#d",
+        "set -e\n: ${X:=3}\nrun $X",
+    ],
+)
+def test_a_real_shell_says_the_same(text: str) -> None:
+    variables = {"A": "3", "NAME": "shop", "EMPTY": "", "WORDS": "one two"}
+    script = f"run() {{ printf '%s\\0' \"$@\"; printf '\\n'; }}\n{text}"
+    ran = subprocess.run(
+        ["bash", "--posix", "-c", script], env={**variables, "PATH": os.environ["PATH"]},
+        capture_output=True, text=True, check=True, timeout=30,
+    )  # fmt: skip
+    theirs = [line.rstrip("\0").split("\0") for line in ran.stdout.splitlines()]
+    around = Surroundings(variables, len(os.sched_getaffinity(0)))
+    mine = [words[1:] for words in texts(text, around) if words[0] == "run"]
+    assert [words for words in mine if words in theirs] == theirs
