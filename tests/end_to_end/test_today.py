@@ -57,3 +57,26 @@ def test_a_dry_run_shows_what_was_read(deployed: Sandbox) -> None:
     assert "Procfile:2, unless $WEB_CONCURRENCY is set" in output
     assert "Not understood: --frobnicate (Procfile:2)." in output
     assert deployed.empties() == []
+
+
+def test_the_answer_is_verified_on_the_server_that_is_deployed(sandbox: Sandbox) -> None:
+    command = '["waitress-serve", "--threads=8", "--listen=*:80", "tiny:application"]'
+    (sandbox.directory / "Dockerfile").write_text(f"FROM python:3.12\nCMD {command}\n")
+    _, output = sandbox.run("tiny", "--path", "/", "--time-budget", "20s")
+    document = json.loads((sandbox.out / "report.json").read_text())
+    today = document["today"]
+    assert (today["server"], today["on"], today["where"]) == (
+        "waitress",
+        "waitress",
+        "Dockerfile:2",
+    )
+    assert today["settings"]["threads"] == 8
+    assert document["verification"]["server"].startswith("waitress ")
+    servers = {trial["name"]: trial["conditions"]["server"] for trial in document["trials"]}
+    # everything before the answer on the server that shows most, then on the deployed one
+    assert servers["demand"] == servers["contrast"] == "embedded"
+    assert servers["server"] == servers["verification"] == "waitress"
+    assert "preload" not in servers  # there is one process: nothing to share
+    assert today["predicted"]["throughput_rps"]["value"] > 0
+    assert "Dockerfile:2 starts waitress: 1 worker x 8 threads." in output
+    assert sandbox.empties() == []
