@@ -47,10 +47,12 @@ _SCRIPT = re.compile(r".*\.(sh|bash)|.*(entrypoint|entry-point|start|serve)[\w.-
 _PYTHON = re.compile(r"(?:python|pypy)[\d.]*")
 # words of a command -> what it starts, that nobody should deploy
 _DEVELOPMENT: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("manage.py", "runserver"), "Django's development server"),
-    (("flask", "run"), "Flask's development server"),
-    (("fastapi", "dev"), "FastAPI's development server"),
+    (("manage.py", "runserver"), "starts Django's development server"),
+    (("flask", "run"), "starts Flask's development server"),
+    (("fastapi", "dev"), "starts FastAPI's development server"),
 )
+# Servers that are not measured here.
+_FOREIGN = frozenset({"daphne", "unitd", "pserve", "sanic", "robyn", "twistd", "bjoern", "cherryd"})
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,13 @@ class Shell:
 
 
 @dataclass(frozen=True)
-class Development:
-    """A server that is not for deployments."""
+class Other:
+    """What serves and is not understood: ``Procfile:1`` and then ``says``."""
 
-    name: str
+    says: str
 
 
-Found = Invocation | Script | Shell | Development
+Found = Invocation | Script | Shell | Other
 
 
 def locate(words: Sequence[Word]) -> Found | None:
@@ -96,9 +98,9 @@ def locate(words: Sequence[Word]) -> Found | None:
     if not words:
         return None
     texts = tuple(word.text for word in words)
-    for pattern, name in _DEVELOPMENT:
+    for pattern, says in _DEVELOPMENT:
         if any(_ends_with(texts[i : i + 2], pattern) for i in range(len(texts) - 1)):
-            return Development(name)
+            return Other(says)
     program = texts[0].rpartition("/")[2]
     if program in PROGRAMS:
         return Invocation(PROGRAMS[program], tuple(words[1:]), environ)
@@ -108,6 +110,8 @@ def locate(words: Sequence[Word]) -> Found | None:
         return _of_python(words, environ)
     if program in _SHELLS:
         return _of_shell(words)
+    if program in _FOREIGN:
+        return Other(f"starts {program}, which is no server that is measured here")
     if program in WRAPPERS:
         return _wrapped(words, environ)
     if _SCRIPT.fullmatch(program) or texts[0].startswith(("./", "/")):
@@ -120,17 +124,23 @@ def _ends_with(texts: Sequence[str], pattern: Sequence[str]) -> bool:
 
 
 def _of_python(words: Sequence[Word], environ: Mapping[str, str]) -> Found | None:
-    for i, word in enumerate(words[1:], 1):
-        if word.text == "-m" and i + 1 < len(words):
-            server = MODULES.get(words[i + 1].text)
-            return Invocation(server, tuple(words[i + 2 :]), environ) if server else None
-        if word.text in ("-c", "-") or not word.text.startswith("-"):
-            break
-        if word.text in ("-X", "-W"):
-            continue
-    # python /venv/bin/gunicorn ...
-    inner = [w for w in words[1:3] if w.text.rpartition("/")[2] in PROGRAMS]
-    return locate(words[words.index(inner[0]) :]) if inner else None
+    """``python -m gunicorn``, ``python /venv/bin/gunicorn``, or a program of the user's own."""
+    rest = list(words[1:])
+    while rest and rest[0].text.startswith("-"):
+        option = rest.pop(0).text
+        if option == "-m" and rest:
+            server = MODULES.get(rest[0].text)
+            return Invocation(server, tuple(rest[1:]), environ) if server else None
+        if option in ("-c", "-"):
+            return None
+        if option in ("-X", "-W") and rest:
+            rest.pop(0)
+    name = rest[0].text.rpartition("/")[2] if rest else ""
+    if name in PROGRAMS:
+        return Invocation(PROGRAMS[name], tuple(rest[1:]), environ)
+    if name.endswith(".py") and name != "manage.py":
+        return Other(f"runs {name}: a server that it starts itself is not read")
+    return None
 
 
 def _of_shell(words: Sequence[Word]) -> Found | None:
@@ -148,7 +158,8 @@ def _wrapped(words: Sequence[Word], environ: Mapping[str, str]) -> Found | None:
         name = word.text.rpartition("/")[2]
         if name in _NO_RUN:
             return None
-        known = name in PROGRAMS or name in _SHELLS or name == "fastapi" or name.endswith(".sh")
+        known = name in PROGRAMS or name in _SHELLS or name in _FOREIGN or name == "fastapi"
+        known = known or name.endswith(".sh")
         if known or _PYTHON.fullmatch(name) or name in WRAPPERS:
             found = locate(words[i:])
             if isinstance(found, Invocation):

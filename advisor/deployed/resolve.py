@@ -14,7 +14,7 @@ from typing import Protocol
 from pretune.advisor.deployed import uwsgi_ini
 from pretune.advisor.deployed.arguments import Said, parse, read
 from pretune.advisor.deployed.grammar import GRAMMARS, SETTINGS, Grammar
-from pretune.advisor.deployed.invocation import Development, Invocation, Script, Shell, locate
+from pretune.advisor.deployed.invocation import Invocation, Other, Script, Shell, locate
 from pretune.advisor.deployed.shell import Surroundings, Word, commands
 from pretune.advisor.deployed.value import Command, Deployed, Setting
 
@@ -53,7 +53,7 @@ class _Seen:
 class _Found:
     seen: list[_Seen] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    development: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
 
 
 def resolve(command: Command, project: Project) -> tuple[Deployed | None, tuple[str, ...]]:
@@ -67,7 +67,7 @@ def resolve(command: Command, project: Project) -> tuple[Deployed | None, tuple[
         _search(command.text, command, around, project, found, 0)
     serving = [seen for seen in found.seen if not seen.develops] or found.seen
     if not serving:
-        return None, (*found.problems, *found.development)
+        return None, (*found.problems, *found.others)
     deployed = _settled(serving[-1], command, project)
     return replace(deployed, problems=(*found.problems, *deployed.problems)), ()
 
@@ -96,9 +96,9 @@ def _take(
     if isinstance(what, Invocation):
         variables = {**around.variables, **what.environ}
         found.seen.append(_Seen(what, command, variables))
-    elif isinstance(what, Development):
+    elif isinstance(what, Other):
         place = command.place("runserver" if "runserver" in texts else texts[0])
-        found.development.append(f"{place} starts {what.name}")
+        found.others.append(f"{place} {what.says}")
     elif isinstance(what, Shell) and depth < _DEEPEST:
         _search(what.text, command, around, project, found, depth + 1)
     elif isinstance(what, Script) and depth < _DEEPEST:

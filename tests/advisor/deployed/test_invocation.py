@@ -2,7 +2,7 @@
 
 import pytest
 
-from pretune.advisor.deployed.invocation import Development, Invocation, Script, Shell, locate
+from pretune.advisor.deployed.invocation import Invocation, Other, Script, Shell, locate
 from pretune.advisor.deployed.shell import Surroundings, commands
 
 
@@ -20,6 +20,7 @@ def found(text: str):
         ("python -m gunicorn a:b", "gunicorn", "a:b"),
         ("/opt/venv/bin/python3.12 -u -m uvicorn a:b", "uvicorn", "a:b"),
         ("python /srv/venv/bin/gunicorn a:b", "gunicorn", "a:b"),
+        ("python -X dev -W error -m gunicorn a:b", "gunicorn", "a:b"),
         ("poetry run gunicorn a:b", "gunicorn", "a:b"),
         ("pipenv run gunicorn a:b", "gunicorn", "a:b"),
         ("uv run --no-dev --python 3.12 uvicorn a:b", "uvicorn", "a:b"),
@@ -76,7 +77,10 @@ def test_scripts_shells_and_development_servers_are_told_apart() -> None:
     assert script.name == "./deploy/run.sh"
     assert [word.text for word in script.arguments] == ["gunicorn", "a:b"]
     assert isinstance(found("sh run.sh"), Script)
-    assert found("python manage.py runserver 0.0.0.0:8000") == Development(
-        "Django's development server"
-    )
-    assert found("flask run --port 80") == Development("Flask's development server")
+    for text, says in (
+        ("python manage.py runserver 0.0.0.0:8000", "starts Django's development server"),
+        ("flask run --port 80", "starts Flask's development server"),
+        ("poetry run daphne a:b", "starts daphne, which is no server that is measured here"),
+        ("python -u src/main.py", "runs main.py: a server that it starts itself is not read"),
+    ):
+        assert found(text) == Other(says)
