@@ -28,37 +28,33 @@ def describe(
     """
     document = assemble(run)
     verification = plan.duration("verification", time_budget_s) + plan.AROUND_S
-    before, after = _front(known, time_budget_s)
     return {
         **{key: document[key] for key in SHOWN},
         "database": _database(known),
         "trials": [
             *({"name": p.name, "detail": p.why, "expected_s": p.expected_s} for p in planned),
-            *before,
+            *_front(known, time_budget_s),
             {
                 "name": "verification",
                 "detail": "the recommended settings, predicted beside measured",
                 "expected_s": verification,
             },
-            *after,
         ],
         "total_s": total_s,
     }
 
 
-def _front(
-    known: Preflight, time_budget_s: float
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """What is asked of a front before the verification and after it."""
+def _front(known: Preflight, time_budget_s: float) -> list[dict[str, Any]]:
+    """What is asked of a front before the verification through it."""
     if known.front is None:
-        return [], []
+        return []
     cost_s = plan.front_duration(time_budget_s) + plan.AROUND_S
     cost = f"the same through {known.front.name}: what it costs"
-    gives = "the same server without it and with it"
-    return (
-        [{"name": front.TRIAL, "detail": cost, "expected_s": cost_s}],
-        [{"name": "checks", "detail": gives, "expected_s": front_checks.SECONDS}],
-    )
+    gives = "the same server without it and behind it"
+    return [
+        {"name": front.TRIAL, "detail": cost, "expected_s": cost_s},
+        {"name": "checks", "detail": gives, "expected_s": front_checks.SECONDS},
+    ]
 
 
 def _pooler(pooler: Pooler | None) -> str | None:

@@ -66,6 +66,7 @@ class Fronted:
     cost: FrontCost | None = None
     told: Front | None = None
     checks: Checks | None = None
+    keeps: bool = True  # connections to the server, where it does
 
 
 def find(asked: str | None, statics: tuple[Static, ...]) -> Installed | None:

@@ -41,6 +41,7 @@ class Conditions:
     generator_cpu_s_per_request: float = 0.0
     server: str = "embedded"
     front: str = ""  # what stood in front of it, "" for nothing
+    front_keeps: bool = True  # its connections to the server
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from pretune.advisor import (
     elsewhere,
     findings,
     front,
-    front_checks,
+    front_steps,
     further,
     inside,
     judge,
@@ -51,8 +51,6 @@ from pretune.advisor.today import Today
 from pretune.advisor.trial import MEMORY_FRACTION, Bench
 from pretune.advisor.verdict import Verdict
 from pretune.advisor.workspace import Workspace, log_tail
-from pretune.server.adapters.launch import BootFailed
-from pretune.server.adapters.nginx import FrontFailed
 from pretune.server.field import offer
 
 # A trial is repeated at most this often when the machine disturbed it.
@@ -126,7 +124,8 @@ class Pipeline:
             for number, trial in enumerate(planned):
                 rest = sum(p.expected_s for p in planned[number + 1 :])
                 after = rest + self._answer_s() + further.RESERVE_S
-                after += self._cost_trials_s(known, planned) + self._front_trial_s(known)
+                after += self._cost_trials_s(known, planned)
+                after += front_steps.expected_s(known, self._budget())
                 server = known.servers.measured
                 if trial.name == "preload" and known.servers.differ:
                     # servers preload differently: where the answer is for
@@ -136,11 +135,23 @@ class Pipeline:
                     measured += self._learn_costs(known, bench, trial, measured[-1], progress)
                 if trial.name == "contrast" and known.front:
                     direct = [m for m in measured if m.settings == trial.settings][-1]
-                    measured.append(self._learn_front(known, bench, trial, direct, progress))
+                    through = front_steps.cost_trial(
+                        self._run, known, bench.workload, trial, direct, self._budget()
+                    )
+                    measured.append(
+                        self._trial(bench, through, known.servers.verified, progress, math.inf)
+                    )
+                    self._run = front_steps.learned(self._run, measured[-1], direct)
             self._run = replace(self._run, workload=bench.workload)
             for _ in range(1 + REVISIONS):
                 progress.phase("model", "searching workers x threads under all budgets", 8.0)
                 solved = self._solve(known, bench, measured)
+                if solved is not None and self._run.front and self._run.front.checks is None:
+                    why = "the server without nginx and behind it: files, slow clients, uploads"
+                    progress.phase("checks", why, front_steps.ASKING_S)
+                    self._run = front_steps.asked(
+                        self._run, known, self._workspace, progress.update
+                    )
                 if solved is None or self._verified(known, bench, solved, progress):
                     break
                 # the model learns from its miss; the next answer is verified again
@@ -148,7 +159,6 @@ class Pipeline:
                 if self._left() < self._answer_s():
                     break
                 progress.line("the prediction did not hold; once more with what was learned")
-            self._check_front(known, progress)
             self._look_further(known, bench, progress)
         finally:
             bench.close()
@@ -246,43 +256,6 @@ class Pipeline:
         self._run = replace(self._run, server_costs=costs.learned([on_first, *found]))
         return found
 
-    def _learn_front(
-        self,
-        known: Preflight,
-        bench: Bench,
-        contrast: PlannedTrial,
-        direct: Measurement,
-        progress: Progress,
-    ) -> Measurement:
-        """What it costs to stand in front. ``direct``: the last trial without it, on its server."""
-        assert known.front is not None
-        assert self._run.front is not None
-        rate = None if bench.workload.locustfile else known.slo.rps
-        planned = plan.front_trial(
-            known.front.name, contrast, rate, direct.throughput_rps.value, self._budget()
-        )
-        through = self._trial(bench, planned, known.servers.verified, progress, after_s=math.inf)
-        cost = front.cost_of(through, direct)
-        self._run = replace(self._run, front=replace(self._run.front, cost=cost))
-        if cost is None:
-            self._run = self._run.with_notes(
-                f"the trial through {known.front.name} was too short to say what that costs: "
-                "the prediction takes it to cost nothing"
-            )
-        return through
-
-    def _front_trial_s(self, known: Preflight) -> float:
-        if known.front is None:
-            return 0.0
-        return plan.front_duration(self._budget()) + plan.AROUND_S
-
-    def _front_processes(self, rps: float, cores: float) -> int:
-        """Of what stands in front, at so many requests a second; 0 where nothing does."""
-        if self._run.front is None:
-            return 0
-        cost = self._run.front.cost
-        return 1 if cost is None else front.processes(rps, cost.cpu_s.value, cores)
-
     def _sync_trials(self, known: Preflight, contrast: PlannedTrial) -> tuple[PlannedTrial, ...]:
         if not offer(known.servers.verified).sync:
             return ()
@@ -306,11 +279,14 @@ class Pipeline:
         whole = self._options.time_budget_s
         if self._options.front is None:
             return whole
-        return max(SHORTEST_TIME_BUDGET_S, whole - front_checks.SECONDS)
+        return max(SHORTEST_TIME_BUDGET_S, whole - front_steps.ASKING_S)
 
     def _answer_s(self) -> float:
         """What solving and one verification take."""
-        checks = 0.0 if self._options.front is None else front_checks.SECONDS
+        asking = self._options.front is not None and not (
+            self._run.front and self._run.front.checks
+        )
+        checks = front_steps.ASKING_S if asking else 0.0
         return MODEL_S + plan.duration("verification", self._budget()) + plan.AROUND_S + checks
 
     def _left(self) -> float:
@@ -368,7 +344,7 @@ class Pipeline:
                 there,
                 known.budget,
                 slo,
-                budget_conditions(known),
+                budget_conditions(known, self._run.front),
                 known.target.interface,
                 elsewhere.widened(tuning, beyond.log_sd),
                 bench.think_s,
@@ -390,25 +366,11 @@ class Pipeline:
         self._predicted, self._reason = outcome.verdict, outcome.reason
         if outcome.recommendation is None:
             return None
-        self._tell_front(known, outcome.recommendation)
+        self._run = front_steps.told(self._run, known)
         # what is promised there, in this machine's time
         p95_s = slo.p95_s * found.unloaded_p95_s / there.unloaded_p95_s
         rps = answered.each_rps if arrivals else None
         return _Solved(found, outcome.recommendation, tuning, p95_s, rps)
-
-    def _tell_front(self, known: Preflight, recommendation: Recommendation) -> None:
-        """As it is to be deployed with these settings."""
-        if known.front is None or self._run.front is None:
-            return
-        rps = recommendation.predicted.throughput_rps.value
-        told = front.told(
-            known.front,
-            known.servers.verified,
-            recommendation.settings,
-            count=self._front_processes(rps, known.budget.cores),
-            told_scheme=False,
-        )
-        self._run = replace(self._run, front=replace(self._run.front, told=told))
 
     def _verified(
         self, known: Preflight, bench: Bench, solved: _Solved, progress: Progress
@@ -432,8 +394,11 @@ class Pipeline:
                 f"{wanted.workers} workers are more than this machine can run; "
                 f"{settings.workers} of them were verified"
             )
+        through = front_steps.through(
+            self._run, known, bench.workload, settings, 0.0, known.budget.cores
+        )
         conditions = replace(
-            bench.conditions(server, front=True), generator_cpu_s_per_request=there.generator_cpu_s
+            bench.conditions(server, through), generator_cpu_s_per_request=there.generator_cpu_s
         )
         given: dict[str, Any] = {
             "seed": self._options.seed,
@@ -465,7 +430,14 @@ class Pipeline:
             stop_under_load=True,
             rps=rps,
             ramp_s=plan.RAMP_S if server != EMBEDDED and rps is None else 0.0,
-            front=self._front_processes(predicted.throughput_rps.value, conditions.server_cores),
+            front=front_steps.through(
+                self._run,
+                known,
+                bench.workload,
+                settings,
+                predicted.throughput_rps.value,
+                conditions.server_cores,
+            ),
         )
         seconds = planned.duration_s
         idle = Interval.exact(0.0)  # arrivals find every worker in turn
@@ -491,30 +463,6 @@ class Pipeline:
             ),
         )
         return not judge.broken(measured, self._judged or known.budget, slo)
-
-    def _check_front(self, known: Preflight, progress: Progress) -> None:
-        """What standing behind it gives; it changes no answer but the connections that are kept."""
-        found = self._run.front
-        if known.front is None or found is None or self._run.recommendation is None:
-            return
-        why = "the same server without it and with it: files, slow clients, uploads"
-        progress.phase("checks", why, front_checks.SECONDS)
-        try:
-            checks = front_checks.run(
-                known, self._workspace, self._run.recommendation.settings, progress.update
-            )
-        except (BootFailed, FrontFailed, TimeoutError) as error:
-            said = f"what {known.front.name} gives was not compared: {error}"
-            self._run = self._run.with_notes(said)
-            return
-        self._run = replace(self._run, front=replace(found, checks=checks))
-        if found.told is not None and front_checks.keeping_costs(checks):
-            told = replace(found.told, idle=0)
-            self._run = replace(self._run, front=replace(found, checks=checks, told=told))
-            self._run = self._run.with_notes(
-                "nginx.conf keeps no connections to the server: requests over kept ones were "
-                "slower; the verification was made with kept ones"
-            )
 
     def _look_further(self, known: Preflight, bench: Bench, progress: Progress) -> None:
         """With the time that is left, what explains the memory; it changes no answer."""
@@ -576,7 +524,7 @@ def _predicted_today(found: Today | None, answered: answer.Answer) -> Today | No
     return replace(found, predicted=baseline.predicted, violates=baseline.violates)
 
 
-def budget_conditions(known: Preflight) -> Conditions:
+def budget_conditions(known: Preflight, before: Fronted | None = None) -> Conditions:
     """Of the machine the budget describes: no generator there, a local database competes."""
     return Conditions(
         server_cores=known.budget.cores,
@@ -584,7 +532,8 @@ def budget_conditions(known: Preflight) -> Conditions:
         pinned=False,
         database_local=bool(known.database and known.database.local),
         server=known.servers.verified,
-        front=known.front.name if known.front else "",
+        front=before.name if before else "",
+        front_keeps=before is None or before.keeps,
     )
 
 

@@ -8,6 +8,7 @@ from pretune.advisor.demand import WorkerDemand
 from pretune.advisor.model import memory
 from pretune.advisor.model.costs import COST_TRIAL, SYNC_ALONE_TRIAL, SYNC_TRIAL
 from pretune.loadtests.workload import Load
+from pretune.server.front import Front
 from pretune.server.settings import Settings
 
 # Of all the load time, on top of it: where the answer is for another server than the trials'.
@@ -50,7 +51,7 @@ class PlannedTrial:
     stop_under_load: bool = False
     rps: float | None = None
     ramp_s: float = 0.0
-    front: int = 0  # processes of what stands in front of the server; 0: nothing does
+    front: Front | None = None  # what stands in front of the server; None: nothing does
 
     def load(self, seed: int) -> Load:
         return Load(self.users, self.duration_s, seed, rps=self.rps, ramp_s=self.ramp_s)
@@ -158,7 +159,6 @@ def front_trial(
         duration_s=front_duration(time_budget_s),
         rps=None if rps is None else min(rps, OPEN_PART * carried_rps),
         stop_under_load=False,
-        front=1,
     )
 
 

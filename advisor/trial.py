@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pretune.advisor import cgroups, cores, front, routing
+from pretune.advisor import cgroups, cores, routing
 from pretune.advisor.failure import AppFailed, MeasurementInvalid, Refused
 from pretune.advisor.limits import TrialCgroup
 from pretune.advisor.measurement import Conditions, Measurement
@@ -37,6 +37,7 @@ from pretune.server.adapters import nginx
 from pretune.server.adapters.launch import BootFailed, Launch, RunningServer
 from pretune.server.adapters.nginx import FrontFailed, FrontLaunch, RunningFront
 from pretune.server.adapters.process import address as written
+from pretune.server.front import Front
 from pretune.server.settings import Settings
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class _How:
     environ: Mapping[str, str]
     watch: Watch
     then: Callable[[Stage], None] | None
-    front: int  # processes of it
+    front: Front | None
 
 
 @dataclass
@@ -135,8 +136,8 @@ class Bench:
         self.driver.close()
         self.workspace.forget_if_empty(self.driver.pid)
 
-    def conditions(self, server: str = EMBEDDED, *, front: bool = False) -> Conditions:
-        """Of every trial of that server on this bench."""
+    def conditions(self, server: str = EMBEDDED, front: Front | None = None) -> Conditions:
+        """Of every trial of that server, behind that front, on this bench."""
         plan = self.preflight.core_plan
         database = self.preflight.database
         return Conditions(
@@ -146,6 +147,7 @@ class Bench:
             database_local=bool(database and database.local),
             server=server,
             front=self.preflight.front.name if front and self.preflight.front else "",
+            front_keeps=front is None or front.idle > 0,
         )
 
     def run(
@@ -160,7 +162,7 @@ class Bench:
         environ: Mapping[str, str] | None = None,
         watch: Watch | None = None,
         then: Callable[[Stage], None] | None = None,
-        front: int = 0,
+        front: Front | None = None,
     ) -> Measurement:
         """Raises AppFailed, MeasurementInvalid.
 
@@ -168,7 +170,7 @@ class Bench:
         stop while they send, as a deploy does. A user's own locustfile is spared it: it may act
         on the errors. ``environ`` is added to the app's; ``watch`` is called again and again;
         ``then`` gets the server when all is measured, and may end it.
-        ``front``: through so many processes of what stands in front of the server; 0: directly.
+        ``front``: through one that is told so, but for its addresses; None: directly.
         """
         stop_under_load = stop_under_load and not self.workload.locustfile
         with cores.confined(self.preflight.core_plan.generator) as confined:
@@ -216,8 +218,8 @@ class Bench:
         try:
             address = self._ready(server, name)
             self.pinned = self.pinned and server.pinned
-            if how.front:
-                before = self._front(how, address, on_spawn)
+            if how.front is not None:
+                before = self._front(how.front, how.name, address, on_spawn)
                 address = before.address
             observer = None
             if preflight.database_url:
@@ -260,7 +262,7 @@ class Bench:
             name,
             settings,
             replace(load, think_s=self.think_s),
-            self.conditions(how.server, front=how.front > 0),
+            self.conditions(how.server, how.front),
             self.workload,
             samples,
             client,
@@ -269,15 +271,10 @@ class Bench:
         )
 
     def _front(
-        self, how: _How, upstream: tuple[str, int], on_spawn: Callable[[int], None]
+        self, told: Front, name: str, upstream: tuple[str, int], on_spawn: Callable[[int], None]
     ) -> RunningFront:
         installed, workspace = self.preflight.front, self.workspace
         assert installed is not None
-        told = front.told(
-            installed, how.server, how.settings, count=how.front,
-            told_scheme=front.says_scheme(self.workload.headers),
-        )  # fmt: skip
-        log = workspace.log(f"{how.name}-{installed.name}")
         try:
             return nginx.start(
                 FrontLaunch(
@@ -285,7 +282,7 @@ class Bench:
                     binary=installed.binary,
                     directory=workspace.directory(f"front-{self._count}"),
                     env=workspace.marked(os.environ),
-                    log=log,
+                    log=workspace.log(f"{name}-{installed.name}"),
                     cores=self.preflight.core_plan.server,
                     on_spawn=on_spawn,
                 )

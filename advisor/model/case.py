@@ -80,7 +80,8 @@ class Case:
 
     @property
     def discipline(self) -> Discipline:
-        return discipline(self.conditions.server, self.settings)
+        found = discipline(self.conditions.server, self.settings)
+        return found if self.conditions.front_keeps else replace(found, sticky=False)
 
     @property
     def is_loop(self) -> bool:

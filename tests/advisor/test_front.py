@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from demands import MIB, around, make_demand
 from measured import measurement
 
-from pretune.advisor import front
+from pretune.advisor import front, front_steps, plan
+from pretune.advisor.document import Run
 from pretune.advisor.failure import Refused
-from pretune.advisor.front import FrontCost
+from pretune.advisor.front import FrontCost, Fronted, Installed
 from pretune.advisor.measurement import Conditions, FrontMeasurement
 from pretune.advisor.model import memory
+from pretune.advisor.model.case import Case
 from pretune.advisor.model.predict import capacity
 from pretune.advisor.profiler.samples import FRONT
-from pretune.advisor.quantity import Interval
+from pretune.advisor.quantity import UNKNOWN, Interval
+from pretune.advisor.servers import Servers
+from pretune.advisor.verdict import Verdict
+from pretune.loadtests.workload import Workload
 from pretune.server.adapters import nginx
 from pretune.server.front import Static
 from pretune.server.settings import Settings
@@ -108,3 +115,62 @@ def test_traffic_that_says_https_comes_from_something_that_ended_tls() -> None:
 
 def test_rows_of_it_have_a_clock_and_memory() -> None:
     assert FRONT.names == ("time", "cpu_s", "pss_bytes")
+
+
+def test_without_kept_connections_each_request_finds_a_worker_anew() -> None:
+    demand, settings = make_demand(), Settings(workers=2, threads=2)
+    behind = replace(HERE, front="nginx", server="gunicorn")
+    assert Case(demand, settings, behind).discipline.sticky
+    assert not Case(demand, settings, replace(behind, front_keeps=False)).discipline.sticky
+
+
+def a_run(tmp_path: Path) -> tuple[Run, Any]:
+    known: Any = SimpleNamespace(
+        front=Installed(tmp_path / "nginx", "1.22.1"),
+        servers=Servers("embedded", "gunicorn"),
+        budget=SimpleNamespace(cores=2.0),
+        slo=SimpleNamespace(rps=None),
+    )
+    fronted = Fronted("nginx", "1.22.1", cost=COST)
+    return Run("app", 1, Verdict.NOT_ENOUGH_DATA, front=fronted), known
+
+
+def test_the_same_is_told_in_a_trial_as_is_deployed_but_for_what_the_trial_is_about(
+    tmp_path: Path,
+) -> None:
+    run, known = a_run(tmp_path)
+    settings = Settings(workers=2, threads=3, timeout=7.0)
+    workload = Workload((), headers=(("X-Forwarded-Proto", "https"),))
+    busy = front_steps.through(run, known, workload, settings, 2000.0, 2.0)
+    calm = front_steps.through(run, known, Workload(()), settings, 10.0, 2.0)
+    assert busy is not None
+    assert calm is not None
+    assert (busy.worker_processes, calm.worker_processes) == (2, 1)
+    assert (busy.told_scheme, calm.told_scheme) == (True, False)
+    assert busy.read_s == calm.read_s == 12.0
+    assert calm.idle == 6
+    closing = replace(run, front=replace(run.front, keeps=False))
+    told = front_steps.through(closing, known, workload, settings, 10.0, 2.0)
+    assert told is not None
+    assert told.idle == 0
+    nobody = replace(run, front=None)
+    assert front_steps.through(nobody, known, workload, settings, 10.0, 2.0) is None
+
+
+def test_a_trial_too_short_to_tell_the_cost_is_said(tmp_path: Path) -> None:
+    run, known = a_run(tmp_path)
+    contrast = plan.trials("wsgi", 120.0, None)[1]
+    direct = measurement(contrast.settings)
+    planned = front_steps.cost_trial(run, known, Workload(()), contrast, direct, 120.0)
+    assert planned.front is not None
+    assert (planned.name, planned.settings) == ("front", contrast.settings)
+    short = replace(direct, front=FrontMeasurement(UNKNOWN, UNKNOWN))
+    said = front_steps.learned(run, short, direct)
+    assert said.front is not None
+    assert said.front.cost is None
+    assert "too short" in said.notes[0]
+    known_cost = replace(direct, front=FrontMeasurement(around(0.001), around(5.0)))
+    learned = front_steps.learned(run, known_cost, direct)
+    assert learned.front is not None
+    assert learned.front.cost is not None
+    assert learned.notes == ()
