@@ -80,7 +80,7 @@ _QUESTIONS = {
     "slow_upload": "{slow} slow uploads of {slow_s} s",
     "slow_download": "{slow} slow readers of {slow_s} s",
     "large_upload": "{slow} uploads of {upload}",
-    "keepalive": "connections to the server: new, kept",
+    "keepalive": "to the server: new, kept",
 }
 _QUANTITIES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "cpu_s": ("CPU per request", numbers.seconds),
@@ -89,7 +89,7 @@ _QUANTITIES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "held_s": ("time in the app", numbers.seconds),
     "growth_bytes": ("memory on top", numbers.size),
 }
-_WORDS = {True: "better", False: "worse", None: "no difference seen"}
+_WORDS = {True: "better", False: "worse", None: "not told apart"}
 
 
 def checks(document: Document) -> list[tuple[str, str, str, str, str]]:

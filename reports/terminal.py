@@ -196,6 +196,10 @@ def _front(document: Document, console: Console) -> None:
         return
     heading(console, "What it gives")
     made = table(console, "check", "measured", "without", "behind", "")
+    # what was done may wrap, its numbers may not
+    made.columns[0].no_wrap = False
+    for column in made.columns[2:4]:
+        column.no_wrap = True
     for done, measured, without, behind, word in rows:
         style = _BETTER_STYLE.get(word, "dim")
         made.add_row(*map(Text, (done, measured, without, behind)), Text(word, style=style))

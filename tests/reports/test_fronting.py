@@ -121,9 +121,7 @@ def test_each_check_says_what_was_seen_or_that_there_is_not_enough_data(
     rows = {(done, measured): (*rest,) for done, measured, *rest in fronting.checks(fronted)}
     slow = rows["6 slow uploads of 0.4 s", "others wait"]
     assert slow == ("200 (180-220) ms", "2 (1.80-2.20) ms", "better")
-    assert rows["connections to the server: new, kept", "CPU per request"][2] == (
-        "no difference seen"
-    )
+    assert rows["to the server: new, kept", "CPU per request"][2] == ("not told apart")
     assert rows["6 uploads of 8 MiB", "memory on top"][2] == "not enough data"
     assert rows["a file of 16 KiB", ""][2] == "not enough data: status 403"
     shown = " ".join(show(terminal.render, fronted, width=200).split())
