@@ -217,10 +217,19 @@ def _release(s: State, w: int) -> None:
     s.workers[w].holder = -1
     if s.items[g.jobs + w].pos >= 0:
         _remove(s, _WALL, g.jobs + w)
+    if g.hands:
+        _release_to_either(s, w)
+    elif s.queues[_GIL + w].length > 0:
+        _grant(s, w, _dequeue(s, _GIL + w))
+
+
+@_apart
+def _release_to_either(s: State, w: int) -> None:
+    """A loop does all that is ready before it looks again; meanwhile the threads of its pool are
+    many, and it is one of them: neither gets in between the others."""
+    g = s.g[0]
     loop = _GIL + w
     pool = _GIL + 3 * g.workers + w
-    # a loop does all that is ready before it looks again; meanwhile its threads are many, and it is
-    # one of them: neither gets in between the others
     if s.queues[pool].length > 0 and (s.workers[w].pooled or s.queues[loop].length == 0):
         s.workers[w].pooled = 1
         _grant(s, w, _dequeue(s, pool))
@@ -230,33 +239,14 @@ def _release(s: State, w: int) -> None:
 
 
 @_inner
-def _is_pooled(s: State, j: int) -> bool:
-    """Whether its next part is a thread's: between the first and the last, which are the loop's."""
-    r = s.items[j].row
-    last = s.rows[r].db_calls + s.rows[r].wait_calls + 2
-    return bool(s.rows[r].pool > 0.0 and 0 < s.items[j].seg < last)
-
-
-@_inner
-def _segment(s: State, j: int) -> float:
-    """CPU of its next part, s: its waits cut it into equal ones. See FIRST_PART for a pool's."""
-    r = s.items[j].row
-    calls = s.rows[r].db_calls + s.rows[r].wait_calls
-    pool = s.rows[r].pool
-    if pool <= 0.0:
-        return float(s.rows[r].cpu / (calls + 1))
-    if not _is_pooled(s, j):
-        return float(0.5 * (s.rows[r].cpu - pool))
-    if calls == 0:
-        return float(pool)
-    return float(pool * FIRST_PART if s.items[j].seg == 1 else pool * (1.0 - FIRST_PART) / calls)
-
-
-@_inner
 def _want_cpu(s: State, j: int) -> None:
     """Begin a CPU segment: first its part under the GIL, then the part outside."""
     g = s.g[0]
-    segment = _segment(s, j)
+    r = s.items[j].row
+    if g.hands and s.rows[r].pool > 0.0:
+        _want_either(s, j)
+        return
+    segment = s.rows[r].cpu / (s.rows[r].db_calls + s.rows[r].wait_calls + 1)
     w = s.items[j].worker
     if g.gil <= 0.0:
         _run(s, _SERVER, j, _FREE_RUN, segment + s.items[j].extra)
@@ -265,18 +255,41 @@ def _want_cpu(s: State, j: int) -> None:
     s.items[j].left = segment * g.gil + s.items[j].extra
     s.items[j].extra = 0.0
     g.gil_s += s.items[j].left
-    pooled = _is_pooled(s, j)
+    if s.workers[w].holder < 0:
+        _grant(s, w, j)
+        return
+    s.items[j].phase = _GIL_WAIT
+    _enqueue(s, _GIL + w, j)
+    if s.items[g.jobs + w].pos < 0 and g.quantum < np.inf:
+        _push(s, _WALL, g.jobs + w, g.now + g.quantum)
+
+
+@_apart
+def _want_either(s: State, j: int) -> None:
+    """As ``_want_cpu``, of a request that a loop hands to a thread: ``seg`` -1 and the last one are
+    the loop's, those between them the thread's. All of it needs the GIL."""
+    g = s.g[0]
+    r = s.items[j].row
+    w = s.items[j].worker
+    seg = s.items[j].seg
+    calls = s.rows[r].db_calls + s.rows[r].wait_calls
+    pool = s.rows[r].pool
+    pooled = 0 <= seg <= calls
+    if not pooled:
+        s.items[j].left = 0.5 * (s.rows[r].cpu - pool)
+    elif calls == 0:
+        s.items[j].left = pool
+    elif seg == 0:
+        s.items[j].left = pool * FIRST_PART
+    else:
+        s.items[j].left = pool * (1.0 - FIRST_PART) / calls
+    g.gil_s += s.items[j].left
     if s.workers[w].holder < 0:
         s.workers[w].pooled = pooled
         _grant(s, w, j)
         return
     s.items[j].phase = _GIL_WAIT
-    if pooled:
-        _enqueue(s, _GIL + 3 * g.workers + w, j)
-        return
-    _enqueue(s, _GIL + w, j)
-    if s.items[g.jobs + w].pos < 0 and g.quantum < np.inf:
-        _push(s, _WALL, g.jobs + w, g.now + g.quantum)
+    _enqueue(s, (_GIL + 3 * g.workers if pooled else _GIL) + w, j)
 
 
 @_apart
@@ -323,10 +336,18 @@ def _wait_locked(s: State, j: int) -> None:
 
 @_inner
 def _pause(s: State, j: int, seconds: float) -> None:
+    if s.g[0].lock > 0.0:
+        _pause_locked(s, j, seconds)
+    else:
+        _delay(s, j, _DELAY, seconds)
+
+
+@_apart
+def _pause_locked(s: State, j: int, seconds: float) -> None:
     """A wait: its last part under the lock, as far as the lock is not held throughout."""
     g = s.g[0]
     s.items[j].left = 0.0
-    if g.lock > 0.0 and s.items[j].holds == _NOT:
+    if s.items[j].holds == _NOT:
         s.items[j].left = seconds * min(1.0, g.lock)
         seconds -= s.items[j].left
         if seconds <= 0.0:
@@ -334,6 +355,19 @@ def _pause(s: State, j: int, seconds: float) -> None:
                 _wait_locked(s, j)
             return
     _delay(s, j, _DELAY, seconds)
+
+
+@_apart
+def _still_waits(s: State, j: int, computes: bool) -> bool:
+    """After a wait: whether its part under the lock is still to come. ``computes``: Postgres does,
+    as often under the lock as the wait was."""
+    if s.items[j].left > 0.0:
+        if _lock(s, j):
+            _wait_locked(s, j)
+        return True
+    if s.items[j].holds == _WAITING and not (computes and _uniform(s) < s.g[0].lock):
+        _unlock(s, j)
+    return False
 
 
 @_apart
@@ -359,7 +393,7 @@ def _boot(s: State, w: int) -> None:
         _push(s, _SERVER, boot, s.pools[_SERVER].clock + g.boot)
 
 
-@_apart
+@_inner
 def _start(s: State, j: int, w: int) -> None:
     g = s.g[0]
     s.items[j].worker = w
@@ -377,7 +411,7 @@ def _start(s: State, j: int, w: int) -> None:
             s.workers[w].leaving = 1
     s.items[j].row = s.picks[g.next_pick]
     g.next_pick = (g.next_pick + 1) % s.picks.shape[0]
-    s.items[j].seg = 0
+    s.items[j].seg = -1 if g.hands and s.rows[s.items[j].row].pool > 0.0 else 0
     s.items[j].holds = _NOT
     if g.lock > 1.0 and _uniform(s) < g.lock - 1.0:
         s.items[j].holds = _THROUGHOUT
@@ -703,22 +737,18 @@ def drive(
             else:
                 _release(s, s.items[j].worker)
             if g.gil < 1.0:
-                _run(s, _SERVER, j, _FREE_RUN, _segment(s, j) * (1.0 - g.gil))
+                r = s.items[j].row
+                n = s.rows[r].db_calls + s.rows[r].wait_calls + 1
+                _run(s, _SERVER, j, _FREE_RUN, s.rows[r].cpu / n * (1.0 - g.gil))
             else:
                 segment_over = True
         elif phase == _FREE_RUN:
             segment_over = True
         elif phase == _DELAY:
             r = s.items[j].row
-            call = s.items[j].seg - (s.rows[r].pool > 0.0)
-            computes = call <= s.rows[r].db_calls and s.rows[r].db_cpu > 0.0
-            if s.items[j].left > 0.0:
-                if _lock(s, j):
-                    _wait_locked(s, j)
+            computes = s.items[j].seg <= s.rows[r].db_calls and s.rows[r].db_cpu > 0.0
+            if g.lock > 0.0 and _still_waits(s, j, computes):
                 continue
-            # Postgres's work is under the lock as often as the wait is
-            if s.items[j].holds == _WAITING and not (computes and _uniform(s) < g.lock):
-                _unlock(s, j)
             if computes:
                 work = s.rows[r].db_cpu / s.rows[r].db_calls
                 g.db_s += work
@@ -745,14 +775,13 @@ def drive(
         if segment_over:
             r = s.items[j].row
             s.items[j].seg += 1
-            handed = s.rows[r].pool > 0.0
-            call = s.items[j].seg - handed
+            seg = s.items[j].seg
             calls = s.rows[r].db_calls + s.rows[r].wait_calls
-            if handed and (call == 0 or call == calls + 1):
-                _want_cpu(s, j)  # to the pool, or back to the loop
-            elif call <= s.rows[r].db_calls:
+            if g.hands and s.rows[r].pool > 0.0 and (seg == 0 or seg == calls + 1):
+                _want_either(s, j)  # the thread of a pool, or the loop again
+            elif seg <= s.rows[r].db_calls:
                 _pause(s, j, s.rows[r].db_delay / s.rows[r].db_calls)
-            elif call <= calls:
+            elif seg <= calls:
                 _pause(s, j, s.rows[r].wait / s.rows[r].wait_calls)
             else:
                 if s.items[j].holds == _THROUGHOUT:

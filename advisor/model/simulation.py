@@ -169,6 +169,8 @@ def simulate(
     jobs = load.users if isinstance(load, Closed) else load.most_inside
     if min(a.workers, a.threads, jobs, requests) < 1 or a.cores <= 0 or len(picks) == 0:
         raise ValueError(f"nothing to simulate: {a}, {load}, {requests} requests")
+    if a.gil_fraction < 1 and (rows["pool"] > 0).any():
+        raise ValueError("of an event loop all CPU needs the GIL")
     if warm_up_requests is None:
         warm_up_requests = max(200, requests // 8, 2 * jobs if isinstance(load, Closed) else 0)
     given = {
@@ -180,6 +182,7 @@ def simulate(
         "when_free": a.discipline.when_free,
         "sticky": a.discipline.sticky and isinstance(load, Closed),
         "goes_on": a.discipline.goes_on,
+        "hands": bool((rows["pool"] > 0).any()),
         "max_requests": a.max_requests,
         "jitter": a.max_requests_jitter,
         "overlap": a.overlap,

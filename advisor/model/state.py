@@ -25,7 +25,7 @@ GLOBAL = np.dtype(
     [(name, "i8") for name in ("workers", "threads", "jobs", "backlog", "pick", "when_free")]
     + [
         (name, "i8")
-        for name in ("sticky", "goes_on", "shared", "max_requests", "jitter", "overlap")
+        for name in ("sticky", "goes_on", "hands", "shared", "max_requests", "jitter", "overlap")
     ]
     + [(name, "f8") for name in ("gil", "quantum", "generator", "think", "rate", "quota", "ramp")]
     + [(name, "f8") for name in ("timeout", "boot", "lock", "front", "wake")]
