@@ -102,7 +102,7 @@ class AsgiWorker:
         self._told_to_leave = asyncio.Event()
         lifespan = Lifespan(self.app, self.state, self.context.log)
         await lifespan.startup()
-        loop.add_signal_handler(signal.SIGTERM, self._leave, "stop")
+        loop.add_signal_handler(signal.SIGTERM, self._on_term)
         for number in (signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, os._exit, 0)
         loop.add_reader(self.context.channel.fileno(), self._obey)
@@ -120,6 +120,8 @@ class AsgiWorker:
         return 0
 
     def _obey(self) -> None:
+        if not self.context.channel.readable():
+            return  # heard already, on a signal
         message, _ = self.context.channel.receive()
         if message is None:
             os._exit(1)  # the master is gone
@@ -127,6 +129,13 @@ class AsgiWorker:
             self._leave(message["leave"])
         elif "reopen" in message:
             self.context.log.reopen()
+
+    def _on_term(self) -> None:
+        """A signal does not say how to leave. The master has, if it was the master's."""
+        while self.leaving is None and self.context.channel.readable():
+            self._obey()
+        if self.leaving is None:
+            self._leave(STOP)
 
     def _leave(self, how: str) -> None:
         self.leaving = how

@@ -125,7 +125,7 @@ class GreenletWorker:
 
     def run(self, ready: Callable[[], None]) -> int:
         spawn = self._gevent.spawn
-        self._gevent.signal_handler(signal.SIGTERM, self._leave_as, leaving.STOP)
+        self._gevent.signal_handler(signal.SIGTERM, self._on_term)
         for quick in (signal.SIGINT, signal.SIGQUIT):
             self._gevent.signal_handler(quick, os._exit, 0)
         self.context.board.beats_in_cells(self.context.row)
@@ -163,13 +163,25 @@ class GreenletWorker:
     def _hear(self) -> None:
         while True:
             self._await(self.context.channel.fileno(), select.POLLIN, None)
-            message, _ = self.context.channel.receive()
-            if message is None:
-                os._exit(1)  # the master is gone
-            if "leave" in message:
-                self._leave_as(message["leave"])
-            elif "reopen" in message:
-                self.context.log.reopen()
+            self._obey()
+
+    def _obey(self) -> None:
+        if not self.context.channel.readable():
+            return  # heard already, on a signal
+        message, _ = self.context.channel.receive()
+        if message is None:
+            os._exit(1)  # the master is gone
+        if "leave" in message:
+            self._leave_as(message["leave"])
+        elif "reopen" in message:
+            self.context.log.reopen()
+
+    def _on_term(self) -> None:
+        """A signal does not say how to leave. The master has, if it was the master's."""
+        while self.leaving is None and self.context.channel.readable():
+            self._obey()
+        if self.leaving is None:
+            self._leave_as(leaving.STOP)
 
     def _leave_as(self, how: str) -> None:
         self.leaving = how

@@ -148,6 +148,7 @@ class ThreadedWorker:
         self.service.leave()
         began = time.monotonic()
         patience = self.context.settings.graceful_timeout
+        self._hear(poll, 0.0)  # a signal does not say how to leave, but the master may have
         while True:
             now = time.monotonic()
             assert self.leaving is not None

@@ -1,0 +1,105 @@
+"""TERM to a worker that the master has told how to leave: what it was told counts.
+
+The master sends both to a worker of whom it does not know yet that it serves. Who has only just
+connected to it has not had the time to ask: to close on them is for a server that stops as a whole.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+HEAD = """
+import os, signal, socket, threading, time, types
+from pretune.server.board import Board
+from pretune.server.channel import pair
+from pretune.server.config import Config
+from pretune.server.context import Context
+from pretune.server.log import Log
+from pretune.server.settings import Settings
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Length", "8")])
+    return [b"answered"]
+
+async def asynchronous(scope, receive, send):
+    if scope["type"] == "http":
+        headers = [(b"content-length", b"8")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"answered"})
+
+def context(kind, app):
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    settings = Settings(worker_class=kind, threads=1)
+    board = Board(1)
+    master, worker = pair()
+    made = Context(
+        config=Config(target="x", settings=settings), settings=settings,
+        loaded=types.SimpleNamespace(app=app), listeners=(listener,), channel=worker, board=board,
+        row=board.allot(), log=Log(), ring=None,
+    )
+    return made, master
+
+def tell(master):
+    master.send({"leave": "retire"})
+    os.kill(os.getpid(), signal.SIGTERM)
+
+def ask(client, said):
+    time.sleep(0.3)  # enough looks to be closed on
+    client.sendall(b"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+    client.settimeout(20)
+    said.append(client.recv(1000))
+
+said = []
+"""
+
+# TERM before it has looked at anything, and a client that a thread lets in meanwhile.
+THREADS = """
+from pretune.server.threaded import ThreadedWorker
+made, master = context("gthread", app)
+worker = ThreadedWorker(made)
+def leave():
+    client = socket.create_connection(made.listeners[0].getsockname())
+    while not worker.door.connections:
+        time.sleep(0.001)
+    threading.Thread(target=ask, args=(client, said)).start()
+worker.service.leave = leave
+worker.run(lambda: tell(master))
+"""
+
+LOOPS = """
+made, master = context(KIND, APP)
+PATCH
+worker = WORKER(made)
+def meanwhile():
+    client = socket.create_connection(made.listeners[0].getsockname())
+    time.sleep(0.2)  # to be let in
+    tell(master)
+    ask(client, said)
+talk = threading.Thread(target=meanwhile)
+worker.run(talk.start)
+"""
+
+
+def of_loop(module: str, worker: str, kind: str, app: str, patch: str = "") -> str:
+    script = LOOPS.replace("WORKER", worker).replace("KIND", repr(kind)).replace("APP", app)
+    return f"from pretune.server.{module} import {worker}" + script.replace("PATCH", patch)
+
+
+PATCH = "import gevent.monkey; gevent.monkey.patch_all()"  # as the worker's, after the master's
+WORKERS = {
+    "gthread": THREADS,
+    "asgi": of_loop("asgi", "AsgiWorker", "asgi", "asynchronous"),
+    "gevent": of_loop("greenlets", "GreenletWorker", "gevent", "app", PATCH),
+}
+
+
+@pytest.mark.parametrize("kind", WORKERS)
+def test_who_has_only_just_connected_is_answered(kind):
+    end = "\nassert said and said[0].endswith(b'answered'), said\nos._exit(0)\n"
+    script = textwrap.dedent(HEAD) + WORKERS[kind] + end
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
