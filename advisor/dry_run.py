@@ -31,6 +31,7 @@ def describe(
     return {
         **{key: document[key] for key in SHOWN},
         "database": _database(known),
+        "deployment_files": list(known.look.read),
         "trials": [
             *({"name": p.name, "detail": p.why, "expected_s": p.expected_s} for p in planned),
             *_front(known, time_budget_s),

@@ -6,6 +6,7 @@ beside them::
     database: null | {"url", "source", "local", ...}    # the url with or without its password
     trials: [{"name", "detail", "expected_s"}]          # in the order they would run
     total_s: the time budget
+    deployment_files: the names of those that were read
     today: null | what the project's own files deploy, as in the document
     notes: [sentence]
 """
@@ -112,14 +113,19 @@ def _limits(console: Console, budget: Any, slo: Any) -> None:
 
 def _today(plan: Mapping[str, Any], console: Console) -> None:
     said = today.sentences(plan)
-    if not said:
+    files = [numbers.line(name) for name in plan.get("deployment_files") or ()]
+    if not said and plan.get("deployment_files") is None:
         return
     terminal.heading(console, "Today's deployment")
+    if not said:
+        where = f" in {', '.join(files)}" if files else ""
+        terminal.paragraph(console, f"none was found{where}")
+        return
     made = terminal.table(console, "setting", "value", "by", right=frozenset({1}))
     for name, (value, where) in today.said(plan).items():
         made.add_row(Text(name), Text(value), Text(where))
     terminal.put(console, made)
-    for text in said:
+    for text in (*said, *([f"Read: {', '.join(files)}."] if files else [])):
         terminal.paragraph(console, text)
 
 

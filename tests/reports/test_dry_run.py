@@ -73,3 +73,17 @@ def test_it_fits_the_width(plan, show, width):
     text = show(dry_run.render, plan, width=width, tty=True)
     plain = re.sub(r"\x1b\[[\d;]*m", "", text)
     assert max(map(len, plain.splitlines())) <= width
+
+
+def test_what_was_read_of_a_deployment_is_shown(plan, show, load):
+    plan |= {"today": load("fits")["today"], "deployment_files": ["Procfile", "compose.yaml"]}
+    text = show(dry_run.render, plan, width=120)
+    for fact in (
+        "Procfile:2, unless $WEB_CONCURRENCY is set",
+        "Procfile:2 starts gunicorn: 20 workers (sync).",
+        "Not understood: --frobnicate (Procfile:2).",
+        "Read: Procfile, compose.yaml.",
+    ):
+        assert fact in text
+    plan |= {"today": None, "deployment_files": ["Dockerfile"]}
+    assert "none was found in Dockerfile" in show(dry_run.render, plan, width=120)
