@@ -351,6 +351,7 @@ UWSGI = FieldServer(
         ("master", "", "without it nobody replaces a worker"),
         ("need-app", "", "an app that does not boot is the end, not a server that answers 500"),
         ("enable-threads", "", "else the app's own threads do not run"),
+        ("min-worker-lifetime", "1", "by default max-requests waits until a worker is 60 s old"),
         ("disable-logging", "", "a line for each request is for the proxy to write"),
         (
             "add-header",

@@ -249,6 +249,8 @@ class Comparison(Pipeline):
             began = time.monotonic()
             order = self._going()
             for name in order[number % len(order) :] + order[: number % len(order)]:
+                if self._late():
+                    return
                 turn = self._turn(bench, self._entries[name], number + 1, progress)
                 self._change(name, turns=(*self._entries[name].turns, turn))
             number, took = number + 1, time.monotonic() - began
@@ -322,6 +324,8 @@ class Comparison(Pipeline):
                 "what is lost"
             )
         for name in self._going():
+            if self._late():
+                return
             if not bench.workload.locustfile:
                 self._try_signals(bench, self._entries[name], progress)
                 self._try_recycling(bench, self._entries[name], progress)
@@ -387,6 +391,10 @@ class Comparison(Pipeline):
 
     # ---- the entries
 
+    def _late(self) -> bool:
+        limit = times.limit_s(self._budget(), len(self._entries))
+        return time.monotonic() - self._began > limit
+
     def _going(self) -> list[str]:
         """Who has not dropped out."""
         return [name for name, entry in self._entries.items() if not entry.failure]
@@ -400,7 +408,13 @@ class Comparison(Pipeline):
 
     def _conclude_comparison(self) -> None:
         entries = self._entries.values()
-        if any(t.crossing is not None for e in entries for t in e.done):
+        if any(e.done for e in entries) and self._late():
+            self._end(
+                Verdict.NOT_ENOUGH_DATA,
+                f"{times.LATE:g} times as long as it should take, and not at the end: the machine "
+                "is too busy for a comparison",
+            )
+        elif any(t.crossing is not None for e in entries for t in e.done):
             self._run = replace(self._run, verdict=Verdict.FITS)
         elif any(e.done for e in entries):
             self._end(Verdict.DOES_NOT_FIT, "no server keeps the SLO, not even with one user")

@@ -21,7 +21,7 @@ from pretune.server.settings import Settings
 
 BEFORE_S = 1.0  # of load before the signal
 AFTER_S = 0.7  # of load after it is done
-RELOAD_S = 10.0  # longest wait for the new workers
+RELOAD_S = 20.0  # longest wait for the new workers; granian takes 3.5 s for each
 RECYCLE_S = 5.0
 RECYCLED = 2.5  # how often each worker should end in that time
 LEAST_REQUESTS = 10

@@ -18,6 +18,7 @@ MOST_ROUNDS = 12
 STEPS = 2.5  # loads of a round that look for the SLO's end, about
 BEGIN_S, EACH_S = 45.0, 80.0  # of a budget that nobody gave: once, and for each server
 SHORTEST, LONGEST = 0.3, 1.5  # of the seconds below
+LATE = 2.0  # times what it should take
 PREFLIGHT_S, MODEL_S, LIFECYCLE_S = 6.0, 4.0, 22.0
 
 
@@ -46,12 +47,23 @@ def budget_s(servers: int) -> float:
 
 
 def plan(time_budget_s: float, servers: int) -> Plan:
+    fixed, load = _needs(servers)
+    return Plan().scaled(min(LONGEST, max(SHORTEST, (time_budget_s - fixed) / load)))
+
+
+def limit_s(time_budget_s: float, servers: int) -> float:
+    """After that nothing more is begun: the machine is too busy to measure anything on it."""
+    fixed, load = _needs(servers)
+    return LATE * max(time_budget_s, fixed + SHORTEST * load)
+
+
+def _needs(servers: int) -> tuple[float, float]:
+    """Seconds that are not load, and of load where nothing is shortened."""
     whole = Plan()
     boots = (2 + servers * (1 + ROUNDS)) * AROUND_S
-    fixed = PREFLIGHT_S + boots + servers * (MODEL_S + LIFECYCLE_S)
     turn = whole.turn_s - AROUND_S
     load = whole.demand_s + whole.contrast_s + servers * (whole.cost_s + ROUNDS * turn)
-    return whole.scaled(min(LONGEST, max(SHORTEST, (time_budget_s - fixed) / load)))
+    return PREFLIGHT_S + boots + servers * (MODEL_S + LIFECYCLE_S), load
 
 
 def another(rounds: int, left_s: float, turns_s: float, servers: int) -> bool:

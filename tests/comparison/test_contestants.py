@@ -9,7 +9,16 @@ import pytest
 
 from pretune.advisor.comparison.contestants import find, parse
 from pretune.advisor.comparison.lifecycle import recycled, recycles
-from pretune.advisor.comparison.plan import LONGEST, SHORTEST, Plan, another, budget_s, plan
+from pretune.advisor.comparison.plan import (
+    LATE,
+    LONGEST,
+    SHORTEST,
+    Plan,
+    another,
+    budget_s,
+    limit_s,
+    plan,
+)
 from pretune.advisor.servers import NAMES
 from pretune.server.settings import Settings
 
@@ -51,6 +60,11 @@ def test_a_longer_budget_means_longer_loads_and_then_more_rounds() -> None:
     assert another(2, -1.0, 50.0, 5), "three there are, however long it takes"
     assert not another(3, 100.0, 50.0, 5)
     assert another(3, 500.0, 50.0, 5)
+
+
+def test_what_takes_twice_as_long_as_it_should_is_given_up() -> None:
+    assert limit_s(budget_s(5), 5) == pytest.approx(LATE * budget_s(5))
+    assert 100 < limit_s(1.0, 2) < limit_s(1.0, 5), "there is a shortest time that it takes"
 
 
 def test_a_server_that_never_replaces_a_worker_says_so() -> None:
