@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from comparisons import result
 from rich.console import Console
 
+from pretune.advisor.commands import report
 from pretune.advisor.comparison.document import assemble
 from pretune.reports import comparison, comparison_html, comparison_terminal
 from pretune.reports import comparison_summary as summary
@@ -97,3 +99,11 @@ def test_it_is_written_and_read_again(document, tmp_path) -> None:
     again = comparison.read(tmp_path / comparison.NAME)
     assert again["servers"][1]["name"] == "granian"
     assert shown(again) == shown(document)
+
+
+def test_a_saved_one_is_shown_again_by_report(document, tmp_path) -> None:
+    comparison.write(tmp_path / comparison.NAME, document)
+    done = CliRunner().invoke(report.command, [str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "granian 2.8 carries the most" in done.output
+    assert "<html" in (tmp_path / comparison.PAGE).read_text()
