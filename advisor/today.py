@@ -155,7 +155,12 @@ def notes(deployed: Deployed, budget: Budget, sources: Sequence[str]) -> tuple[s
                     f"{fact.where} limits the memory to {format_bytes(limit)}, and the answer is "
                     f"for {format_bytes(budget.ram_bytes)}: say --ram {fact.value} for it"
                 )
-        elif fact.name == "replicas" and "instances" not in sources and fact.value != "1":
+        elif (
+            fact.name == "replicas"
+            and "instances" not in sources
+            and fact.value.isdigit()
+            and int(fact.value) != budget.instances
+        ):
             found.append(
                 f"{fact.where} starts {fact.value} replicas, and the answer is for "
                 f"{budget.instances}: say --instances {fact.value} for all of them"

@@ -11,7 +11,7 @@ from pretune.advisor.deployed.grammar import Grammar
 from pretune.advisor.deployed.shell import Word
 from pretune.advisor.deployed.value import Setting
 
-_APP = re.compile(r"[\w./-]+:\S+")
+_APP = re.compile(r"[\w./-]+:(?!//)\S+")
 Place = Callable[[str], str]
 
 
@@ -53,7 +53,7 @@ def parse(grammar: Grammar, words: Sequence[Word], place: Place) -> Said:
             continue
         if known not in grammar.valued:
             if not grammar.has_nothing(flag):
-                unknown.append(f"{flag} ({place(flag)})")
+                unknown.append(f"{_shown(flag)} ({place(flag)})")
             if value is None and rest and not _is_next(rest[0]):
                 rest.pop(0)
             continue
@@ -70,6 +70,12 @@ def parse(grammar: Grammar, words: Sequence[Word], place: Place) -> Said:
             config = value
         other[known.lstrip("-")] = value.text
     return Said(settings, tuple(unknown), tuple(positional), application, config, other)
+
+
+def _shown(flag: str) -> str:
+    """``-p``, ``--page``: without a value that may be written with it."""
+    found = re.match(r"--[\w.-]*|-.", flag)
+    return found[0] if found else flag
 
 
 def _is_next(word: Word) -> bool:

@@ -127,7 +127,8 @@ def _list(source: _Source, indent: int, depth: int) -> Node:
             source.at += 1
             items.append(_value(source, inner, number, indent, depth))
         lines += items[-1].lines or ((number, content),)
-    return Node(tuple(lines), items=tuple(items))
+    # each once: aliases of lists of aliases would multiply them
+    return Node(tuple(dict.fromkeys(lines)), items=tuple(items))
 
 
 def _map(source: _Source, indent: int, depth: int) -> Node:
@@ -178,7 +179,7 @@ def _value(source: _Source, inner: str, number: int, indent: int, depth: int) ->
     if inner.startswith("*"):
         name = inner[1:].split()[0] if inner[1:].split() else ""
         if name not in source.anchors:
-            raise NotUnderstood(f"line {number}: *{name} is not defined before")
+            raise NotUnderstood(f"line {number}: what * names is not defined before")
         return source.anchors[name]
     if inner.startswith("!"):
         raise NotUnderstood(f"line {number} has a tag")

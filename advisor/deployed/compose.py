@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pretune.advisor.deployed import blocks
 from pretune.advisor.deployed.blocks import Node
 from pretune.advisor.deployed.shell import Surroundings, Word, expand
-from pretune.advisor.deployed.value import Command, Fact, Reading
+from pretune.advisor.deployed.value import AMOUNT, Command, Fact, Reading
 
 # where a service says it -> what it is, as information beside the settings
 _FACTS: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -131,6 +131,7 @@ def _facts(file: str, node: Node, around: Surroundings) -> tuple[Fact, ...]:
         value = node.get(*path)
         if value is not None and value.text:
             word = Word.of(_interpolated(value.text or "", around))
-            if word.text != "0":  # no limit
+            told = word.unknown or AMOUNT.fullmatch(word.text)
+            if told and word.text != "0":  # no limit
                 found.setdefault(name, Fact(name, word.text, f"{file}:{value.line}"))
     return tuple(found.values())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from pretune.advisor.confidential import known_secrets
 from pretune.advisor.deployed.arguments import Said
-from pretune.advisor.deployed.shell import Word
+from pretune.advisor.deployed.shell import MARKS, Word
 from pretune.advisor.deployed.value import Command
 
 MOST_BYTES = 1 << 18
@@ -39,6 +39,11 @@ class Files:
     def __init__(self, place: Place, root: Path) -> None:
         self.place, self.root, self.cores = place, root, place.cores
         self.read: list[str] = []
+        self.secrets: set[str] = set()
+
+    def keep(self, environ: Mapping[str, str]) -> None:
+        """What these variables say is secret stands in nothing that is told of the files."""
+        self.secrets.update(known_secrets(environ))
 
     def shown(self, path: Path) -> str:
         return (
@@ -48,12 +53,15 @@ class Files:
     def text(self, file: str) -> str | None:
         path = self.root / file
         try:
-            status = path.stat()
-            if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES:
+            if not path.resolve().is_relative_to(self.root) or not os.path.isfile(path):
                 return None
-            text = path.read_text(encoding="utf-8", errors="replace")
-        except (OSError, ValueError):
+            with path.open("rb") as opened:
+                held = opened.read(MOST_BYTES + 1)
+        except (OSError, ValueError, RuntimeError):  # RuntimeError: a loop of links
             return None
+        if len(held) > MOST_BYTES:
+            return None
+        text = MARKS.sub("", held.decode("utf-8-sig", errors="replace"))
         if file not in self.read:
             self.read.append(file)
         return text
@@ -74,14 +82,14 @@ class Files:
             for start in range(len(parts)):
                 for folder in ("", *FOLDERS):
                     path = Path(os.path.normpath(base.joinpath(folder, *parts[start:])))
-                    if path.is_relative_to(self.root) and path.is_file():
+                    if path.is_relative_to(self.root) and os.path.isfile(path):
                         return self.shown(path)
         return None
 
     def dockerfile(self, command: Command) -> str | None:
         """The one that makes a service."""
         path = Path(os.path.normpath((self.root / command.file).parent / command.built))
-        inside = path.is_relative_to(self.root) and path.is_file()
+        inside = path.is_relative_to(self.root) and os.path.isfile(path)
         return self.shown(path) if inside else None
 
     def conf(self, place: str, command: Command, environ: Mapping[str, str]) -> Said | str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from pretune.advisor.confidential import hide
 from pretune.advisor.deployed import compose, dockerfile, procfile, systemd, uwsgi_ini
 from pretune.advisor.deployed.files import FOLDERS, Files, Place
 from pretune.advisor.deployed.resolve import DEFAULT_CONF, resolve, standing_alone
@@ -21,6 +22,7 @@ from pretune.advisor.deployed.value import Command, Deployed, Look, Reading, Sta
 from pretune.advisor.hooks import HookError, parse_env
 
 MOST_FILES = 40
+MOST_COMMANDS = 100  # of a file
 MOST_DIRECTORIES = 8  # up to the root
 
 Reader = Callable[[Files, str, str], Started]
@@ -41,7 +43,8 @@ def _commands(reader: Callable[[str, str], Reading]) -> Reader:
 def _resolved(files: Files, reading: Reading) -> Started:
     found: list[Deployed] = []
     beside: list[str] = []
-    for command in reading.commands:
+    for command in reading.commands[:MOST_COMMANDS]:
+        files.keep({name: value for name, (value, _) in command.environ.items()})
         deployed, said = resolve(command, files)
         beside += said
         if deployed is not None:
@@ -56,15 +59,20 @@ def _composed(files: Files, file: str, text: str) -> Started:
         dotenv = parse_env(near, ".env")
     except HookError:
         dotenv = {}
+    files.keep(dotenv)
     reading = compose.read(file, text, dotenv)
-    return _resolved(files, replace(reading, commands=tuple(_built(files, reading.commands))))
+    commands = tuple(_built(files, reading.commands[:MOST_COMMANDS]))
+    return _resolved(files, replace(reading, commands=commands))
 
 
 def _built(files: Files, commands: tuple[Command, ...]) -> Iterator[Command]:
+    read: dict[str, tuple[Command, ...]] = {}
     for command in commands:
         image = files.dockerfile(command) if command.built else None
-        text = files.text(image) if image is not None else None
-        inside = dockerfile.read(image, text).commands if image and text is not None else ()
+        if image is not None and image not in read:
+            text = files.text(image)
+            read[image] = dockerfile.read(image, text).commands if text is not None else ()
+        inside = read.get(image or "", ())
         if not inside:
             yield command
             continue
@@ -106,9 +114,30 @@ KINDS: tuple[Kind, ...] = (
 
 
 def look(place: Place) -> Look:
-    """Never raises for what files hold."""
+    """Never raises for what files hold, and tells no password of theirs."""
     directories = _directories(place)
     files = Files(place, directories[-1])
+    found = _looked(directories, files)
+    secrets = tuple(files.secrets)
+    deployed = _hidden(found.deployed, secrets) if found.deployed is not None else None
+    return replace(found, deployed=deployed, problems=tuple(hide(found.problems, secrets)))
+
+
+def _hidden(deployed: Deployed, secrets: tuple[str, ...]) -> Deployed:
+    settings = {
+        name: replace(setting, note=hide(setting.note, secrets))
+        for name, setting in deployed.settings.items()
+    }
+    told = ("unknown", "others", "problems")
+    return replace(
+        deployed,
+        application=hide(deployed.application, secrets),
+        settings=settings,
+        **{name: tuple(hide(getattr(deployed, name), secrets)) for name in told},
+    )
+
+
+def _looked(directories: list[Path], files: Files) -> Look:
     found: list[tuple[tuple[int, ...], Deployed]] = []
     problems: list[str] = []
     beside: list[str] = []
@@ -124,7 +153,7 @@ def look(place: Place) -> Look:
             problems += started.problems
             beside += started.beside
             for deployed in started.servers:
-                doubt = _doubt(deployed, place.names)
+                doubt = _doubt(deployed, files.place.names)
                 if doubt is None:
                     said = f"{deployed.where} starts another application, {deployed.application}"
                     beside.append(said)
@@ -163,11 +192,13 @@ def _files(directories: list[Path], kind: Kind, files: Files) -> Iterator[tuple[
     for distance, directory in enumerate(directories):
         for folder in (directory, *(directory / name for name in FOLDERS)):
             try:
-                names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+                names = sorted(os.listdir(folder))
             except OSError:
                 continue
             for pattern in kind.patterns:
                 for name in fnmatch.filter(names, pattern):
+                    if not os.path.isfile(folder / name):
+                        continue
                     count += 1
                     if count > MOST_FILES:
                         return

@@ -6,6 +6,7 @@ Weaker first: the server's defaults, single variables of the environment, its co
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from pretune.advisor.deployed.value import Command, Deployed, Setting
 
 DEFAULT_CONF = "gunicorn.conf.py"
 _OTHER_FORMATS = frozenset({"yaml", "json", "xml", "config", "y", "j", "x"})  # of uWSGI
+_CALLED = re.compile(r"\(.*", re.DOTALL)  # shop:make(...): with what is not told
 _DEEPEST = 3  # shells in scripts in shells
 
 
@@ -153,7 +155,7 @@ def _settled(seen: _Seen, outer: Command, project: Project) -> Deployed:
         unknown += said.unknown
         application = said.application or application
     layers.append(line.settings)
-    application = _application(grammar, line) or application
+    application = _CALLED.sub("(...)", _application(grammar, line) or application)
     settings = _layered(grammar, layers, line)
     return Deployed(
         server=grammar.server,

@@ -15,10 +15,11 @@ from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-# Marks inside a text, of private code points: what is not known, what a value rests on.
-_UNKNOWN = re.compile("\ue000(.*?)\ue001")
-_RESTS = re.compile("\ue002(.*?)\ue003")
-_MARKS = re.compile("[\ue000-\ue003]")
+# Marks inside a text, of private code points: what is not known, what a value rests on. The last
+# is compose's own. No text of a file keeps such a character.
+_UNKNOWN = re.compile("\ue000([^\ue000-\ue003]*)\ue001")
+_RESTS = re.compile("\ue002([^\ue000-\ue003]*)\ue003")
+MARKS = re.compile("[\ue000-\ue004]")
 _BLANK = "\u00a0"  # a space within a mark, that splits no word
 _COUNTS_CORES = re.compile(
     r"(?:/usr/bin/)?nproc(?: --all)?|getconf _NPROCESSORS_ONLN|grep -c \^?processor /proc/cpuinfo"
@@ -46,7 +47,7 @@ class Word:
         unknown = tuple(dict.fromkeys(m.replace(_BLANK, " ") for m in _UNKNOWN.findall(marked)))
         rests = tuple(dict.fromkeys(m.replace(_BLANK, " ") for m in _RESTS.findall(marked)))
         text = _UNKNOWN.sub(lambda m: m[1].replace(_BLANK, " "), _RESTS.sub("", marked))
-        return cls(_MARKS.sub("", text), unknown, rests)
+        return cls(MARKS.sub("", text), unknown, rests)
 
     def rest(self, text: str) -> Word:
         """The same with another text: a part of it."""
@@ -167,29 +168,28 @@ def expand(
     if depth > _DEEPEST:
         return _unknown(text)
     made: list[str] = []
+    length = 0  # a variable of variables may double at every line
     quoted = double = False
     i = 0
-    while i < len(text):
+    while i < len(text) and length < _LONGEST:
         c = text[i]
         if c == "'" and not double:
             quoted = not quoted
         elif c == '"' and not quoted:
             double = not double
         if quoted or c not in "$`\\":
-            made.append(c)
-            i += 1
+            value, i = c, i + 1
         elif c == "\\":
-            made.append(text[i : i + 2])
-            i += 2
+            value, i = text[i : i + 2], i + 2
         elif c == "`":
             end = text.find("`", i + 1)
             end = len(text) if end < 0 else end
-            made.append(_command(text[i + 1 : end], around, depth))
-            i = end + 1
+            value, i = _command(text[i + 1 : end], around, depth), end + 1
         else:
             value, i = _dollar(text, i, around, assigned, depth)
-            made.append(value)
-    return "".join(made)
+        made.append(value)
+        length += len(value)
+    return "".join(made)[:_LONGEST]
 
 
 def _dollar(
@@ -236,7 +236,8 @@ def _value(name: str, around: Surroundings) -> str:
 def _braced(inner: str, around: Surroundings, assigned: dict[str, str] | None, depth: int) -> str:
     found = _BRACED.fullmatch(inner)
     if found is None:
-        return _unknown(f"${{{inner}}}")
+        name = _NAME.match(inner)
+        return _unknown(f"${{{name[0] if name else ''}...}}")
     name, how, word = found[1], found[2] or "", found[3] or ""
     if name in "@*" and around.arguments is not None:
         return shlex.join(around.arguments)
@@ -254,12 +255,27 @@ def _braced(inner: str, around: Surroundings, assigned: dict[str, str] | None, d
 
 
 def _command(inner: str, around: Surroundings, depth: int) -> str:
-    said = " ".join(inner.split())
+    words = inner.split()
+    said = " ".join(words)
     if _COUNTS_CORES.fullmatch(said):
         return _cores(around)
     if said.startswith("expr "):
         return _arithmetic(expand(said[5:], around, None, depth + 1).replace("\\", ""), around)
-    return _unknown(f"$({said})")
+    while words and ASSIGNMENT.fullmatch(words[0]):
+        words = words[1:]
+    # a password may stand in the rest
+    paths = [word for word in words[1:] if _PATH.fullmatch(word)]
+    more = ["..."] if len(paths) < len(words) - 1 else []
+    return _unknown(f"$({' '.join([*map(_begins, words[:1]), *paths, *more])})")
+
+
+_PATH = re.compile(r"/[\w./-]{1,60}")
+
+
+def _begins(inner: str) -> str:
+    """Enough to find it by."""
+    name = re.match(r"[\w./-]{0,60}", inner)
+    return inner if name is None or name[0] == inner else f"{name[0]}..."
 
 
 def _cores(around: Surroundings) -> str:
@@ -287,7 +303,10 @@ def _arithmetic(marked: str, around: Surroundings) -> str:
     try:
         return f"{_computed(ast.parse(plain, mode='eval').body)}{rests}"
     except (ValueError, SyntaxError, ZeroDivisionError, RecursionError, MemoryError):
-        return _unknown(f"$(({plain}))")
+        return _unknown(f"$(({plain if _SUM.fullmatch(plain) else '...'}))")
+
+
+_SUM = re.compile(r"[\d\s+*/%()-]{0,60}")
 
 
 def _computed(node: ast.expr) -> int:
@@ -299,7 +318,7 @@ def _computed(node: ast.expr) -> int:
 
 
 def _mark(text: str) -> str:
-    return re.sub(r"[\s'\"\\;&|#]+", _BLANK, _MARKS.sub("", text))
+    return re.sub(r"[\s'\"\\;&|#]+", _BLANK, MARKS.sub("", text))
 
 
 def _unknown(what: str) -> str:

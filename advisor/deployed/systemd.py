@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from pretune.advisor.deployed.value import Command, Fact, Reading
+from pretune.advisor.deployed.value import AMOUNT, Command, Fact, Reading
 
 _PREFIX = re.compile(r"[@:+!|-]+")
 # what a unit may say of memory and processors, as information
@@ -38,7 +38,7 @@ def read(file: str, text: str) -> Reading:
             problems.append(f"{file}:{lines[0][0]}: {value} is read at run time, and was not here")
         elif key == "WorkingDirectory":
             directory = value.lstrip("-")
-        elif key in _FACTS:
+        elif key in _FACTS and AMOUNT.fullmatch(value):  # not infinity
             facts.append(Fact(_FACTS[key], value, f"{file}:{lines[0][0]}"))
     commands = tuple(
         Command(

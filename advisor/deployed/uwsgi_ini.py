@@ -17,6 +17,7 @@ from pretune.advisor.deployed.value import Setting
 _GRAMMAR = GRAMMARS["uwsgi"]
 _OFF = ("false", "0", "no", "off")
 # words of the file that are no options: logic and names of its own
+_OPTION = re.compile(r"[a-z][a-z0-9_-]*")
 _LOGIC = re.compile(r"if-.*|for.*|end(if|for)?|else|print|exec.*|.*%\(.*|_.*")
 
 
@@ -48,7 +49,9 @@ def parse(file: str, text: str, around: Surroundings) -> Said:
             name, setting = what[0], Setting(what[1], where)
         elif flag not in _GRAMMAR.valued:
             if not _LOGIC.fullmatch(key) and key not in used and not _GRAMMAR.has_nothing(flag):
-                unknown.append(f"{key} ({where})")
+                unknown.append(
+                    f"{key if _OPTION.fullmatch(key) else 'what stands there'} ({where})"
+                )
             continue
         elif name := _GRAMMAR.valued[flag]:
             setting = read(_GRAMMAR, name, word, where)

@@ -32,6 +32,9 @@ class Fact:
     where: str
 
 
+AMOUNT = re.compile(r"\d+(\.\d+)? ?[A-Za-z%]{0,9}")  # of a fact: 512m, 1.5, 80%
+
+
 @dataclass(frozen=True)
 class Command:
     """A command line in a file. ``text`` is for a shell to split, ``words`` are split already.

@@ -57,7 +57,7 @@ def test_it_is_read_as_yaml_means_it(text: str, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: *b\n", "*b is not defined before"),
+        ("a: *hunter2\n", "line 1: what * names is not defined before"),
         ("a: !ref b\n", "line 1 has a tag"),
         ("a:\n\tb: 1\n", "line 2 is indented by a tab"),
         ("a: 1\n   b: 2\n c: 3\n", "line"),
@@ -72,6 +72,14 @@ def test_it_is_read_as_yaml_means_it(text: str, expected: Any) -> None:
 def test_what_is_not_understood_is_refused_with_its_line(text: str, said: str) -> None:
     with pytest.raises(NotUnderstood, match=said.replace("*", r"\*")):
         parse(text)
+
+
+def test_aliases_of_lists_of_aliases_do_not_multiply() -> None:
+    levels = (f"a{i}: &a{i}\n" + f"- *a{i - 1}\n" * 20 for i in range(1, 9))
+    made = parse("a0: &a0\n- x\n" + "".join(levels)).get("a8")
+    assert made is not None
+    assert len(made.items or ()) == 20
+    assert made.lines == ((2, "x"),)
 
 
 def test_each_value_knows_its_line() -> None:

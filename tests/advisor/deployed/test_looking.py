@@ -383,6 +383,86 @@ def test_files_outside_the_project_are_not_opened(look: Looking, tmp_path: Path)
     assert look({}).deployed is None
 
 
+STARTS = {
+    "Procfile": PROCFILE,
+    "Dockerfile": "FROM x\nENV N=9\nCMD gunicorn shop.wsgi \\\n --workers $N\n",
+    "compose.yaml": "services:\n  web:\n    command: >\n      gunicorn shop.wsgi\n      -w 9\n",
+    "a.service": "[Service]\nEnvironment=N=9\nExecStart=/x/gunicorn shop.wsgi \\\n -w $N\n",
+    "uwsgi.ini": "[uwsgi]\nmodule = shop.wsgi\nprocesses = 9\n",
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_files_of_windows_are_read_as_others(look: Looking, name: str) -> None:
+    assert given(look({name: "\ufeff" + STARTS[name].replace("\n", "\r\n")}))["workers"] == 9
+
+
+def test_a_loop_of_links_hides_nothing_beside_it(look: Looking, tmp_path: Path) -> None:
+    for name in ("loop", "Dockerfile", "run.sh"):
+        os.symlink(name, tmp_path / name)
+    assert given(look({"Procfile": "web: ./run.sh gunicorn shop.wsgi -w 3\n"})) == {"workers": 3}
+
+
+def test_a_link_out_of_the_project_is_not_followed(look: Looking, tmp_path: Path) -> None:
+    outside = tmp_path.parent / "outside.sh"
+    outside.write_text("exec gunicorn shop.wsgi -w 77\n")
+    os.symlink(outside, tmp_path / "run.sh")
+    assert look({"Procfile": "web: ./run.sh\n"}).deployed is None
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"Procfile": f"web: ./{'a' * 300}.sh\n"},
+        {"Procfile": f"web: gunicorn -c {'a' * 300} shop.wsgi\n"},
+        {"compose.yaml": f"services:\n  web:\n    build: {'a' * 300}\n"},
+    ],
+    ids=("script", "conf", "image"),
+)
+def test_a_name_that_no_file_can_have_is_not_found(look: Looking, files: dict[str, str]) -> None:
+    assert isinstance(look(files), Look)
+
+
+def test_variables_of_variables_do_not_multiply(look: Looking) -> None:
+    doubling = "".join(f"ENV A{i}=$A{i - 1}$A{i - 1}\n" for i in range(1, 60))
+    found = look({"Dockerfile": f"FROM x\nENV A0=11\n{doubling}CMD gunicorn shop.wsgi -w $A59\n"})
+    assert given(found) == {"workers": None}
+
+
+PASSWORD = "hunter2XYZ"
+CONFIDED: dict[str, dict[str, str]] = {
+    "an option's value": {"Procfile": f"web: gunicorn --dsn pg://u:{PASSWORD}@h shop.wsgi\n"},
+    "a value without a space": {"Procfile": f"web: gunicorn -Z{PASSWORD} shop.wsgi\n"},
+    "a command": {"Procfile": f"web: gunicorn -w $(curl -u me:{PASSWORD} http://x) shop.wsgi\n"},
+    "a command's variable": {"Procfile": f"web: gunicorn -w `P={PASSWORD} psql` shop.wsgi\n"},
+    "an argument of the app": {"Procfile": f"web: gunicorn 'shop.wsgi:make(\"{PASSWORD}\")'\n"},
+    "another app": {"Procfile": f"web: gunicorn 'other.wsgi:make(\"{PASSWORD}\")'\n"},
+    "the wrong variable": {
+        "Dockerfile": f"FROM x\nENV PASSWORD={PASSWORD}\nCMD gunicorn -w $PASSWORD shop.wsgi\n"
+    },
+    "the app's name": {
+        "Dockerfile": f"FROM x\nENV API_TOKEN={PASSWORD}\nCMD gunicorn $API_TOKEN.wsgi\n"
+    },
+    "compose's .env": {
+        "compose.yaml": "services:\n  web:\n    command: gunicorn -w ${SECRET_KEY} shop.wsgi\n",
+        ".env": f"SECRET_KEY={PASSWORD}\n",
+    },
+    "an alias": {"compose.yaml": f"services:\n  web:\n    environment:\n      P: *{PASSWORD}\n"},
+    "a limit": {
+        "compose.yaml": "services:\n  web:\n    mem_limit: $P\n    command: gunicorn shop.wsgi\n",
+        ".env": f"P={PASSWORD}\n",
+    },
+    "a line of uwsgi.ini": {"uwsgi.ini": f"[uwsgi]\nmodule = shop.wsgi\nenv = A=b\n{PASSWORD}\n"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONFIDED)
+def test_a_password_of_the_files_is_not_told(look: Looking, name: str) -> None:
+    found = look(CONFIDED[name])
+    assert found.deployed is not None or found.problems
+    assert PASSWORD not in repr(found)
+
+
 @pytest.fixture
 def ask(tmp_path: Path) -> Iterator[Any]:
     """As a run asks: in a child of the app's interpreter."""
