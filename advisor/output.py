@@ -19,6 +19,7 @@ DOCUMENTS = ("report.json", "comparison.json")
 PAGES = ("report.html", "comparison.html")
 ANSWERS = (*DOCUMENTS, *PAGES, "gunicorn.conf.py", "uwsgi.ini", "start.sh", "nginx.conf")
 DIRECTORIES = ("logs", "samples")
+OURS = ".pretune"  # stands in a directory that runs write to
 # Verdicts that say something about the app's capacity.
 ANSWERED = {Verdict.FITS, Verdict.DOES_NOT_FIT, Verdict.NOT_ENOUGH_DATA}
 
@@ -28,17 +29,37 @@ class OutputError(Exception):
 
 
 def prepare(out: Path) -> None:
-    """Raises OutputError when nothing can be written to ``out``."""
+    """Raises OutputError when nothing can be written to ``out``, or somebody's files would go."""
+    if theirs := others(out):
+        raise OutputError(
+            f"{out} holds {' and '.join(theirs)} of somebody else, which a run would replace; name "
+            "another directory with --out"
+        )
     try:
         for name in DIRECTORIES:
             (out / name).mkdir(parents=True, exist_ok=True)
-        probe = out / f".pretune-{os.getpid()}"
+        probe = out / f"{OURS}-{os.getpid()}"
         probe.touch()
-        probe.unlink()
+        probe.rename(out / OURS)
     except OSError as error:
         raise OutputError(
             f"cannot write to {out}: {error.strerror}; name another directory with --out"
         ) from error
+
+
+def others(out: Path) -> list[str]:
+    """What a run would move or delete of a directory that none has written to, as a project's."""
+    if (out / OURS).exists() or any(_verdict(out / name) for name in DOCUMENTS):
+        return []
+    files = [name for name in ANSWERS if os.path.lexists(out / name)]
+    return files + [name for name in DIRECTORIES if _filled(out / name)]
+
+
+def _filled(directory: Path) -> bool:
+    try:
+        return any(directory.iterdir())
+    except OSError:
+        return os.path.lexists(directory) and not directory.is_dir()
 
 
 def set_aside(out: Path) -> None:

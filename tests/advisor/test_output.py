@@ -48,6 +48,27 @@ def test_files_of_others_stay_where_they_are(tmp_path: Path) -> None:
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["gunicorn.conf.py", "nginx.conf", "logs/app.log"])
+def test_a_project_s_own_files_are_not_taken_for_an_older_run_s(tmp_path: Path, name: str) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(output.OutputError, match=name.partition("/")[0]):
+        output.prepare(tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_run_that_was_interrupted_does_not_bar_the_next(tmp_path: Path) -> None:
+    output.prepare(tmp_path)
+    (tmp_path / "logs" / "demand.log").write_text("half")
+    run_into(tmp_path, "fits")
+
+
+def test_a_report_of_before_there_was_a_mark_is_ours(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text(json.dumps({"verdict": "fits"}))
+    (tmp_path / "gunicorn.conf.py").write_text("")
+    output.prepare(tmp_path)
+
+
 def test_a_report_that_is_none_is_no_answer(tmp_path: Path) -> None:
     output.prepare(tmp_path)
     (tmp_path / "report.json").write_text("[")
