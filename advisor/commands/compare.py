@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +79,7 @@ def _compare(
     as_json: bool,
 ) -> int:
     from pretune.advisor import output
+    from pretune.advisor.commands.execution import show_json
     from pretune.advisor.comparison import document as documents
     from pretune.advisor.comparison import plan
     from pretune.advisor.comparison.contest import Comparison
@@ -106,7 +106,7 @@ def _compare(
         document = hide(documents.assemble(run.outcome()), secrets)
         document["files"] = _write(document, options.out)
     if as_json:
-        print(json.dumps(document, indent=2, ensure_ascii=False))
+        show_json(document)
     else:
         comparison_terminal.render(document, console)
     return exit_code(Verdict(document["verdict"]), strict=options.strict)

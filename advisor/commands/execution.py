@@ -173,7 +173,7 @@ def _execute(
         secrets = known_secrets({**options.environ, **run.environ}, *run.database_urls)
         return _show_plan(hide(plan, secrets), console, bool(flags["as_json"]))
     if flags["as_json"]:
-        print(json.dumps(document, indent=2, ensure_ascii=False))
+        show_json(document)
     else:
         from pretune.reports import terminal
 
@@ -183,13 +183,21 @@ def _execute(
 
 def _show_plan(plan: dict[str, Any], console: Console, as_json: bool) -> int:
     from pretune.reports import dry_run
-    from pretune.reports.redaction import redacted
 
     if as_json:
-        sys.stdout.write(json.dumps(redacted(plan), indent=2) + "\n")
+        show_json(plan)
     else:
         dry_run.render(plan, console)
     return 0
+
+
+def show_json(document: Mapping[str, Any]) -> None:
+    """With the passwords hidden that are hidden in the file. Raises BrokenPipeError here, and not
+    when the process ends; whatever the terminal's encoding, it takes ASCII."""
+    from pretune.reports.redaction import redacted
+
+    sys.stdout.write(json.dumps(redacted(document), indent=2) + "\n")
+    sys.stdout.flush()
 
 
 def _judge(document: dict[str, Any], thresholds: Mapping[str, Any]) -> dict[str, Any]:
