@@ -28,6 +28,7 @@ MOST_ROUTES = 30
 
 def render(plan: Mapping[str, Any], console: Console) -> None:
     """Print ``plan``; nothing is measured and nothing is sent."""
+    plan = redaction.redacted(plan)
     target = plan["target"]
     console.print(Text("dry run: each route was tried once, no load is sent", style="bold"))
     _pairs(console, "Target", _target(target))
@@ -150,8 +151,8 @@ def _traffic(console: Console, workload: Any) -> None:
     if workload["assumption"]:
         terminal.paragraph(console, f"assumed: {numbers.line(workload['assumption'])}")
     if workload["headers"]:
-        headers = redaction.redacted(workload["headers"], "headers")
-        rows = [(numbers.line(name), numbers.line(value)) for name, value in headers.items()]
+        headers = workload["headers"].items()
+        rows = [(numbers.line(name), numbers.line(value)) for name, value in headers]
         _pairs(console, "Headers sent with each request", rows)
     if workload["skipped"]:
         rows = [(numbers.line(s["name"]), numbers.line(s["reason"])) for s in workload["skipped"]]

@@ -128,12 +128,13 @@ def _hidden(deployed: Deployed, secrets: tuple[str, ...]) -> Deployed:
         name: replace(setting, note=hide(setting.note, secrets))
         for name, setting in deployed.settings.items()
     }
-    told = ("unknown", "others", "problems")
     return replace(
         deployed,
         application=hide(deployed.application, secrets),
         settings=settings,
-        **{name: tuple(hide(getattr(deployed, name), secrets)) for name in told},
+        unknown=tuple(hide(deployed.unknown, secrets)),
+        others=tuple(hide(deployed.others, secrets)),
+        problems=tuple(hide(deployed.problems, secrets)),
     )
 
 

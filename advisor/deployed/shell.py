@@ -236,8 +236,8 @@ def _value(name: str, around: Surroundings) -> str:
 def _braced(inner: str, around: Surroundings, assigned: dict[str, str] | None, depth: int) -> str:
     found = _BRACED.fullmatch(inner)
     if found is None:
-        name = _NAME.match(inner)
-        return _unknown(f"${{{name[0] if name else ''}...}}")
+        begins = _NAME.match(inner)
+        return _unknown(f"${{{begins[0] if begins else ''}...}}")
     name, how, word = found[1], found[2] or "", found[3] or ""
     if name in "@*" and around.arguments is not None:
         return shlex.join(around.arguments)

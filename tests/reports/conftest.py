@@ -24,6 +24,8 @@ _CLOSED = {  # fields whose values the schema fixes, and keys a renderer looks u
     "id",
     "kind",
     "lock",
+    "question",
+    "quantity",
 }
 
 

@@ -57,6 +57,11 @@ def test_secret_headers_are_named_but_not_shown(plan, show):
     assert "def" not in text.replace("default", "")
 
 
+def test_a_password_of_the_deployment_s_files_is_not_shown(plan, show):
+    plan["notes"] = ["gunicorn.conf.py cannot be used: cannot reach pg://shop:hunter2@db/shop"]
+    assert "hunter2" not in show(dry_run.render, plan)
+
+
 def test_an_app_without_database_and_routes(plan, show):
     plan["database"] = None
     plan["workload"]["endpoints"] = []

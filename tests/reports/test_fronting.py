@@ -98,6 +98,19 @@ def test_no_text_of_a_report_becomes_a_directive(
     assert deployment.before({**fronted, "front": {**fronted["front"], "told": told}}) is None
 
 
+def test_no_text_of_it_runs_in_a_page_or_a_terminal(
+    fronted: dict[str, Any],
+    poisoned: Callable[[dict[str, Any]], dict[str, Any]],
+    show: Callable[..., str],
+) -> None:
+    hostile = poisoned(fronted)
+    page = html.render(hostile)
+    assert "status 403&lt;/script&gt;" in page
+    assert "<img src=x" not in page
+    assert "<script" not in page
+    assert "\x1b" not in show(terminal.render, hostile)
+
+
 def test_it_says_what_it_costs_and_what_it_was_told(
     fronted: dict[str, Any], show: Callable[..., str]
 ) -> None:
