@@ -69,6 +69,8 @@ def sentence(document: Document) -> str:
         said += f"; no difference from {' and '.join(same)}"
     elif not unknown:
         next_ = rows[1]
+        if numbers.middle(_capacity(next_)) is None:
+            return f"{said}; {_name(next_)} breaks it with one user"
         said += f", {_times(_ratio(document, 'capacity_rps', best, next_))} {_name(next_)}'s"
     return said
 

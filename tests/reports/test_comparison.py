@@ -40,6 +40,11 @@ def test_where_nothing_differs_the_sentence_says_so(document) -> None:
     assert "no difference from gunicorn" in summary.sentence(document)
 
 
+def test_a_server_without_a_capacity_is_not_compared_by_one(document) -> None:
+    document["servers"] = [s for s in document["servers"] if s["name"] in ("granian", "waitress")]
+    assert summary.sentence(document).endswith("requests/s; waitress breaks it with one user")
+
+
 def test_every_server_has_its_row_and_every_absent_one_its_reason(document) -> None:
     text = shown(document, 300)
     for words in (
