@@ -20,7 +20,6 @@ from pretune.advisor.measurement import Conditions, FrontMeasurement
 from pretune.advisor.model import memory
 from pretune.advisor.model.case import Case
 from pretune.advisor.model.predict import capacity
-from pretune.advisor.profiler.samples import FRONT
 from pretune.advisor.quantity import UNKNOWN, Interval
 from pretune.advisor.servers import Servers
 from pretune.advisor.verdict import Verdict
@@ -111,10 +110,6 @@ def test_its_memory_is_in_what_must_be_there() -> None:
 def test_traffic_that_says_https_comes_from_something_that_ended_tls() -> None:
     assert front.says_scheme([("Host", "x"), ("X-Forwarded-Proto", "https")])
     assert not front.says_scheme([("Host", "x")])
-
-
-def test_rows_of_it_have_a_clock_and_memory() -> None:
-    assert FRONT.names == ("time", "cpu_s", "pss_bytes")
 
 
 def test_without_kept_connections_each_request_finds_a_worker_anew() -> None:

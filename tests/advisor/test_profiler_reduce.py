@@ -9,7 +9,15 @@ from pretune.advisor.measurement import Conditions
 from pretune.advisor.profiler import samples as samples_of
 from pretune.advisor.profiler.processes import ROLES
 from pretune.advisor.profiler.reduce import measure
-from pretune.advisor.profiler.samples import CGROUP, MACHINE, MEMORY, PROCESS, SESSION, Samples
+from pretune.advisor.profiler.samples import (
+    CGROUP,
+    FRONT,
+    MACHINE,
+    MEMORY,
+    PROCESS,
+    SESSION,
+    Samples,
+)
 from pretune.advisor.profiler.statistics import percentiles, proportion, rate, ratio
 from pretune.advisor.profiler.steady import find_window, mser
 from pretune.advisor.profiler.telemetry import RECORD
@@ -110,6 +118,30 @@ def reduced(samples, client_records, events=(), **changes):
 @pytest.fixture
 def run():
     return closed_run(1, steady_service, 10, np.random.default_rng(3))
+
+
+def test_what_stands_in_front_is_counted_by_itself(run):
+    """0.2 cores, 5 MiB at rest and 8 at its peak; in the group's CPU, and not the workers'."""
+    times = np.arange(1000.0, 1010.05, 0.1)
+    rows = np.zeros(len(times), FRONT)
+    rows["time"], rows["cpu_s"] = times, 7.0 + 0.2 * (times - 1000)
+    rows["pss_bytes"] = 5 * MIB
+    rows["pss_bytes"][50] = 8 * MIB
+    group = np.zeros(11, CGROUP)
+    group["time"] = np.arange(1000.0, 1011.0)
+    group["cpu_s"] = 0.8 * (group["time"] - 1000)
+    records_of = client(*run)
+    found = reduced(trial(front=rows, cgroup=group), records_of)
+    assert found.front.cpu_s_per_request.value == pytest.approx(
+        0.2 / found.throughput_rps.value, rel=0.02
+    )
+    assert found.front.pss_bytes == Interval(8 * MIB, 8 * MIB, 11 * MIB)
+    without = reduced(trial(), records_of)
+    assert without.front is None
+    assert found.pss_bytes == without.pss_bytes
+    assert found.cpu_s_per_request == without.cpu_s_per_request
+    account = found.cpu_accounting
+    assert account.cgroup_s.value == pytest.approx(3 * found.front.cpu_s_per_request.value, rel=0.1)
 
 
 # The window

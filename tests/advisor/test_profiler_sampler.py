@@ -153,6 +153,30 @@ def test_what_the_run_itself_started_is_not_somebody_else(monkeypatch):
     assert server[-1] - server[0] < 0.2
 
 
+def test_what_stands_in_front_has_rows_of_its_own(app, tmp_path):
+    beside = App()
+    try:
+        profiler = app.profiler(front_pid=beside.process.pid)
+        profiler.start()
+        beside.tell("burn 0.4")
+        beside.tell("allocate 30")
+        time.sleep(1.2)
+        samples = profiler.stop()
+    finally:
+        beside.process.stdin.close()
+        beside.process.wait(10)
+        beside.process.stdout.close()
+    rows = samples.front
+    assert 0.35 <= rows["cpu_s"][-1] - rows["cpu_s"][0] < 1.0
+    grown = rows["pss_bytes"][-1] - rows["pss_bytes"][0]
+    assert 29 * MIB <= grown <= 40 * MIB
+    # neither the server's nor somebody else's
+    assert beside.process.pid not in samples.processes["pid"]
+    assert samples.machine["services_s"][-1] - samples.machine["services_s"][0] >= 0.35
+    samples.save(tmp_path / "trial.npz")
+    assert np.array_equal(Samples.load(tmp_path / "trial.npz").front, rows)
+
+
 def test_samples_survive_a_file(app, tmp_path):
     profiler = app.profiler()
     profiler.start()
