@@ -17,6 +17,7 @@ from bench.accuracy.grid import LOADS
 from bench.accuracy.judge import QUANTITIES, Pair
 from bench.accuracy.store import Point
 from bench.servers.tables import table
+from pretune.advisor.model import costs
 from pretune.advisor.profiler.surroundings import DISTURBANCES
 from pretune.server.settings import Settings
 
@@ -77,7 +78,7 @@ def page(found: Sequence[Judged], seeds: int = rivals.SEEDS) -> str:
         *answers,
         *_coverage(found),
         *_verified(),
-        *_limits(),
+        *_limits(found),
         *_again(),
     ]
     return "\n\n".join(parts) + "\n"
@@ -310,14 +311,39 @@ def _verified() -> list[str]:
     ]
 
 
-def _limits() -> list[str]:
+def _limits(found: Sequence[Judged]) -> list[str]:
     return [
         "## What this does not show",
         "- One core for the server: what more cores do to workers and the GIL is not in it.\n"
         "- Runs of seconds: p99 rests on the slowest few requests of each.\n"
         "- Closed loads only, and no app that was written by somebody else.\n"
-        "- In the sweep arrangements run without preload and recycling; in reruns, as recommended.",
+        "- In the sweep arrangements run without preload and recycling; in reruns, as recommended."
+        + "".join(f"\n- {missing}" for missing in _missing(found)),
     ]
+
+
+def _missing(found: Sequence[Judged]) -> list[str]:
+    """What a run of the tool learns today and the stored trials do not hold."""
+    trials = {j.app.name: j.advice.trials for j in found}
+    wsgi = [j.app.name for j in found if j.app.interface == "wsgi"]
+    no_sync = [name for name in wsgi if trials[name].named(costs.SYNC_TRIAL) is None]
+    no_pool = []
+    for name in trials.keys() - set(wsgi):
+        first = trials[name].named("demand")
+        if first is not None and "pool" not in (first.telemetry.dtype.names or ()):
+            no_pool.append(name)
+    said = []
+    if no_sync:
+        said.append(
+            "Stored before sync workers had trials, so these are taken to cost what gthread's do: "
+            f"{', '.join(no_sync)}."
+        )
+    if no_pool:
+        said.append(
+            "Stored before the CPU of a loop's threads was recorded, so that calls handed to them "
+            f"are not known as such: {', '.join(sorted(no_pool))}."
+        )
+    return said
 
 
 def _again() -> list[str]:
