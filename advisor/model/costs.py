@@ -34,6 +34,9 @@ COST_TRIAL, SYNC_TRIAL, SYNC_ALONE_TRIAL = "server", "sync", "sync-alone"
 COST_TRIALS = (COST_TRIAL, SYNC_TRIAL, SYNC_ALONE_TRIAL)
 # Between two trials minutes apart CPU per request scatters by so much, relatively.
 SCATTER = 0.03
+# Of three sync workers that were started again it scatters more: four pairs of runs on a quiet
+# machine, an hour apart, differed by 4% to 32%.
+SYNC_SCATTER = 0.16
 _Z95 = 1.959964
 
 # (server, worker class)
@@ -112,8 +115,15 @@ def _of_sync(
         # any of them is woken, so one in as many is the last one again
         others = 1 - 1 / trials[SYNC_ALONE_TRIAL].settings.workers
         more = max(0.0, alone.cpu_s.value - busy.cpu_s.value) / max(others, 0.5)
+    half = _Z95 * SYNC_SCATTER * busy.cpu_s.value
+    cpu_s = Interval(
+        busy.cpu_s.value,
+        max(0.0, busy.cpu_s.value - math.hypot(busy.cpu_s.value - busy.cpu_s.low, half)),
+        busy.cpu_s.value + math.hypot(busy.cpu_s.high - busy.cpu_s.value, half),
+    )
     return replace(
         busy,
+        cpu_s=cpu_s,
         worker_bytes=busy.worker_bytes + _grown(threaded_series, busy.requests),
         requests=max(busy.requests, threaded.requests),
         wake_cpu_s=more,

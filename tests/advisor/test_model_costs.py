@@ -72,6 +72,8 @@ def test_sync_workers_cost_what_their_own_trials_show() -> None:
     )
     sync = found["gunicorn", "sync"]
     assert sync.cpu_s.value == 0.0057
+    # three workers started again cost 16% more or less
+    assert sync.cpu_s.high == pytest.approx(0.0057 * (1 + 1.96 * 0.16), rel=0.01)
     assert sync.wake_cpu_s == pytest.approx(0.0009)  # two of three requests wake another
     assert (sync.further_threads, found["gunicorn", "gthread"].further_threads) == (0, 3)
     there = on(replace(make_demand(), costs=found), "gunicorn", "sync")
