@@ -13,7 +13,7 @@ import json
 import multiprocessing
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from pretune.server import conffile
 from pretune.server.config import ConfigBroken
@@ -52,7 +52,7 @@ class _Counted:
         return set(range(self.cores))
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> NoReturn:
     """``PLACE --chdir DIR [--cores N] --out-fd FD``: a path, or ``python:MODULE``."""
     parser = argparse.ArgumentParser()
     parser.add_argument("place")
@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
     found = said(asked.place, os.path.abspath(asked.chdir), asked.cores)
     with os.fdopen(asked.out_fd, "w") as out:
         json.dump(found, out, default=str)
-    return 0
+    os._exit(0)  # threads that the file began may never end
 
 
 def said(place: str, directory: str, cores: int) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def ask(
     workspace: Workspace,
 ) -> Said | str:
     """``place``: a path or ``python:MODULE``; ``shown``: its name in reports. The answer, or a
-    sentence that says why there is none."""
+    sentence that says why there is none. Raises TimeoutError with one when it did not end."""
     read, write = os.pipe()
     with os.fdopen(read, "rb") as answer:
         process = subprocess.Popen(
@@ -50,9 +50,10 @@ def ask(
         text = read_within(process, answer, SECONDS)
     workspace.forget_if_empty(process.pid)
     if text is None:
-        return f"{shown} did not end within {SECONDS:.0f} s and was not read"
+        raise TimeoutError(f"{shown} did not end within {SECONDS:.0f} s and was not read")
     try:
-        found: dict[str, Any] = json.loads(text)
+        # the first answer counts: a file that forks gives two
+        found: dict[str, Any] = json.JSONDecoder().raw_decode(text)[0]
     except ValueError:
         return f"{shown} ended the process that read it"
     if not found["ok"]:

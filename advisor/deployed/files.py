@@ -30,7 +30,8 @@ class Place:
     chdir: Path
     names: tuple[str, ...]
     cores: int
-    conf: Conf  # what a gunicorn.conf.py says: its path, its name in reports, more environment
+    # what a gunicorn.conf.py says: its path, its name in reports, more environment; TimeoutError
+    conf: Conf
 
 
 class Files:
@@ -40,6 +41,9 @@ class Files:
         self.place, self.root, self.cores = place, root, place.cores
         self.read: list[str] = []
         self.secrets: set[str] = set()
+        # of gunicorn.conf.py, which many commands may name
+        self._said: dict[tuple[str, tuple[tuple[str, str], ...]], Said | str] = {}
+        self._hanging: dict[str, str] = {}
 
     def keep(self, environ: Mapping[str, str]) -> None:
         """What these variables say is secret stands in nothing that is told of the files."""
@@ -99,4 +103,10 @@ class Files:
             self.text(place)  # it is among what was read
         words = {name: Word.of(value) for name, value in environ.items() if name not in _OWN}
         known = {name: word.text for name, word in words.items() if not word.unknown}
-        return self.place.conf(path, place, known)
+        asked = (path, tuple(sorted(known.items())))
+        if path not in self._hanging and asked not in self._said:
+            try:
+                self._said[asked] = self.place.conf(path, place, known)
+            except TimeoutError as error:
+                self._hanging[path] = str(error)
+        return self._hanging[path] if path in self._hanging else self._said[asked]

@@ -520,6 +520,38 @@ def test_gunicorn_reads_the_file_beside_it_without_being_told(look: Looking, ask
     assert where(found, "worker_class") == "gunicorn.conf.py:2, 'tornado' is not understood"
 
 
+COMPOSED = "services:\n" + "".join(
+    f"  web{i}:\n    command: gunicorn shop.wsgi\n    environment: [N={i}]\n" for i in range(5)
+)
+
+
+def test_a_gunicorn_conf_py_that_hangs_is_run_once(
+    look: Looking, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conf, "SECONDS", 1.0)
+    asked = []
+
+    def counted(path: str, shown: str, environ: Mapping[str, str]) -> Said | str:
+        asked.append(path)
+        found: Said | str = ask(path, shown, environ)
+        return found
+
+    hangs = "import time\ntime.sleep(3600)\n"
+    found = look({"compose.yaml": COMPOSED, "gunicorn.conf.py": hangs}, ask=counted)
+    assert found.problems == ("gunicorn.conf.py did not end within 1 s and was not read",)
+    assert len(asked) == 1
+
+
+def test_a_gunicorn_conf_py_may_fork_print_and_leave_threads(look: Looking, ask: Any) -> None:
+    odd = (
+        "import os, sys, threading, time\nprint('x' * 100_000)\nos.fork()\nworkers = 3\n"
+        "threading.Thread(target=time.sleep, args=(3600,)).start()\n"
+    )
+    found = look({"Procfile": "web: gunicorn shop.wsgi\n", "gunicorn.conf.py": odd}, ask=ask)
+    assert found.problems == ()
+    assert given(found) == {"workers": 3}
+
+
 def test_a_gunicorn_conf_py_that_fails_is_told(look: Looking, ask: Any) -> None:
     found = look({"Procfile": PROCFILE, "gunicorn.conf.py": "workers = 1 / 0\n"}, ask=ask)
     assert isinstance(found.deployed, Deployed)
