@@ -98,7 +98,9 @@ def build_rows(demand: Demand, factors: Factors, conditions: Conditions) -> NDAr
     rows["cpu"] = (cpu + factors.overhead_s) * factors.inflation
     rows["pool"] = 0.0
     if "pool" in (tuples.dtype.names or ()):
-        rows["pool"] = _seconds(tuples["pool"]) * factors.cpu_scale * factors.inflation
+        # what concurrency saves is the loop's: one turn of it serves several requests
+        pool = _seconds(tuples["pool"]) * factors.cpu_scale * max(1.0, factors.inflation)
+        rows["pool"] = np.minimum(pool, rows["cpu"])
     rows["db_delay"] = db * (1.0 - share)
     rows["db_cpu"] = db * share
     rows["wait"] = wait

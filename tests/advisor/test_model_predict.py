@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from demands import FIELDS, around, make_demand
 
+from pretune.advisor.demand import TUPLE
 from pretune.advisor.measurement import Conditions
 from pretune.advisor.model import paired
 from pretune.advisor.model.calibration import calibrate
 from pretune.advisor.model.case import Case
 from pretune.advisor.model.predict import _most, capacity, predict
-from pretune.advisor.model.rows import central
+from pretune.advisor.model.rows import Factors, build_rows, central
 from pretune.advisor.quantity import Interval
 from pretune.server.settings import Settings
 
@@ -255,3 +256,15 @@ def test_a_gil_that_is_not_known_leaves_open_what_binds() -> None:
     assert "it is open whether" in got.explanation
     sure = capacity(make_demand(db=0.0), Settings(1, 8), TWO_CORES, 0.1, seed=1)
     assert (sure.binding, sure.may_bind) == ("gil", ())
+
+
+def test_what_concurrency_saves_is_the_loop_s_and_not_its_threads() -> None:
+    demand = make_demand(cpu=0.002, db=0.0)
+    tuples = np.zeros(len(demand.tuples), TUPLE)
+    for name in ("endpoint", "cpu", "db", "wait"):
+        tuples[name] = demand.tuples[name]
+    tuples["pool"] = 0.4 * tuples["cpu"]
+    handing = replace(demand, tuples=tuples)
+    for inflation, share in ((0.5, 0.8), (0.3, 1.0), (1.5, 0.4)):
+        rows = build_rows(handing, Factors(1.0, inflation=inflation), TWO_CORES)
+        assert rows["pool"] == pytest.approx(share * rows["cpu"])
