@@ -82,11 +82,12 @@ def find(asked: str | None, statics: tuple[Static, ...]) -> Installed | None:
 def serving(said: Mapping[str, Any], given: tuple[Static, ...]) -> tuple[Static, ...]:
     """What the user gave, else what the app's settings say and is there.
 
-    ``said``: the inspection's; a directory that holds nothing is served by nobody.
+    ``said``: the inspection's; a directory that holds nothing is served by nobody. Of two at one
+    address the first counts, as in the app: nginx would not start with both.
     """
     if given:
         return given
-    found = []
+    found: dict[str, Static] = {}
     for entry in said.get("statics", ()):
         directory = Path(entry["directory"])
         try:
@@ -95,8 +96,8 @@ def serving(said: Mapping[str, Any], given: tuple[Static, ...]) -> tuple[Static,
         except (ValueError, OSError):
             continue
         if full:
-            found.append(static)
-    return tuple(found)
+            found.setdefault(static.url, static)
+    return tuple(found.values())
 
 
 def cost_of(through: Measurement, direct: Measurement | None) -> FrontCost | None:

@@ -91,7 +91,7 @@ def standing(known: Preflight, workspace: Workspace, settings: Settings) -> Iter
             Way(fronts[0].address, (alone, kept)),
             Way(fronts[1].address, (alone, closing)),
             min(MOST_SLOTS, settings.slots),
-            quote(url),
+            quote(os.fsencode(url)),  # a file's name may be no text
             file.stat().st_size,
         )
     finally:
@@ -172,4 +172,4 @@ def _files(directory: Path) -> list[Path]:
     """The first of them, as they come: a directory may hold any number."""
     paths = (Path(root, name) for root, _, names in os.walk(directory) for name in names)
     first = itertools.islice(paths, MOST_FILES)
-    return [path for path in first if path.is_file() and not path.is_symlink()]
+    return [path for path in first if os.path.isfile(path) and not path.is_symlink()]

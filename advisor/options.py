@@ -147,7 +147,7 @@ def _front(name: str) -> str:
 
 def _statics(given: Sequence[str], base: Path) -> tuple[Static, ...]:
     """``/static/=DIR``, DIR relative to where the app runs."""
-    found = []
+    found: list[Static] = []
     for text in given:
         url, equals, directory = str(text).partition("=")
         path = (base / directory).resolve()
@@ -155,7 +155,10 @@ def _statics(given: Sequence[str], base: Path) -> tuple[Static, ...]:
             raise ValueError(f"{text!r} is not URL=DIR, as in /static/=staticfiles")
         if not path.is_dir():
             raise ValueError(f"{path} is no directory")
-        found.append(Static("/" + url.strip("/") + "/", str(path)))
+        static = Static("/" + url.strip("/") + "/", str(path))
+        if static.url in [each.url for each in found]:
+            raise ValueError(f"{static.url} is given twice")
+        found.append(static)
     return tuple(found)
 
 

@@ -47,6 +47,7 @@ def test_files_are_those_given_else_those_of_the_settings_that_are_there(tmp_pat
     said = {
         "statics": [
             {"url": "/static/", "directory": str(full)},
+            {"url": "/static/", "directory": str(tmp_path)},
             {"url": "/media/", "directory": str(empty)},
             {"url": "/gone/", "directory": str(tmp_path / "gone")},
             {"url": "/od$d/", "directory": str(full)},

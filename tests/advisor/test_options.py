@@ -90,3 +90,9 @@ def test_seed_zero_is_a_seed(tmp_path: Path) -> None:
 def test_a_path_on_the_command_line_beats_a_workload_in_the_configuration(tmp_path: Path) -> None:
     found = options(tmp_path, {"workload": "w.toml"}, path=("/",))
     assert (found.workload, found.paths) == (None, ("/",))
+
+
+def test_files_at_one_address_can_only_be_one_directory_s(tmp_path: Path) -> None:
+    given = [f"/static/={tmp_path}", f"static={tmp_path}"]
+    with pytest.raises(UsageError, match="/static/ is given twice"):
+        options(tmp_path, static=given, front="nginx")
