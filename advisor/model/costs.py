@@ -37,6 +37,8 @@ SCATTER = 0.03
 # Of three sync workers that were started again it scatters more: four pairs of runs on a quiet
 # machine, an hour apart, differed by 4% to 32%.
 SYNC_SCATTER = 0.16
+# Without a trial: of ten apps' sync workers the dearest cost so many times what gthread's did.
+SYNC_MOST = 1.65
 _Z95 = 1.959964
 
 # (server, worker class)
@@ -109,7 +111,9 @@ def _of_sync(
     known = {name: cost for name, t in trials.items() if (cost := cost_of(t)) is not None}
     busy, alone = known.get(SYNC_TRIAL), known.get(SYNC_ALONE_TRIAL)
     if busy is None:
-        return threaded
+        known_s = threaded.cpu_s
+        most = max(known_s.high, SYNC_MOST * known_s.value)
+        return replace(threaded, cpu_s=Interval(known_s.value, known_s.low, most))
     more = 0.0
     if alone is not None:
         # any of them is woken, so one in as many is the last one again

@@ -120,7 +120,10 @@ def test_without_a_trial_of_theirs_sync_workers_cost_what_gthread_does() -> None
         of("contrast", "embedded", "gthread", 0.0050),
         of("server", "gunicorn", "gthread", 0.0052),
     ]
-    assert learned(two)["gunicorn", "sync"] == learned(two)["gunicorn", "gthread"]
+    sync, threaded = (learned(two)["gunicorn", kind] for kind in ("sync", "gthread"))
+    assert replace(sync, cpu_s=threaded.cpu_s) == threaded
+    assert sync.cpu_s.value == threaded.cpu_s.value
+    assert sync.cpu_s.high == pytest.approx(1.65 * threaded.cpu_s.value)  # it may cost more
     assert learned(two[:1]) == {}
 
 
