@@ -1,0 +1,51 @@
+"""What the documentation names is there, and what is there it names."""
+
+import re
+from pathlib import Path
+
+import pytest
+import rich_click as click
+
+from pretune.advisor.commands import advise, compare
+from pretune.advisor.findings import RULES
+
+ROOT = Path(__file__).parents[1]
+GUIDE = (ROOT / "docs" / "GUIDE.md").read_text()
+ARCHITECTURE = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """As GitHub makes them of headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_its_links_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(page.read_text()):
+        name, _, anchor = link.partition("#")
+        if not name.startswith("http"):
+            target = page.parent / name if name else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+def test_the_guide_has_every_finding() -> None:
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \| ", GUIDE.partition("## Findings")[2], re.MULTILINE)
+    assert {rule.id for rule in RULES} - set(rows) == set()
+
+
+@pytest.mark.parametrize("command", [advise.command, compare.command])
+def test_the_guide_has_every_option(command: click.Command) -> None:
+    options = {each for p in command.params for each in p.opts if each.startswith("--")}
+    assert {
+        each for each in options if f"`{each}" not in GUIDE and f" {each} " not in GUIDE
+    } == set()
+
+
+@pytest.mark.parametrize("room", ["advisor", "server", "loadtests", "reports"])
+def test_the_architecture_has_every_module(room: str) -> None:
+    names = {file.stem for file in (ROOT / room).rglob("*.py") if not file.stem.startswith("__")}
+    assert {name for name in names if not re.search(rf"\b{name}\b", ARCHITECTURE)} == set()
