@@ -78,10 +78,13 @@ def sentence(document: Document) -> str:
 def against(document: Document, server: Mapping[str, Any]) -> str:
     """Its capacity over the best one's, as words."""
     best = measured(document)[0]
-    if server is best:
+    if server is best and numbers.middle(_capacity(server)) is not None:
         return BEST
     if numbers.middle(_capacity(server)) is None:
-        return "breaks the SLO with one user"
+        fewest = fewest_users(server)
+        if fewest is None:
+            return "unknown: too few answers"
+        return f"breaks the SLO with {'one user' if fewest == 1 else f'{fewest} users'}"
     pair = _pair(document, "capacity_rps", server["name"], best["name"])
     if pair is None:
         return "unknown: no load broke the SLO"
@@ -91,6 +94,12 @@ def against(document: Document, server: Mapping[str, Any]) -> str:
     if not pair["differs"]:
         return f"{SAME} ({_share(ratio['low'])}-{_share(ratio['high'])})"
     return f"{_share(ratio['value'])} ({_share(ratio['low'])}-{_share(ratio['high'])})"
+
+
+def fewest_users(server: Mapping[str, Any]) -> int | None:
+    """Of the loads that gave a p95; None where none did."""
+    steps = [step for turn in server["rounds"] if turn for step in turn["steps"]]
+    return min((s["users"] for s in steps if s["p95_s"] is not None), default=None)
 
 
 def alike(document: Document, server: Mapping[str, Any], quantity: str) -> Cell:
@@ -111,7 +120,7 @@ def alike(document: Document, server: Mapping[str, Any], quantity: str) -> Cell:
 def capacity_text(server: Mapping[str, Any]) -> str:
     text = numbers.count(_capacity(server))
     if numbers.middle(_capacity(server)) is None:
-        return "none"
+        return numbers.UNKNOWN if fewest_users(server) is None else "none"
     return f"at least {text}" if server["at_least"] else text
 
 

@@ -416,8 +416,10 @@ class Comparison(Pipeline):
             )
         elif any(t.crossing is not None for e in entries for t in e.done):
             self._run = replace(self._run, verdict=Verdict.FITS)
+        elif any(step.enough for e in entries for t in e.done for step in t.steps):
+            self._end(Verdict.DOES_NOT_FIT, "no server keeps the SLO, with the fewest users tried")
         elif any(e.done for e in entries):
-            self._end(Verdict.DOES_NOT_FIT, "no server keeps the SLO, not even with one user")
+            self._end(Verdict.NOT_ENOUGH_DATA, "too few answers under load for a p95")
         else:
             said = "; ".join(f"{e.name}: {e.failure}" for e in entries if e.failure)
             self._end(Verdict.DOES_NOT_FIT, said or "no server could be measured")
