@@ -79,12 +79,11 @@ def _compare(
     as_json: bool,
 ) -> int:
     from pretune.advisor import output
-    from pretune.advisor.commands.execution import show_json
+    from pretune.advisor.commands.execution import ending, show_json
     from pretune.advisor.comparison import document as documents
     from pretune.advisor.comparison import plan
     from pretune.advisor.comparison.contest import Comparison
     from pretune.advisor.confidential import hide, known_secrets
-    from pretune.advisor.failure import AppFailed, MeasurementInvalid
     from pretune.advisor.verdict import Verdict, exit_code
     from pretune.reports import comparison_terminal
     from pretune.reports.progress import Progress
@@ -94,14 +93,8 @@ def _compare(
         options = replace(options, time_budget_s=plan.budget_s(len(asked or plan.USUAL)))
     run = Comparison(options, workspace, asked)
     with Progress(console, options.time_budget_s) as progress:
-        try:
+        with ending(run, workspace, progress):
             run.compare(progress)
-        except AppFailed as error:
-            run.failed(Verdict.APP_FAILED, error)
-        except MeasurementInvalid as error:
-            run.failed(Verdict.MEASUREMENT_INVALID, error)
-        progress.phase("clean-up", "ending what the run started", 1.0)
-        run.cleaned(workspace.close())
         secrets = known_secrets({**options.environ, **run.environ}, *run.database_urls)
         document = hide(documents.assemble(run.outcome()), secrets)
         document["files"] = _write(document, options.out)

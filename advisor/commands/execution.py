@@ -10,10 +10,11 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 
@@ -34,6 +35,10 @@ from pretune.advisor.verdict import (
     exit_code,
 )
 from pretune.advisor.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pretune.advisor.pipeline import Pipeline
+    from pretune.reports.progress import Progress
 
 # (options, workspace, console, flags, thresholds of a gate, secrets) -> exit code
 Work = Callable[..., int]
@@ -148,17 +153,11 @@ def _execute(
     run = pipeline.Pipeline(options, workspace)
     plan = None
     with Progress(console, options.time_budget_s) as progress:
-        try:
+        with ending(run, workspace, progress):
             if flags.get("dry_run"):
                 plan = run.dry_run(progress)
             else:
                 run.advise(progress)
-        except AppFailed as error:
-            run.failed(Verdict.APP_FAILED, error)
-        except MeasurementInvalid as error:
-            run.failed(Verdict.MEASUREMENT_INVALID, error)
-        progress.phase("clean-up", "ending what the run started", 1.0)
-        run.cleaned(workspace.close())
         if plan is None:
             progress.phase("report", "writing the report", 2.0)
             document = assemble(run.result())
@@ -179,6 +178,19 @@ def _execute(
 
         terminal.render(document, console)
     return exit_code(Verdict(document["verdict"]), strict=options.strict)
+
+
+@contextmanager
+def ending(run: Pipeline, workspace: Workspace, progress: Progress) -> Iterator[None]:
+    """What fails of the app or the measurement is the run's verdict; then all it started ends."""
+    try:
+        yield
+    except AppFailed as error:
+        run.failed(Verdict.APP_FAILED, error)
+    except MeasurementInvalid as error:
+        run.failed(Verdict.MEASUREMENT_INVALID, error)
+    progress.phase("clean-up", "ending what the run started", 1.0)
+    run.cleaned(workspace.close())
 
 
 def _show_plan(plan: dict[str, Any], console: Console, as_json: bool) -> int:
