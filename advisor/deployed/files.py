@@ -99,8 +99,8 @@ class Files:
     def conf(self, place: str, command: Command, environ: Mapping[str, str]) -> Said | str:
         module = place.startswith("python:")
         path = place if module else str(self.root / place)
-        if not module:
-            self.text(place)  # it is among what was read
+        if not module and self.text(place) is None:  # else it is among what was read
+            return f"{place} leads out of the project, is too large, or cannot be read"
         words = {name: Word.of(value) for name, value in environ.items() if name not in _OWN}
         known = {name: word.text for name, word in words.items() if not word.unknown}
         asked = (path, tuple(sorted(known.items())))

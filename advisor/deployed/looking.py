@@ -148,7 +148,7 @@ def _looked(directories: list[Path], files: Files) -> Look:
         for distance, file in _files(directories, kind, files):
             text = files.text(file)
             if text is None:
-                problems.append(f"{file} is too large, or cannot be read")
+                problems.append(f"{file} leads out of the project, is too large, or cannot be read")
                 continue
             started = kind.read(files, file, text)
             problems += started.problems

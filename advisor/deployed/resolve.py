@@ -150,7 +150,7 @@ def _settled(seen: _Seen, outer: Command, project: Project) -> Deployed:
     unknown = [*line.unknown]
     problems: list[str] = []
     application = ""
-    for said in _files(grammar, line, seen, outer, project, problems):
+    for said in _files(_Asked(grammar, line, seen, outer, project, problems)):
         layers.append(said.settings)
         unknown += said.unknown
         application = said.application or application
@@ -222,42 +222,50 @@ def _variables(grammar: Grammar, seen: _Seen, outer: Command) -> dict[str, Setti
     return found
 
 
-def _files(
-    grammar: Grammar,
-    line: Said,
-    seen: _Seen,
-    outer: Command,
-    project: Project,
-    problems: list[str],
-) -> Iterator[Said]:
+@dataclass(frozen=True)
+class _Asked:
+    """What configuration files are found by; ``problems`` takes what was not read."""
+
+    grammar: Grammar
+    line: Said
+    seen: _Seen
+    outer: Command
+    project: Project
+    problems: list[str]
+
+    def without(self, name: str, problem: str) -> Said:
+        """What is known where a file was not read."""
+        self.problems.append(problem)
+        return _unread(self.grammar, name)
+
+    def missing(self, name: str) -> Said:
+        where = self.seen.command.where
+        return self.without(name, f"{where} names {name}, which is not in the project")
+
+
+def _files(asked: _Asked) -> Iterator[Said]:
     """What configuration files say, and GUNICORN_CMD_ARGS, the weakest first."""
-    if grammar.server == "gunicorn":
-        yield from _gunicorn(grammar, line, seen, outer, project, problems)
-    elif grammar.server in _READERS:
-        name = line.config.text if line.config else _positional(grammar, line)
+    server, line, seen, project = asked.grammar.server, asked.line, asked.seen, asked.project
+    if server == "gunicorn":
+        yield from _gunicorn(asked)
+    elif server in _READERS:
+        name = line.config.text if line.config else _positional(asked.grammar, line)
         if name is None:
             for option in _OTHER_FORMATS.intersection(line.other):
-                problems.append(f"{line.other[option]} is no ini file, and was not read")
-                yield _unread(grammar, line.other[option])
+                other = line.other[option]
+                yield asked.without(other, f"{other} is no ini file, and was not read")
             return
         file = project.find(name.partition(":")[0] or name, seen.command)
         text = project.text(file) if file is not None else None
         if file is None or text is None:
-            problems.append(f"{seen.command.where} names {name}, which is not in the project")
-            yield _unread(grammar, name)
+            yield asked.missing(name)
             return
         around = Surroundings(seen.variables, project.cores)
-        yield _READERS[grammar.server](file, text, around)
+        yield _READERS[server](file, text, around)
 
 
-def _gunicorn(
-    grammar: Grammar,
-    line: Said,
-    seen: _Seen,
-    outer: Command,
-    project: Project,
-    problems: list[str],
-) -> Iterator[Said]:
+def _gunicorn(asked: _Asked) -> Iterator[Said]:
+    seen, outer, project = asked.seen, asked.outer, asked.project
     ambient = Said()
     args = seen.variables.get("GUNICORN_CMD_ARGS")
     if args is not None:
@@ -265,10 +273,10 @@ def _gunicorn(
         where = inside[1] if inside else seen.command.place("GUNICORN_CMD_ARGS")
         try:
             words = [w for each, _ in commands(args, Surroundings(cores=1)) for w in each]
-            ambient = parse(grammar, words, lambda flag: where)
+            ambient = parse(asked.grammar, words, lambda flag: where)
         except ValueError as error:
-            problems.append(f"{where}: GUNICORN_CMD_ARGS is not understood: {error}")
-    config = line.config or ambient.config
+            asked.problems.append(f"{where}: GUNICORN_CMD_ARGS is not understood: {error}")
+    config = asked.line.config or ambient.config
     name = config.text if config is not None else DEFAULT_CONF
     place: str | None = name
     if not name.startswith("python:"):
@@ -277,14 +285,9 @@ def _gunicorn(
         place = project.find(name.removeprefix("file:"), asking)
     if place is not None:
         said = project.conf(place, seen.command, seen.variables)
-        if isinstance(said, Said):
-            yield said
-        else:
-            problems.append(said)
-            yield _unread(grammar, place)
+        yield said if isinstance(said, Said) else asked.without(place, said)
     elif config is not None:
-        problems.append(f"{seen.command.where} names {name}, which is not in the project")
-        yield _unread(grammar, name)
+        yield asked.missing(name)
     yield ambient
 
 

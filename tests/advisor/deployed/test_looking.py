@@ -352,7 +352,7 @@ def test_what_could_not_be_read_is_said(look: Looking) -> None:
     assert "Dockerfile:2 is not understood: No closing quotation" in said
     assert "compose.yaml is YAML that is not understood here" in said
     assert "starts what its base image tiangolo/uvicorn-gunicorn-fastapi" in said
-    assert "x.service is too large, or cannot be read" in said
+    assert "x.service leads out of the project, is too large, or cannot be read" in said
 
 
 @pytest.mark.parametrize(
@@ -406,8 +406,12 @@ def test_a_loop_of_links_hides_nothing_beside_it(look: Looking, tmp_path: Path) 
 def test_a_link_out_of_the_project_is_not_followed(look: Looking, tmp_path: Path) -> None:
     outside = tmp_path.parent / "outside.sh"
     outside.write_text("exec gunicorn shop.wsgi -w 77\n")
-    os.symlink(outside, tmp_path / "run.sh")
+    for name in ("run.sh", "gunicorn.conf.py"):
+        os.symlink(outside, tmp_path / name)
     assert look({"Procfile": "web: ./run.sh\n"}).deployed is None
+    found = look({"Procfile": "web: gunicorn shop.wsgi\n"}, ask=lambda *_: pytest.fail("was run"))
+    said = ("gunicorn.conf.py leads out of the project, is too large, or cannot be read",)
+    assert found.problems == said
 
 
 @pytest.mark.parametrize(
