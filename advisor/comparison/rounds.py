@@ -19,7 +19,7 @@ from scipy.stats import t as student
 
 from pretune.advisor.quantity import UNKNOWN, Interval
 
-FEWEST = 3  # rounds to say that there is a difference
+FEWEST = 3  # rounds for an interval, and to say that there is a difference
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,19 @@ class Ratio:
 
 
 def over_rounds(values: Sequence[float]) -> Interval:
-    """Rounds without a value (NaN) are left out; no limits with fewer than two.
+    """Rounds without a value (NaN) are left out; of fewer than three there are no limits.
 
     Values of 0 (no connection, no byte) have no logarithm: all alike they are exact, else unknown.
     """
     known = [v for v in values if math.isfinite(v)]
     if not known:
         return UNKNOWN
-    if min(known) == max(known):
-        return (
-            Interval.exact(known[0]) if len(known) > 1 else Interval(known[0], math.nan, math.nan)
-        )
+    if len(known) >= FEWEST and min(known) == max(known):
+        return Interval.exact(known[0])
     if min(known) <= 0:
         return Interval(float(np.mean(known)), math.nan, math.nan)
+    if len(known) < FEWEST:
+        return Interval(math.exp(float(np.log(known).mean())), math.nan, math.nan)
     logs = np.log(known)
     middle = float(logs.mean())
     half = float(student.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs)))

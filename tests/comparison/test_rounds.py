@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pretune.advisor.comparison.rounds import compare, over_rounds, pairs
+from pretune.advisor.quantity import Interval
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
@@ -39,11 +40,14 @@ def test_alike_servers_seldom_seem_to_differ() -> None:
 
 
 def test_two_rounds_are_too_few_to_say() -> None:
+    two = over_rounds([4.0, 9.0])
+    assert two.value == pytest.approx(6.0)
+    assert math.isnan(two.low)
     assert compare("x", "a", "b", [2.0, 2.0, math.nan], [1.0, 1.0, 1.0]).differs is None
 
 
 def test_values_without_a_logarithm_have_no_limits() -> None:
-    assert over_rounds([0.0, 0.0, 0.0]) == over_rounds([0.0, 0.0])
+    assert over_rounds([0.0, 0.0, 0.0]) == Interval.exact(0.0)
     mixed = over_rounds([0.0, 1.0])
     assert mixed.value == 0.5
     assert math.isnan(mixed.low)
