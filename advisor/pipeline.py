@@ -41,6 +41,7 @@ from pretune.advisor.model.calibration import Calibration, calibrate
 from pretune.advisor.model.case import discipline
 from pretune.advisor.model.occupancy import idle_workers
 from pretune.advisor.model.predict import capacity, predict
+from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.options import SHORTEST_TIME_BUDGET_S, Options
 from pretune.advisor.plan import PlannedTrial
 from pretune.advisor.preflight import Preflight, Progress
@@ -52,6 +53,7 @@ from pretune.advisor.trial import MEMORY_FRACTION, Bench
 from pretune.advisor.verdict import Verdict
 from pretune.advisor.workspace import Workspace, log_tail
 from pretune.server.field import offer
+from pretune.server.settings import Settings
 
 # A trial is repeated at most this often when the machine disturbed it.
 REPEATS = 1
@@ -379,21 +381,10 @@ class Pipeline:
 
         Whether every promise was kept; a prediction that missed by little is no reason to go on.
         """
-        settings = wanted = solved.recommendation.settings
         server = known.servers.verified
-        there = costs.on(solved.demand, server, settings.worker_class)
-        settings = plan.verifiable(
-            wanted,
-            there.worker,
-            cgroups.available_ram() * MEMORY_FRACTION,
-            bench.conditions(server).server_cores,
-            known.budget.pg_connections,
-        )
-        if settings != wanted:
-            self._run = self._run.with_notes(
-                f"{wanted.workers} workers are more than this machine can run; "
-                f"{settings.workers} of them were verified"
-            )
+        wanted = solved.recommendation.settings
+        there = costs.on(solved.demand, server, wanted.worker_class)
+        settings = self._verifiable(known, bench, there, wanted)
         through = front_steps.through(
             self._run, known, bench.workload, settings, 0.0, known.budget.cores
         )
@@ -406,17 +397,8 @@ class Pipeline:
             "calibration": solved.calibration,
             "think_s": bench.think_s,
         }
-        rps = solved.rps
-        if rps is not None:
-            if self._run.fleet or self._run.extrapolation != elsewhere.NOTHING:
-                # what was asked of a larger machine may be more than this one can show
-                most = capacity(there, settings, conditions, solved.p95_s, arrivals=True, **given)
-                rps = min(rps, most.rps or rps)
-            predicted = predict(there, settings, 0, conditions, rps=rps, **given)
-            what = f"{rps:g} requests a second"
-        else:
-            predicted = capacity(there, settings, conditions, solved.p95_s, **given)
-            what = f"{predicted.users} users"
+        predicted, rps = self._expected(solved, there, settings, conditions, given)
+        what = f"{predicted.users} users" if rps is None else f"{rps:g} requests a second"
         # a leak is worth more with its lines than with a longer look at the answer
         reserve = further.RESERVE_S if there.worker.leak_class == "leak" else 0.0
         after = reserve + REPORT_S if reserve else 0.0
@@ -463,6 +445,42 @@ class Pipeline:
             ),
         )
         return not judge.broken(measured, self._judged or known.budget, slo)
+
+    def _verifiable(
+        self, known: Preflight, bench: Bench, there: Demand, wanted: Settings
+    ) -> Settings:
+        """With no more workers than this machine can run."""
+        settings = plan.verifiable(
+            wanted,
+            there.worker,
+            cgroups.available_ram() * MEMORY_FRACTION,
+            bench.conditions(known.servers.verified).server_cores,
+            known.budget.pg_connections,
+        )
+        if settings != wanted:
+            self._run = self._run.with_notes(
+                f"{wanted.workers} workers are more than this machine can run; "
+                f"{settings.workers} of them were verified"
+            )
+        return settings
+
+    def _expected(
+        self,
+        solved: _Solved,
+        there: Demand,
+        settings: Settings,
+        conditions: Conditions,
+        given: Mapping[str, Any],
+    ) -> tuple[Prediction, float | None]:
+        """What the verification is to show, and at how many requests/s; None: by users."""
+        rps = solved.rps
+        if rps is None:
+            return capacity(there, settings, conditions, solved.p95_s, **given), None
+        if self._run.fleet or self._run.extrapolation != elsewhere.NOTHING:
+            # what was asked of a larger machine may be more than this one can show
+            most = capacity(there, settings, conditions, solved.p95_s, arrivals=True, **given)
+            rps = min(rps, most.rps or rps)
+        return predict(there, settings, 0, conditions, rps=rps, **given), rps
 
     def _look_further(self, known: Preflight, bench: Bench, progress: Progress) -> None:
         """With the time that is left, what explains the memory; it changes no answer."""
