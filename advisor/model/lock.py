@@ -69,6 +69,8 @@ def solve(
     most = undelayed_rps(trial, busy) * (1 + error)
     if throughput(0.0) <= most:
         return None
+    if throughput(MOST) > most:
+        return None  # not even with one request at a time: something else holds them up
     value = inverse(throughput, rate.value, MOST)
     return Interval(
         value,

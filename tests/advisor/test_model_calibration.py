@@ -289,6 +289,14 @@ def test_no_lock_is_made_up_where_none_is() -> None:
         assert found.lock is None
 
 
+def test_slower_than_one_at_a_time_is_no_lock() -> None:
+    """No lock makes several threads slower than one: something else does."""
+    slow = of_locked(Settings(threads=4), 8, 1.0, ONE_CORE)
+    assert calibrate(waiting_demand(), [slow], seed=1).lock is not None
+    slower = replace(slow, throughput_rps=slow.throughput_rps.scaled(0.3))
+    assert calibrate(waiting_demand(), [slower], seed=1).lock is None
+
+
 def test_what_run_queues_explain_is_no_lock() -> None:
     """Others held the cores: each thread may have waited for the delays of all."""
     slow = of_locked(Settings(threads=4), 8, 1.0, ONE_CORE)
