@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -80,7 +81,8 @@ def measure(examples: Sequence[str], minutes: float, again: bool, more: Sequence
             print(f"{example}: no time left", flush=True)
             return
         record = run(example, more)
-        (RESULTS / f"{example}.json").write_text(json.dumps(record, indent=1) + "\n")
+        text = json.dumps(record, indent=1).replace(sys.prefix, ".venv")  # whose machine is no matter
+        (RESULTS / f"{example}.json").write_text(text.replace(os.getcwd(), ".") + "\n")
         PAGE.write_text(page(stored()))
         print(f"{example}: {summary.sentence(record['document'])}", flush=True)
 
