@@ -81,7 +81,8 @@ def measure(examples: Sequence[str], minutes: float, again: bool, more: Sequence
             print(f"{example}: no time left", flush=True)
             return
         record = run(example, more)
-        text = json.dumps(record, indent=1).replace(sys.prefix, ".venv")  # whose machine is no matter
+        # Where this machine keeps things is nobody's business.
+        text = json.dumps(record, indent=1).replace(sys.prefix, ".venv")
         (RESULTS / f"{example}.json").write_text(text.replace(os.getcwd(), ".") + "\n")
         PAGE.write_text(page(stored()))
         print(f"{example}: {summary.sentence(record['document'])}", flush=True)
