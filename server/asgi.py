@@ -120,22 +120,14 @@ class AsgiWorker:
         return 0
 
     def _obey(self) -> None:
-        if not self.context.channel.readable():
-            return  # heard already, on a signal
-        message, _ = self.context.channel.receive()
-        if message is None:
-            os._exit(1)  # the master is gone
-        if "leave" in message:
-            self._leave(message["leave"])
-        elif "reopen" in message:
-            self.context.log.reopen()
+        how = self.context.told()  # None, too, if a signal made us hear it before
+        if how is not None:
+            self._leave(how)
 
     def _on_term(self) -> None:
         """A signal does not say how to leave. The master has, if it was the master's."""
-        while self.leaving is None and self.context.channel.readable():
-            self._obey()
         if self.leaving is None:
-            self._leave(STOP)
+            self._leave(self.context.told() or STOP)
 
     def _leave(self, how: str) -> None:
         self.leaving = how

@@ -53,6 +53,18 @@ class Context:
         """Where a thread counts what it serves; None when nobody reads metrics."""
         return self.board.tally(self.row, thread) if self.board.tallies else None
 
+    def told(self) -> str | None:
+        """How to leave, if the master has said so by now; what else it said is done."""
+        how = None
+        while self.channel.readable():
+            message, _ = self.channel.receive()
+            if message is None:
+                os._exit(1)  # the master is gone
+            how = message.get("leave", how)
+            if "reopen" in message:
+                self.log.reopen()
+        return how
+
     def sample_stacks(self, turns: Turns | None = None) -> None:
         """From now on; ``turns`` of an event loop. Only where there is a journal."""
         from pretune.server.probes.places import Places

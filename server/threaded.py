@@ -134,13 +134,7 @@ class ThreadedWorker:
         self.leaving = self.leaving or leaving.STOP
 
     def _obey(self) -> None:
-        message, _ = self.context.channel.receive()
-        if message is None:
-            os._exit(1)  # the master is gone
-        if "leave" in message:
-            self.leaving = message["leave"]
-        elif "reopen" in message:
-            self.context.log.reopen()
+        self.leaving = self.context.told() or self.leaving
 
     def _leave(self, poll: select.poll) -> int:
         self.door.leaving = True
