@@ -100,6 +100,8 @@ class Demand:
     generator_cpu_s: float  # the generator's CPU per request, which competes in a local trial
     # further CPU of a request that wakes another worker than the last
     wake_cpu_s: float = 0.0
+    # of the overhead, what comes after the answer
+    tail_cpu_s: float = 0.0
     # (server, worker class) that this is of, and what is known of such (advisor.model.costs)
     served_by: Kind = ("embedded", "gthread")
     costs: Mapping[Kind, ServerCost] = field(default_factory=dict)
@@ -169,10 +171,15 @@ def assemble(
         by_endpoint=_by_endpoint(workload, demand_trial, rows, tuples, each),
         worker=_worker(demand_trial, contrast, trials, returned_at_boot_bytes, costs or {}, rng),
         unloaded_p95_s=_unloaded_p95(demand_trial, rows, tuples["endpoint"], shares),
-        generator_cpu_s=demand_trial.generator_cpu / max(demand_trial.throughput_rps.value, 1e-9),
+        generator_cpu_s=_generator_cpu(contrast or demand_trial),
         served_by=_kind(demand_trial),
         costs=costs or {},
     )
+
+
+def _generator_cpu(trial: Measurement) -> float:
+    """Per request. Where requests are few most of it is waking up, so many tell it better."""
+    return trial.generator_cpu / max(trial.throughput_rps.value, 1e-9)
 
 
 def _kind(trial: Measurement) -> Kind:

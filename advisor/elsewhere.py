@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from pretune.advisor.budget import Budget
 from pretune.advisor.demand import Demand, EndpointDemand
 from pretune.advisor.model.calibration import Calibration
+from pretune.advisor.model.costs import ServerCost
 from pretune.advisor.quantity import Interval
 
 Z95 = 1.959964
@@ -124,15 +125,24 @@ def moved(demand: Demand, cpu_factor: float) -> Demand:
         by_endpoint=tuple(_endpoint(e, x, db) for e in demand.by_endpoint),
         worker=replace(demand.worker, boot_s=demand.worker.boot_s * x),
         unloaded_p95_s=demand.unloaded_p95_s * _ratio_of_p95(before, after),
-        costs={kind: replace(c, cpu_s=c.cpu_s.scaled(x)) for kind, c in demand.costs.items()},
+        wake_cpu_s=demand.wake_cpu_s * x,
+        tail_cpu_s=demand.tail_cpu_s * x,
+        costs={kind: _cost(c, x) for kind, c in demand.costs.items()},
+    )
+
+
+def _cost(cost: ServerCost, x: float) -> ServerCost:
+    return replace(
+        cost,
+        cpu_s=cost.cpu_s.scaled(x),
+        wake_cpu_s=cost.wake_cpu_s * x,
+        tail_cpu_s=cost.tail_cpu_s * x,
     )
 
 
 def widened(calibration: Calibration, log_sd: float) -> Calibration:
     """With the level of CPU per request unsure by so much more."""
-    level, both, inflation = calibration.cpu.covariance
-    covariance = (level + log_sd**2, both, inflation)
-    return replace(calibration, cpu=replace(calibration.cpu, covariance=covariance))
+    return replace(calibration, cpu=calibration.cpu.widened(log_sd))
 
 
 def _endpoint(endpoint: EndpointDemand, x: float, db: float) -> EndpointDemand:

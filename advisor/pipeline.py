@@ -122,8 +122,11 @@ class Pipeline:
         bench = Bench(self._workspace, known, progress)
         try:
             planned = self._planned(known)
-            measured = []
+            measured: list[Measurement] = []
             for number, trial in enumerate(planned):
+                if trial.name == costs.CONTRAST_TRIAL:
+                    most = known.budget.pg_connections
+                    trial = plan.busy_contrast(trial, measured[0], most)
                 rest = sum(p.expected_s for p in planned[number + 1 :])
                 after = rest + self._answer_s() + further.RESERVE_S
                 after += self._cost_trials_s(known, planned)
@@ -134,7 +137,8 @@ class Pipeline:
                     server, trial = known.servers.verified, replace(trial, ramp_s=plan.RAMP_S)
                 measured.append(self._trial(bench, trial, server, progress, after))
                 if trial.name == "contrast":
-                    measured += self._learn_costs(known, bench, trial, measured[-1], progress)
+                    measured += self._learn_costs(known, bench, trial, measured, progress)
+                    measured += self._crowded(known, bench, trial, measured[-1], progress)
                 if trial.name == "contrast" and known.front:
                     direct = [m for m in measured if m.settings == trial.settings][-1]
                     through = front_steps.cost_trial(
@@ -236,27 +240,52 @@ class Pipeline:
         known: Preflight,
         bench: Bench,
         contrast: PlannedTrial,
-        on_first: Measurement,
+        before: Sequence[Measurement],
         progress: Progress,
     ) -> list[Measurement]:
         """What changes when the app moves from the server of the trials to that of the answer, and
-        to its workers of class sync."""
+        to its workers of class sync. ``before``: the demand and the contrast trial."""
+        first, on_first = before
         servers = known.servers
         planned = list(self._sync_trials(known, contrast))
         if servers.differ:
             rate = None if bench.workload.locustfile else known.slo.rps
-            planned.insert(
-                0,
-                plan.server_trial(
-                    servers.verified, contrast, rate, on_first.throughput_rps.value, self._budget()
-                ),
+            there = plan.server_trial(
+                servers.verified, contrast, rate, on_first.throughput_rps.value, self._budget()
             )
+            # arrivals have connections of their own, whose cost one user does not show
+            alone = plan.alone_trial(servers.verified, contrast, self._budget())
+            planned = [there, *([alone] if rate is None else []), *planned]
         found = [
             self._trial(bench, trial, servers.verified, progress, after_s=math.inf)
             for trial in planned
         ]
-        self._run = replace(self._run, server_costs=costs.learned([on_first, *found]))
+        known_costs = costs.learned([first, on_first, *found])
+        self._run = replace(self._run, server_costs=known_costs)
         return found
+
+    def _crowded(
+        self,
+        known: Preflight,
+        bench: Bench,
+        contrast: PlannedTrial,
+        before: Measurement,
+        progress: Progress,
+    ) -> list[Measurement]:
+        """What workers cost each other that share a core."""
+        planned = self._crowd_trial(known, contrast, before.conditions.server_cores)
+        if planned is None:
+            return []
+        return [self._trial(bench, planned, known.servers.verified, progress, after_s=math.inf)]
+
+    def _crowd_trial(
+        self, known: Preflight, contrast: PlannedTrial, cores: float
+    ) -> PlannedTrial | None:
+        most = offer(known.servers.verified).most_workers
+        planned = plan.crowd_trial(contrast, cores, self._budget(), known.budget.pg_connections)
+        if planned is None or (most and planned.settings.workers > most):
+            return None
+        return planned
 
     def _sync_trials(self, known: Preflight, contrast: PlannedTrial) -> tuple[PlannedTrial, ...]:
         if not offer(known.servers.verified).sync:
@@ -266,14 +295,19 @@ class Pipeline:
         )
 
     def _cost_trials_s(self, known: Preflight, planned: Sequence[PlannedTrial]) -> float:
-        found = sum(
-            p.expected_s
+        asked = [
+            p
             for contrast in planned
             if contrast.name == "contrast"
-            for p in self._sync_trials(known, contrast)
-        )
+            for p in (
+                *self._sync_trials(known, contrast),
+                self._crowd_trial(known, contrast, known.budget.cores),
+            )
+        ]
+        found = sum(p.expected_s for p in asked if p is not None)
         if known.servers.differ:
             found += plan.server_duration(self._budget()) + plan.AROUND_S
+            found += plan.alone_duration(self._budget()) + plan.AROUND_S
         return found
 
     def _budget(self) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from pretune.advisor.demand import WorkerDemand
+from pretune.advisor.measurement import Measurement
 from pretune.advisor.model import memory
-from pretune.advisor.model.costs import COST_TRIAL, SYNC_ALONE_TRIAL, SYNC_TRIAL
+from pretune.advisor.model.costs import ALONE_TRIAL, COST_TRIAL, SYNC_ALONE_TRIAL, SYNC_TRIAL
 from pretune.loadtests.workload import Load
 from pretune.server.front import Front
 from pretune.server.settings import Settings
@@ -19,6 +21,11 @@ FRONT_PART = 0.08
 SYNC_PART = 0.03
 SYNC_LEAST_S = 1.5
 SYNC_WORKERS = 3
+# The same for workers that share a core, the least that says something, and the most of them.
+CROWD_TRIAL = "crowd"
+CROWD_PART = 0.06
+CROWD_LEAST_S = 2.0
+MOST_CROWD = 4
 # Of the contrast trial's throughput, so that an open load is surely carried.
 OPEN_PART = 0.6
 # Users begin at random moments of so many seconds where a worker keeps what it has accepted: all at
@@ -26,7 +33,9 @@ OPEN_PART = 0.6
 RAMP_S = 1.0
 # Part of the time budget that goes into load; the rest is booting, stopping, modelling.
 LOAD_FRACTION = 0.5
-CONTRAST_THREADS = 4
+CONTRAST_THREADS, MOST_CONTRAST_THREADS = 4, 32
+# Requests at once beyond those at which the processor would just be busy if nobody waited for it.
+BEYOND_KNEE = 1.25
 PRELOAD_WORKERS = 2
 PRELOAD_THREADS = 2
 SHORTEST_VERIFICATION = 0.5  # of its own duration
@@ -63,6 +72,8 @@ class PlannedTrial:
 
 # name -> part of all the load time
 SHARES = {"demand": 0.32, "contrast": 0.20, "preload": 0.16, "verification": 0.32}
+ALONE_PART = 0.04  # on top of it, too
+ALONE_LEAST_S = 1.5
 
 
 def duration(name: str, time_budget_s: float) -> float:
@@ -127,6 +138,44 @@ def trials(
     return tuple(planned)
 
 
+def busy_contrast(
+    contrast: PlannedTrial, first: Measurement, pg_connections: int | None
+) -> PlannedTrial:
+    """``contrast`` with as many requests at once as keep the processor busy, by what the demand
+    trial showed: an app that mostly waits needs more of them than one that computes."""
+    cycle = first.load.users / max(first.throughput_rps.value, 1e-9)
+    cpu = max(first.cpu_s_per_request.value, 1e-6)
+    wanted = BEYOND_KNEE * first.conditions.server_cores * cycle / cpu
+    most = MOST_CONTRAST_THREADS
+    if pg_connections is not None:
+        most = min(most, max(1, pg_connections))
+    inside = min(most, max(CONTRAST_THREADS, math.ceil(wanted) if math.isfinite(wanted) else 0))
+    if contrast.settings.worker_class == "asgi":
+        return replace(contrast, users=2 * inside)
+    return replace(
+        contrast,
+        why=f"one worker, {inside} threads, saturated",
+        settings=replace(contrast.settings, threads=inside),
+        users=2 * inside,
+    )
+
+
+def alone_trial(server: str, contrast: PlannedTrial, time_budget_s: float) -> PlannedTrial:
+    """The server's trial with one user: what a request costs where no other is in its way."""
+    return replace(
+        contrast,
+        name=ALONE_TRIAL,
+        why=f"one user on {server}",
+        users=1,
+        duration_s=alone_duration(time_budget_s),
+        stop_under_load=False,
+    )
+
+
+def alone_duration(time_budget_s: float) -> float:
+    return max(ALONE_LEAST_S, time_budget_s * LOAD_FRACTION * ALONE_PART)
+
+
 def server_duration(time_budget_s: float) -> float:
     return time_budget_s * LOAD_FRACTION * SERVER_PART
 
@@ -183,9 +232,33 @@ def sync_trials(
             max(SYNC_LEAST_S, time_budget_s * LOAD_FRACTION * SYNC_PART),
         )
         for name, why, users in (
-            (SYNC_TRIAL, "what workers of class sync cost, saturated", contrast.users),
+            (SYNC_TRIAL, "what workers of class sync cost, saturated", 2 * CONTRAST_THREADS),
             (SYNC_ALONE_TRIAL, "the same with one user, for whom all are woken", 1),
         )
+    )
+
+
+def crowd_trial(
+    contrast: PlannedTrial, cores: float, time_budget_s: float, pg_connections: int | None
+) -> PlannedTrial | None:
+    """One worker more than ``cores``, saturated: what workers that share a core cost each other.
+    None where that takes many of them, or more connections than the budget's."""
+    workers = max(2, math.floor(cores) + 1)
+    threads = contrast.settings.threads
+    threads = max(min(threads, CONTRAST_THREADS), math.ceil(threads / workers))
+    if pg_connections is not None:
+        threads = min(threads, pg_connections // workers)
+    if workers > MOST_CROWD or threads < 1:
+        return None
+    return replace(
+        contrast,
+        name=CROWD_TRIAL,
+        why=f"{workers} workers on {cores:g} core{'' if cores == 1 else 's'}, saturated",
+        settings=replace(contrast.settings, workers=workers, threads=threads),
+        users=max(contrast.users, workers * threads),
+        duration_s=max(CROWD_LEAST_S, time_budget_s * LOAD_FRACTION * CROWD_PART),
+        stop_under_load=False,
+        ramp_s=RAMP_S,
     )
 
 

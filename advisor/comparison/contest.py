@@ -126,10 +126,14 @@ class Comparison(Pipeline):
         alone, together, *_ = plan.trials(interface, self._budget(), connections, preloads=False)
         alone = replace(alone, duration_s=self._plan.demand_s)
         together = replace(together, duration_s=self._plan.contrast_s)
-        measured = [
-            self._trial(bench, trial, EMBEDDED, progress, after_s=0.0)
-            for trial in (alone, together)
-        ]
+        measured = [self._trial(bench, alone, EMBEDDED, progress, after_s=0.0)]
+        together = plan.busy_contrast(together, measured[0], connections)
+        measured.append(self._trial(bench, together, EMBEDDED, progress, after_s=0.0))
+        cores = measured[1].conditions.server_cores
+        crowd = plan.crowd_trial(together, cores, self._budget(), connections)
+        if crowd is not None:
+            crowd = replace(crowd, duration_s=self._plan.cost_s)
+            measured.append(self._trial(bench, crowd, EMBEDDED, progress, after_s=math.inf))
         kind = together.settings.worker_class
         found = {(EMBEDDED, kind): costs.cost_of(measured[1])}
         for name in self._entries:
@@ -170,6 +174,7 @@ class Comparison(Pipeline):
             bench.workload,
             measured[0],
             measured[1],
+            [m for m in measured[2:] if m.name != costs.COST_TRIAL],
             returned_at_boot_bytes=known.inspection["boot_memory"]["returned_bytes"],
             costs=self._run.server_costs,
             seed=self._options.seed,

@@ -15,6 +15,7 @@ from pretune.advisor.plan import AROUND_S
 USUAL = ("embedded", "gunicorn", "waitress", "granian", "uwsgi")
 ROUNDS = 3  # at least
 MOST_ROUNDS = 12
+FIRST_TRIALS = 3  # demand, contrast and crowd, on the embedded server
 STEPS = 2.5  # loads of a round that look for the SLO's end, about
 BEGIN_S, EACH_S = 45.0, 80.0  # of a budget that nobody gave: once, and for each server
 SHORTEST, LONGEST = 0.3, 1.5  # of the seconds below
@@ -60,9 +61,10 @@ def limit_s(time_budget_s: float, servers: int) -> float:
 def _needs(servers: int) -> tuple[float, float]:
     """Seconds that are not load, and of load where nothing is shortened."""
     whole = Plan()
-    boots = (2 + servers * (1 + ROUNDS)) * AROUND_S
+    boots = (FIRST_TRIALS + servers * (1 + ROUNDS)) * AROUND_S
     turn = whole.turn_s - AROUND_S
-    load = whole.demand_s + whole.contrast_s + servers * (whole.cost_s + ROUNDS * turn)
+    first = whole.demand_s + whole.contrast_s + whole.cost_s
+    load = first + servers * (whole.cost_s + ROUNDS * turn)
     return PREFLIGHT_S + boots + servers * (MODEL_S + LIFECYCLE_S), load
 
 

@@ -1,11 +1,12 @@
 """What the measured rows alone cannot say, learned from trials that can also be predicted.
 
-Four numbers at most, and spreads:
+Five numbers at most, and spreads:
 
-- *level* and *inflation*: CPU per request against the demand's, on the machine as it mostly was,
-  and how much more with several threads busy in one worker (context switches, caches, passing the
-  GIL on; under asgi it may be less, since one turn of the loop serves many). Both from the process
-  CPU per request of all trials, see ``advisor.model.cpu``.
+- *level*, *inflation*, *crowding*: CPU per request against the demand's, on the machine as it
+  mostly was, how much more with several threads busy in one worker (context switches, caches,
+  passing the GIL on; under asgi it may be less, since one turn of the loop serves many), and how
+  much more where workers share a core. From the process CPU per request of all trials, see
+  ``advisor.model.cpu``.
 - *state*: how far CPU per request scatters between trials beyond that: neighbours, caches,
   frequency. A further trial will be off by as much again, so predictions are drawn with it.
 - *GIL fraction*: the value at which the simulation gives the contrast trial's throughput. Only
@@ -19,8 +20,8 @@ Four numbers at most, and spreads:
   three trials. A throughput that was fitted says nothing about the spread and is left out.
 
 Trials that the machine disturbed count less, and can only widen what is stated: that a disturbed
-trial happens to agree proves nothing. Not learned, because no trial before the recommendation shows
-it: what further worker processes cost each other.
+trial happens to agree proves nothing. Not learned: what workers on cores of their own cost each
+other (shared caches, memory, two threads of one core).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from pretune.advisor.demand import Demand
 from pretune.advisor.measurement import Measurement
 from pretune.advisor.model import cpu
 from pretune.advisor.model import lock as locks
-from pretune.advisor.model.case import Case, Traffic
+from pretune.advisor.model.case import Case, Traffic, crowding
 from pretune.advisor.model.costs import SYNC_ALONE_TRIAL, on
 from pretune.advisor.model.rows import Z95, Factors, build_rows, central, mean_rows, sample
 from pretune.advisor.model.simulation import Open
@@ -68,11 +69,11 @@ class Calibration:
     lock: locks.OwnLock | None = None  # None: none shows
     tail_sd: float = PRIOR_LATENCY_SD  # of p99, as latency_sd of p95
 
-    def applied(self, factors: Factors, busy: float) -> Factors:
-        """``factors`` for ``busy`` requests at once in each worker."""
+    def applied(self, factors: Factors, busy: float, crowd: float = 0.0) -> Factors:
+        """``factors`` for ``busy`` requests at once in each worker, of workers that ``crowd``."""
         return replace(
             factors,
-            inflation=self.cpu.factor(busy),
+            inflation=self.cpu.factor(busy, crowd),
             gil_fraction=(
                 factors.gil_fraction if self.gil_fraction is None else self.gil_fraction.value
             ),
@@ -99,7 +100,7 @@ def calibrate(
 ) -> Calibration:
     """Learn from all usable trials of a run; without any, the prior."""
     usable = [t for t in trials if t.requests > 0 and not t.generator_saturated]
-    level = cpu.fit([cpu.seen(_there(demand, t), t, _busy(t)) for t in usable if cpu.fitted(t)])
+    level = cpu.fit([_seen(_there(demand, t), t) for t in cpu.fitted(usable)])
     notes = list(level.notes())
     found = Calibration(None, level, PRIOR_THROUGHPUT_SD, PRIOR_LATENCY_SD)
     # of several like it, one that nothing disturbed
@@ -155,10 +156,15 @@ def _there(demand: Demand, trial: Measurement) -> Demand:
 
 def _own(factors: Factors, demand: Demand, trial: Measurement) -> Factors:
     """With the CPU per request that this very trial had, where it was measured."""
-    seen = cpu.seen(demand, trial, _busy(trial))
+    seen = _seen(demand, trial)
     if not math.isfinite(seen.log_ratio):
         return factors
     return replace(factors, inflation=math.exp(seen.log_ratio))
+
+
+def _seen(demand: Demand, trial: Measurement) -> cpu.Seen:
+    crowd = crowding(trial.settings, trial.conditions, trial.load.users)
+    return cpu.seen(demand, trial, _busy(trial), crowd)
 
 
 def _case(demand: Demand, trial: Measurement) -> Case:

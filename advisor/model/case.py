@@ -11,6 +11,7 @@ import numpy as np
 from pretune.advisor.demand import Demand
 from pretune.advisor.measurement import Conditions
 from pretune.advisor.model import bounds
+from pretune.advisor.model.cpu import crowd
 from pretune.advisor.model.lock import serial_s
 from pretune.advisor.model.rows import Factors, build_rows, draw_picks, mean_rows
 from pretune.advisor.model.simulation import (
@@ -65,6 +66,14 @@ KILLING = {"embedded": ("sync", "gthread"), "gunicorn": ("sync",), "uwsgi": ("gt
 OVERLAPPING = ("embedded",)
 
 
+def crowding(settings: Settings, conditions: Conditions, inside: float) -> float:
+    """How far workers get into each other's way on their cores (see ``advisor.model.cpu``), with so
+    many requests in the server. None of class sync: what they cost was measured so."""
+    if settings.worker_class == "sync":
+        return 0.0
+    return crowd(min(settings.workers, inside), conditions.server_cores)
+
+
 def discipline(server: str, settings: Settings) -> Discipline:
     """How a server hands requests out; without keep-alive every request is a connection."""
     found = DISCIPLINES[server][settings.worker_class]
@@ -91,6 +100,9 @@ class Case:
         """Requests inside one worker at most, when users spread evenly."""
         slots = self.settings.slots / self.settings.workers
         return max(1.0, min(slots, users / self.settings.workers))
+
+    def crowding(self, inside: float) -> float:
+        return crowding(self.settings, self.conditions, inside)
 
     def expected(self, load: Traffic, factors: Factors, requests: int, seed: int) -> Run:
         """``requests`` in all, over several runs where luck decides for a whole one."""
@@ -120,6 +132,7 @@ class Case:
             overlap=self.conditions.server in OVERLAPPING,
             timeout_s=self._timeout_s(),
             wake_cpu_s=self._wake_cpu_s() * factors.inflation,
+            tail_cpu_s=self.demand.tail_cpu_s * factors.inflation,
             lock=factors.lock,
             front_cpu_s=self._front_s(factors),
         )

@@ -1,9 +1,15 @@
 """What a server adds to the app, and a demand as it would be under another server.
 
-Two servers are compared by the same trial of the same app on both, one after the other: one worker,
-several requests at once. What differs, of CPU per request and of memory, is what changes when the
-app moves. A request of nothing would be quicker to measure, but understates it: of the two servers
+Two servers are compared by the same two trials of the same app on both: one user, and one worker
+with several requests at once. What differs, of CPU per request with one user and of memory with
+several, is what changes when the app moves; what several requests at once add to a request's CPU is
+learned there (``advisor.model.cpu``). Where the trial of one user is missing, CPU is compared with
+several. A request of nothing would be quicker to measure, but understates it: of the two servers
 here it showed 105 us where a request of 2 ms showed 120 to 180, with caches that the app had used.
+
+Some of a server's work comes after the answer, beside what the client does with that: with one user
+the server's and the generator's CPU together are then more than the whole cycle. What they are more
+by is what a request is not held up by (``tail_cpu_s``).
 
 Workers of class sync accept a connection for every request and close it, and their requests are
 served by one process after the other. What that costs depends on the app (up to 65% of a request,
@@ -29,9 +35,10 @@ if TYPE_CHECKING:
     from pretune.advisor.demand import Demand, WorkerDemand
     from pretune.advisor.measurement import Measurement, MemorySeries
 
-COST_TRIAL, SYNC_TRIAL, SYNC_ALONE_TRIAL = "server", "sync", "sync-alone"
-# Each agrees with what was learned from it.
-COST_TRIALS = (COST_TRIAL, SYNC_TRIAL, SYNC_ALONE_TRIAL)
+DEMAND_TRIAL, CONTRAST_TRIAL = "demand", "contrast"
+COST_TRIAL, ALONE_TRIAL = "server", "server-alone"
+SYNC_TRIAL, SYNC_ALONE_TRIAL = "sync", "sync-alone"
+COST_TRIALS = (COST_TRIAL, ALONE_TRIAL, SYNC_TRIAL, SYNC_ALONE_TRIAL)
 # Between two trials minutes apart CPU per request scatters by so much, relatively.
 SCATTER = 0.03
 # Of three sync workers that were started again it scatters more: four pairs of runs on a quiet
@@ -39,6 +46,8 @@ SCATTER = 0.03
 SYNC_SCATTER = 0.16
 # Without a trial: of ten apps' sync workers the dearest cost so many times what gthread's did.
 SYNC_MOST = 1.65
+# Of a cycle of one user: with less CPU in it, what its waits scatter by is more than any tail.
+TAIL_VISIBLE = 0.4
 _Z95 = 1.959964
 
 # (server, worker class)
@@ -57,6 +66,7 @@ class ServerCost:
     requests: float = 0.0  # that a worker had served when its memory was read
     further_threads: int = 0  # beyond the first, of a worker
     wake_cpu_s: float = 0.0  # more for a request that wakes another worker than the last
+    tail_cpu_s: float = 0.0  # of cpu_s, what the server does after its answer
 
     def kept_bytes(self, slope: float) -> float:
         """A worker's, without what leaked: bytes per request."""
@@ -84,29 +94,76 @@ def cost_of(trial: Measurement) -> ServerCost | None:
 
 
 def learned(trials: Iterable[Measurement]) -> dict[Kind, ServerCost]:
-    """Of every server and class among the trials that are alike but for these: the contrast trial
-    and those named in COST_TRIALS. {} where there is nothing to compare.
+    """Of every server and class among the trials of a run: the demand and contrast trials and those
+    named in COST_TRIALS count. {} where there is nothing to compare.
 
     Where class sync was not measured it is taken to cost what the same server's gthread does.
     """
+    by_name = {t.name: t for t in trials}
+    several = [by_name[name] for name in (CONTRAST_TRIAL, COST_TRIAL) if name in by_name]
     found: dict[Kind, ServerCost] = {}
     series: dict[Kind, tuple[MemorySeries, ...]] = {}
-    sync: dict[str, dict[str, Measurement]] = {}
-    for trial in trials:
-        server = trial.conditions.server
-        if trial.name in (SYNC_TRIAL, SYNC_ALONE_TRIAL):
-            sync.setdefault(server, {})[trial.name] = trial
-        elif (cost := cost_of(trial)) is not None:
-            found[server, trial.settings.worker_class] = cost
-            series[server, trial.settings.worker_class] = trial.memory_series
-    for (server, kind), cost in list(found.items()):
-        if kind == "gthread" and (server in sync or len(found) > 1):
-            found[server, "sync"] = _of_sync(cost, sync.get(server, {}), series[server, kind])
+    for trial in several:
+        if (cost := cost_of(trial)) is not None:
+            found[_kind(trial)] = cost
+            series[_kind(trial)] = trial.memory_series
+    waits = _waits(by_name.get(DEMAND_TRIAL))
+    one = [by_name.get(name) for name in (DEMAND_TRIAL, ALONE_TRIAL)]
+    if all(t is not None and _kind(t) in found and cost_of(t) is not None for t in one):
+        for t in one:
+            assert t is not None
+            found[_kind(t)] = _with_one_user(found[_kind(t)], t, waits)
+    sync = {n: t for n in (SYNC_TRIAL, SYNC_ALONE_TRIAL) if (t := by_name.get(n)) is not None}
+    server = next((t.conditions.server for t in sync.values()), None)
+    for (there, kind), cost in list(found.items()):
+        if kind == "gthread" and (there == server or len(found) > 1):
+            mine = sync if there == server else {}
+            found[there, "sync"] = _of_sync(cost, mine, series[there, kind], waits)
     return found if len(found) > 1 else {}
 
 
+def with_one_user(trials: Iterable[Measurement]) -> frozenset[str]:
+    """Servers whose CPU per request ``learned`` takes from a trial of one user."""
+    return frozenset(t.conditions.server for t in trials if t.name == ALONE_TRIAL)
+
+
+def _kind(trial: Measurement) -> Kind:
+    return trial.conditions.server, trial.settings.worker_class
+
+
+def _with_one_user(cost: ServerCost, trial: Measurement, waits: float | None) -> ServerCost:
+    """The generator's cost stays that of several: it is what competes with a local Postgres."""
+    return replace(cost, cpu_s=trial.cpu_s_per_request, tail_cpu_s=_tail(trial, waits))
+
+
+def _waits(trial: Measurement | None) -> float | None:
+    """Of a cycle of one user, what is neither the server's CPU nor the generator's."""
+    if trial is None or not trial.throughput_rps.value > 0:
+        return None
+    cycle, generator = _cycle(trial)
+    return max(0.0, cycle - generator - trial.cpu_s_per_request.value)
+
+
+def _tail(trial: Measurement, waits: float | None) -> float:
+    """What server and generator did at once, where waiting does not hide it."""
+    cycle, generator = _cycle(trial)
+    cpu = trial.cpu_s_per_request.value
+    if waits is None or not cpu > TAIL_VISIBLE * cycle:
+        return 0.0
+    return min(generator, max(0.0, cpu + generator + waits - cycle))
+
+
+def _cycle(trial: Measurement) -> tuple[float, float]:
+    """Seconds of a user's cycle, and of the generator's CPU in it."""
+    rate = trial.throughput_rps.value
+    return trial.load.users / rate, trial.generator_cpu / rate
+
+
 def _of_sync(
-    threaded: ServerCost, trials: Mapping[str, Measurement], threaded_series: Iterable[MemorySeries]
+    threaded: ServerCost,
+    trials: Mapping[str, Measurement],
+    threaded_series: Iterable[MemorySeries],
+    waits: float | None,
 ) -> ServerCost:
     known = {name: cost for name, t in trials.items() if (cost := cost_of(t)) is not None}
     busy, alone = known.get(SYNC_TRIAL), known.get(SYNC_ALONE_TRIAL)
@@ -131,6 +188,7 @@ def _of_sync(
         worker_bytes=busy.worker_bytes + _grown(threaded_series, busy.requests),
         requests=max(busy.requests, threaded.requests),
         wake_cpu_s=more,
+        tail_cpu_s=0.0 if alone is None else _tail(trials[SYNC_ALONE_TRIAL], waits),
     )
 
 
@@ -158,6 +216,7 @@ def on(demand: Demand, server: str, worker_class: str) -> Demand:
             0.0, demand.generator_cpu_s + there.generator_cpu_s - here.generator_cpu_s
         ),
         wake_cpu_s=there.wake_cpu_s,
+        tail_cpu_s=there.tail_cpu_s,
         worker=_worker(demand.worker, here, there),
     )
 

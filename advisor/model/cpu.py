@@ -2,16 +2,17 @@
 
 With y the logarithm of a trial's process CPU per request over the demand's,
 
-    y = level + reach * inflation + state,
+    y = level + reach * inflation + crowd * crowding + state,
 
 ``reach`` growing with the requests busy in one worker (0 with one, 1 with ``FULL_BUSY``), as the
-chance that the thread before was another. ``inflation`` has a normal prior; ``state`` is what the
-machine did in that trial, normal, its variance pooled from the trials' residuals and a prior.
-Fitted by weighted least squares. The demand is one of the trials, and no better than the others:
-where it was measured in a bad minute, the level says so.
+chance that the thread before was another; ``crowd`` with the workers busy on one core, as the
+chance that the process before was another, whose caches it finds. ``inflation`` and ``crowding``
+have normal priors; ``state`` is what the machine did in that trial, normal, its variance pooled
+from the trials' residuals and a prior. Fitted by weighted least squares. The demand is one of the
+trials, and no better than the others: where it was measured in a bad minute, the level says so.
 
-Between two trials inflation and state cannot be told apart: the intervals say that, and every
-further trial makes it clearer.
+Between two trials inflation (or crowding) and state cannot be told apart: the intervals say that,
+and every further trial makes it clearer.
 """
 
 from __future__ import annotations
@@ -20,20 +21,27 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import t as student
 
 from pretune.advisor.demand import Demand
 from pretune.advisor.measurement import Measurement
-from pretune.advisor.model.costs import COST_TRIALS
+from pretune.advisor.model import costs
 from pretune.advisor.model.rows import Z95
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 FULL_BUSY = 4
-# The prior's, of the logarithm, about none. Ten applications' contrast trials were 0.26 off their
-# demand trials (root of the mean square): down to -0.56 where requests wait, since who is woken for
-# each step alone finds its caches cold; 0.1 more where threads pass the GIL on.
-INFLATION_SD = 0.25
+# The prior's, of the logarithm, about none, and so wide that it decides little. Ten applications'
+# contrast trials were 0.26 off their demand trials (root of the mean square): down to -0.56 where
+# requests wait, since who is woken for each step alone finds its caches cold; 0.1 more where
+# threads pass the GIL on.
+INFLATION_SD = 0.5
+# The same. Where two workers share a core it counts by half.
+CROWDING_SD = 0.3
 # Between trials minutes apart on a machine where nothing else runs; the prior counts like so many.
 STATE_SD, STATE_WEIGHT = 0.03, 1.0
 # The same where other processes took the cores: 22 pairs of runs of ten applications, 2.6 s each,
@@ -44,6 +52,14 @@ LEAST_FREEDOM = 3.0  # of the scatter; with fewer its interval would say nothing
 DISTURBED_WEIGHT = 0.25  # of a disturbed trial beside quiet ones, and of its residual anywhere
 
 
+Covariance = tuple[tuple[float, ...], ...]
+PRIOR_COVARIANCE: Covariance = (
+    (0.0, 0.0, 0.0),
+    (0.0, INFLATION_SD**2, 0.0),
+    (0.0, 0.0, CROWDING_SD**2),
+)
+
+
 @dataclass(frozen=True)
 class Seen:
     """One trial. ``log_ratio`` NaN where its CPU was not measured; ``sd`` of its sampling."""
@@ -52,36 +68,41 @@ class Seen:
     log_ratio: float
     sd: float
     disturbed: bool
+    crowd: float = 0.0
 
 
 @dataclass(frozen=True)
 class CpuLevel:
-    """Of logarithms. ``covariance``: var(level), cov, var(inflation)."""
+    """Of logarithms. ``covariance``: of level, inflation and crowding."""
 
     level: float = 0.0
     inflation: float = 0.0
-    covariance: tuple[float, float, float] = (0.0, 0.0, INFLATION_SD**2)
+    crowding: float = 0.0
+    covariance: Covariance = PRIOR_COVARIANCE
     state_sd: float = STATE_SD
     freedom: float = STATE_WEIGHT  # degrees of it behind state_sd, the prior's included
     trials: int = 0
 
-    def factor(self, busy: float) -> float:
+    def factor(self, busy: float, crowd: float = 0.0) -> float:
         """On the demand's CPU per request, with ``busy`` requests at once in each worker."""
-        return math.exp(self.level + reach(busy) * self.inflation)
+        return math.exp(self.level + reach(busy) * self.inflation + crowd * self.crowding)
 
     def drawn(self, rng: np.random.Generator) -> CpuLevel:
         """What it may really be, in the state in which the machine will be."""
-        a, b, c = self.covariance
-        root = math.sqrt(a)
-        slope = b / root if root > 0 else 0.0
-        z, other, state = rng.standard_normal(3)
+        away = _root(self.covariance) @ rng.standard_normal(3)
         # so few trials know their scatter badly: as wide as Student's quantile asks
-        state *= _stretch(max(LEAST_FREEDOM, self.freedom))
+        state = rng.standard_normal() * _stretch(max(LEAST_FREEDOM, self.freedom))
         return replace(
             self,
-            level=self.level + root * z + self.state_sd * state,
-            inflation=self.inflation + slope * z + math.sqrt(max(0.0, c - slope**2)) * other,
+            level=self.level + float(away[0]) + self.state_sd * state,
+            inflation=self.inflation + float(away[1]),
+            crowding=self.crowding + float(away[2]),
         )
+
+    def widened(self, log_sd: float) -> CpuLevel:
+        """With the level unsure by so much more."""
+        (level, *rest), *others = self.covariance
+        return replace(self, covariance=((level + log_sd**2, *rest), *others))
 
     def notes(self) -> tuple[str, ...]:
         if not self.trials:
@@ -95,6 +116,9 @@ class CpuLevel:
             found.append(
                 f"a request costs {times:.2f} times the CPU with {FULL_BUSY} busy in a worker"
             )
+        if self.crowding:
+            times = math.exp(self.crowding * crowd(2, 1))
+            found.append(f"a request costs {times:.2f} times the CPU with two workers on a core")
         return tuple(found)
 
 
@@ -103,28 +127,49 @@ def _stretch(freedom: float) -> float:
     return float(student.ppf(0.975, freedom)) / Z95
 
 
+@lru_cache(maxsize=64)
+def _root(covariance: Covariance) -> NDArray[np.float64]:
+    """R with R R' = ``covariance``, which may be singular."""
+    values, vectors = np.linalg.eigh(np.array(covariance))
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
+
+
+def crowd(workers: float, cores: float) -> float:
+    """Of the crowding, 0 to 1: the chance that the process before on a core was another, of
+    ``workers`` that are busy."""
+    return max(0.0, 1 - cores / max(1.0, workers))
+
+
 def reach(busy: float) -> float:
     """Of the inflation, 0 to 1: the chance that the thread before was another."""
     return min(1.0, (1 - 1 / max(1.0, busy)) / (1 - 1 / FULL_BUSY))
 
 
-def fitted(trial: Measurement) -> bool:
-    """Whether a trial tells CPU per request as it will be. A preloaded worker copies each page that
-    it writes to first: its trial showed up to 50% more (sd 0.14 over 15 trials), which is over
-    after some thousand requests. A trial that a cost was learned from agrees with itself."""
-    return trial.name not in COST_TRIALS and not trial.settings.preload_app
+def fitted(trials: Sequence[Measurement]) -> list[Measurement]:
+    """Those that tell CPU per request as it will be.
+
+    A preloaded worker copies each page that it writes to first: its trial showed up to 50% more (sd
+    0.14 over 15 trials), which is over after some thousand requests. A trial that a cost was
+    learned from agrees with itself. What several requests at once add differs between servers:
+    where the answer's own has a trial of them, the other's says nothing.
+    """
+    servers = costs.with_one_user(trials)
+    there = {t.name for t in trials if t.conditions.server in servers}
+    left_out = {costs.ALONE_TRIAL, costs.SYNC_TRIAL, costs.SYNC_ALONE_TRIAL}
+    left_out.add(costs.CONTRAST_TRIAL if costs.COST_TRIAL in there else costs.COST_TRIAL)
+    return [t for t in trials if t.name not in left_out and not t.settings.preload_app]
 
 
-def seen(demand: Demand, trial: Measurement, busy: float) -> Seen:
+def seen(demand: Demand, trial: Measurement, busy: float, crowd: float = 0.0) -> Seen:
     """``busy``: requests at once in one of the trial's workers, at most."""
     expected = demand.cpu_s.value + max(0.0, demand.overhead_cpu_s.value)
     got = trial.cpu_s_per_request
     disturbed = trial.disturbed != ""
     if not (expected > 0 and got.value > 0 and math.isfinite(got.value)):
-        return Seen(busy, math.nan, 0.0, disturbed)
+        return Seen(busy, math.nan, 0.0, disturbed, crowd)
     stated = (got.high - got.low) / (2 * Z95) / got.value
     sd = stated if math.isfinite(stated) else 0.0
-    return Seen(busy, math.log(got.value / expected), sd, disturbed)
+    return Seen(busy, math.log(got.value / expected), sd, disturbed, crowd)
 
 
 def fit(trials: Sequence[Seen]) -> CpuLevel:
@@ -133,11 +178,11 @@ def fit(trials: Sequence[Seen]) -> CpuLevel:
     if not known:
         return CpuLevel()
     y = np.array([t.log_ratio for t in known])
-    design = np.array([[1.0, reach(t.busy)] for t in known])
+    design = np.array([[1.0, reach(t.busy), t.crowd] for t in known])
     quiet = any(not t.disturbed for t in known)
     prior = (STATE_SD, STATE_WEIGHT) if quiet else (DISTURBED_SD, DISTURBED_PRIOR_WEIGHT)
     state, freedom = prior
-    solution, covariance = np.zeros(2), np.zeros((2, 2))
+    solution, covariance = np.zeros(3), np.zeros((3, 3))
     for _ in range(8):  # the weights depend on the state's variance, and that on the residuals
         # beside quiet ones a disturbed trial counts less; where all are, state is theirs
         less = max(state, DISTURBED_SD) ** 2 / DISTURBED_WEIGHT
@@ -146,6 +191,7 @@ def fit(trials: Sequence[Seen]) -> CpuLevel:
         )
         precision = design.T @ (design / variance[:, None])
         precision[1, 1] += 1 / INFLATION_SD**2
+        precision[2, 2] += 1 / CROWDING_SD**2
         covariance = np.linalg.inv(precision)
         solution = covariance @ (design.T @ (y / variance))
         residuals = y - design @ solution
@@ -161,7 +207,8 @@ def fit(trials: Sequence[Seen]) -> CpuLevel:
     return CpuLevel(
         level=float(solution[0]),
         inflation=float(solution[1]),
-        covariance=(float(covariance[0, 0]), float(covariance[0, 1]), float(covariance[1, 1])),
+        crowding=float(solution[2]),
+        covariance=tuple(tuple(row) for row in covariance.tolist()),
         state_sd=state,
         freedom=freedom,
         trials=len(known),

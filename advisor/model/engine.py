@@ -24,7 +24,7 @@ from pretune.advisor.model.state import State
 
 CFS_PERIOD_S = 0.1
 SYN_RETRY_S = 1.0
-# Of what a thread of a loop's pool computes for a request, before its first wait: views look up
+# Of what a request computes on a loop or in its pool's thread, before its first wait: views look up
 # first and render then.
 FIRST_PART = 0.1
 WATCH_S = 1.0  # between looks at what is overdue; gunicorn's arbiter looks once a second
@@ -246,8 +246,17 @@ def _want_cpu(s: State, j: int) -> None:
     if g.hands and s.rows[r].pool > 0.0:
         _want_either(s, j)
         return
-    segment = s.rows[r].cpu / (s.rows[r].db_calls + s.rows[r].wait_calls + 1)
+    calls = s.rows[r].db_calls + s.rows[r].wait_calls
+    segment = s.rows[r].cpu / (calls + 1)
+    if calls > 0 and g.quantum == np.inf:
+        part = FIRST_PART if s.items[j].seg == 0 else (1.0 - FIRST_PART) / calls
+        segment = s.rows[r].cpu * part
     w = s.items[j].worker
+    if g.tail > 0.0 and s.items[j].seg == calls:
+        later = min(g.tail, segment)
+        segment -= later
+        # what needs no GIL is not shortened
+        s.items[j].later = later * g.gil if g.gil > 0.0 else later
     if g.gil <= 0.0:
         _run(s, _SERVER, j, _FREE_RUN, segment + s.items[j].extra)
         s.items[j].extra = 0.0
@@ -393,6 +402,20 @@ def _boot(s: State, w: int) -> None:
         _push(s, _SERVER, boot, s.pools[_SERVER].clock + g.boot)
 
 
+@_apart
+def _owes(s: State, w: int, further: float) -> float:
+    """What ``w`` has still to do for those it has answered, with what comes now. Cores that were
+    idle did the rest."""
+    g = s.g[0]
+    done = min(s.workers[w].owed, g.idle_s - s.workers[w].idle)
+    s.pools[_SERVER].busy += done
+    g.tokens -= done
+    s.workers[w].owed += further - done
+    s.workers[w].idle = g.idle_s
+    owed: float = s.workers[w].owed
+    return owed
+
+
 @_inner
 def _start(s: State, j: int, w: int) -> None:
     g = s.g[0]
@@ -413,6 +436,9 @@ def _start(s: State, j: int, w: int) -> None:
     g.next_pick = (g.next_pick + 1) % s.picks.shape[0]
     s.items[j].seg = -1 if g.hands and s.rows[s.items[j].row].pool > 0.0 else 0
     s.items[j].holds = _NOT
+    if s.workers[w].owed > 0.0:
+        s.items[j].extra += _owes(s, w, 0.0)
+        s.workers[w].owed = 0.0
     if g.lock > 1.0 and _uniform(s) < g.lock - 1.0:
         s.items[j].holds = _THROUGHOUT
         if not _lock(s, j):
@@ -512,10 +538,11 @@ def _generator_next(s: State) -> None:
 @_inner
 def _begin(s: State, j: int) -> None:
     g = s.g[0]
+    if g.rate <= 0.0:  # an arrival counts from when it was meant to be
+        s.items[j].sent = g.now
     if g.generator > 0.0:
         _generate(s, j, _SEND)
     else:
-        s.items[j].sent = g.now
         _send(s, j)
 
 
@@ -617,6 +644,8 @@ def _advance(s: State, to: float) -> None:
     dt = to - g.now
     g.now = to
     g.slots_s += dt * g.inside
+    if s.pools[_SERVER].size < s.pools[_SERVER].cores and not g.throttled:
+        g.idle_s += dt * (s.pools[_SERVER].cores - s.pools[_SERVER].size)
     for pool in (_SERVER, _SHARED):
         n = s.pools[pool].size
         if n == 0 or (pool == _SERVER and g.throttled):
@@ -763,8 +792,6 @@ def drive(
             _begin(s, j)
         elif phase == _SEND:
             _generator_next(s)
-            if g.rate <= 0.0:  # an arrival counts from when it was meant to be
-                s.items[j].sent = g.now
             _send(s, j)
         elif phase in (_RETRY, _FRONT):
             _arrive(s, j)
@@ -787,6 +814,8 @@ def drive(
                 if s.items[j].holds == _THROUGHOUT:
                     _unlock(s, j)
                 w = s.items[j].worker
+                if g.tail > 0.0:
+                    _owes(s, w, s.items[j].later)
                 _leave(s, w)
                 if s.workers[w].holder == _SAME_THREAD:
                     _release(s, w)

@@ -85,14 +85,18 @@ class _Model:
         known = central(self.case.demand)
         if self.calibration is None:
             return known
-        return self.calibration.applied(known, self.case.busy_per_worker(self.inside(level)))
+        return self._applied(self.calibration, known, level)
 
     def drawn_factors(self, level: int, rng: np.random.Generator) -> Factors:
         known = drawn(self.case.demand, central(self.case.demand), rng)
         if self.calibration is None:
             return known
-        busy = self.case.busy_per_worker(self.inside(level))
-        return self.calibration.drawn(rng).applied(known, busy)
+        return self._applied(self.calibration.drawn(rng), known, level)
+
+    def _applied(self, calibration: Calibration, factors: Factors, level: int) -> Factors:
+        inside = self.inside(level)
+        busy, crowd = self.case.busy_per_worker(inside), self.case.crowding(inside)
+        return calibration.applied(factors, busy, crowd)
 
     def run(self, level: int, requests: int) -> Run:
         return self.case.expected(self.traffic(level), self.factors(level), requests, self.seed)

@@ -21,7 +21,11 @@ number of cores is a CFS quota: ``ceil(cores)`` cores until ``cores`` x 100 ms a
 nothing until the next period of 100 ms.
 
 *Waits.* A database call is a delay and then CPU of Postgres on its pool; any other wait is a
-delay. A request's CPU is cut into equal segments by its waits.
+delay. A request's CPU is cut into equal segments by its waits; under asgi the first is small, since
+views look up first and render then.
+
+*Tails.* Some of a request's CPU comes after its answer (``tail_cpu_s``): the worker owes it when
+the answer leaves, works it off while cores are idle, and its next request has to wait for the rest.
 
 *The application's own lock*, one per worker, which its threads (or coroutines) hold while they
 wait: a mutex around a device, a pool of one connection. ``lock`` up to 1 is the part of every wait
@@ -40,7 +44,7 @@ Its successor's boot is CPU on the server's cores; nobody serves in its place me
 server lets them ``overlap``. Workers begin at random ages.
 
 *The generator* is one more process, serving one request at a time: half of its CPU before the
-request leaves, half when the response has come, the latter inside the measured latency.
+request leaves, half when the response has come; both inside the latency that it measures.
 
 Everything random comes from one seed. Compiled by numba; ``warm_up`` compiles or loads the cache.
 """
@@ -109,6 +113,7 @@ class Arrangement:
     timeout_s: float = math.inf  # of one request; inf: nothing is killed for it
     wake_cpu_s: float = 0.0  # of a request that wakes another worker than the last
     lock: float = 0.0  # 0 to 2: how much of a request holds the lock of its worker's application
+    tail_cpu_s: float = 0.0  # of a request's CPU, what comes after its answer
     front_cpu_s: float = 0.0  # per request, of a proxy on the same cores, outside of every slot
 
 
@@ -191,6 +196,7 @@ def simulate(
         "lock": a.lock,
         "front": a.front_cpu_s,
         "wake": a.wake_cpu_s,
+        "tail": a.tail_cpu_s,
         "shared": 2 if a.shared_cores > 0 else 1,
         "gil": a.gil_fraction,
         "quantum": a.switch_interval_s,

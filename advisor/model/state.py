@@ -28,24 +28,26 @@ GLOBAL = np.dtype(
         for name in ("sticky", "goes_on", "hands", "shared", "max_requests", "jitter", "overlap")
     ]
     + [(name, "f8") for name in ("gil", "quantum", "generator", "think", "rate", "quota", "ramp")]
-    + [(name, "f8") for name in ("timeout", "boot", "lock", "front", "wake")]
+    + [(name, "f8") for name in ("timeout", "boot", "lock", "front", "wake", "tail")]
     # what changes
     + [(name, "i8") for name in ("done", "next_pick", "inside", "free", "generating")]
     + [(name, "i8") for name in ("throttled", "retries", "refused", "killed", "boots", "last")]
-    + [(name, "f8") for name in ("now", "tokens", "gil_s", "slots_s", "db_s", "lock_s")]
+    + [(name, "f8") for name in ("now", "tokens", "gil_s", "slots_s", "db_s", "lock_s", "idle_s")]
     + [("rng", "u8")]
 )
 POOL = np.dtype([("size", "i8"), ("cores", "f8"), ("clock", "f8"), ("busy", "f8")])
 ITEM = np.dtype(
     [(name, "i8") for name in ("pos", "link", "phase", "worker", "bound", "row", "seg", "holds")]
     + [(name, "f8") for name in ("key", "left", "sent", "ready", "begun", "since", "extra")]
+    + [("later", "f8")]
 )
 QUEUE = np.dtype([("head", "i8"), ("tail", "i8"), ("length", "i8")])
 # ``holder`` of its GIL, ``locker`` of the application's own lock; ``left``: requests until it is
 # recycled; ``leaving``: it takes no more; ``away``: it boots; ``pooled``: threads of its loop,
-# not itself, have the GIL
+# not itself, have the GIL; ``owed``: CPU of its tails, when so much time had been ``idle``
 WORKER = np.dtype(
     [(name, "i8") for name in ("holder", "locker", "inside", "left", "leaving", "away", "pooled")]
+    + [(name, "f8") for name in ("owed", "idle")]
 )
 
 

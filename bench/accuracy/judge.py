@@ -13,6 +13,8 @@ from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.quantity import Interval
 
 QUANTITIES = ("throughput", "mean", "p95", "p99", "pss_bytes")
+LATENCIES = ("mean", "p95", "p99")
+CYCLES = 3  # of every user in a window, so that its latencies are of all requests
 # Above it percentiles of so short a run are not promised.
 PROMISED_UTILISATION = 0.85
 Shape = tuple[int, int, str]
@@ -43,6 +45,12 @@ class Pair:
     def covered(self, quantity: str) -> bool:
         return self.claimed(quantity).contains(self.measured(quantity))
 
+    def told(self, quantity: str) -> bool:
+        """Whether the point measured it: of requests that take as long as the window only the
+        quick ones are seen to end."""
+        cycles = self.point.window_s * self.point.throughput / self.point.users
+        return quantity not in LATENCIES or cycles >= CYCLES
+
     @property
     def promised(self) -> bool:
         return self.point.utilisation <= PROMISED_UTILISATION
@@ -65,7 +73,7 @@ class Spread:
 
 
 def errors(pairs: Iterable[Pair], quantity: str) -> Spread:
-    return Spread.of(pair.error(quantity) for pair in pairs)
+    return Spread.of(pair.error(quantity) for pair in pairs if pair.told(quantity))
 
 
 def noise(points: Iterable[Point], quantity: str) -> Spread:
@@ -82,9 +90,8 @@ def noise(points: Iterable[Point], quantity: str) -> Spread:
 
 
 def coverage(pairs: Sequence[Pair], quantity: str) -> float:
-    if not pairs:
-        return math.nan
-    return statistics.mean(pair.covered(quantity) for pair in pairs)
+    found = [pair.covered(quantity) for pair in pairs if pair.told(quantity)]
+    return statistics.mean(found) if found else math.nan
 
 
 # --- capacity and regret ---------------------------------------------------------------------

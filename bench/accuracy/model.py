@@ -101,7 +101,7 @@ def solve(stored: Trials) -> Solved:
         if t.name not in costs.COST_TRIALS
         and (t.conditions.server == server or t.name == "preload")
     ]
-    known = costs.learned(t for t in stored.trials if t.name in ("contrast", *costs.COST_TRIALS))
+    known = costs.learned(stored.trials)
     found = demand.assemble(
         stored.workload,
         first,

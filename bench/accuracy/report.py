@@ -171,7 +171,7 @@ def _aims(found: Sequence[Judged]) -> list[str]:
         return _aim(name, values[0], aim, percent(values[1]))
 
     def covered(some: Sequence[Pair]) -> float:
-        every = [pair.covered(q) for pair in some for q in QUANTITIES]
+        every = [pair.covered(q) for pair in some for q in QUANTITIES if pair.told(q)]
         return statistics.mean(every) if every else math.nan
 
     rows = [

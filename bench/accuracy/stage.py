@@ -26,6 +26,7 @@ from pretune.advisor.cores import confined
 from pretune.advisor.cores import plan as plan_cores
 from pretune.advisor.location import locate
 from pretune.advisor.measurement import Measurement
+from pretune.advisor.model import costs
 from pretune.advisor.options import resolve
 from pretune.advisor.servers import GUNICORN
 from pretune.advisor.trial import Bench
@@ -114,14 +115,23 @@ class Stage:
         found: list[Measurement] = []
         for planned in plan.trials(self._app.interface, TIME_BUDGET_S, connections):
             server = servers.measured
+            if planned.name == costs.CONTRAST_TRIAL:
+                planned = plan.busy_contrast(planned, found[0], connections)
             if planned.name == "preload" and servers.differ:
                 server, planned = servers.verified, replace(planned, ramp_s=plan.RAMP_S)
             found.append(self._trial(planned, server))
-            if planned.name == "contrast" and servers.differ:
+            if planned.name != costs.CONTRAST_TRIAL:
+                continue
+            there = []
+            if servers.differ:
                 carried = found[-1].throughput_rps.value
-                there = [plan.server_trial(GUNICORN, planned, None, carried, TIME_BUDGET_S)]
-                there += plan.sync_trials(self._app.interface, planned, TIME_BUDGET_S, connections)
-                found += [self._trial(each, GUNICORN) for each in there]
+                there.append(plan.server_trial(GUNICORN, planned, None, carried, TIME_BUDGET_S))
+                there.append(plan.alone_trial(GUNICORN, planned, TIME_BUDGET_S))
+            there += plan.sync_trials(self._app.interface, planned, TIME_BUDGET_S, connections)
+            cores = found[-1].conditions.server_cores
+            crowd = plan.crowd_trial(planned, cores, TIME_BUDGET_S, connections)
+            there += [crowd] if crowd is not None else []
+            found += [self._trial(each, GUNICORN) for each in there]
         return tuple(found), time.monotonic() - began
 
     def _trial(self, planned: plan.PlannedTrial, server: str) -> Measurement:

@@ -19,7 +19,9 @@ from pretune.server.settings import Settings
 
 GIB = 1 << 30
 # a machine whose trials hardly scatter
-STILL = CpuLevel(covariance=(0.0, 0.0, 0.0001), state_sd=0.005, freedom=50.0)
+STILL = CpuLevel(
+    covariance=((0.0, 0.0, 0.0), (0.0, 0.0001, 0.0), (0.0, 0.0, 0.0)), state_sd=0.005, freedom=50.0
+)
 PLAIN = Calibration(None, STILL, PRIOR_THROUGHPUT_SD, PRIOR_LATENCY_SD)
 
 
@@ -101,5 +103,9 @@ def test_predictions_for_other_cores_move_and_widen():
 
 
 def test_widening_adds_to_what_is_known_of_the_level():
-    known = replace(PLAIN, cpu=CpuLevel(covariance=(0.0009, 0.0, 0.01)))
-    assert elsewhere.widened(known, 0.04).cpu.covariance == pytest.approx((0.0025, 0.0, 0.01))
+    known = replace(
+        PLAIN, cpu=CpuLevel(covariance=((0.0009, 0.0, 0.0), (0.0, 0.01, 0.0), (0.0, 0.0, 0.04)))
+    )
+    (level, *_), *others = elsewhere.widened(known, 0.04).cpu.covariance
+    assert level == pytest.approx(0.0025)
+    assert tuple(others) == known.cpu.covariance[1:]

@@ -139,6 +139,33 @@ def test_inflation_applies_to_busy_threads_only() -> None:
     assert found.applied(factors, 50).inflation == pytest.approx(1.3, rel=0.03)
 
 
+def test_workers_that_share_a_core_show_what_that_costs() -> None:
+    two = Settings(workers=2, threads=4)
+    crowd = make_trial(two, 8, ONE_CORE, Factors(1.0, 1.2))
+    found = calibrate(make_demand(), [ALONE, contrast(ONE_CORE, 1.0, 1.0), crowd], seed=1)
+    assert found.cpu.factor(4) == pytest.approx(1.0, abs=0.03)
+    assert found.cpu.factor(4, cpu.crowd(2, 1)) == pytest.approx(1.2, rel=0.03)
+    shared = predict(make_demand(), two, 8, ONE_CORE, seed=3, calibration=found)
+    apart = predict(make_demand(), two, 8, TWO_CORES, seed=3, calibration=found)
+    alone = predict(make_demand(), Settings(threads=8), 8, ONE_CORE, seed=3, calibration=found)
+    assert alone.throughput_rps.value == pytest.approx(1.2 * shared.throughput_rps.value, rel=0.04)
+    # each on a core of its own, or the other idle: as if alone
+    assert apart.throughput_rps.value == pytest.approx(2 * alone.throughput_rps.value, rel=0.04)
+    few = predict(make_demand(), two, 1, ONE_CORE, seed=3, calibration=found)
+    assert few.throughput_rps.value == pytest.approx(1 / (CPU + 0.001), rel=0.04)
+
+
+def test_class_sync_was_measured_crowded() -> None:
+    crowd = make_trial(Settings(workers=2, threads=4), 8, ONE_CORE, Factors(1.0, 1.2))
+    trials = [ALONE, contrast(ONE_CORE, 1.0, 1.0)]
+    sync = Settings(3, 1, "sync")
+    without, found = (
+        predict(make_demand(), sync, 8, ONE_CORE, seed=3, calibration=known).throughput_rps.value
+        for known in (calibrate(make_demand(), t, seed=1) for t in (trials, [*trials, crowd]))
+    )
+    assert found == pytest.approx(without, rel=0.02)
+
+
 def test_without_trials_the_prior_stands() -> None:
     found = calibrate(make_demand(), [], seed=1)
     spread = (found.throughput_sd, found.latency_sd)
@@ -172,7 +199,7 @@ def with_cpu(trial: Measurement, factor: float, disturbed: str = "") -> Measurem
 def width(*trials: Measurement) -> float:
     """Of the throughput predicted for a further, CPU-bound trial: high over low."""
     found = calibrate(make_demand(), trials, seed=1)
-    got = predict(make_demand(), Settings(4, 1), 8, TWO_CORES, seed=3, calibration=found)
+    got = predict(make_demand(), Settings(2, 1), 8, TWO_CORES, seed=3, calibration=found)
     return got.throughput_rps.high / got.throughput_rps.low
 
 

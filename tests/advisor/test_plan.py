@@ -35,6 +35,29 @@ def test_on_the_server_of_the_answer_the_contrast_trial_is_run_again() -> None:
 
 
 @pytest.mark.parametrize(
+    ("cores", "connections", "shape"),
+    [
+        (1.0, None, (2, 4)),
+        (1.0, 5, (2, 2)),
+        (1.0, 1, None),
+        (0.5, None, (2, 4)),
+        (1.5, None, (2, 4)),
+        (3.0, None, (4, 4)),
+        (4.0, None, None),
+    ],
+)
+def test_one_worker_more_than_cores_shows_what_sharing_costs(
+    cores: float, connections: int | None, shape: tuple[int, int] | None
+) -> None:
+    contrast = plan.trials("wsgi", 120.0, None)[1]
+    found = plan.crowd_trial(contrast, cores, 120.0, connections)
+    assert (found and (found.settings.workers, found.settings.threads)) == shape
+    if found is not None:
+        assert found.users >= found.settings.slots
+        assert found.duration_s < contrast.duration_s
+
+
+@pytest.mark.parametrize(
     ("interface", "connections", "names"),
     [
         ("wsgi", None, ["sync", "sync-alone"]),
