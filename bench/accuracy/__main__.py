@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 from bench.accuracy import advice, applications, grid, model, priority, report, rerun, stage, store
 from bench.accuracy.applications import Application
@@ -40,6 +41,7 @@ def arguments() -> argparse.Namespace:
         add("--minutes", type=float, default=8.0, help="begin nothing after so long")
         add("--first", action="store_true", help="before other work of the machine (root, 6.12)")
     measure.add_argument("--again", action="store_true", help="forget these apps' results first")
+    measure.add_argument("--learn", action="store_true", help="make their trials again, only these")
     measure.add_argument("--repeats", type=int, default=REPEATS)
     measure.add_argument("--shapes", type=int, default=SHAPES, help="arrangements of each app")
     again.add_argument("--pairs", type=int, default=PAIRS, help="of each app")
@@ -89,7 +91,7 @@ def main() -> int:
     if options.again:
         store.forget([app.name for app in apps])
     with stages() as opened:
-        plans = _plans(apps, until, opened)
+        plans = _plans(apps, until, opened, options.learn)
         done = {p.key for p in store.load_points(plans)}
         for task in grid.tasks(plans, done, options.repeats, options.shapes):
             if time.monotonic() >= until:
@@ -102,18 +104,20 @@ def main() -> int:
 
 
 def _plans(
-    apps: Sequence[Application], until: float, opened: Stages
+    apps: Sequence[Application], until: float, opened: Stages, learn: bool
 ) -> dict[str, tuple[Sequence[Settings], Sequence[int]]]:
-    """What is swept of each app; its trials are made first where they are missing."""
+    """What is swept of each app; its trials are made first where they are missing, or ``learn``:
+    then the loads stay those of the points that are there."""
     plans: dict[str, tuple[Sequence[Settings], Sequence[int]]] = {}
     for app in apps:
         found = store.load_trials(app.name)
-        if found is None:
+        if found is None or learn:
             if time.monotonic() >= until:
                 continue
             print(f"{app.name}: trials", file=sys.stderr)
             try:
-                found = _learned(app, opened.of(app.name))
+                again = _learned(app, opened.of(app.name))
+                found = again if found is None else replace(again, users=found.users)
             except Exception:  # one app that fails stops no other
                 traceback.print_exc()
                 continue
