@@ -169,8 +169,9 @@ def errors(records: Mapping[str, Stored]) -> dict[str, dict[str, list[float]]]:
     return found
 
 
-def _errors(records: Mapping[str, Stored]) -> str:
-    """Each server's, predicted before it was measured."""
+def errors_table(records: Mapping[str, Stored]) -> str:
+    """Each server's, predicted before it was measured: the median of the sizes, and each
+    example's."""
     rows = []
     for server, by_quantity in errors(records).items():
         cells = []
@@ -181,10 +182,14 @@ def _errors(records: Mapping[str, Stored]) -> str:
             cells.append(f"{middle} ({each})" if off else "-")
         rows.append((server, *cells))
     head = ["server", *SHOWN.values()]
+    return _table(head, rows)
+
+
+def _errors(records: Mapping[str, Stored]) -> str:
     return (
         "## Predicted beside measured\n\nMeasured less predicted at the users alike for all: the "
         f"median of the sizes, and each example's ({', '.join(records)}; those that carry it).\n\n"
-        + _table(head, rows)
+        + errors_table(records)
     )
 
 

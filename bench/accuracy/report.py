@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import verification
+from bench import compare, verification
 from bench.accuracy import advice, applications, judge, regrets, rivals
 from bench.accuracy.advice import Advice
 from bench.accuracy.cells import interval, percent, shape, yes
@@ -17,7 +17,6 @@ from bench.accuracy.grid import LOADS
 from bench.accuracy.judge import QUANTITIES, Pair
 from bench.accuracy.store import Point
 from bench.servers.tables import table
-from pretune.advisor.model import costs
 from pretune.advisor.profiler.surroundings import DISTURBANCES
 from pretune.server.settings import Settings
 
@@ -78,7 +77,8 @@ def page(found: Sequence[Judged], seeds: int = rivals.SEEDS) -> str:
         *answers,
         *_coverage(found),
         *_verified(),
-        *_limits(found),
+        *_servers(),
+        *_limits(),
         *_again(),
     ]
     return "\n\n".join(parts) + "\n"
@@ -108,10 +108,10 @@ def _intro(found: Sequence[Judged]) -> list[str]:
         + ".",
         _quiet(points),
         "The model sees of each app what a run of `tune --time-budget 60s` measures: one worker "
-        "with one and with four threads (or one event loop), two preloaded workers, and the first "
-        "again on gunicorn. No parameter is fitted over the applications, none was tuned to one "
-        "of them: each app is judged by its own trials alone, so every prediction is one for an "
-        "app left out.",
+        "with one user and kept busy by several, the same again on gunicorn, its sync workers, two "
+        "workers on one core, two preloaded ones. No parameter is fitted over the applications, "
+        "none was tuned to one of them: each app is judged by its own trials alone, so every "
+        "prediction is one for an app left out.",
         table(
             ("application", "what it does", "users", "arrangements"),
             [
@@ -311,39 +311,34 @@ def _verified() -> list[str]:
     ]
 
 
-def _limits(found: Sequence[Judged]) -> list[str]:
+def _servers() -> list[str]:
+    """What the same model is worth under other servers than gunicorn."""
+    records = compare.stored()
+    if not records:
+        return []
+    return [
+        "## Each server",
+        "From the runs of `tune compare` on the examples ([COMPARE.md](COMPARE.md)): each server "
+        "at the settings that are best for it there, under the users alike for all, predicted "
+        "from one trial of a few seconds on it. Measured less predicted: the median of the sizes, "
+        f"and each example's ({', '.join(records)}; those that the server carries).",
+        compare.errors_table(records),
+    ]
+
+
+def _limits() -> list[str]:
     return [
         "## What this does not show",
         "- One core for the server: what more cores do to workers and the GIL is not in it.\n"
         "- Runs of seconds: p99 rests on the slowest few requests of each.\n"
         "- Closed loads only, and no app that was written by somebody else.\n"
         "- In the sweep arrangements run without preload and recycling; in reruns, as recommended."
-        + "".join(f"\n- {missing}" for missing in _missing(found)),
+        "\n"
+        "- No parameter was fitted to these points, but what is measured before an answer was last "
+        "changed after looking at them: one user on the server of the answer, workers that share a "
+        "core, and as many requests at once as keep the processor busy. The verifications below "
+        "are later than that.",
     ]
-
-
-def _missing(found: Sequence[Judged]) -> list[str]:
-    """What a run of the tool learns today and the stored trials do not hold."""
-    trials = {j.app.name: j.advice.trials for j in found}
-    wsgi = [j.app.name for j in found if j.app.interface == "wsgi"]
-    no_sync = [name for name in wsgi if trials[name].named(costs.SYNC_TRIAL) is None]
-    no_pool = []
-    for name in trials.keys() - set(wsgi):
-        first = trials[name].named("demand")
-        if first is not None and "pool" not in (first.telemetry.dtype.names or ()):
-            no_pool.append(name)
-    said = []
-    if no_sync:
-        said.append(
-            "Stored before sync workers had trials, so these are taken to cost what gthread's do: "
-            f"{', '.join(no_sync)}."
-        )
-    if no_pool:
-        said.append(
-            "Stored before the CPU of a loop's threads was recorded, so that calls handed to them "
-            f"are not known as such: {', '.join(sorted(no_pool))}."
-        )
-    return said
 
 
 def _again() -> list[str]:

@@ -157,3 +157,49 @@ def test_to_a_server_of_unknown_cost_nothing_moves() -> None:
     here = replace(make_demand(), costs=COSTS)
     assert on(here, "gunicorn", "sync") is here
     assert on(make_demand(), "gunicorn", "gthread").costs == {}
+
+
+def one_user(name: str, server: str, cpu_s: float, rate: float, generator: float) -> Measurement:
+    """``generator``: part of a core."""
+    return replace(
+        of(name, server, "gthread", cpu_s),
+        load=Load(1, 5.0),
+        throughput_rps=Interval.exact(rate),
+        generator_cpu=generator,
+    )
+
+
+def test_one_user_on_each_server_says_what_a_request_costs_where_none_is_in_its_way() -> None:
+    """A cycle of 5 ms: 4.8 of the server, 0.2 of the generator. On gunicorn 5 and 0.3, which take
+    5.1 together: 0.2 of them at once."""
+    found = learned(
+        [
+            one_user("demand", "embedded", 0.0048, 200.0, 0.04),
+            of("contrast", "embedded", "gthread", 0.0070),
+            of("server", "gunicorn", "gthread", 0.0090),
+            one_user("server-alone", "gunicorn", 0.0050, 1 / 0.0051, 0.0003 / 0.0051),
+        ]
+    )
+    threaded = found["gunicorn", "gthread"]
+    assert (found["embedded", "gthread"].cpu_s.value, threaded.cpu_s.value) == (0.0048, 0.0050)
+    assert found["embedded", "gthread"].tail_cpu_s == pytest.approx(0.0, abs=1e-9)
+    assert threaded.tail_cpu_s == pytest.approx(0.0002)
+    # memory and the generator's cost are those of several
+    several = cost_of(of("server", "gunicorn", "gthread", 0.0090))
+    assert several is not None
+    assert threaded.worker_bytes == several.worker_bytes
+    assert threaded.generator_cpu_s == several.generator_cpu_s
+    there = on(replace(make_demand(), costs=found), "gunicorn", "gthread")
+    assert there.tail_cpu_s == pytest.approx(0.0002)
+
+
+def test_what_waits_say_nothing_of_tails() -> None:
+    found = learned(
+        [
+            one_user("demand", "embedded", 0.001, 10.0, 0.005),
+            of("contrast", "embedded", "gthread", 0.001),
+            of("server", "gunicorn", "gthread", 0.001),
+            one_user("server-alone", "gunicorn", 0.0012, 10.2, 0.005),
+        ]
+    )
+    assert found["gunicorn", "gthread"].tail_cpu_s == 0.0

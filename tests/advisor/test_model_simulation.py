@@ -267,6 +267,38 @@ def test_a_slow_generator_takes_its_part_of_the_shared_cores() -> None:
     assert got.shared_busy == pytest.approx(1.0, abs=0.01)
 
 
+def test_what_a_server_does_after_its_answer_holds_up_nobody_but_the_next() -> None:
+    """4 ms of CPU, 1 of them after the answer; the generator takes 0.6 of its own core."""
+    plain = Arrangement(1, 2, 1.0, shared_cores=1.0, generator_cpu_s=0.0006)
+    tailed = replace(plain, tail_cpu_s=0.001)
+    alone, together = (
+        run(make_rows(0.004), tailed, Closed(users), requests=2_000) for users in (1, 4)
+    )
+    # the generator has done its part before the server has
+    assert alone.throughput_rps == pytest.approx(1 / 0.004, rel=1e-3)
+    assert alone.cpu_busy == pytest.approx(1.0, abs=1e-3)
+    assert together.throughput_rps == pytest.approx(1 / 0.004, rel=1e-3)
+    short = run(make_rows(0.004), replace(tailed, tail_cpu_s=0.0002), Closed(1), requests=2_000)
+    assert short.throughput_rps == pytest.approx(1 / 0.0044, rel=1e-3)
+    rare = run(make_rows(0.004), tailed, Closed(1, 1.0), requests=500)
+    assert np.median(rare.response_s) == pytest.approx(0.0036, rel=1e-3)
+
+
+def test_on_a_loop_most_is_computed_after_the_first_wait() -> None:
+    """Two visits of one server, of parts p and q of a request: each waits as in M/G/1, together
+    rate (p^2 + q^2) cpu^2 / (1 - busy). Threads compute in halves, a loop a tenth and the rest."""
+    rate, cpu = 600.0, 0.001
+    found = {}
+    for name, interval, squares in (("loop", math.inf, 0.82), ("threads", 0.005, 0.5)):
+        arrangement = Arrangement(1, 1000, 1.0, switch_interval_s=interval)
+        rows = make_rows(cpu, wait=exponential(0.05))
+        got = run(rows, arrangement, Open(rate), requests=100_000)
+        found[name] = got.response_s.mean() - rows["wait"][got.row].mean() - cpu
+        expected = rate * squares * cpu**2 / (1 - rate * cpu)
+        assert found[name] == pytest.approx(expected, rel=0.1), name
+    assert found["loop"] > 1.4 * found["threads"]
+
+
 def test_one_seed_one_result() -> None:
     rows, arrangement = make_rows(exponential(0.005)), Arrangement(2, 2, 2.0)
     one, again, other = (
@@ -469,7 +501,7 @@ def test_a_loop_and_its_threads_keep_their_requests_in_step() -> None:
         in_step = 0.010 + users * 0.00095
         assert got.response_s.mean() == pytest.approx(in_step, rel=0.06)
         apart = run(make_rows(0.00095, wait=wait), LOOP, Closed(users), requests=9_000)
-        assert apart.response_s.mean() < 0.93 * got.response_s.mean()
+        assert apart.response_s.mean() < 0.97 * got.response_s.mean()
 
 
 def test_a_call_handed_to_a_thread_costs_one_user_nothing_more() -> None:
