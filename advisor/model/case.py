@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Traffic = int | Open  # a number of users, or arrivals
-# Between two users' beginnings, of a request's time alone: each finds the others at work.
-RAMP = 1.0
+# Between two users' beginnings, of a request's time alone: each finds the others at work. But all
+# have begun after so long.
+RAMP, LONGEST_RAMP_S = 1.0, 1.0
 DRAWS = 8  # runs, where connections may be spread unevenly
 _CENTRAL = Discipline(when_free=True, sticky=True, pick="idlest")
 _GREEDY = Discipline(when_free=False, sticky=True, pick="awake")
@@ -166,8 +167,10 @@ class Case:
 
     def _closed(self, users: int, rows: NDArray[np.void]) -> Closed:
         """Where a worker keeps what it accepts, it matters what it was doing at that moment."""
-        ramp = RAMP * users * sum(mean_rows(self.demand, rows)) if self.discipline.uneven else 0.0
-        return Closed(users, self.think_s, ramp)
+        if not self.discipline.uneven:
+            return Closed(users, self.think_s)
+        ramp = RAMP * users * sum(mean_rows(self.demand, rows))
+        return Closed(users, self.think_s, min(ramp, LONGEST_RAMP_S))
 
     def limits(self, users: int, factors: Factors) -> tuple[bounds.Limit, ...]:
         """Every resource's bound on throughput, the tightest first."""

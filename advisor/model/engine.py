@@ -824,7 +824,9 @@ def drive(
                 else:
                     finished = True
 
-        if finished:
+        if finished and g.now < g.ramp:  # not all users have begun
+            _again(s, j)
+        elif finished:
             k = g.done - warm
             g.done += 1
             if k >= 0:

@@ -299,6 +299,13 @@ def test_on_a_loop_most_is_computed_after_the_first_wait() -> None:
     assert found["loop"] > 1.4 * found["threads"]
 
 
+def test_nothing_is_counted_before_all_users_have_begun() -> None:
+    """64 that wait 50 ms each: 1,250 a second, though many have not begun for most of 1 s."""
+    rows = make_rows(0.0001, wait=exponential(0.05))
+    got = run(rows, Arrangement(1, 64, 4.0), Closed(64, ramp_s=1.0), requests=1_500)
+    assert got.throughput_rps == pytest.approx(64 / 0.0502, rel=0.05)
+
+
 def test_one_seed_one_result() -> None:
     rows, arrangement = make_rows(exponential(0.005)), Arrangement(2, 2, 2.0)
     one, again, other = (
