@@ -140,7 +140,7 @@ class Pipeline:
                     measured += self._learn_costs(known, bench, trial, measured, progress)
                     measured += self._crowded(known, bench, trial, measured[-1], progress)
                 if trial.name == "contrast" and known.front:
-                    direct = [m for m in measured if m.settings == trial.settings][-1]
+                    direct = [m for m in measured if m.name in costs.SATURATED_TRIALS][-1]
                     through = front_steps.cost_trial(
                         self._run, known, bench.workload, trial, direct, self._budget()
                     )

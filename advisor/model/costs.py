@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 DEMAND_TRIAL, CONTRAST_TRIAL = "demand", "contrast"
 COST_TRIAL, ALONE_TRIAL = "server", "server-alone"
 SYNC_TRIAL, SYNC_ALONE_TRIAL = "sync", "sync-alone"
+SATURATED_TRIALS = (CONTRAST_TRIAL, COST_TRIAL)
 COST_TRIALS = (COST_TRIAL, ALONE_TRIAL, SYNC_TRIAL, SYNC_ALONE_TRIAL)
 # Between two trials minutes apart CPU per request scatters by so much, relatively.
 SCATTER = 0.03
@@ -100,7 +101,7 @@ def learned(trials: Iterable[Measurement]) -> dict[Kind, ServerCost]:
     Where class sync was not measured it is taken to cost what the same server's gthread does.
     """
     by_name = {t.name: t for t in trials}
-    several = [by_name[name] for name in (CONTRAST_TRIAL, COST_TRIAL) if name in by_name]
+    several = [by_name[name] for name in SATURATED_TRIALS if name in by_name]
     found: dict[Kind, ServerCost] = {}
     series: dict[Kind, tuple[MemorySeries, ...]] = {}
     for trial in several:
