@@ -35,6 +35,14 @@ class Advice:
         return None if self.recommended is None else shape_of(self.recommended)
 
     @property
+    def runs(self) -> tuple[tuple[Point, ...], ...]:
+        """All points, those alike in the same group: of the sweep with the best run again, and of
+        the answer as it is recommended."""
+        ours = tuple(p for pair in self.reruns for p in pair.ours if p.usable)
+        best = tuple(p for pair in self.reruns for p in pair.best if p.usable)
+        return (*self.points, *best), ours
+
+    @property
     def best(self) -> Shape:
         return max(self.rates, key=lambda shape: self.rates[shape])
 

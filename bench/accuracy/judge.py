@@ -53,7 +53,11 @@ class Pair:
 
     @property
     def promised(self) -> bool:
-        return self.point.utilisation <= PROMISED_UTILISATION
+        return promised(self.point)
+
+
+def promised(point: Point) -> bool:
+    return point.utilisation <= PROMISED_UTILISATION
 
 
 @dataclass(frozen=True)
@@ -76,11 +80,16 @@ def errors(pairs: Iterable[Pair], quantity: str) -> Spread:
     return Spread.of(pair.error(quantity) for pair in pairs if pair.told(quantity))
 
 
-def noise(points: Iterable[Point], quantity: str) -> Spread:
-    """How far two runs of one point lie apart, relative to their mean: each pair of repeats."""
+def noise(groups: Iterable[Iterable[Point]], quantity: str) -> Spread:
+    """How far two runs of one point lie apart, relative to their mean: each pair of repeats.
+
+    ``groups``: points of different ones are never the same (an arrangement may have run with what
+    is recommended beside it, and without).
+    """
     runs: dict[tuple[object, ...], list[float]] = defaultdict(list)
-    for point in points:
-        runs[point.key[:-1]].append(float(getattr(point, quantity)))
+    for number, points in enumerate(groups):
+        for point in points:
+            runs[number, *point.key[:-1]].append(float(getattr(point, quantity)))
     return Spread.of(
         2 * (a - b) / (a + b)
         for values in runs.values()

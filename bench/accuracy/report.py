@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,12 +91,13 @@ def _intro(found: Sequence[Judged]) -> list[str]:
     cores = trials.trials[0].conditions.server_cores
     repeated = sum(p.repeat > 0 for p in points)
     left_out = sum(j.advice.left_out for j in found)
+    again = sum(len(pair.ours) + len(pair.best) for j in found for pair in j.advice.reruns)
     return [
         "# Accuracy, measured",
         "Written by `make accuracy` from what is stored in `bench/accuracy/results`, predicted by "
         "the model as it is now. How each number is made: [METHOD.md](METHOD.md).",
         f"**{len(found)} applications, {len(points)} points of real gunicorn "
-        f"{versions['gunicorn']}**, {repeated} of them second runs, each of "
+        f"{versions['gunicorn']}**, {repeated} of them second runs, and {again} reruns, each of "
         f"{_seconds(p.load_s for p in points)} s of load, "
         f"{statistics.median(p.window_s for p in points):.1f} s of it steady (median), on "
         f"{cores:g} core for the server. {left_out} points with errors or a saturated generator "
@@ -215,31 +216,38 @@ def _held() -> Row:
 def _errors(found: Sequence[Judged]) -> list[str]:
     rows = []
     for j in found:
-        rows.append(_error_row(j.app.name, j.pairs, j.points))
+        rows.append(_error_row(j.app.name, j.pairs, j.advice.runs))
     pairs = [pair for j in found for pair in j.pairs]
-    rows.append(_error_row("all", pairs, [p for j in found for p in j.points]))
-    some = {
-        "all, up to 85% utilisation": [pair for pair in pairs if pair.promised],
-        "all undisturbed": [pair for pair in pairs if not pair.point.disturbed],
-        "undisturbed, up to 85% utilisation": [
-            pair for pair in pairs if pair.promised and not pair.point.disturbed
-        ],
+    runs = [group for j in found for group in j.advice.runs]
+    some: dict[str, Callable[[Point], bool]] = {
+        "all": lambda point: True,
+        "all, up to 85% utilisation": judge.promised,
+        "all undisturbed": lambda point: not point.disturbed,
+        "undisturbed, up to 85% utilisation": lambda point: (
+            judge.promised(point) and not point.disturbed
+        ),
     }
-    rows += [_error_row(name, mine, [pair.point for pair in mine]) for name, mine in some.items()]
+    for name, belongs in some.items():
+        mine = [pair for pair in pairs if belongs(pair.point)]
+        rows.append(_error_row(name, mine, [filter(belongs, group) for group in runs]))
     head = ("application", "points", *(NAMES.get(q, q) for q in QUANTITIES))
     return [
         "## Errors",
         "Median of the relative error without its sign; in brackets the median distance of two "
-        "runs of the same point (- where none was repeated). An error below that distance cannot "
+        "runs of the same point, an hour apart or minutes: the sweep's and the reruns' (- where "
+        "none was repeated). An error below that distance cannot "
         "be told from none. The generator brings the load in closed loops, so a point over its "
         "knee is saturated, and its percentiles are not promised; they are shown all the same.",
         table(head, rows, markdown=True),
     ]
 
 
-def _error_row(name: str, pairs: Sequence[Pair], points: Sequence[Point]) -> tuple[str, ...]:
+def _error_row(
+    name: str, pairs: Sequence[Pair], runs: Iterable[Iterable[Point]]
+) -> tuple[str, ...]:
+    again = [tuple(group) for group in runs]
     cells = [
-        f"{percent(judge.errors(pairs, q).median)} ({percent(judge.noise(points, q).median)})"
+        f"{percent(judge.errors(pairs, q).median)} ({percent(judge.noise(again, q).median)})"
         for q in QUANTITIES
     ]
     return (name, str(len(pairs)), *cells)

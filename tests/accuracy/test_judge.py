@@ -45,7 +45,8 @@ def test_noise_is_between_runs_of_the_same_point_only():
     points = [
         point(throughput=95.0), point(throughput=105.0, repeat=1), point(LARGE, throughput=500.0)
     ]  # fmt: skip
-    assert judge.noise(points, "throughput") == Spread(pytest.approx(0.1), pytest.approx(0.1), 1)
+    assert judge.noise([points], "throughput") == Spread(pytest.approx(0.1), pytest.approx(0.1), 1)
+    assert judge.noise([points[:1], points[1:]], "throughput").count == 0
 
 
 @pytest.mark.parametrize(
