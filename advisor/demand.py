@@ -466,7 +466,7 @@ def memory_parts(
     Intervals: each trial's peak redrawn from its own, and what trials of one app differ by at the
     same arrangement; above, also what a worker grows by when it serves more than it did here.
     """
-    plain = [t for t in trials if not t.settings.preload_app]
+    plain = _of_many([t for t in trials if not t.settings.preload_app])
     preloaded = [t for t in trials if t.settings.preload_app and t.settings.workers > 1]
     file = max(t.file_bytes for t in plain)
     fixed = float(np.mean([_master(t) for t in plain]))
@@ -516,6 +516,13 @@ def memory_parts(
     return MemoryParts(
         fixed, per_worker, file, per_thread, saving, zygote, warming, first_use, preload_first_use
     )
+
+
+def _of_many(trials: Sequence[Measurement]) -> list[Measurement]:
+    """Under asgi those with several requests at once, if there are any: what a loop holds for each
+    of them is not told apart, and one user's is no evidence of many's."""
+    many = [t for t in trials if t.settings.interface == "asgi" and t.load.users > 1]
+    return many or list(trials)
 
 
 def _elsewhere(

@@ -127,6 +127,8 @@ class Pipeline:
                 if trial.name == costs.CONTRAST_TRIAL:
                     most = known.budget.pg_connections
                     trial = plan.busy_contrast(trial, measured[0], most)
+                if trial.name == "preload":
+                    trial = plan.busy_preload(trial, measured[1])
                 rest = sum(p.expected_s for p in planned[number + 1 :])
                 after = rest + self._answer_s() + further.RESERVE_S
                 after += self._cost_trials_s(known, planned)

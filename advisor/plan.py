@@ -160,6 +160,13 @@ def busy_contrast(
     )
 
 
+def busy_preload(preload: PlannedTrial, contrast: Measurement) -> PlannedTrial:
+    """Under asgi with as many users as the contrast trial: what a loop holds grows with them."""
+    if preload.settings.worker_class != "asgi":
+        return preload
+    return replace(preload, users=max(preload.users, contrast.load.users))
+
+
 def alone_trial(server: str, contrast: PlannedTrial, time_budget_s: float) -> PlannedTrial:
     """The server's trial with one user: what a request costs where no other is in its way."""
     return replace(

@@ -117,6 +117,8 @@ class Stage:
             server = servers.measured
             if planned.name == costs.CONTRAST_TRIAL:
                 planned = plan.busy_contrast(planned, found[0], connections)
+            if planned.name == "preload":
+                planned = plan.busy_preload(planned, found[1])
             if planned.name == "preload" and servers.differ:
                 server, planned = servers.verified, replace(planned, ramp_s=plan.RAMP_S)
             found.append(self._trial(planned, server))
