@@ -131,17 +131,16 @@ class Pipeline:
                     trial = plan.busy_preload(trial, measured[1])
                 rest = sum(p.expected_s for p in planned[number + 1 :])
                 after = rest + self._answer_s() + further.RESERVE_S
-                after += self._cost_trials_s(known, planned)
+                after += self._there_s(known, planned[number:])
                 after += front_steps.expected_s(known, self._budget())
                 server = known.servers.measured
                 if trial.name == "preload" and known.servers.differ:
                     # servers preload differently: where the answer is for
                     server, trial = known.servers.verified, replace(trial, ramp_s=plan.RAMP_S)
                 measured.append(self._trial(bench, trial, server, progress, after))
-                if trial.name == "contrast":
-                    measured += self._learn_costs(known, bench, trial, measured, progress)
-                    measured += self._crowded(known, bench, trial, measured[-1], progress)
-                if trial.name == "contrast" and known.front:
+                if trial.name == costs.CONTRAST_TRIAL:
+                    measured += self._there(known, bench, trial, measured, progress)
+                if trial.name == costs.CONTRAST_TRIAL and known.front:
                     direct = [m for m in measured if m.name in costs.SATURATED_TRIALS][-1]
                     through = front_steps.cost_trial(
                         self._run, known, bench.workload, trial, direct, self._budget()
@@ -237,7 +236,7 @@ class Pipeline:
             _check_first(result, self._workspace)
         return result
 
-    def _learn_costs(
+    def _there(
         self,
         known: Preflight,
         bench: Bench,
@@ -245,72 +244,36 @@ class Pipeline:
         before: Sequence[Measurement],
         progress: Progress,
     ) -> list[Measurement]:
-        """What changes when the app moves from the server of the trials to that of the answer, and
-        to its workers of class sync. ``before``: the demand and the contrast trial."""
-        first, on_first = before
-        servers = known.servers
-        planned = list(self._sync_trials(known, contrast))
-        if servers.differ:
-            rate = None if bench.workload.locustfile else known.slo.rps
-            there = plan.server_trial(
-                servers.verified, contrast, rate, on_first.throughput_rps.value, self._budget()
-            )
-            # arrivals have connections of their own, whose cost one user does not show
-            alone = plan.alone_trial(servers.verified, contrast, self._budget())
-            planned = [there, *([alone] if rate is None else []), *planned]
+        """What the app costs on the server of the answer. ``before``: the demand and the contrast
+        trial."""
+        _, on_first = before
+        planned = plan.there(
+            _server(known),
+            contrast,
+            on_first.conditions.server_cores,
+            self._budget(),
+            known.budget.pg_connections,
+            rps=None if bench.workload.locustfile else known.slo.rps,
+            carried_rps=on_first.throughput_rps.value,
+        )
         found = [
-            self._trial(bench, trial, servers.verified, progress, after_s=math.inf)
+            self._trial(bench, trial, known.servers.verified, progress, after_s=math.inf)
             for trial in planned
         ]
-        known_costs = costs.learned([first, on_first, *found])
-        self._run = replace(self._run, server_costs=known_costs)
+        self._run = replace(self._run, server_costs=costs.learned([*before, *found]))
         return found
 
-    def _crowded(
-        self,
-        known: Preflight,
-        bench: Bench,
-        contrast: PlannedTrial,
-        before: Measurement,
-        progress: Progress,
-    ) -> list[Measurement]:
-        """What workers cost each other that share a core."""
-        planned = self._crowd_trial(known, contrast, before.conditions.server_cores)
-        if planned is None:
-            return []
-        return [self._trial(bench, planned, known.servers.verified, progress, after_s=math.inf)]
-
-    def _crowd_trial(
-        self, known: Preflight, contrast: PlannedTrial, cores: float
-    ) -> PlannedTrial | None:
-        most = offer(known.servers.verified).most_workers
-        planned = plan.crowd_trial(contrast, cores, self._budget(), known.budget.pg_connections)
-        if planned is None or (most and planned.settings.workers > most):
-            return None
-        return planned
-
-    def _sync_trials(self, known: Preflight, contrast: PlannedTrial) -> tuple[PlannedTrial, ...]:
-        if not offer(known.servers.verified).sync:
-            return ()
-        return plan.sync_trials(
-            known.target.interface, contrast, self._budget(), known.budget.pg_connections
-        )
-
-    def _cost_trials_s(self, known: Preflight, planned: Sequence[PlannedTrial]) -> float:
-        asked = [
-            p
+    def _there_s(self, known: Preflight, planned: Sequence[PlannedTrial]) -> float:
+        """How long that takes, if it is still to come."""
+        budget = known.budget
+        return sum(
+            trial.expected_s
             for contrast in planned
-            if contrast.name == "contrast"
-            for p in (
-                *self._sync_trials(known, contrast),
-                self._crowd_trial(known, contrast, known.budget.cores),
+            if contrast.name == costs.CONTRAST_TRIAL
+            for trial in plan.there(
+                _server(known), contrast, budget.cores, self._budget(), budget.pg_connections
             )
-        ]
-        found = sum(p.expected_s for p in asked if p is not None)
-        if known.servers.differ:
-            found += plan.server_duration(self._budget()) + plan.AROUND_S
-            found += plan.alone_duration(self._budget()) + plan.AROUND_S
-        return found
+        )
 
     def _budget(self) -> float:
         """For trials; what is asked of the front besides is taken off."""
@@ -562,6 +525,11 @@ class _Solved:
     calibration: Calibration
     p95_s: float
     rps: float | None  # of one instance, where the verification's load is an open one
+
+
+def _server(known: Preflight) -> plan.Server:
+    servers = known.servers
+    return plan.Server(servers.verified, servers.differ, offer(servers.verified))
 
 
 def _today(known: Preflight) -> Today | None:

@@ -10,6 +10,7 @@ from pretune.advisor.measurement import Measurement
 from pretune.advisor.model import memory
 from pretune.advisor.model.costs import ALONE_TRIAL, COST_TRIAL, SYNC_ALONE_TRIAL, SYNC_TRIAL
 from pretune.loadtests.workload import Load
+from pretune.server.field import Offer
 from pretune.server.front import Front
 from pretune.server.settings import Settings
 
@@ -267,6 +268,45 @@ def crowd_trial(
         stop_under_load=False,
         ramp_s=RAMP_S,
     )
+
+
+@dataclass(frozen=True)
+class Server:
+    """That the answer is for. ``other``: than the one of the first trials."""
+
+    name: str
+    other: bool
+    offer: Offer
+
+
+def there(
+    server: Server,
+    contrast: PlannedTrial,
+    cores: float,
+    time_budget_s: float,
+    pg_connections: int | None,
+    *,
+    rps: float | None = None,
+    carried_rps: float = 0.0,
+) -> tuple[PlannedTrial, ...]:
+    """What is asked of the server of the answer after the contrast trial, which carried so much.
+
+    ``rps``: the rate of the verification's load, where it is an open one.
+    """
+    found: list[PlannedTrial] = []
+    if server.other:
+        found.append(server_trial(server.name, contrast, rps, carried_rps, time_budget_s))
+    if server.other and rps is None:
+        # arrivals have connections of their own, whose cost one user does not show
+        found.append(alone_trial(server.name, contrast, time_budget_s))
+    if server.offer.sync:
+        interface = contrast.settings.interface
+        found += sync_trials(interface, contrast, time_budget_s, pg_connections)
+    crowd = crowd_trial(contrast, cores, time_budget_s, pg_connections)
+    most = server.offer.most_workers
+    if crowd is not None and not (most and crowd.settings.workers > most):
+        found.append(crowd)
+    return tuple(found)
 
 
 def verifiable(

@@ -32,6 +32,7 @@ from pretune.advisor.servers import GUNICORN
 from pretune.advisor.trial import Bench
 from pretune.advisor.workspace import Workspace
 from pretune.loadtests.workload import Load, Workload
+from pretune.server.field import offer
 
 # Of the tool's default of 120 s: half of it, so the trials are half as long as a user's.
 TIME_BUDGET_S = 60.0
@@ -124,15 +125,14 @@ class Stage:
             found.append(self._trial(planned, server))
             if planned.name != costs.CONTRAST_TRIAL:
                 continue
-            there = []
-            if servers.differ:
-                carried = found[-1].throughput_rps.value
-                there.append(plan.server_trial(GUNICORN, planned, None, carried, TIME_BUDGET_S))
-                there.append(plan.alone_trial(GUNICORN, planned, TIME_BUDGET_S))
-            there += plan.sync_trials(self._app.interface, planned, TIME_BUDGET_S, connections)
-            cores = found[-1].conditions.server_cores
-            crowd = plan.crowd_trial(planned, cores, TIME_BUDGET_S, connections)
-            there += [crowd] if crowd is not None else []
+            there = plan.there(
+                plan.Server(GUNICORN, servers.differ, offer(GUNICORN)),
+                planned,
+                found[-1].conditions.server_cores,
+                TIME_BUDGET_S,
+                connections,
+                carried_rps=found[-1].throughput_rps.value,
+            )
             found += [self._trial(each, GUNICORN) for each in there]
         return tuple(found), time.monotonic() - began
 

@@ -2,6 +2,7 @@ import pytest
 from demands import MIB, make_demand
 
 from pretune.advisor import plan
+from pretune.server.field import offer
 from pretune.server.settings import Settings
 
 
@@ -32,6 +33,24 @@ def test_on_the_server_of_the_answer_the_contrast_trial_is_run_again() -> None:
     # what it surely carries, whatever is asked for
     assert plan.server_trial("gunicorn", contrast, 1000.0, 300.0, 120.0).rps == 180.0
     assert plan.server_trial("gunicorn", contrast, 50.0, 300.0, 120.0).rps == 50.0
+
+
+def names(server: plan.Server, interface: str = "wsgi", **given: float) -> list[str]:
+    contrast = plan.trials(interface, 120.0, None)[1]
+    return [t.name for t in plan.there(server, contrast, 1.0, 120.0, None, **given)]
+
+
+def test_of_the_server_of_the_answer_is_asked_what_it_does_otherwise() -> None:
+    gunicorn = plan.Server("gunicorn", True, offer("gunicorn"))
+    assert names(gunicorn) == ["server", "server-alone", "sync", "sync-alone", "crowd"]
+    assert names(gunicorn, "asgi") == ["server", "server-alone", "crowd"]
+    # each arrival has a connection of its own
+    assert names(gunicorn, rps=50.0, carried_rps=300.0) == ["server", "sync", "sync-alone", "crowd"]
+    same = plan.Server("embedded", False, offer("embedded"))
+    assert "server" not in names(same)
+    assert names(same)[-1] == "crowd"
+    # one process, whatever is asked for
+    assert names(plan.Server("waitress", True, offer("waitress"))) == ["server", "server-alone"]
 
 
 @pytest.mark.parametrize(
