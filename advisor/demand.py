@@ -171,19 +171,11 @@ def assemble(
         by_endpoint=_by_endpoint(workload, demand_trial, rows, tuples, each),
         worker=_worker(demand_trial, contrast, trials, returned_at_boot_bytes, costs or {}, rng),
         unloaded_p95_s=_unloaded_p95(demand_trial, rows, tuples["endpoint"], shares),
-        generator_cpu_s=_generator_cpu(contrast or demand_trial),
-        served_by=_kind(demand_trial),
+        # where requests are few most of it is waking up, so many tell it better
+        generator_cpu_s=(contrast or demand_trial).generator_cpu_s_per_request,
+        served_by=demand_trial.kind,
         costs=costs or {},
     )
-
-
-def _generator_cpu(trial: Measurement) -> float:
-    """Per request. Where requests are few most of it is waking up, so many tell it better."""
-    return trial.generator_cpu / max(trial.throughput_rps.value, 1e-9)
-
-
-def _kind(trial: Measurement) -> Kind:
-    return trial.conditions.server, trial.settings.worker_class
 
 
 def of_workload(telemetry: NDArray[np.void], endpoints: int) -> NDArray[np.void]:
@@ -529,8 +521,8 @@ def _elsewhere(
     here: Measurement, there: Measurement, costs: Mapping[Kind, ServerCost], slope: float
 ) -> tuple[float, float, float]:
     """What a worker, the master and files have more where ``there`` ran; bytes."""
-    a, b = costs.get(_kind(here)), costs.get(_kind(there))
-    if a is None or b is None or _kind(here) == _kind(there):
+    a, b = costs.get(here.kind), costs.get(there.kind)
+    if a is None or b is None or here.kind == there.kind:
         return 0.0, 0.0, 0.0
     return (
         b.kept_bytes(slope) - a.kept_bytes(slope),

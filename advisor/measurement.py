@@ -249,6 +249,15 @@ class Measurement:
     front: FrontMeasurement | None = None  # not in pss_bytes; None where nothing stood there
 
     @property
+    def kind(self) -> tuple[str, str]:
+        """(server, worker class) that it ran on."""
+        return self.conditions.server, self.settings.worker_class
+
+    @property
+    def generator_cpu_s_per_request(self) -> float:
+        return self.generator_cpu / max(self.throughput_rps.value, 1e-9)
+
+    @property
     def requests_of_living(self) -> float:
         """Served by the workers that were there at the end of the trial, each since its boot."""
         series = [s for s in self.memory_series if len(s.requests)]

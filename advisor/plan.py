@@ -175,17 +175,9 @@ def alone_trial(server: str, contrast: PlannedTrial, time_budget_s: float) -> Pl
         name=ALONE_TRIAL,
         why=f"one user on {server}",
         users=1,
-        duration_s=alone_duration(time_budget_s),
+        duration_s=max(ALONE_LEAST_S, time_budget_s * LOAD_FRACTION * ALONE_PART),
         stop_under_load=False,
     )
-
-
-def alone_duration(time_budget_s: float) -> float:
-    return max(ALONE_LEAST_S, time_budget_s * LOAD_FRACTION * ALONE_PART)
-
-
-def server_duration(time_budget_s: float) -> float:
-    return time_budget_s * LOAD_FRACTION * SERVER_PART
 
 
 def server_trial(
@@ -200,7 +192,7 @@ def server_trial(
         contrast,
         name=COST_TRIAL,
         why=f"the same on {server}: what changes there",
-        duration_s=server_duration(time_budget_s),
+        duration_s=time_budget_s * LOAD_FRACTION * SERVER_PART,
         rps=None if rps is None else min(rps, OPEN_PART * carried_rps),
     )
 

@@ -171,7 +171,7 @@ def _case(demand: Demand, trial: Measurement) -> Case:
     """As the trial ran; what the generator cost is the trial's own measurement."""
     conditions = trial.conditions
     if conditions.generator_cpu_s_per_request == 0 and trial.throughput_rps.value > 0:
-        cost = trial.generator_cpu / trial.throughput_rps.value
+        cost = trial.generator_cpu_s_per_request
         conditions = replace(conditions, generator_cpu_s_per_request=cost)
     return Case(
         demand,

@@ -85,7 +85,7 @@ def cost_of(trial: Measurement) -> ServerCost | None:
     master = trial.master_anon_bytes or 0.0
     return ServerCost(
         cpu_s=trial.cpu_s_per_request,
-        generator_cpu_s=trial.generator_cpu / max(trial.throughput_rps.value, 1e-9),
+        generator_cpu_s=trial.generator_cpu_s_per_request,
         worker_bytes=(anon - master) / trial.settings.workers,
         master_bytes=master,
         file_bytes=trial.file_bytes,
@@ -106,14 +106,14 @@ def learned(trials: Iterable[Measurement]) -> dict[Kind, ServerCost]:
     series: dict[Kind, tuple[MemorySeries, ...]] = {}
     for trial in several:
         if (cost := cost_of(trial)) is not None:
-            found[_kind(trial)] = cost
-            series[_kind(trial)] = trial.memory_series
+            found[trial.kind] = cost
+            series[trial.kind] = trial.memory_series
     waits = _waits(by_name.get(DEMAND_TRIAL))
     one = [by_name.get(name) for name in (DEMAND_TRIAL, ALONE_TRIAL)]
-    if all(t is not None and _kind(t) in found and cost_of(t) is not None for t in one):
+    if all(t is not None and t.kind in found and cost_of(t) is not None for t in one):
         for t in one:
             assert t is not None
-            found[_kind(t)] = _with_one_user(found[_kind(t)], t, waits)
+            found[t.kind] = _with_one_user(found[t.kind], t, waits)
     sync = {n: t for n in (SYNC_TRIAL, SYNC_ALONE_TRIAL) if (t := by_name.get(n)) is not None}
     server = next((t.conditions.server for t in sync.values()), None)
     for (there, kind), cost in list(found.items()):
@@ -126,10 +126,6 @@ def learned(trials: Iterable[Measurement]) -> dict[Kind, ServerCost]:
 def with_one_user(trials: Iterable[Measurement]) -> frozenset[str]:
     """Servers whose CPU per request ``learned`` takes from a trial of one user."""
     return frozenset(t.conditions.server for t in trials if t.name == ALONE_TRIAL)
-
-
-def _kind(trial: Measurement) -> Kind:
-    return trial.conditions.server, trial.settings.worker_class
 
 
 def _with_one_user(cost: ServerCost, trial: Measurement, waits: float | None) -> ServerCost:
@@ -156,8 +152,7 @@ def _tail(trial: Measurement, waits: float | None) -> float:
 
 def _cycle(trial: Measurement) -> tuple[float, float]:
     """Seconds of a user's cycle, and of the generator's CPU in it."""
-    rate = trial.throughput_rps.value
-    return trial.load.users / rate, trial.generator_cpu / rate
+    return trial.load.users / trial.throughput_rps.value, trial.generator_cpu_s_per_request
 
 
 def _of_sync(
