@@ -10,7 +10,7 @@ from pathlib import Path
 import rich_click as click
 from click.shell_completion import CompletionItem
 
-from pretune.advisor.completion import targets
+from pretune.advisor.commands.completion import targets
 from pretune.advisor.verdict import EXIT_USAGE
 
 # name -> (module, one line)

@@ -12,47 +12,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pretune.advisor import (
-    allocators,
-    answer,
-    cgroups,
-    demand,
-    elsewhere,
-    findings,
-    front,
-    front_steps,
-    further,
-    inside,
-    judge,
-    plan,
-    preflight,
-    search,
-    today,
-)
-from pretune.advisor.budget import Budget
-from pretune.advisor.demand import Demand
-from pretune.advisor.document import Failure, Run, Trial, Verification
+from pretune.advisor import judge
+from pretune.advisor.demand import allocators, breakdown, server_costs
+from pretune.advisor.demand import estimate as demand
+from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.documents.report import Failure, Run, Trial, Verification
 from pretune.advisor.failure import AppFailed, MeasurementInvalid
-from pretune.advisor.front import Fronted
-from pretune.advisor.measurement import Conditions, Measurement
-from pretune.advisor.minder import TIMED_OUT
-from pretune.advisor.model import costs, memory
+from pretune.advisor.findings import diagnose
+from pretune.advisor.model import extrapolation, memory
 from pretune.advisor.model.calibration import Calibration, calibrate
 from pretune.advisor.model.case import discipline
 from pretune.advisor.model.occupancy import idle_workers
 from pretune.advisor.model.predict import capacity, predict
 from pretune.advisor.model.prediction import Prediction
-from pretune.advisor.options import SHORTEST_TIME_BUDGET_S, Options
-from pretune.advisor.plan import PlannedTrial
-from pretune.advisor.preflight import Preflight, Progress
+from pretune.advisor.preflight import preflight
+from pretune.advisor.preflight.options import SHORTEST_TIME_BUDGET_S, Options
+from pretune.advisor.preflight.preflight import Preflight, Progress
+from pretune.advisor.preflight.servers import EMBEDDED
+from pretune.advisor.profiler.measurement import Conditions, Measurement
 from pretune.advisor.quantity import Interval
-from pretune.advisor.recommendation import Recommendation
-from pretune.advisor.servers import EMBEDDED
-from pretune.advisor.today import Today
-from pretune.advisor.trial import MEMORY_FRACTION, Bench
+from pretune.advisor.recommendation import answer, search, today
+from pretune.advisor.recommendation.today import Today
+from pretune.advisor.recommendation.values import Recommendation
+from pretune.advisor.resources import cgroups
+from pretune.advisor.resources.budget import Budget
+from pretune.advisor.reverse_proxy import cost, steps
+from pretune.advisor.reverse_proxy.cost import Fronted
+from pretune.advisor.trials import follow_up, plan
+from pretune.advisor.trials.bench import MEMORY_FRACTION, Bench
+from pretune.advisor.trials.plan import PlannedTrial
 from pretune.advisor.verdict import Verdict
-from pretune.advisor.workspace import Workspace, log_tail
-from pretune.server.field import offer
+from pretune.advisor.workspace.directory import Workspace, log_tail
+from pretune.advisor.workspace.reaper import TIMED_OUT
+from pretune.server.adapters.catalogue import offer
 from pretune.server.settings import Settings
 
 # A trial is repeated at most this often when the machine disturbed it.
@@ -105,7 +97,7 @@ class Pipeline:
 
     def dry_run(self, progress: Progress) -> dict[str, Any]:
         """What would be measured, without load."""
-        from pretune.advisor.dry_run import describe
+        from pretune.advisor.documents.plan import describe
 
         known = self._preflight(progress)
         whole = self._options.time_budget_s
@@ -124,41 +116,39 @@ class Pipeline:
             planned = self._planned(known)
             measured: list[Measurement] = []
             for number, trial in enumerate(planned):
-                if trial.name == costs.CONTRAST_TRIAL:
+                if trial.name == server_costs.CONTRAST_TRIAL:
                     most = known.budget.pg_connections
                     trial = plan.busy_contrast(trial, measured[0], most)
                 if trial.name == "preload":
                     trial = plan.busy_preload(trial, measured[1])
                 rest = sum(p.expected_s for p in planned[number + 1 :])
-                after = rest + self._answer_s() + further.RESERVE_S
+                after = rest + self._answer_s() + follow_up.RESERVE_S
                 after += self._there_s(known, planned[number:])
-                after += front_steps.expected_s(known, self._budget())
+                after += steps.expected_s(known, self._budget())
                 server = known.servers.measured
                 if trial.name == "preload" and known.servers.differ:
                     # servers preload differently: where the answer is for
                     server, trial = known.servers.verified, replace(trial, ramp_s=plan.RAMP_S)
                 measured.append(self._trial(bench, trial, server, progress, after))
-                if trial.name == costs.CONTRAST_TRIAL:
+                if trial.name == server_costs.CONTRAST_TRIAL:
                     measured += self._there(known, bench, trial, measured, progress)
-                if trial.name == costs.CONTRAST_TRIAL and known.front:
-                    direct = [m for m in measured if m.name in costs.SATURATED_TRIALS][-1]
-                    through = front_steps.cost_trial(
+                if trial.name == server_costs.CONTRAST_TRIAL and known.front:
+                    direct = [m for m in measured if m.name in server_costs.SATURATED_TRIALS][-1]
+                    through = steps.cost_trial(
                         self._run, known, bench.workload, trial, direct, self._budget()
                     )
                     measured.append(
                         self._trial(bench, through, known.servers.verified, progress, math.inf)
                     )
-                    self._run = front_steps.learned(self._run, measured[-1], direct)
+                    self._run = steps.learned(self._run, measured[-1], direct)
             self._run = replace(self._run, workload=bench.workload)
             for _ in range(1 + REVISIONS):
                 progress.phase("model", "searching workers x threads under all budgets", 8.0)
                 solved = self._solve(known, bench, measured)
                 if solved is not None and self._run.front and self._run.front.checks is None:
                     why = "the server without nginx and behind it: files, slow clients, uploads"
-                    progress.phase("checks", why, front_steps.ASKING_S)
-                    self._run = front_steps.asked(
-                        self._run, known, self._workspace, progress.update
-                    )
+                    progress.phase("checks", why, steps.ASKING_S)
+                    self._run = steps.asked(self._run, known, self._workspace, progress.update)
                 if solved is None or self._verified(known, bench, solved, progress):
                     break
                 # the model learns from its miss; the next answer is verified again
@@ -260,7 +250,7 @@ class Pipeline:
             self._trial(bench, trial, known.servers.verified, progress, after_s=math.inf)
             for trial in planned
         ]
-        self._run = replace(self._run, server_costs=costs.learned([*before, *found]))
+        self._run = replace(self._run, server_costs=server_costs.learned([*before, *found]))
         return found
 
     def _there_s(self, known: Preflight, planned: Sequence[PlannedTrial]) -> float:
@@ -269,7 +259,7 @@ class Pipeline:
         return sum(
             trial.expected_s
             for contrast in planned
-            if contrast.name == costs.CONTRAST_TRIAL
+            if contrast.name == server_costs.CONTRAST_TRIAL
             for trial in plan.there(
                 _server(known), contrast, budget.cores, self._budget(), budget.pg_connections
             )
@@ -280,14 +270,14 @@ class Pipeline:
         whole = self._options.time_budget_s
         if self._options.front is None:
             return whole
-        return max(SHORTEST_TIME_BUDGET_S, whole - front_steps.ASKING_S)
+        return max(SHORTEST_TIME_BUDGET_S, whole - steps.ASKING_S)
 
     def _answer_s(self) -> float:
         """What solving and one verification take."""
         asking = self._options.front is not None and not (
             self._run.front and self._run.front.checks
         )
-        checks = front_steps.ASKING_S if asking else 0.0
+        checks = steps.ASKING_S if asking else 0.0
         return MODEL_S + plan.duration("verification", self._budget()) + plan.AROUND_S + checks
 
     def _left(self) -> float:
@@ -301,7 +291,7 @@ class Pipeline:
         alike = [
             m
             for m in measured[2:]
-            if m.name not in costs.COST_TRIALS
+            if m.name not in server_costs.COST_TRIALS
             and (m.conditions.server == known.servers.measured or m.name == "preload")
         ]
         found = demand.assemble(
@@ -314,11 +304,11 @@ class Pipeline:
             seed=self._options.seed,
         )
         if self._run.front is not None:
-            found = front.on(found, self._run.front.cost)
+            found = cost.on(found, self._run.front.cost)
         # the budget's machine: this one unless the user says otherwise
-        beyond = elsewhere.extrapolate(known.budget, measured[0].conditions.server_cores)
-        there = elsewhere.moved(
-            costs.on(found, known.servers.verified, measured[0].settings.worker_class),
+        beyond = extrapolation.extrapolate(known.budget, measured[0].conditions.server_cores)
+        there = extrapolation.moved(
+            server_costs.on(found, known.servers.verified, measured[0].settings.worker_class),
             known.budget.cpu_factor or 1.0,
         )
         slo = known.slo
@@ -328,7 +318,7 @@ class Pipeline:
             source = search.UNLOADED_SOURCE
         assert slo.p95_s is not None
         tuning = calibrate(found, measured, seed=self._options.seed)
-        explained = inside.assemble(bench.workload, measured[0], measured[1])
+        explained = breakdown.assemble(bench.workload, measured[0], measured[1])
         self._run = replace(
             self._run,
             demand=found,
@@ -347,7 +337,7 @@ class Pipeline:
                 slo,
                 budget_conditions(known, self._run.front),
                 known.target.interface,
-                elsewhere.widened(tuning, beyond.log_sd),
+                extrapolation.widened(tuning, beyond.log_sd),
                 bench.think_s,
                 arrivals,
                 self._options.seed,
@@ -367,7 +357,7 @@ class Pipeline:
         self._predicted, self._reason = outcome.verdict, outcome.reason
         if outcome.recommendation is None:
             return None
-        self._run = front_steps.told(self._run, known)
+        self._run = steps.told(self._run, known)
         # what is promised there, in this machine's time
         p95_s = slo.p95_s * found.unloaded_p95_s / there.unloaded_p95_s
         rps = answered.each_rps if arrivals else None
@@ -382,11 +372,9 @@ class Pipeline:
         """
         server = known.servers.verified
         wanted = solved.recommendation.settings
-        there = costs.on(solved.demand, server, wanted.worker_class)
+        there = server_costs.on(solved.demand, server, wanted.worker_class)
         settings = self._verifiable(known, bench, there, wanted)
-        through = front_steps.through(
-            self._run, known, bench.workload, settings, 0.0, known.budget.cores
-        )
+        through = steps.through(self._run, known, bench.workload, settings, 0.0, known.budget.cores)
         conditions = replace(
             bench.conditions(server, through), generator_cpu_s_per_request=there.generator_cpu_s
         )
@@ -399,7 +387,7 @@ class Pipeline:
         predicted, rps = self._expected(solved, there, settings, conditions, given)
         what = f"{predicted.users} users" if rps is None else f"{rps:g} requests a second"
         # a leak is worth more with its lines than with a longer look at the answer
-        reserve = further.RESERVE_S if there.worker.leak_class == "leak" else 0.0
+        reserve = follow_up.RESERVE_S if there.worker.leak_class == "leak" else 0.0
         after = reserve + REPORT_S if reserve else 0.0
         planned = PlannedTrial(
             "verification",
@@ -411,7 +399,7 @@ class Pipeline:
             stop_under_load=True,
             rps=rps,
             ramp_s=plan.RAMP_S if server != EMBEDDED and rps is None else 0.0,
-            front=front_steps.through(
+            front=steps.through(
                 self._run,
                 known,
                 bench.workload,
@@ -475,7 +463,7 @@ class Pipeline:
         rps = solved.rps
         if rps is None:
             return capacity(there, settings, conditions, solved.p95_s, **given), None
-        if self._run.fleet or self._run.extrapolation != elsewhere.NOTHING:
+        if self._run.fleet or self._run.extrapolation != extrapolation.NOTHING:
             # what was asked of a larger machine may be more than this one can show
             most = capacity(there, settings, conditions, solved.p95_s, arrivals=True, **given)
             rps = min(rps, most.rps or rps)
@@ -483,7 +471,7 @@ class Pipeline:
 
     def _look_further(self, known: Preflight, bench: Bench, progress: Progress) -> None:
         """With the time that is left, what explains the memory; it changes no answer."""
-        for question in further.questions(self._run, known.environ, allocators.installed()):
+        for question in follow_up.questions(self._run, known.environ, allocators.installed()):
             trial = question.trial
             if self._left() < trial.expected_s + REPORT_S:
                 return
@@ -514,7 +502,7 @@ class Pipeline:
         failure = Failure("verdict", why) if why else None
         self._run = judge.with_doubt(replace(self._run, verdict=verdict, failure=failure))
         self._run = replace(
-            self._run, findings=findings.diagnose(self._run, known.inspection.get("settings"))
+            self._run, findings=diagnose.diagnose(self._run, known.inspection.get("settings"))
         )
 
 

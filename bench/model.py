@@ -25,9 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pretune.advisor.budget import Budget, Slo
-from pretune.advisor.demand import TUPLE, Demand, WorkerDemand
-from pretune.advisor.measurement import Conditions
+from pretune.advisor.demand.estimate import TUPLE, Demand, WorkerDemand
 from pretune.advisor.model import memory
 from pretune.advisor.model.case import Case
 from pretune.advisor.model.predict import capacity
@@ -41,9 +39,11 @@ from pretune.advisor.model.simulation import (
     warm_up,
 )
 from pretune.advisor.model.state import ROW
+from pretune.advisor.profiler.measurement import Conditions
 from pretune.advisor.quantity import Interval
-from pretune.advisor.search import recommend, shape
-from pretune.advisor.violations import over_budget
+from pretune.advisor.recommendation.search import recommend, shape
+from pretune.advisor.recommendation.violations import over_budget
+from pretune.advisor.resources.budget import Budget, Slo
 from pretune.server.settings import Settings
 
 MIB, GIB = 1 << 20, 1 << 30

@@ -18,9 +18,9 @@ from collections.abc import Callable
 import h11
 import httptools
 
-from pretune.server import fields
-from pretune.server.http1 import Reader
-from pretune.server.response import Head
+from pretune.server.http11 import fields
+from pretune.server.http11.http1 import Reader
+from pretune.server.http11.response import Head
 
 # What Chrome sends, 672 bytes.
 REQUEST = (

@@ -106,17 +106,17 @@ class _Transport:
 
 
 def _context(way: str, telemetry: str | None, app: Any) -> Any:
-    from pretune.server.board import Board
-    from pretune.server.config import Config
-    from pretune.server.context import Context
-    from pretune.server.importing import Loaded
-    from pretune.server.log import Log
+    from pretune.server.config.config import Config
+    from pretune.server.process.importing import Loaded
+    from pretune.server.process.log import Log
+    from pretune.server.process.scoreboard import Scoreboard
     from pretune.server.settings import Settings
     from pretune.server.telemetry import Ring
+    from pretune.server.workers.context import Context
 
     name, _, threads = way.partition(" ")
     settings = Settings(worker_class=name, threads=int(threads or 1))
-    board = Board(settings.threads)
+    board = Scoreboard(settings.threads)
     here, _ = socket.socketpair()
     listener = socket.create_server(("127.0.0.1", 0))
     return Context(
@@ -128,8 +128,8 @@ def _context(way: str, telemetry: str | None, app: Any) -> Any:
 
 
 def _threads(way: str, data: bytes, telemetry: str | None, turns: int) -> float:
-    from pretune.server.connection import Connection
-    from pretune.server.threaded import ThreadedWorker
+    from pretune.server.wsgi.connection import Connection
+    from pretune.server.wsgi.threaded import ThreadedWorker
 
     worker: Any = ThreadedWorker(_context(way, telemetry, _wsgi))
     conn = Connection(_Socket(data), 0, ("127.0.0.1", "1234"), True, worker.pump)  # type: ignore[arg-type]
@@ -145,8 +145,8 @@ def _threads(way: str, data: bytes, telemetry: str | None, turns: int) -> float:
 
 
 def _loop(data: bytes, telemetry: str | None, turns: int) -> float:
-    from pretune.server.asgi import AsgiWorker
-    from pretune.server.protocol import HttpProtocol
+    from pretune.server.asgi.protocol import HttpProtocol
+    from pretune.server.asgi.worker import AsgiWorker
 
     worker: Any = AsgiWorker(_context("asgi", telemetry, _asgi))
 

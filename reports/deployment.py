@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from pretune.reports import commented, gunicorn_conf, redaction
 from pretune.reports.document import Document
-from pretune.server import front as nginx
-from pretune.server.field import SERVERS, FieldServer
-from pretune.server.front import Front, Static
+from pretune.server.adapters import nginx_conf as nginx
+from pretune.server.adapters.catalogue import SERVERS, FieldServer
+from pretune.server.adapters.nginx_conf import Front, Static
 from pretune.server.settings import Settings
 
 CONF, INI, SCRIPT = "gunicorn.conf.py", "uwsgi.ini", "start.sh"

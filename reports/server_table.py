@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from pretune.server import front
-from pretune.server.field import SERVERS, FieldServer
+from pretune.server.adapters import nginx_conf
+from pretune.server.adapters.catalogue import SERVERS, FieldServer
 
 _HEAD = """\
 # The other servers
@@ -22,17 +22,18 @@ are there. Where a server has no option for one, the setting does nothing.
 _FRONT = f"""\
 ## nginx, in front of any of them
 
-`{front.INSTALL}`. With `--front nginx` the answer is verified through it, and its file is written.
+`{nginx_conf.INSTALL}`. With `--front nginx` the answer is verified through it, and its file is \
+written.
 It speaks HTTP/1.1 to the server, over TCP or a unix socket. These follow from its settings:
 
 | setting | directive | what is written |
 |---|---|---|
-| `timeout` | `proxy_read_timeout` | The timeout and {front.READ_MARGIN_S:g} s (mod_wsgi's by its \
-threads): the server ends what is stuck first, where it can. |
-| `keepalive` | `keepalive_timeout` of the upstream | {front.IDLE_PART:g} of it, so nginx closes \
-an idle connection before the server does. |
+| `timeout` | `proxy_read_timeout` | The timeout and {nginx_conf.READ_MARGIN_S:g} s (mod_wsgi's \
+by its threads): the server ends what is stuck first, where it can. |
+| `keepalive` | `keepalive_timeout` of the upstream | {nginx_conf.IDLE_PART:g} of it, so nginx \
+closes an idle connection before the server does. |
 | `workers`, `threads` | `keepalive` of the upstream | As many idle connections as requests are \
-served at once, at most {front.MOST_IDLE} a process; none where the server closes each: \
+served at once, at most {nginx_conf.MOST_IDLE} a process; none where the server closes each: \
 {{closes}}. |
 | `backlog` | `listen ... backlog` | The same. |
 
@@ -47,7 +48,7 @@ begun.
 
 def render() -> str:
     """The whole page."""
-    closes = ", ".join(f"{server}'s `{kind}`" for server, kind in sorted(front.CLOSES))
+    closes = ", ".join(f"{server}'s `{kind}`" for server, kind in sorted(nginx_conf.CLOSES))
     sections = [_section(server) for server in SERVERS.values()]
     return "\n".join([_HEAD, *sections, _FRONT.format(closes=closes)])
 

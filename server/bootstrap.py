@@ -18,9 +18,9 @@ OLDEST = (3, 10)
 # subcommand -> the module whose main(argv) runs it
 COMMANDS = {
     "serve": "pretune.server.cli",
-    "gunicorn": "pretune.server.under_gunicorn",
+    "gunicorn": "pretune.server.hosted.under_gunicorn",
     "inspect": "pretune.server.inspection",
-    "configured": "pretune.server.configured",
+    "configured": "pretune.server.config.config.conffile_report",
 }
 
 

@@ -6,13 +6,14 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pretune.server import identity, worker
-from pretune.server.config import Config, choose_class
-from pretune.server.importing import Loaded, TargetError
-from pretune.server.options import OPTIONS
+from pretune.server.config import privileges
+from pretune.server.config.config import Config, choose_class
+from pretune.server.config.options import OPTIONS
+from pretune.server.master import worker_main
+from pretune.server.process.importing import Loaded, TargetError
 
 if TYPE_CHECKING:
-    from pretune.server.configuration import Gathered
+    from pretune.server.config.configuration import Gathered
 
 
 def check(config: Config, gathered: Gathered) -> int:
@@ -32,8 +33,8 @@ def check(config: Config, gathered: Gathered) -> int:
 
 def _check(config: Config) -> int:
     try:
-        identity.assume(config, "check")
-        loaded = worker.load_app(config)
+        privileges.assume(config, "check")
+        loaded = worker_main.load_app(config)
         chosen = choose_class(config.settings, loaded.interface)
     except TargetError as error:
         print(f"{error.traceback}the app does not boot: {error}", file=sys.stderr)

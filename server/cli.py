@@ -9,9 +9,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pretune.server import identity, origin
-from pretune.server.config import Config, ConfigBroken
-from pretune.server.configuration import assemble, gather, here, parse
+from pretune.server.config import privileges
+from pretune.server.config.config import Config, ConfigBroken
+from pretune.server.config.configuration import assemble, gather, here, parse
+from pretune.server.master import own_command
 
 USAGE = 2  # exit code for wrong usage
 BROKEN = 1  # for a configuration, an app or an address that cannot be used
@@ -19,13 +20,13 @@ BROKEN = 1  # for a configuration, an app or an address that cannot be used
 
 def main(argv: Sequence[str]) -> int:
     """Serve until a signal says otherwise; the exit code."""
-    origin.remember()
+    own_command.remember()
     _occupy_standard_descriptors()
     directory = here()
     try:
         gathered = gather(argv, directory)
         config = assemble(gathered, directory)
-        identity.check(config)
+        privileges.check(config)
         with _entrance(config.chdir) as place:
             os.fchdir(place)
     except ConfigBroken as error:
@@ -47,15 +48,15 @@ def main(argv: Sequence[str]) -> int:
 
 def _serve(config: Config, read: Callable[[], Config]) -> int:
     # Late: `--help` and a wrong flag need none of it.
-    from pretune.server import listening, title
-    from pretune.server.log import Log, LogFailed
-    from pretune.server.master import Master
+    from pretune.server.master.master import Master
+    from pretune.server.process import listening, proctitle
+    from pretune.server.process.log import Log, LogFailed
 
     # First of all: the command line may hold passwords, and ps shows it to everybody.
-    title.show(title.of("master", config.proc_name or config.target))
+    proctitle.show(proctitle.of("master", config.proc_name or config.target))
     environment = _Environment()
     environment.set(config.env)
-    owner = identity.owner(config)
+    owner = privileges.owner(config)
     try:
         log = Log(config.error_log, config.access_log, **_manner(config))
     except LogFailed as error:
@@ -79,7 +80,7 @@ def _serve(config: Config, read: Callable[[], Config]) -> int:
         """The configuration as it is now. Raises ConfigBroken, and changes nothing then."""
         with environment.as_before():
             fresh = read()
-            identity.check(fresh)
+            privileges.check(fresh)
         with _entrance(fresh.chdir) as place:
             try:
                 log.change(fresh.error_log, fresh.access_log, **_manner(fresh))
@@ -98,7 +99,7 @@ def _manner(config: Config) -> dict[str, Any]:
     return {
         "level": config.log_level,
         "access_format": config.access_format,
-        "owner": identity.owner(config),
+        "owner": privileges.owner(config),
         "capture": config.capture_output,
     }
 

@@ -5,6 +5,6 @@ A module of its own, since importing it is what makes the application.
 
 from __future__ import annotations
 
-from pretune.server.guest import Guest, Task
+from pretune.server.hosted.hosted_app import HostedApp, Task
 
-application = Guest(Task.given()).load()
+application = HostedApp(Task.given()).load()

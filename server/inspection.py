@@ -25,14 +25,14 @@ import sys
 import time
 from typing import Any
 
-from pretune.server.importing import Loaded, TargetBroken, TargetError, load, user_traceback
-from pretune.server.probes import configuration, routes, settling
-from pretune.server.probes.weighing import Scales
+from pretune.server.probes import configuration, reclaimable, routes
+from pretune.server.probes.import_cost import ImportCost
+from pretune.server.process.importing import Loaded, TargetBroken, TargetError, load, user_traceback
 
 
 def inspect(target: str, chdir: str = ".") -> dict[str, Any]:
     """The object described above. Imports the target into this process."""
-    scales = Scales()
+    scales = ImportCost()
     scales.install()
     began = time.perf_counter()
     try:
@@ -49,7 +49,7 @@ def inspect(target: str, chdir: str = ".") -> dict[str, Any]:
         # A Django URLconf is imported here for the first time: the user's code.
         message = f"reading the routes failed: {type(error).__name__}: {error}"
         return _failure("routes_error", message, user_traceback(error), error)
-    settled = settling.settle()
+    settled = reclaimable.settle()
     return {
         "ok": True,
         "interface": loaded.interface,

@@ -6,19 +6,19 @@ from dataclasses import replace
 
 from measured import MIB, measurement
 
-from pretune.advisor.budget import Slo
 from pretune.advisor.comparison.broken import BootFailure
 from pretune.advisor.comparison.contestants import Absent
 from pretune.advisor.comparison.disruption import Disruption
 from pretune.advisor.comparison.entry import Entry, Result, Turn
 from pretune.advisor.comparison.lifecycle import Check, Lifecycle
 from pretune.advisor.comparison.steps import Crossing, Step
-from pretune.advisor.document import Run, Trial
-from pretune.advisor.measurement import Latency
+from pretune.advisor.documents.report import Run, Trial
 from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.preflight.servers import Servers
+from pretune.advisor.profiler.measurement import Latency
 from pretune.advisor.quantity import Interval
-from pretune.advisor.recommendation import Recommendation
-from pretune.advisor.servers import Servers
+from pretune.advisor.recommendation.values import Recommendation
+from pretune.advisor.resources.budget import Slo
 from pretune.advisor.verdict import Verdict
 from pretune.server.settings import Settings
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from pretune.advisor.demand import TUPLE, Demand, WorkerDemand
-from pretune.advisor.measurement import Conditions, Latency
+from pretune.advisor.demand.estimate import TUPLE, Demand, WorkerDemand
 from pretune.advisor.model import memory
 from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.profiler.measurement import Conditions, Latency
 from pretune.advisor.quantity import Interval
 from pretune.server.settings import Settings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pretune.advisor.measurement import (
+from pretune.advisor.profiler.measurement import (
     Conditions,
     Latency,
     Measurement,

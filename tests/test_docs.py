@@ -7,7 +7,7 @@ import pytest
 import rich_click as click
 
 from pretune.advisor.commands import advise, compare
-from pretune.advisor.findings import RULES
+from pretune.advisor.findings.diagnose import RULES
 
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "docs" / "GUIDE.md").read_text()

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
-from pretune.advisor.completion import targets
+from pretune.advisor.commands.completion import targets
 
 F = TypeVar("F", bound=Callable[..., Any])
 

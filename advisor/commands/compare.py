@@ -14,8 +14,8 @@ from pretune.advisor.commands.arguments import shared
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pretune.advisor.options import Options
-    from pretune.advisor.workspace import Workspace
+    from pretune.advisor.preflight.options import Options
+    from pretune.advisor.workspace.directory import Workspace
 
 OUT = "comparison"
 # Of a deployment of many instances, of one server or what stands before it: not in question.
@@ -78,13 +78,13 @@ def _compare(
     *,
     as_json: bool,
 ) -> int:
-    from pretune.advisor import output
     from pretune.advisor.commands.execution import ending, show_json
     from pretune.advisor.comparison import document as documents
     from pretune.advisor.comparison import plan
-    from pretune.advisor.comparison.contest import Comparison
+    from pretune.advisor.comparison.run import Comparison
     from pretune.advisor.confidential import hide, known_secrets
     from pretune.advisor.verdict import Verdict, exit_code
+    from pretune.advisor.workspace import output
     from pretune.reports import comparison_terminal
     from pretune.reports.progress import Progress
 

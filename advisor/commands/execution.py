@@ -18,14 +18,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 
-from pretune.advisor import output
 from pretune.advisor.confidential import hide, known_secrets
-from pretune.advisor.config import ConfigError
 from pretune.advisor.failure import AppFailed, MeasurementInvalid, Refused
-from pretune.advisor.hooks import HookError
-from pretune.advisor.location import LocationError, locate
-from pretune.advisor.options import Options, UsageError, resolve
-from pretune.advisor.output import OutputError
+from pretune.advisor.preflight.config import ConfigError
+from pretune.advisor.preflight.location import LocationError, locate
+from pretune.advisor.preflight.options import Options, UsageError, resolve
 from pretune.advisor.verdict import (
     EXIT_DEFECT,
     EXIT_INTERRUPTED,
@@ -34,7 +31,10 @@ from pretune.advisor.verdict import (
     Verdict,
     exit_code,
 )
-from pretune.advisor.workspace import Workspace
+from pretune.advisor.workspace import output
+from pretune.advisor.workspace.directory import Workspace
+from pretune.advisor.workspace.hooks import HookError
+from pretune.advisor.workspace.output import OutputError
 
 if TYPE_CHECKING:
     from pretune.advisor.pipeline import Pipeline
@@ -145,7 +145,7 @@ def _execute(
     secrets: tuple[str, ...],
 ) -> int:
     from pretune.advisor import pipeline
-    from pretune.advisor.document import assemble
+    from pretune.advisor.documents.report import assemble
     from pretune.reports.progress import Progress
 
     if not flags.get("dry_run"):

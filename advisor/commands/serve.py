@@ -19,7 +19,7 @@ import rich_click as click
 def command(python: str | None, arguments: tuple[str, ...]) -> None:
     """Serve an application on the embedded pre-fork server. The flags are gunicorn's."""
     import pretune.server
-    from pretune.advisor.location import LocationError, find_python
+    from pretune.advisor.preflight.location import LocationError, find_python
 
     try:
         interpreter, _ = find_python(Path(python) if python else None, Path.cwd(), os.environ)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pretune.advisor.failure import Refused
-from pretune.advisor.servers import NAMES, Servers, choose
+from pretune.advisor.preflight.servers import NAMES, Servers, choose
 
 ALL = "all"
 

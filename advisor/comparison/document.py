@@ -12,11 +12,11 @@ from pretune.advisor.comparison.disruption import Disruption
 from pretune.advisor.comparison.entry import QUANTITIES, Entry, Result, Turn
 from pretune.advisor.comparison.lifecycle import Check, Lifecycle
 from pretune.advisor.comparison.rounds import Ratio, over_rounds, pairs
-from pretune.advisor.document import assemble as assemble_run
+from pretune.advisor.documents.report import assemble as assemble_run
 from pretune.advisor.model.case import discipline
 from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.preflight.servers import EMBEDDED
 from pretune.advisor.quantity import Interval
-from pretune.advisor.servers import EMBEDDED
 
 SCHEMA = 1
 # of a run's document, as it stands there

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 
 from pretune.advisor.comparison.broken import BootFailure
 from pretune.advisor.comparison.disruption import Disruption, judge
-from pretune.advisor.trial import STOP_SECONDS, Stage
+from pretune.advisor.trials.bench import STOP_SECONDS, Stage
 from pretune.loadtests.workload import Load
-from pretune.server.field import SERVERS
+from pretune.server.adapters.catalogue import SERVERS
 from pretune.server.settings import Settings
 
 BEFORE_S = 1.0  # of load before the signal

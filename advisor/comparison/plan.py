@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pretune.advisor.plan import AROUND_S
+from pretune.advisor.trials.plan import AROUND_S
 
 # Who takes part where nobody was named, for an estimate before it is known who is there.
 USUAL = ("embedded", "gunicorn", "waitress", "granian", "uwsgi")

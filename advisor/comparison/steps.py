@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pretune.advisor.budget import Slo
 from pretune.advisor.profiler.reduce import SATURATED
 from pretune.advisor.profiler.statistics import proportion
+from pretune.advisor.resources.budget import Slo
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

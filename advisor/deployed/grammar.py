@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pretune.server import options
-from pretune.server.field import SERVERS
+from pretune.server.adapters.catalogue import SERVERS
+from pretune.server.config import options
 from pretune.server.settings import Settings
 
 SETTINGS = tuple(Settings.__dataclass_fields__)

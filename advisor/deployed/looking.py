@@ -19,7 +19,7 @@ from pretune.advisor.deployed.files import FOLDERS, Files, Place
 from pretune.advisor.deployed.resolve import DEFAULT_CONF, resolve, standing_alone
 from pretune.advisor.deployed.shell import Surroundings
 from pretune.advisor.deployed.value import Command, Deployed, Look, Reading, Started
-from pretune.advisor.hooks import HookError, parse_env
+from pretune.advisor.workspace.hooks import HookError, parse_env
 
 MOST_FILES = 40
 MOST_COMMANDS = 100  # of a file

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pretune.advisor.measurement import Conditions
+from pretune.advisor.profiler.measurement import Conditions
 from pretune.advisor.quantity import format_seconds
 from pretune.server.settings import Settings
 

@@ -33,14 +33,14 @@ from functools import cache
 
 import numpy as np
 
-from pretune.advisor.demand import Demand
-from pretune.advisor.measurement import Measurement
+from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.demand.server_costs import SYNC_ALONE_TRIAL, on
 from pretune.advisor.model import cpu
 from pretune.advisor.model import lock as locks
 from pretune.advisor.model.case import Case, Traffic, crowding
-from pretune.advisor.model.costs import SYNC_ALONE_TRIAL, on
 from pretune.advisor.model.rows import Z95, Factors, build_rows, central, mean_rows, sample
 from pretune.advisor.model.simulation import Open
+from pretune.advisor.profiler.measurement import Measurement
 from pretune.advisor.quantity import Interval, format_seconds
 
 # Spread (standard deviation of the logarithm) of measured over predicted before anything is

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pretune.advisor.demand import Demand
-from pretune.advisor.measurement import Conditions
+from pretune.advisor.demand.estimate import Demand
 from pretune.advisor.model import bounds
 from pretune.advisor.model.cpu import crowd
 from pretune.advisor.model.lock import serial_s
@@ -24,6 +23,7 @@ from pretune.advisor.model.simulation import (
     merged,
     simulate,
 )
+from pretune.advisor.profiler.measurement import Conditions
 from pretune.server.settings import Settings
 
 if TYPE_CHECKING:

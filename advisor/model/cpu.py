@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import t as student
 
-from pretune.advisor.demand import Demand
-from pretune.advisor.measurement import Measurement
-from pretune.advisor.model import costs
+from pretune.advisor.demand import server_costs
+from pretune.advisor.demand.estimate import Demand
 from pretune.advisor.model.rows import Z95
+from pretune.advisor.profiler.measurement import Measurement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -153,10 +153,12 @@ def fitted(trials: Sequence[Measurement]) -> list[Measurement]:
     learned from agrees with itself. What several requests at once add differs between servers:
     where the answer's own has a trial of them, the other's says nothing.
     """
-    servers = costs.with_one_user(trials)
+    servers = server_costs.with_one_user(trials)
     there = {t.name for t in trials if t.conditions.server in servers}
-    left_out = {costs.ALONE_TRIAL, costs.SYNC_TRIAL, costs.SYNC_ALONE_TRIAL}
-    left_out.add(costs.CONTRAST_TRIAL if costs.COST_TRIAL in there else costs.COST_TRIAL)
+    left_out = {server_costs.ALONE_TRIAL, server_costs.SYNC_TRIAL, server_costs.SYNC_ALONE_TRIAL}
+    left_out.add(
+        server_costs.CONTRAST_TRIAL if server_costs.COST_TRIAL in there else server_costs.COST_TRIAL
+    )
     return [t for t in trials if t.name not in left_out and not t.settings.preload_app]
 
 

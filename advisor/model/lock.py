@@ -27,7 +27,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pretune.advisor.measurement import Measurement
+from pretune.advisor.profiler.measurement import Measurement
 from pretune.advisor.quantity import Interval
 
 MOST = 2.0  # every request under the lock from beginning to end: threads are as one

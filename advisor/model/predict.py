@@ -27,8 +27,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.stats import t as student
 
-from pretune.advisor.demand import Demand
-from pretune.advisor.measurement import Conditions, Latency
+from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.demand.server_costs import on
 from pretune.advisor.model import bounds, memory
 from pretune.advisor.model.calibration import (
     PRIOR_LATENCY_SD,
@@ -36,10 +36,10 @@ from pretune.advisor.model.calibration import (
     Calibration,
 )
 from pretune.advisor.model.case import Case, Traffic
-from pretune.advisor.model.costs import on
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.model.rows import Z95, Factors, build_rows, central, drawn, mean_rows
 from pretune.advisor.model.simulation import Floats, Open, Run
+from pretune.advisor.profiler.measurement import Conditions, Latency
 from pretune.advisor.quantity import Interval
 from pretune.server.settings import Settings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pretune.advisor.measurement import Latency
+from pretune.advisor.profiler.measurement import Latency
 from pretune.advisor.quantity import Interval
 
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pretune.advisor.demand import Demand
-from pretune.advisor.measurement import Conditions
+from pretune.advisor.demand.estimate import Demand
 from pretune.advisor.model.simulation import MAX_SEGMENTS
 from pretune.advisor.model.state import ROW
+from pretune.advisor.profiler.measurement import Conditions
 from pretune.advisor.quantity import Interval
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pretune.advisor.measurement import CpuAccounting, DatabaseTime
 from pretune.advisor.profiler.counters import Blocks, per_request, per_second, workers_cpu
+from pretune.advisor.profiler.measurement import CpuAccounting, DatabaseTime
 from pretune.advisor.profiler.statistics import ratio
 from pretune.advisor.quantity import UNKNOWN, Interval
 

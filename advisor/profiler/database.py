@@ -28,11 +28,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psycopg
 
-from pretune.advisor import postgres
 from pretune.advisor.profiler import sockets
+from pretune.advisor.profiler.downsampling import Rows
 from pretune.advisor.profiler.processes import RunDelay
 from pretune.advisor.profiler.samples import DATABASE, SESSION
-from pretune.advisor.profiler.thinning import Rows
+from pretune.advisor.resources import postgres
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pretune.advisor.profiler.downsampling import Rows
 from pretune.advisor.profiler.processes import ProcessTree
 from pretune.advisor.profiler.samples import FRONT
-from pretune.advisor.profiler.thinning import Rows
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pretune.server.probes.account import KINDS
-from pretune.server.probes.places import Place
+from pretune.server.probes.user_frames import Place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

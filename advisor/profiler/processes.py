@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pretune.advisor.minder import MARK
+from pretune.advisor.workspace.reaper import MARK
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")

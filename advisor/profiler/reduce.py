@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pretune.advisor.measurement import (
+from pretune.advisor.profiler import memory as memory_of
+from pretune.advisor.profiler.accounting import account, database_time
+from pretune.advisor.profiler.counters import Blocks, growth, per_request, spent, workers_cpu
+from pretune.advisor.profiler.measurement import (
     Conditions,
     EndpointMeasurement,
     FrontMeasurement,
@@ -24,9 +27,6 @@ from pretune.advisor.measurement import (
     Settled,
     WorkerMeasurement,
 )
-from pretune.advisor.profiler import memory as memory_of
-from pretune.advisor.profiler.accounting import account, database_time
-from pretune.advisor.profiler.counters import Blocks, growth, per_request, spent, workers_cpu
 from pretune.advisor.profiler.samples import Samples
 from pretune.advisor.profiler.statistics import (
     BLOCKS,

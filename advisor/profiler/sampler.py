@@ -19,19 +19,19 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from pretune.advisor import limits
 from pretune.advisor.profiler import notes
 from pretune.advisor.profiler.fronting import FrontWatch
-from pretune.advisor.profiler.kept import Kept
-from pretune.advisor.profiler.machine import Machine
 from pretune.advisor.profiler.processes import ROLES, ProcessTree, Usage, marked, run_mark
+from pretune.advisor.profiler.reservoir import Kept
 from pretune.advisor.profiler.samples import DATABASE, FRONT, Cost, Samples
 from pretune.advisor.profiler.telemetry import RingReader
+from pretune.advisor.resources import limits
+from pretune.advisor.resources.kernel import Machine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pretune.advisor.trial_cgroup import TrialCgroup
+    from pretune.advisor.resources.trial_cgroup import TrialCgroup
 
 INTERVAL_S = 0.1
 SCAN_S = 1.0  # new processes, new rings, descriptors, the machine as a whole

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pretune.advisor.measurement import MemoryEvents, PressureShares, Surroundings
 from pretune.advisor.profiler.counters import Blocks, per_second
+from pretune.advisor.profiler.measurement import MemoryEvents, PressureShares, Surroundings
 from pretune.advisor.quantity import UNKNOWN, Interval
 
 if TYPE_CHECKING:

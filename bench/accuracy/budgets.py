@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bench.accuracy.store import Point
-from pretune.advisor.budget import Budget
+from pretune.advisor.resources.budget import Budget
 
 RAM, CONNECTIONS, DESCRIPTORS = "RAM", "connections", "descriptors"
 

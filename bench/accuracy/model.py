@@ -6,18 +6,20 @@ from dataclasses import dataclass, replace
 
 from bench.accuracy import grid
 from bench.accuracy.store import Trials
-from pretune.advisor import answer, demand, search
-from pretune.advisor.answer import Answer
-from pretune.advisor.budget import Budget, Slo
-from pretune.advisor.demand import Demand
-from pretune.advisor.measurement import Conditions
-from pretune.advisor.model import costs, memory
+from pretune.advisor.demand import estimate as demand
+from pretune.advisor.demand import server_costs
+from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.model import memory
 from pretune.advisor.model.calibration import Calibration, calibrate
 from pretune.advisor.model.case import discipline
 from pretune.advisor.model.occupancy import idle_workers
 from pretune.advisor.model.predict import capacity, predict
 from pretune.advisor.model.prediction import Prediction
-from pretune.advisor.servers import GUNICORN
+from pretune.advisor.preflight.servers import GUNICORN
+from pretune.advisor.profiler.measurement import Conditions
+from pretune.advisor.recommendation import answer, search
+from pretune.advisor.recommendation.answer import Answer
+from pretune.advisor.resources.budget import Budget, Slo
 from pretune.server.settings import Settings
 
 RAM_BYTES, RESERVE_BYTES = 1 << 30, 64 << 20
@@ -52,7 +54,7 @@ class Solved:
         )
 
     def on_gunicorn(self, worker_class: str) -> Demand:
-        return costs.on(self.demand, GUNICORN, worker_class)
+        return server_costs.on(self.demand, GUNICORN, worker_class)
 
     def predicted(self, settings: Settings, users: int, seconds: float) -> Prediction:
         """Of one point; memory with what leaks in so many seconds."""
@@ -98,10 +100,10 @@ def solve(stored: Trials) -> Solved:
     alike = [
         t
         for t in stored.trials[2:]
-        if t.name not in costs.COST_TRIALS
+        if t.name not in server_costs.COST_TRIALS
         and (t.conditions.server == server or t.name == "preload")
     ]
-    known = costs.learned(stored.trials)
+    known = server_costs.learned(stored.trials)
     found = demand.assemble(
         stored.workload,
         first,
@@ -113,7 +115,7 @@ def solve(stored: Trials) -> Solved:
     )
     found = replace(found, costs=known)
     tuned = calibrate(found, stored.trials, seed=SEED)
-    conditions = (trials.get(costs.COST_TRIAL) or first).conditions
+    conditions = (trials.get(server_costs.COST_TRIAL) or first).conditions
     return Solved(
         found,
         tuned,

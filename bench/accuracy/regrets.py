@@ -12,7 +12,7 @@ from bench.accuracy.advice import Advice
 from bench.accuracy.cells import percent, percent_interval, shape
 from bench.accuracy.judge import Shape
 from bench.servers.tables import table
-from pretune.advisor.baselines import FORMULAS
+from pretune.advisor.recommendation.baselines import FORMULAS
 
 FIVE_TIMES = 5
 

@@ -21,18 +21,19 @@ from bench.accuracy.apps import orm_table
 from bench.accuracy.grid import Task
 from bench.measurement.stage import Quiet
 from examples import postgres, upstream
-from pretune.advisor import plan, preflight
-from pretune.advisor.cores import confined
-from pretune.advisor.cores import plan as plan_cores
-from pretune.advisor.location import locate
-from pretune.advisor.measurement import Measurement
-from pretune.advisor.model import costs
-from pretune.advisor.options import resolve
-from pretune.advisor.servers import GUNICORN
-from pretune.advisor.trial import Bench
-from pretune.advisor.workspace import Workspace
+from pretune.advisor.demand import server_costs
+from pretune.advisor.preflight import preflight
+from pretune.advisor.preflight.location import locate
+from pretune.advisor.preflight.options import resolve
+from pretune.advisor.preflight.servers import GUNICORN
+from pretune.advisor.profiler.measurement import Measurement
+from pretune.advisor.trials import plan
+from pretune.advisor.trials.bench import Bench
+from pretune.advisor.workspace.cores import confined
+from pretune.advisor.workspace.cores import plan as plan_cores
+from pretune.advisor.workspace.directory import Workspace
 from pretune.loadtests.workload import Load, Workload
-from pretune.server.field import offer
+from pretune.server.adapters.catalogue import offer
 
 # Of the tool's default of 120 s: half of it, so the trials are half as long as a user's.
 TIME_BUDGET_S = 60.0
@@ -116,14 +117,14 @@ class Stage:
         found: list[Measurement] = []
         for planned in plan.trials(self._app.interface, TIME_BUDGET_S, connections):
             server = servers.measured
-            if planned.name == costs.CONTRAST_TRIAL:
+            if planned.name == server_costs.CONTRAST_TRIAL:
                 planned = plan.busy_contrast(planned, found[0], connections)
             if planned.name == "preload":
                 planned = plan.busy_preload(planned, found[1])
             if planned.name == "preload" and servers.differ:
                 server, planned = servers.verified, replace(planned, ramp_s=plan.RAMP_S)
             found.append(self._trial(planned, server))
-            if planned.name != costs.CONTRAST_TRIAL:
+            if planned.name != server_costs.CONTRAST_TRIAL:
                 continue
             there = plan.there(
                 plan.Server(GUNICORN, servers.differ, offer(GUNICORN)),

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pretune.advisor import measurement
-from pretune.advisor.measurement import Measurement
+from pretune.advisor.profiler import measurement
+from pretune.advisor.profiler.measurement import Measurement
 from pretune.advisor.quantity import Interval
 from pretune.loadtests.workload import Endpoint, Load, Skipped, Workload
 from pretune.server.settings import Settings

@@ -17,9 +17,9 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["pretune.server"]):
-    import pretune.server.bodies
-    import pretune.server.fields
-    import pretune.server.http1  # noqa: F401
+    import pretune.server.http11.bodies
+    import pretune.server.http11.fields
+    import pretune.server.http11.http1  # noqa: F401
 
 import differential
 import grammar

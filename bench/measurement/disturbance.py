@@ -20,9 +20,10 @@ from unittest import mock
 
 from bench.measurement.result import Aim, Result, Table
 from bench.measurement.stage import Services, Stage
-from pretune.advisor import demand, trial
-from pretune.advisor.measurement import Measurement
-from pretune.advisor.trial_cgroup import TrialCgroup
+from pretune.advisor.demand import estimate
+from pretune.advisor.profiler.measurement import Measurement
+from pretune.advisor.resources.trial_cgroup import TrialCgroup
+from pretune.advisor.trials import bench
 from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings
 
@@ -62,7 +63,7 @@ def throttling() -> Iterator[None]:
             raise RuntimeError("no CPU quota can be set here")
         return group
 
-    with mock.patch.object(trial.TrialCgroup, "create", with_quota):
+    with mock.patch.object(bench.TrialCgroup, "create", with_quota):
         yield
 
 
@@ -83,7 +84,7 @@ class Seen:
 
     @classmethod
     def of(cls, measured: Measurement, stage: Stage) -> Seen:
-        found = demand.assemble(stage.workload, measured)
+        found = estimate.assemble(stage.workload, measured)
         figures = {name: getattr(found, name).value for name in FIGURES}
         return cls(figures, bool(measured.disturbed), measured.latency.mean.value)
 

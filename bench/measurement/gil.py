@@ -12,8 +12,8 @@ from bench.measurement import truth
 from bench.measurement.pairs import HEAD, Coverage, Pair
 from bench.measurement.result import Aim, Result, Table
 from bench.measurement.stage import Services, Stage
-from pretune.advisor import demand
-from pretune.advisor.cores import CorePlan
+from pretune.advisor.demand import estimate
+from pretune.advisor.workspace.cores import CorePlan
 from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings
 
@@ -39,7 +39,7 @@ def run(*, quick: bool) -> Result:
                 ) as stage:
                     alone = stage.run(Settings(1, 1), Load(1, SECONDS), probes=True).measured
                     several = stage.run(Settings(1, THREADS), Load(USERS, SECONDS)).measured
-                    said = demand.assemble(stage.workload, alone, several).cpu_gil_fraction
+                    said = estimate.assemble(stage.workload, alone, several).cpu_gil_fraction
                 disturbed += several.disturbed != ""
                 pairs.append(Pair("GIL fraction", kind, said, truth.gil_fraction(kind, several)))
                 told[kind].append(f"{said.low:.2f} to {said.high:.2f}")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bench.measurement.laws import Law, all_laws
 from bench.measurement.pairs import HEAD, Coverage, Pair
 from bench.measurement.result import Aim, Result, Table
-from pretune.advisor.measurement import Conditions, Measurement
+from pretune.advisor.profiler.measurement import Conditions, Measurement
 from pretune.advisor.profiler.reduce import measure
 from pretune.advisor.profiler.samples import nothing
 from pretune.loadtests import records

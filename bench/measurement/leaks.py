@@ -30,15 +30,17 @@ import numpy as np
 from bench.measurement.apps import behaviours
 from bench.measurement.result import Aim, Result, Table
 from bench.servers.tables import table
-from pretune.advisor import further, holders, leak, plan, preflight
-from pretune.advisor.holders import Holders
-from pretune.advisor.location import locate
-from pretune.advisor.measurement import Measurement, MemorySeries, Settled
-from pretune.advisor.options import DEFAULT_TIME_BUDGET_S, Options
-from pretune.advisor.preflight import Preflight
-from pretune.advisor.profiler import holding
-from pretune.advisor.trial import Bench
-from pretune.advisor.workspace import Workspace
+from pretune.advisor.demand import allocation_sites, leak
+from pretune.advisor.demand.allocation_sites import Holders
+from pretune.advisor.preflight import preflight
+from pretune.advisor.preflight.location import locate
+from pretune.advisor.preflight.options import DEFAULT_TIME_BUDGET_S, Options
+from pretune.advisor.preflight.preflight import Preflight
+from pretune.advisor.profiler import snapshots as holding
+from pretune.advisor.profiler.measurement import Measurement, MemorySeries, Settled
+from pretune.advisor.trials import follow_up, plan
+from pretune.advisor.trials.bench import Bench
+from pretune.advisor.workspace.directory import Workspace
 from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings
 
@@ -127,7 +129,7 @@ def who_holds(name: str, seconds: float) -> Holders | None:
         measured = bench.run("holders", settings, load, environ=holding.ENVIRON, watch=snapshots)
     if snapshots.held is None:
         return None
-    return holders.find(snapshots.held, measured.memory_series, truth(name))
+    return allocation_sites.find(snapshots.held, measured.memory_series, truth(name))
 
 
 def rank(name: str, found: Holders | None) -> int | None:
@@ -263,7 +265,7 @@ def run(*, quick: bool) -> Result:
         for name in names:
             collect(name, kept, seconds, _conditions(name))
         leaking = [name for name in names if name in behaviours.LEAKING]
-        named = {name: who_holds(name, further.HOLDERS_S) for name in leaking}
+        named = {name: who_holds(name, follow_up.HOLDERS_S) for name in leaking}
         return with_lines(report([kept]), named)
 
 
@@ -375,7 +377,7 @@ def main() -> int:
         return 0
     if options.command == "lines":
         names = options.names or behaviours.LEAKING
-        found = {name: who_holds(name, further.HOLDERS_S) for name in names}
+        found = {name: who_holds(name, follow_up.HOLDERS_S) for name in names}
         result = with_lines(Result("Leaks"), found)
     else:
         result = report(options.directory, options.seeds)

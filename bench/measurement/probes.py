@@ -27,9 +27,9 @@ import numpy as np
 
 from bench.measurement.result import Aim, Result, Table
 from bench.servers.ratios import Estimate, estimate
-from pretune.advisor.cores import plan
 from pretune.advisor.profiler import notes
 from pretune.advisor.profiler.telemetry import RingReader
+from pretune.advisor.workspace.cores import plan
 from pretune.server.adapters import embedded
 from pretune.server.adapters.launch import Launch
 from pretune.server.settings import Settings

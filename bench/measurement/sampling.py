@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.measurement.result import Aim, Result, Table
-from pretune.advisor.cores import plan
-from pretune.advisor.profiler.kept import Kept
+from pretune.advisor.profiler.reservoir import Kept
 from pretune.advisor.profiler.sampler import Profiler
+from pretune.advisor.workspace.cores import plan
 from pretune.server.adapters import embedded
 from pretune.server.adapters.launch import Launch
 from pretune.server.settings import Settings

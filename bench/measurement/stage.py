@@ -22,14 +22,14 @@ import numpy as np
 
 from bench.measurement.apps import work
 from examples import postgres, upstream
-from pretune.advisor import preflight
-from pretune.advisor.cores import CorePlan, confined, plan
-from pretune.advisor.location import locate
-from pretune.advisor.measurement import Measurement
-from pretune.advisor.options import resolve
+from pretune.advisor.preflight import preflight
+from pretune.advisor.preflight.location import locate
+from pretune.advisor.preflight.options import resolve
+from pretune.advisor.profiler.measurement import Measurement
 from pretune.advisor.profiler.steady import Window, find_window
-from pretune.advisor.trial import Bench
-from pretune.advisor.workspace import Workspace
+from pretune.advisor.trials.bench import Bench
+from pretune.advisor.workspace.cores import CorePlan, confined, plan
+from pretune.advisor.workspace.directory import Workspace
 from pretune.loadtests.session import LoadResult
 from pretune.loadtests.workload import Load, Workload
 from pretune.server.settings import Settings

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from bench.measurement.apps.work import KINDS, LEAKED, NUMBER, Kind
 from bench.measurement.pairs import Pair
 from bench.measurement.stage import Trial
-from pretune.advisor import demand
-from pretune.advisor.demand import Demand
-from pretune.advisor.measurement import Latency, Measurement
+from pretune.advisor.demand import estimate as demand
+from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.profiler.measurement import Latency, Measurement
 from pretune.advisor.quantity import Interval
 from pretune.loadtests.workload import Workload
 

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from pretune.server import field
-from pretune.server.adapters import hosted
+from pretune.server.adapters import catalogue, hosted
 from pretune.server.adapters.hosted import APPLICATION, Command
 from pretune.server.adapters.launch import Launch
 from pretune.server.adapters.process import ServerProcess, address
@@ -28,12 +27,12 @@ def _uvicorn(launch: Launch, where: tuple[str, int]) -> list[str]:
     line = [*_module(launch, "uvicorn"), APPLICATION]
     line += ["--host", where[0], "--port", str(where[1]), "--no-access-log"]
     line += ["--forwarded-allow-ips", launch.forwarded_allow_ips]
-    return [*line, *field.UVICORN.flags(launch.settings)]
+    return [*line, *catalogue.UVICORN.flags(launch.settings)]
 
 
 def _hypercorn(launch: Launch, where: tuple[str, int]) -> list[str]:
     line = [*_module(launch, "hypercorn"), "--bind", address(where)]
-    return [*line, *field.HYPERCORN.flags(launch.settings), APPLICATION]
+    return [*line, *catalogue.HYPERCORN.flags(launch.settings), APPLICATION]
 
 
 def _waitress(launch: Launch, where: tuple[str, int]) -> list[str]:
@@ -41,7 +40,10 @@ def _waitress(launch: Launch, where: tuple[str, int]) -> list[str]:
     # This parser takes a value only with its name.
     line += [
         f"--{option}={value}"
-        for option, value in [("listen", address(where)), *field.WAITRESS.options(launch.settings)]
+        for option, value in [
+            ("listen", address(where)),
+            *catalogue.WAITRESS.options(launch.settings),
+        ]
     ]
     return [*line, APPLICATION]
 
@@ -49,14 +51,14 @@ def _waitress(launch: Launch, where: tuple[str, int]) -> list[str]:
 def _granian(launch: Launch, where: tuple[str, int]) -> list[str]:
     line = [*_module(launch, "granian"), "--interface", launch.settings.interface]
     line += ["--host", where[0], "--port", str(where[1])]
-    return [*line, *field.GRANIAN.flags(launch.settings), APPLICATION]
+    return [*line, *catalogue.GRANIAN.flags(launch.settings), APPLICATION]
 
 
 def _uwsgi(launch: Launch, where: tuple[str, int]) -> list[str]:
     line = [str(launch.python), "-c", _UWSGI, "--http-socket", address(where)]
     # On reload it executes itself again, by default as the interpreter that a venv's is a link to.
     line += ["--binary-path", str(launch.python)]
-    return [*line, *field.UWSGI.flags(launch.settings), "--module", APPLICATION]
+    return [*line, *catalogue.UWSGI.flags(launch.settings), "--module", APPLICATION]
 
 
 def _mod_wsgi(launch: Launch, where: tuple[str, int]) -> list[str]:
@@ -72,7 +74,7 @@ def _mod_wsgi(launch: Launch, where: tuple[str, int]) -> list[str]:
         line += ["--user", APACHE_USER, "--group", APACHE_USER]
         if launch.telemetry is not None:
             shutil.chown(launch.telemetry, APACHE_USER)
-    return [*line, *field.MOD_WSGI.flags(launch.settings), APPLICATION.partition(":")[0]]
+    return [*line, *catalogue.MOD_WSGI.flags(launch.settings), APPLICATION.partition(":")[0]]
 
 
 def apache_hindrance(python: Path) -> str:
@@ -101,7 +103,7 @@ _COMMANDS: Mapping[str, Command] = {
 
 def start(name: str, launch: Launch) -> ServerProcess:
     """Start a server of ``field.SERVERS`` and return at once. Raises KeyError for another."""
-    signals = field.SERVERS[name].signals_of(launch.settings)
+    signals = catalogue.SERVERS[name].signals_of(launch.settings)
     return hosted.start(launch, _COMMANDS[name], signals)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from pretune.server.adapters.launch import Launch
 from pretune.server.adapters.process import BOOTSTRAP, SIGNALS, ServerProcess, address
 from pretune.server.adapters.process import start as start_process
-from pretune.server.under_gunicorn import OWN_ASGI, UVICORN
+from pretune.server.hosted.under_gunicorn import OWN_ASGI, UVICORN
 
 NAME = "gunicorn"
 INSTALL = {"wsgi": "pip install gunicorn", "asgi": f"pip install 'gunicorn>={OWN_ASGI[0]}'"}

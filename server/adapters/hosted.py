@@ -2,8 +2,9 @@
 
 The address is chosen here: a socket that is bound and does not listen keeps the port from everybody
 but the server, which binds with SO_REUSEADDR as all of them do. What happens to the workers comes
-from ``server/guest.py`` in each of them, over an abstract unix socket; that one has ended, from the
-kernel (pidfd_open(2)), however it ended. Lines for ``ServerProcess`` are made of both.
+from ``server/hosted/hosted_app.py`` in each of them, over an abstract unix socket; that one has
+ended, from the kernel (pidfd_open(2)), however it ended. Lines for ``ServerProcess`` are made of
+both.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 from pretune.server.adapters import process
 from pretune.server.adapters.launch import Launch
 from pretune.server.adapters.process import ServerProcess, address
-from pretune.server.guest import VARIABLE, Task
+from pretune.server.hosted.hosted_app import VARIABLE, Task
 
 IMPORTABLE = Path(__file__).resolve().parent.parent / "importable"
 APPLICATION = "pretune.server.entry:application"

@@ -19,10 +19,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pretune.server import front as text
+from pretune.server.adapters import nginx_conf as text
 from pretune.server.adapters import process
 from pretune.server.adapters.hosted import hold
-from pretune.server.front import Front, Instance
+from pretune.server.adapters.nginx_conf import Front, Instance
 
 # Where it lies without being on a user's PATH.
 _PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/local/nginx/sbin")

@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from pretune.server import listening
 from pretune.server.adapters.launch import BootFailed, Event, Launch
+from pretune.server.process import listening
 
 BOOTSTRAP = Path(__file__).resolve().parent.parent / "bootstrap.py"
 

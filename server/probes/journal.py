@@ -23,7 +23,7 @@ from typing import Any
 
 from pretune.server.probes import routed
 from pretune.server.probes.account import Account
-from pretune.server.probes.places import Place
+from pretune.server.probes.user_frames import Place
 
 LARGEST = 16 << 20  # bytes
 PENDING = 20_000  # notes kept until they are written

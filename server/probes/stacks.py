@@ -28,11 +28,11 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.server.probes.account import CPU, Account, serving
 from pretune.server.probes.journal import Journal
-from pretune.server.probes.places import Place, Places, awaits, frames
+from pretune.server.probes.user_frames import Place, Places, awaits, frames
 from pretune.server.telemetry import Ring, run_queue_clock
 
 if TYPE_CHECKING:
-    from pretune.server.probes.turns import Turns
+    from pretune.server.asgi.loop_lag import LoopLag
 
 PERIOD = 0.01  # s between two looks, on average
 BUDGET = 0.005  # of one core
@@ -49,7 +49,7 @@ class Sampler:
     """The thread. ``turns``: of the event loop, where there is one."""
 
     def __init__(
-        self, journal: Journal, places: Places, ring: Ring, turns: Turns | None = None
+        self, journal: Journal, places: Places, ring: Ring, turns: LoopLag | None = None
     ) -> None:
         self._journal = journal
         self._places = places

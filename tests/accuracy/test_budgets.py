@@ -4,7 +4,7 @@ import pytest
 from accuracy_points import point
 
 from bench.accuracy import budgets
-from pretune.advisor.budget import Budget
+from pretune.advisor.resources.budget import Budget
 
 MIB = 1 << 20
 BUDGET = Budget(1024 * MIB, 1.0, 10, 100, reserve_bytes=64 * MIB)

@@ -5,7 +5,7 @@ import itertools
 from demands import make_demand
 
 from bench.accuracy import applications, grid, model
-from pretune.advisor import baselines
+from pretune.advisor.recommendation import baselines
 from pretune.server.settings import Settings
 
 TWO = (Settings(1, 4), Settings(3, 1, "sync"))

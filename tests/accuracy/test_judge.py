@@ -7,8 +7,8 @@ from accuracy_points import point
 
 from bench.accuracy import judge
 from bench.accuracy.judge import Pair, Spread
-from pretune.advisor.measurement import Latency
 from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.profiler.measurement import Latency
 from pretune.advisor.quantity import Interval
 
 SMALL, LARGE = (1, 1, "sync"), (4, 1, "sync")

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pretune.advisor import allocators, further
-from pretune.advisor.allocators import Alternative, best, compare
-from pretune.advisor.document import Run, Trial
-from pretune.advisor.measurement import Conditions, Latency, Measurement, MemorySeries
+from pretune.advisor.demand import allocators
+from pretune.advisor.demand.allocators import Alternative, best, compare
+from pretune.advisor.documents.report import Run, Trial
+from pretune.advisor.profiler.measurement import Conditions, Latency, Measurement, MemorySeries
 from pretune.advisor.profiler.telemetry import RECORD
 from pretune.advisor.quantity import UNKNOWN, Interval
+from pretune.advisor.trials import follow_up
 from pretune.advisor.verdict import Verdict
 from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings
@@ -108,16 +109,16 @@ def run(leak_class: str, threads: int) -> Run:
     ],
 )
 def test_a_leak_is_looked_into_first_and_allocators_only_with_threads(leak_class, threads, names):
-    found = further.questions(run(leak_class, threads), {}, [])
+    found = follow_up.questions(run(leak_class, threads), {}, [])
     assert [q.trial.name for q in found] == names
     assert all(q.trial.settings.threads == threads for q in found)
-    assert further.questions(Run("app", 1, Verdict.FITS), {}, []) == []
+    assert follow_up.questions(Run("app", 1, Verdict.FITS), {}, []) == []
 
 
 def test_the_run_learns_what_the_trial_told():
     before = run("none", 4)
     before = replace(before, trials=(Trial(trial(80 * MIB)),))
-    (question,) = further.questions(before, {}, [])
+    (question,) = follow_up.questions(before, {}, [])
     after = question.learn(before, trial(60 * MIB))
     assert [s.name for s in after.allocators] == ["MALLOC_ARENA_MAX=2"]
     assert question.environ == {"MALLOC_ARENA_MAX": "2"}

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from judged import CONDITIONS, DEMAND, EXACT, GIB, MIB, WORKER, capacity
 
-from pretune.advisor.baselines import FORMULAS, Case, pools, predict_all, settings_of
-from pretune.advisor.budget import Budget, Slo
 from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.recommendation.baselines import FORMULAS, Case, pools, predict_all, settings_of
+from pretune.advisor.resources.budget import Budget, Slo
 from pretune.server.settings import Settings
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pretune.advisor.completion import targets
+from pretune.advisor.commands.completion import targets
 
 TUNE = Path(sys.executable).with_name("tune")
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pretune.advisor import config
+from pretune.advisor.preflight import config
 
 
 def write(directory: Path, text: str) -> Path:

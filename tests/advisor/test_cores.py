@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from pretune.advisor.cores import confined, move_sessions, plan
+from pretune.advisor.workspace.cores import confined, move_sessions, plan
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from measured import EXACT, MIB, WORKLOAD, measurement, telemetry, worker
 
-from pretune.advisor.demand import Demand, assemble, means
-from pretune.advisor.measurement import (
+from pretune.advisor.demand.estimate import Demand, assemble, means
+from pretune.advisor.demand.server_costs import ServerCost, on
+from pretune.advisor.model import memory
+from pretune.advisor.profiler.measurement import (
     DatabaseTime,
     Measurement,
     MemorySeries,
 )
-from pretune.advisor.model import memory
-from pretune.advisor.model.costs import ServerCost, on
 from pretune.advisor.quantity import Interval
 from pretune.loadtests.workload import Endpoint, Workload
 from pretune.server.settings import Settings

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from demands import make_demand
 
-from pretune.advisor.budget import Budget
-from pretune.advisor.deployment import ADVICE, Case, advise
-from pretune.advisor.measurement import Conditions
 from pretune.advisor.model.predict import predict
-from pretune.advisor.recommendation import Recommendation
+from pretune.advisor.profiler.measurement import Conditions
+from pretune.advisor.recommendation.around_server import ADVICE, Case, advise
+from pretune.advisor.recommendation.values import Recommendation
+from pretune.advisor.resources.budget import Budget
 from pretune.server.settings import Settings
 
 GIB = 1 << 30

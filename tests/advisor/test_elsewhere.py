@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from demands import make_demand
 
-from pretune.advisor import elsewhere
-from pretune.advisor.budget import Budget
-from pretune.advisor.measurement import Conditions
+from pretune.advisor.model import extrapolation
 from pretune.advisor.model.calibration import PRIOR_LATENCY_SD, PRIOR_THROUGHPUT_SD, Calibration
 from pretune.advisor.model.cpu import CpuLevel
 from pretune.advisor.model.predict import predict
+from pretune.advisor.profiler.measurement import Conditions
+from pretune.advisor.resources.budget import Budget
 from pretune.server.settings import Settings
 
 GIB = 1 << 30
@@ -30,7 +30,7 @@ def budget(cores: float = 1.0, factor: float | None = None) -> Budget:
 
 
 def test_nothing_is_extrapolated_on_the_same_cores():
-    found = elsewhere.extrapolate(budget(), trial_cores=1)
+    found = extrapolation.extrapolate(budget(), trial_cores=1)
     assert found.parts == ()
     assert (found.cpu.low, found.cpu.value, found.cpu.high) == (1, 1, 1)
     assert found.log_sd == 0
@@ -38,7 +38,7 @@ def test_nothing_is_extrapolated_on_the_same_cores():
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 1.5, 3.0])
 def test_a_core_speed_moves_the_value_and_says_how_unsure_it_is(factor):
-    found = elsewhere.extrapolate(budget(factor=factor), trial_cores=1)
+    found = extrapolation.extrapolate(budget(factor=factor), trial_cores=1)
     assert found.cpu.value == pytest.approx(1 / factor)
     assert found.cpu.low < 1 / factor < found.cpu.high
     assert "times as fast" in found.parts[0].sentence
@@ -46,7 +46,7 @@ def test_a_core_speed_moves_the_value_and_says_how_unsure_it_is(factor):
 
 def test_the_further_the_wider():
     def width(cores, factor):
-        return elsewhere.extrapolate(budget(cores, factor), trial_cores=1).log_sd
+        return extrapolation.extrapolate(budget(cores, factor), trial_cores=1).log_sd
 
     assert width(1, 1.2) < width(1, 2.0) < width(1, 4.0)
     assert width(1, 2.0) == pytest.approx(width(1, 0.5))  # as far in the other direction
@@ -55,12 +55,12 @@ def test_the_further_the_wider():
 
 
 def test_fewer_cores_than_the_trials_had_are_no_extrapolation():
-    assert elsewhere.extrapolate(budget(0.5), trial_cores=1).parts == ()
+    assert extrapolation.extrapolate(budget(0.5), trial_cores=1).parts == ()
 
 
 def test_computing_gets_faster_and_waiting_does_not():
     here = make_demand(cpu=0.010, db=0.020, wait=0.005)
-    there = elsewhere.moved(here, 2.0)
+    there = extrapolation.moved(here, 2.0)
     assert there.cpu_s.value == pytest.approx(0.005)
     assert np.allclose(there.tuples["cpu"], here.tuples["cpu"] / 2)
     assert np.allclose(there.tuples["db"], here.tuples["db"])
@@ -71,7 +71,7 @@ def test_computing_gets_faster_and_waiting_does_not():
 
 
 def test_a_database_on_the_same_machine_gets_faster_by_what_it_computes():
-    there = elsewhere.moved(make_demand(db=0.020, db_cpu=0.010), 2.0)
+    there = extrapolation.moved(make_demand(db=0.020, db_cpu=0.010), 2.0)
     assert there.db_cpu_s is not None
     assert there.db_cpu_s.value == pytest.approx(0.005)
     assert float(np.mean(there.tuples["db"])) == pytest.approx(0.015, rel=0.02)
@@ -79,7 +79,7 @@ def test_a_database_on_the_same_machine_gets_faster_by_what_it_computes():
 
 def test_the_same_speed_leaves_the_demand_as_it_was():
     here = make_demand()
-    assert elsewhere.moved(here, 1.0) is here
+    assert extrapolation.moved(here, 1.0) is here
 
 
 def test_predictions_for_other_cores_move_and_widen():
@@ -87,14 +87,14 @@ def test_predictions_for_other_cores_move_and_widen():
     conditions = Conditions(1.0, 0.0, False, False)
 
     def predicted(factor):
-        beyond = elsewhere.extrapolate(budget(factor=factor), trial_cores=1)
+        beyond = extrapolation.extrapolate(budget(factor=factor), trial_cores=1)
         return predict(
-            elsewhere.moved(here, factor or 1.0),
+            extrapolation.moved(here, factor or 1.0),
             settings,
             20,
             conditions,
             seed=1,
-            calibration=elsewhere.widened(PLAIN, beyond.log_sd),
+            calibration=extrapolation.widened(PLAIN, beyond.log_sd),
         ).throughput_rps
 
     same, twice = predicted(None), predicted(2.0)
@@ -106,6 +106,6 @@ def test_widening_adds_to_what_is_known_of_the_level():
     known = replace(
         PLAIN, cpu=CpuLevel(covariance=((0.0009, 0.0, 0.0), (0.0, 0.01, 0.0), (0.0, 0.0, 0.04)))
     )
-    (level, *_), *others = elsewhere.widened(known, 0.04).cpu.covariance
+    (level, *_), *others = extrapolation.widened(known, 0.04).cpu.covariance
     assert level == pytest.approx(0.0025)
     assert tuple(others) == known.cpu.covariance[1:]

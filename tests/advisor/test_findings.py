@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pretune.advisor import findings_today
-from pretune.advisor.allocators import Saving
-from pretune.advisor.budget import Budget, Slo
-from pretune.advisor.demand import TUPLE, Demand, EndpointDemand, WorkerDemand
-from pretune.advisor.document import Row, Run, Trial, Verification
+from pretune.advisor.demand.allocation_sites import Holder, Holders
+from pretune.advisor.demand.allocators import Saving
+from pretune.advisor.demand.breakdown import Blocking, EndpointInside, Host, Inside, Line, Loop
+from pretune.advisor.demand.estimate import TUPLE, Demand, EndpointDemand, WorkerDemand
+from pretune.advisor.documents.report import Row, Run, Trial, Verification
 from pretune.advisor.finding import SEVERITIES
-from pretune.advisor.findings import RULES, diagnose
-from pretune.advisor.holders import Holder, Holders
-from pretune.advisor.inside import Blocking, EndpointInside, Host, Inside, Line, Loop
-from pretune.advisor.measurement import (
+from pretune.advisor.findings import deployed
+from pretune.advisor.findings.diagnose import RULES, diagnose
+from pretune.advisor.model.lock import OwnLock
+from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.preflight.target import Target
+from pretune.advisor.profiler.measurement import (
     Conditions,
     DatabaseTime,
     Latency,
@@ -31,14 +33,12 @@ from pretune.advisor.measurement import (
     Settled,
     Surroundings,
 )
-from pretune.advisor.model.lock import OwnLock
-from pretune.advisor.model.prediction import Prediction
-from pretune.advisor.pooler import Pooler
-from pretune.advisor.postgres import PostgresLimits
 from pretune.advisor.profiler.telemetry import RECORD
 from pretune.advisor.quantity import UNKNOWN, Interval
-from pretune.advisor.recommendation import Baseline, Candidate, Recommendation
-from pretune.advisor.target import Target
+from pretune.advisor.recommendation.values import Baseline, Candidate, Recommendation
+from pretune.advisor.resources.budget import Budget, Slo
+from pretune.advisor.resources.pooler import Pooler
+from pretune.advisor.resources.postgres import PostgresLimits
 from pretune.advisor.verdict import Verdict
 from pretune.loadtests.workload import Endpoint, Load, Skipped, Workload
 from pretune.server.settings import Settings
@@ -401,7 +401,7 @@ def test_time_waited_for_memory_is_memory_pressure() -> None:
 def test_every_rule_is_shown_here_and_well_formed() -> None:
     ids = [rule.id for rule in RULES]
     assert len(ids) == len(set(ids))
-    of_today = {rule.id for rule in findings_today.RULES}  # tests/advisor/test_today.py
+    of_today = {rule.id for rule in deployed.RULES}  # tests/advisor/test_today.py
     assert {*SHOWN, "debug-on", "pool-too-small", *of_today} == set(ids)
     assert {rule.severity for rule in RULES} <= set(SEVERITIES)
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from demands import make_demand
 
-from pretune.advisor import answer, fleet
-from pretune.advisor.budget import Budget, Slo
-from pretune.advisor.measurement import Conditions, Latency
 from pretune.advisor.model import memory
 from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.profiler.measurement import Conditions, Latency
 from pretune.advisor.quantity import Interval
+from pretune.advisor.recommendation import answer, fleet
+from pretune.advisor.resources.budget import Budget, Slo
 from pretune.advisor.verdict import Verdict
 
 GIB = 1 << 30

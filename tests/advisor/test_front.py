@@ -12,20 +12,21 @@ import pytest
 from demands import MIB, around, make_demand
 from measured import measurement
 
-from pretune.advisor import front, front_steps, plan
-from pretune.advisor.document import Run
+from pretune.advisor.documents.report import Run
 from pretune.advisor.failure import Refused
-from pretune.advisor.front import FrontCost, Fronted, Installed
-from pretune.advisor.measurement import Conditions, FrontMeasurement
 from pretune.advisor.model import memory
 from pretune.advisor.model.case import Case
 from pretune.advisor.model.predict import capacity
+from pretune.advisor.preflight.servers import Servers
+from pretune.advisor.profiler.measurement import Conditions, FrontMeasurement
 from pretune.advisor.quantity import UNKNOWN, Interval
-from pretune.advisor.servers import Servers
+from pretune.advisor.reverse_proxy import cost, steps
+from pretune.advisor.reverse_proxy.cost import FrontCost, Fronted, Installed
+from pretune.advisor.trials import plan
 from pretune.advisor.verdict import Verdict
 from pretune.loadtests.workload import Workload
 from pretune.server.adapters import nginx
-from pretune.server.front import Static
+from pretune.server.adapters.nginx_conf import Static
 from pretune.server.settings import Settings
 
 COST = FrontCost(cpu_s=around(0.0005), pss_bytes=around(6 * MIB))
@@ -35,8 +36,8 @@ HERE = Conditions(1.0, 0.0, False, False)
 def test_without_nginx_the_refusal_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nginx, "find", lambda: None)
     with pytest.raises(Refused, match="apt install nginx"):
-        front.find("nginx", ())
-    assert front.find(None, ()) is None
+        cost.find("nginx", ())
+    assert cost.find(None, ()) is None
 
 
 def test_files_are_those_given_else_those_of_the_settings_that_are_there(tmp_path: Path) -> None:
@@ -53,17 +54,17 @@ def test_files_are_those_given_else_those_of_the_settings_that_are_there(tmp_pat
             {"url": "/od$d/", "directory": str(full)},
         ]
     }
-    assert front.serving(said, ()) == (Static("/static/", str(full)),)
+    assert cost.serving(said, ()) == (Static("/static/", str(full)),)
     given = (Static("/x/", str(empty)),)
-    assert front.serving(said, given) == given
-    assert front.serving({}, ()) == ()
+    assert cost.serving(said, given) == given
+    assert cost.serving({}, ()) == ()
 
 
 def test_a_process_more_for_each_half_of_a_core() -> None:
-    assert front.processes(100, 0.0001, 4) == 1
-    assert front.processes(10_000, 0.0001, 4) == 2
-    assert front.processes(100_000, 0.0001, 4) == 4
-    assert front.processes(float("nan"), 0.0001, 4) == 1
+    assert cost.processes(100, 0.0001, 4) == 1
+    assert cost.processes(10_000, 0.0001, 4) == 2
+    assert cost.processes(100_000, 0.0001, 4) == 4
+    assert cost.processes(float("nan"), 0.0001, 4) == 1
 
 
 def test_cost_is_its_own_clock_and_the_change_of_the_workers() -> None:
@@ -72,7 +73,7 @@ def test_cost_is_its_own_clock_and_the_change_of_the_workers() -> None:
     through = replace(
         measurement(settings, cpu_s=0.0055), front=FrontMeasurement(around(0.0001), around(5.0))
     )
-    found = front.cost_of(through, direct)
+    found = cost.cost_of(through, direct)
     assert found is not None
     assert found.cpu_s == around(0.0001)
     change = found.workers_change_s
@@ -80,14 +81,14 @@ def test_cost_is_its_own_clock_and_the_change_of_the_workers() -> None:
     assert 0 < change.low < 0.001 < change.high
     # arrivals open a connection each, users keep theirs: nothing alike
     arrivals = replace(through, load=replace(through.load, rps=10.0))
-    unlike = front.cost_of(arrivals, direct)
+    unlike = cost.cost_of(arrivals, direct)
     assert unlike is not None
     assert not np.isfinite(unlike.workers_change_s.value)
-    assert front.cost_of(direct, direct) is None
+    assert cost.cost_of(direct, direct) is None
 
 
 def test_the_prediction_has_it_on_the_cores_where_the_conditions_have_one() -> None:
-    demand = front.on(make_demand(cpu=0.005, db=0.0), COST)
+    demand = cost.on(make_demand(cpu=0.005, db=0.0), COST)
     settings = Settings(threads=4)
 
     def carried(conditions: Conditions) -> float:
@@ -101,16 +102,16 @@ def test_its_memory_is_in_what_must_be_there() -> None:
     plain = make_demand()
     settings = Settings(workers=2, threads=2)
     without = memory.ram_to_provide(plain.worker, settings, Interval.exact(100.0))
-    having = front.on(plain, COST).worker
+    having = cost.on(plain, COST).worker
     beside = memory.ram_to_provide(having, settings, Interval.exact(100.0))
     assert beside.value - without.value == pytest.approx(6 * MIB)
     assert memory.peak_pss(having, settings) == memory.peak_pss(plain.worker, settings)
-    assert front.on(plain, None) is plain
+    assert cost.on(plain, None) is plain
 
 
 def test_traffic_that_says_https_comes_from_something_that_ended_tls() -> None:
-    assert front.says_scheme([("Host", "x"), ("X-Forwarded-Proto", "https")])
-    assert not front.says_scheme([("Host", "x")])
+    assert cost.says_scheme([("Host", "x"), ("X-Forwarded-Proto", "https")])
+    assert not cost.says_scheme([("Host", "x")])
 
 
 def test_without_kept_connections_each_request_finds_a_worker_anew() -> None:
@@ -137,8 +138,8 @@ def test_the_same_is_told_in_a_trial_as_is_deployed_but_for_what_the_trial_is_ab
     run, known = a_run(tmp_path)
     settings = Settings(workers=2, threads=3, timeout=7.0)
     workload = Workload((), headers=(("X-Forwarded-Proto", "https"),))
-    busy = front_steps.through(run, known, workload, settings, 2000.0, 2.0)
-    calm = front_steps.through(run, known, Workload(()), settings, 10.0, 2.0)
+    busy = steps.through(run, known, workload, settings, 2000.0, 2.0)
+    calm = steps.through(run, known, Workload(()), settings, 10.0, 2.0)
     assert busy is not None
     assert calm is not None
     assert (busy.worker_processes, calm.worker_processes) == (2, 1)
@@ -146,27 +147,27 @@ def test_the_same_is_told_in_a_trial_as_is_deployed_but_for_what_the_trial_is_ab
     assert busy.read_s == calm.read_s == 12.0
     assert calm.idle == 6
     closing = replace(run, front=replace(run.front, keeps=False))
-    told = front_steps.through(closing, known, workload, settings, 10.0, 2.0)
+    told = steps.through(closing, known, workload, settings, 10.0, 2.0)
     assert told is not None
     assert told.idle == 0
     nobody = replace(run, front=None)
-    assert front_steps.through(nobody, known, workload, settings, 10.0, 2.0) is None
+    assert steps.through(nobody, known, workload, settings, 10.0, 2.0) is None
 
 
 def test_a_trial_too_short_to_tell_the_cost_is_said(tmp_path: Path) -> None:
     run, known = a_run(tmp_path)
     contrast = plan.trials("wsgi", 120.0, None)[1]
     direct = measurement(contrast.settings)
-    planned = front_steps.cost_trial(run, known, Workload(()), contrast, direct, 120.0)
+    planned = steps.cost_trial(run, known, Workload(()), contrast, direct, 120.0)
     assert planned.front is not None
     assert (planned.name, planned.settings) == ("front", contrast.settings)
     short = replace(direct, front=FrontMeasurement(UNKNOWN, UNKNOWN))
-    said = front_steps.learned(run, short, direct)
+    said = steps.learned(run, short, direct)
     assert said.front is not None
     assert said.front.cost is None
     assert "too short" in said.notes[0]
     known_cost = replace(direct, front=FrontMeasurement(around(0.001), around(5.0)))
-    learned = front_steps.learned(run, known_cost, direct)
+    learned = steps.learned(run, known_cost, direct)
     assert learned.front is not None
     assert learned.front.cost is not None
     assert learned.notes == ()

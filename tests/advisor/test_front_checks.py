@@ -11,14 +11,16 @@ from typing import Any
 
 import pytest
 
-from pretune.advisor import cores, front, front_checks
-from pretune.advisor.front_checks import Checks, Comparison
+from pretune.advisor.preflight.servers import Servers
 from pretune.advisor.quantity import UNKNOWN, Interval
-from pretune.advisor.servers import Servers
-from pretune.server import front as nginx_front
+from pretune.advisor.reverse_proxy import checks as front_checks
+from pretune.advisor.reverse_proxy import cost
+from pretune.advisor.reverse_proxy.checks import Checks, Comparison
+from pretune.advisor.workspace import cores
 from pretune.server.adapters import nginx
+from pretune.server.adapters import nginx_conf as nginx_front
+from pretune.server.adapters.nginx_conf import Static
 from pretune.server.adapters.process import session_pids
-from pretune.server.front import Static
 from pretune.server.settings import Settings
 
 LOW, HIGH = Interval(1.0, 0.9, 1.1), Interval(2.0, 1.8, 2.2)
@@ -55,7 +57,7 @@ class Place:
         self.temporary = directory
         self.pids: list[int] = []
         self.spawned = self.pids.append
-        found = front.find("nginx", statics)
+        found = cost.find("nginx", statics)
         self.known: Any = SimpleNamespace(
             front=found,
             servers=Servers(server, server),

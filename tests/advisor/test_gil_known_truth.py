@@ -10,8 +10,8 @@ import pytest
 
 from bench.measurement import truth
 from bench.measurement.stage import Services, Stage
-from pretune.advisor import demand
-from pretune.advisor.cores import CorePlan
+from pretune.advisor.demand import estimate
+from pretune.advisor.workspace.cores import CorePlan
 from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings
 
@@ -32,7 +32,7 @@ def test_the_part_of_the_cpu_that_needs_the_lock_lies_in_the_interval(services, 
     with Stage("known_wsgi.py", (kind,), services, cores=CorePlan(both, both)) as stage:
         alone = stage.run(Settings(workers=1, threads=1), Load(1, 2.0), probes=True).measured
         several = stage.run(Settings(workers=1, threads=4), Load(8, 3.0)).measured
-        said = demand.assemble(stage.workload, alone, several).cpu_gil_fraction
+        said = estimate.assemble(stage.workload, alone, several).cpu_gil_fraction
     true = truth.gil_fraction(kind, several)
     assert said.low <= true <= said.high, (kind, true, said)
     # a busy machine hides the lock's hold; it never makes one up

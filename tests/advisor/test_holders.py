@@ -10,13 +10,13 @@ import time
 import numpy as np
 import pytest
 
-from pretune.advisor import holders
-from pretune.advisor.measurement import MemorySeries
-from pretune.advisor.profiler import holding
-from pretune.advisor.profiler.holding import Held
+from pretune.advisor.demand import allocation_sites
+from pretune.advisor.profiler import snapshots as holding
+from pretune.advisor.profiler.measurement import MemorySeries
+from pretune.advisor.profiler.snapshots import Held
 from pretune.server.adapters import embedded
 from pretune.server.adapters.launch import Launch
-from pretune.server.probes.holding import choose
+from pretune.server.probes.allocation_sites import choose
 from pretune.server.settings import Settings
 
 REQUESTS = np.array([0.0, 1000.0, 2000.0, 3000.0])
@@ -25,7 +25,7 @@ VIA = "/lib/json.py:5"
 
 
 def find(of=math.inf, **lines):
-    return holders.find(Held(7, (10.0, 20.0, 30.0), lines, {"leak": VIA}), [SERIES], of)
+    return allocation_sites.find(Held(7, (10.0, 20.0, 30.0), lines, {"leak": VIA}), [SERIES], of)
 
 
 def test_what_grows_with_the_requests_is_named_with_its_bytes_per_request():
@@ -60,9 +60,9 @@ def test_a_line_that_grew_only_once_is_a_cache_or_a_request_in_flight(sizes):
 def test_without_requests_or_snapshots_nothing_is_said():
     still = MemorySeries(7, np.array([0.0, 40.0]), np.array([5.0, 5.0]), REQUESTS[:2])
     held = Held(7, (10.0, 20.0), {"leak": [0, 1]}, {})
-    assert holders.find(held, [still]) is None
-    assert holders.find(held, []) is None
-    assert holders.find(Held(7, (10.0,), {"leak": [1]}, {}), [SERIES]) is None
+    assert allocation_sites.find(held, [still]) is None
+    assert allocation_sites.find(held, []) is None
+    assert allocation_sites.find(Held(7, (10.0,), {"leak": [1]}, {}), [SERIES]) is None
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_known_leak_is_named(tmp_path):
     assert len(snapshots.held.times) == 3
     # The snapshots were taken with these requests done, and none in hand.
     at = np.array([0.0, *snapshots.held.times])
-    found = holders.find(snapshots.held, [MemorySeries(pid, at, np.array(requests), at)])
+    found = allocation_sites.find(snapshots.held, [MemorySeries(pid, at, np.array(requests), at)])
     (line,) = found.lines
     assert line.place == "keeper.py:7"
     assert "json" in line.via

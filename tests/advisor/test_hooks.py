@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pretune.advisor.hooks import HookError, parse_env, run_setup
-from pretune.advisor.minder import session_members
-from pretune.advisor.workspace import Workspace
+from pretune.advisor.workspace.directory import Workspace
+from pretune.advisor.workspace.hooks import HookError, parse_env, run_setup
+from pretune.advisor.workspace.reaper import session_members
 
 
 @pytest.fixture

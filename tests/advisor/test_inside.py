@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from measured import WORKLOAD, measurement, telemetry
 
-from pretune.advisor import inside
-from pretune.advisor.measurement import DatabaseTime
+from pretune.advisor.demand import breakdown
 from pretune.advisor.profiler import notes
+from pretune.advisor.profiler.measurement import DatabaseTime
 from pretune.advisor.quantity import Interval
 from pretune.server.probes.account import CPU, DB, OTHER
-from pretune.server.probes.places import Place
+from pretune.server.probes.user_frames import Place
 from pretune.server.settings import Settings
 
 QUERY, RENDER, SLEEP = (
@@ -61,7 +61,7 @@ def test_a_line_has_its_share_of_the_waiting_and_its_seconds():
         1, (300, (DB, 0, 0)), (100, (OTHER, 2, 0)), (200, (CPU, 1, 0)), (50, (CPU, 2, 0))
     )
     rows = telemetry()
-    found = inside.assemble(WORKLOAD, trial(rows, looks))
+    found = breakdown.assemble(WORKLOAD, trial(rows, looks))
     cheap, dear = found.endpoints
     assert cheap.lines == ()
     render, *_ = [line for line in dear.lines if line.kind == "cpu"]
@@ -78,8 +78,8 @@ def test_looks_at_one_long_request_are_worth_less_than_as_many_apart():
     times = np.arange(2000.0)
     apart = np.random.default_rng(1).random(2000) < 0.5
     together = np.repeat(np.random.default_rng(1).random(20) < 0.5, 100)
-    assert _width(inside.share_of(times, together, 0.0)) > 3 * _width(
-        inside.share_of(times, apart, 0.0)
+    assert _width(breakdown.share_of(times, together, 0.0)) > 3 * _width(
+        breakdown.share_of(times, apart, 0.0)
     )
 
 
@@ -88,7 +88,7 @@ def test_the_interval_of_a_share_covers_it(true):
     rng = np.random.default_rng(3)
     times = np.arange(300.0)
     covered = [
-        inside.share_of(times, rng.random(300) < true, 0.0).contains(true) for _ in range(100)
+        breakdown.share_of(times, rng.random(300) < true, 0.0).contains(true) for _ in range(100)
     ]
     assert np.mean(covered) >= 0.9
 
@@ -100,9 +100,9 @@ def _width(interval):
 def test_dropped_looks_widen_what_is_claimed():
     looks = shuffled(1, (300, (DB, 0, 0)), (300, (OTHER, 2, 0)))
     rows = telemetry()
-    quiet = inside.assemble(WORKLOAD, trial(rows, looks))
+    quiet = breakdown.assemble(WORKLOAD, trial(rows, looks))
     cost = np.array([(0.0, 1, 0.0, 0, 0), (10.0, 1, 0.05, 1000, 400)], notes.COST)
-    busy = inside.assemble(WORKLOAD, trial(rows, looks, cost=cost))
+    busy = breakdown.assemble(WORKLOAD, trial(rows, looks, cost=cost))
     widths = [_width(found.endpoints[1].lines[0].fraction) for found in (quiet, busy)]
     assert widths[1] > widths[0] + 0.3
 
@@ -114,7 +114,7 @@ def test_outbound_calls_belong_to_the_request_that_ended_then():
     outbound["time"][:-1] = (rows["start"] + rows["wall"])[dear]
     outbound["time"][-1] = rows["start"][-1] + 99  # of a request outside the window
     outbound["endpoint"], outbound["calls"], outbound["wait_s"] = 2, 50, 0.003
-    found = inside.assemble(WORKLOAD, trial(rows, [(OTHER, 2, 0)] * 20, outbound=outbound))
+    found = breakdown.assemble(WORKLOAD, trial(rows, [(OTHER, 2, 0)] * 20, outbound=outbound))
     cheap, dear_ = found.endpoints
     assert cheap.hosts == ()
     (host,) = dear_.hosts
@@ -134,7 +134,7 @@ def test_the_loop_says_its_lag_and_what_holds_it():
     blocks["length_s"], blocks["endpoint"], blocks["place"] = 0.08, 2, 2
     blocks["length_s"][3] = 0.2
     looks = shuffled(1, (60, (OTHER, 2, 1)), (40, (OTHER, 0, 0)))
-    found = inside.assemble(
+    found = breakdown.assemble(
         WORKLOAD, trial(rows, looks, Settings(worker_class="asgi"), lags=lags, blocks=blocks)
     )
     assert found.loop.lag_p50_s.value == pytest.approx(0.0001)
@@ -160,7 +160,7 @@ def test_the_wait_for_the_gil_is_what_threads_wait_beyond_a_request_alone(gil_wa
     threads = Settings(threads=4)
     busy = measurement(threads, rows=contrast(gil_wait, 0.002))
     busy = replace(busy, load=replace(busy.load, users=8))
-    found = inside.assemble(WORKLOAD, trial(telemetry()), busy).contention
+    found = breakdown.assemble(WORKLOAD, trial(telemetry()), busy).contention
     assert (found.lock, found.requests) == ("gil", 4)
     assert found.wait_s.contains(gil_wait)
     assert found.wait_s.high < gil_wait + 0.002
@@ -172,13 +172,13 @@ def test_without_run_queue_delay_nothing_is_said_of_the_gil():
     rows["runq"] = np.nan
     busy = measurement(Settings(threads=4), rows=rows)
     busy = replace(busy, load=replace(busy.load, users=8))
-    assert inside.assemble(WORKLOAD, trial(telemetry()), busy).contention is None
+    assert breakdown.assemble(WORKLOAD, trial(telemetry()), busy).contention is None
 
 
 def test_no_request_of_the_workload_says_nothing():
     rows = telemetry()
     rows["endpoint"] = 0
-    assert inside.assemble(WORKLOAD, trial(rows)) is None
+    assert breakdown.assemble(WORKLOAD, trial(rows)) is None
 
 
 def test_what_a_local_postgres_stood_in_the_run_queue_is_no_waiting_here_either():
@@ -189,7 +189,7 @@ def test_what_a_local_postgres_stood_in_the_run_queue_is_no_waiting_here_either(
     plain = trial(rows, looks)
     delayed = replace(plain, database_time=times)
     before, after = (
-        inside.assemble(WORKLOAD, one).endpoints[1].lines[0].seconds.value
+        breakdown.assemble(WORKLOAD, one).endpoints[1].lines[0].seconds.value
         for one in (plain, delayed)
     )
     # a quarter of the database's 20 ms, none of the 5 ms else

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pretune.advisor import demand, inside
-from pretune.advisor.measurement import Conditions
+from pretune.advisor.demand import breakdown, estimate
+from pretune.advisor.profiler.measurement import Conditions
 from pretune.advisor.profiler.reduce import measure
 from pretune.advisor.profiler.sampler import Profiler
 from pretune.advisor.profiler.samples import Samples
@@ -153,9 +153,9 @@ def run(url, peer, tmp_path_factory):
 def said(run):
     measurement, _, _ = run
     workload = Workload((Endpoint("/known", ("/known",), 1.0),))
-    found = inside.assemble(workload, measurement)
+    found = breakdown.assemble(workload, measurement)
     assert found is not None
-    return found, demand.assemble(workload, measurement)
+    return found, estimate.assemble(workload, measurement)
 
 
 def at(source, text):

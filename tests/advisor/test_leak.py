@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pretune.advisor.leak import Growth, classify, warming
-from pretune.advisor.measurement import MemorySeries, Settled
+from pretune.advisor.demand.leak import Growth, classify, warming
+from pretune.advisor.profiler.measurement import MemorySeries, Settled
 
 MIB = 1 << 20
 PAGE = 4096

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pretune.advisor import cgroups, limits
-from pretune.advisor.trial_cgroup import TrialCgroup
+from pretune.advisor.resources import cgroups, limits
+from pretune.advisor.resources.trial_cgroup import TrialCgroup
 
 GIB = 1 << 30
 UNLIMITED_V1 = str(0x7FFFFFFFFFFFF000)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pretune.advisor.location import LocationError, find_file, find_python, locate
+from pretune.advisor.preflight.location import LocationError, find_file, find_python, locate
 
 
 def touch(*parts: str | Path) -> Path:

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from bench.measurement.stage import Services, Stage
-from pretune.advisor import demand
+from pretune.advisor.demand import estimate
 from pretune.advisor.model.calibration import calibrate
 from pretune.advisor.model.predict import predict
 from pretune.loadtests.workload import Load
@@ -30,7 +30,7 @@ def test_further_threads_are_predicted_not_to_help_and_further_workers_to(servic
             disturbed = bool(alone.disturbed or several.disturbed)
             if not disturbed:
                 break
-        found = demand.assemble(stage.workload, alone, several)
+        found = estimate.assemble(stage.workload, alone, several)
         tuned = calibrate(found, [alone, several], seed=1)
         if disturbed and tuned.lock is None:
             pytest.skip("others had the cores: what threads lost to them may hide a lock")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pretune.advisor.minder import MARK, SERVICE, Minder, MinderGone, session_members
-from pretune.advisor.trial_cgroup import TrialCgroup
+from pretune.advisor.resources.trial_cgroup import TrialCgroup
+from pretune.advisor.workspace.reaper import MARK, SERVICE, Minder, MinderGone, session_members
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 FORKS = f"""
@@ -23,7 +23,7 @@ import subprocess, sys, time
 from pathlib import Path
 
 import pytest
-from pretune.advisor.minder import Minder
+from pretune.advisor.workspace.reaper import Minder
 minder = Minder("0123456789abcdef")
 directory = Path(sys.argv[1])
 minder.directory(directory)

@@ -8,14 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pretune.advisor.demand import Demand, EndpointDemand, WorkerDemand
-from pretune.advisor.measurement import (
-    Conditions,
-    DatabaseTime,
-    Latency,
-    Measurement,
-    WorkerMeasurement,
-)
+from pretune.advisor.demand.estimate import Demand, EndpointDemand, WorkerDemand
 from pretune.advisor.model import cpu
 from pretune.advisor.model.calibration import (
     PRIOR_LATENCY_SD,
@@ -25,6 +18,13 @@ from pretune.advisor.model.calibration import (
 from pretune.advisor.model.case import Case
 from pretune.advisor.model.predict import predict
 from pretune.advisor.model.rows import Factors
+from pretune.advisor.profiler.measurement import (
+    Conditions,
+    DatabaseTime,
+    Latency,
+    Measurement,
+    WorkerMeasurement,
+)
 from pretune.advisor.quantity import UNKNOWN, Interval
 from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings

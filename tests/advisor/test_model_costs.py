@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from demands import MIB, make_demand
 
-from pretune.advisor.measurement import Conditions, Latency, Measurement, MemorySeries
-from pretune.advisor.model.costs import ServerCost, cost_of, learned, on
+from pretune.advisor.demand.server_costs import ServerCost, cost_of, learned, on
+from pretune.advisor.profiler.measurement import Conditions, Latency, Measurement, MemorySeries
 from pretune.advisor.quantity import UNKNOWN, Interval
 from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings

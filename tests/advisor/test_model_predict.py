@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from demands import FIELDS, around, make_demand
 
-from pretune.advisor.demand import TUPLE
-from pretune.advisor.measurement import Conditions
+from pretune.advisor.demand.estimate import TUPLE
 from pretune.advisor.model import paired
 from pretune.advisor.model.calibration import calibrate
 from pretune.advisor.model.case import Case
 from pretune.advisor.model.predict import _most, capacity, predict
 from pretune.advisor.model.rows import Factors, build_rows, central
+from pretune.advisor.profiler.measurement import Conditions
 from pretune.advisor.quantity import Interval
 from pretune.server.settings import Settings
 

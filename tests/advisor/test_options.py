@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from pretune.advisor.config import Config
-from pretune.advisor.location import Location
-from pretune.advisor.options import Options, UsageError, resolve
+from pretune.advisor.preflight.config import Config
+from pretune.advisor.preflight.location import Location
+from pretune.advisor.preflight.options import Options, UsageError, resolve
 
 FLAGS = [
     "ram",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pretune.advisor import output
+from pretune.advisor.workspace import output
 
 
 def run_into(out: Path, verdict: str) -> None:

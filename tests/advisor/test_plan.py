@@ -1,8 +1,8 @@
 import pytest
 from demands import MIB, make_demand
 
-from pretune.advisor import plan
-from pretune.server.field import offer
+from pretune.advisor.trials import plan
+from pretune.server.adapters.catalogue import offer
 from pretune.server.settings import Settings
 
 

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from pretune.advisor import pooler, postgres
-from pretune.advisor.pooler import Pooler
 from pretune.advisor.profiler import sockets
 from pretune.advisor.profiler.database import DatabaseObserver
+from pretune.advisor.resources import pooler, postgres
+from pretune.advisor.resources.pooler import Pooler
 from tests.pgbouncer import pgbouncer
 
 CONFIG = [

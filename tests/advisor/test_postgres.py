@@ -12,10 +12,10 @@ import numpy as np
 import psycopg
 import pytest
 
-from pretune.advisor import postgres
 from pretune.advisor.profiler import sockets
 from pretune.advisor.profiler.database import DatabaseObserver
 from pretune.advisor.profiler.sampler import Profiler
+from pretune.advisor.resources import postgres
 
 REPOSITORY = Path(__file__).parents[2]
 

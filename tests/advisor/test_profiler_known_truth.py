@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pretune.advisor.measurement import Conditions
 from pretune.advisor.profiler.database import DatabaseObserver
+from pretune.advisor.profiler.measurement import Conditions
 from pretune.advisor.profiler.reduce import measure
 from pretune.advisor.profiler.sampler import Profiler
-from pretune.advisor.trial_cgroup import TrialCgroup
+from pretune.advisor.resources.trial_cgroup import TrialCgroup
 from pretune.loadtests import records
 from pretune.loadtests.workload import Endpoint, Load, Workload
 from pretune.server.adapters import embedded

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from pretune.advisor.profiler.machine import Machine, parse_cores, parse_cpu_stat, parse_pressure
 from pretune.advisor.profiler.sockets import local_ports
+from pretune.advisor.resources.kernel import Machine, parse_cores, parse_cpu_stat, parse_pressure
 
 HZ = os.sysconf("SC_CLK_TCK")
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from pretune.advisor.measurement import Conditions
 from pretune.advisor.profiler import samples as samples_of
+from pretune.advisor.profiler.measurement import Conditions
 from pretune.advisor.profiler.processes import ROLES
 from pretune.advisor.profiler.reduce import measure
 from pretune.advisor.profiler.samples import (

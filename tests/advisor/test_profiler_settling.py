@@ -8,7 +8,7 @@ import textwrap
 import numpy as np
 import pytest
 
-from pretune.advisor.profiler import settling
+from pretune.advisor.profiler import reclaimable
 from pretune.server.adapters import embedded
 from pretune.server.adapters.launch import Launch
 from pretune.server.settings import Settings
@@ -77,7 +77,7 @@ def test_a_worker_tells_garbage_from_holes_and_from_what_is_held(server):
     get(address, "/holes")
     get(address, "/held")
     pid = started.worker_pids()[0]
-    rows = settling.ask([pid], telemetry, 20.0)
+    rows = reclaimable.ask([pid], telemetry, 20.0)
     assert rows["pid"].tolist() == [pid]
     garbage = rows["before_bytes"] - rows["collected_bytes"]
     holes = rows["collected_bytes"] - rows["trimmed_bytes"]
@@ -91,12 +91,12 @@ def test_a_worker_tells_garbage_from_holes_and_from_what_is_held(server):
 
 
 def test_nobody_is_asked_who_has_no_telemetry(tmp_path):
-    assert len(settling.ask([os.getpid()], tmp_path)) == 0  # and we are still here
+    assert len(reclaimable.ask([os.getpid()], tmp_path)) == 0  # and we are still here
 
 
 def test_who_does_not_answer_is_left_out(server, tmp_path):
     started, _, telemetry = server
     (telemetry / "1.ring").touch()
-    rows = settling.ask(started.worker_pids(), telemetry, 20.0)
+    rows = reclaimable.ask(started.worker_pids(), telemetry, 20.0)
     assert len(rows) == 1
     assert np.isfinite(rows["before_bytes"]).all()

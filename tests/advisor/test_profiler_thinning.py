@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pretune.advisor.profiler.thinning import BLOCK, Requests, Rows, thin
+from pretune.advisor.profiler.downsampling import BLOCK, Requests, Rows, thin
 
 ROW = np.dtype([("time", "<f8"), ("pid", "<i4"), ("private", "<f8"), ("rss", "<f8")])
 RECORD = np.dtype([("number", "<i8"), ("cpu", "<f8")])

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 
 from bench.measurement.leaks import Quiet
-from pretune.advisor import preflight, routing
-from pretune.advisor.location import locate
-from pretune.advisor.options import resolve
+from pretune.advisor.preflight import preflight
+from pretune.advisor.preflight.location import locate
+from pretune.advisor.preflight.options import resolve
 from pretune.advisor.profiler import notes
 from pretune.advisor.profiler.samples import nothing
 from pretune.advisor.profiler.telemetry import RECORD
-from pretune.advisor.routing import Routing
-from pretune.advisor.trial import Bench
-from pretune.advisor.workspace import Workspace
+from pretune.advisor.trials import routing
+from pretune.advisor.trials.bench import Bench
+from pretune.advisor.trials.routing import Routing
+from pretune.advisor.workspace.directory import Workspace
 from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings
 

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pretune.advisor import recycling, tail
-from pretune.advisor.budget import Budget, Slo
-from pretune.advisor.demand import TUPLE, Demand, WorkerDemand
-from pretune.advisor.measurement import Conditions, Latency
+from pretune.advisor.demand.estimate import TUPLE, Demand, WorkerDemand
 from pretune.advisor.model import memory
 from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.profiler.measurement import Conditions, Latency
 from pretune.advisor.quantity import Interval
-from pretune.advisor.search import Found, conclusion, recommend, shape
-from pretune.advisor.space import preload_pays
+from pretune.advisor.recommendation import recycling, tail
+from pretune.advisor.recommendation.search import Found, conclusion, recommend, shape
+from pretune.advisor.recommendation.space import preload_pays
+from pretune.advisor.recommendation.violations import broken
+from pretune.advisor.resources.budget import Budget, Slo
 from pretune.advisor.verdict import Verdict
-from pretune.advisor.violations import broken
 from pretune.server.settings import Settings
 
 MIB, GIB = 1 << 20, 1 << 30

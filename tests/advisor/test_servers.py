@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pretune.advisor import reasons
 from pretune.advisor.failure import Refused
 from pretune.advisor.model.case import DISCIPLINES
-from pretune.advisor.servers import NAMES, Servers, choose
-from pretune.server.field import SERVERS, offer
+from pretune.advisor.preflight.servers import NAMES, Servers, choose
+from pretune.advisor.recommendation import reasons
+from pretune.server.adapters.catalogue import SERVERS, offer
 
 HERE, NOWHERE = Path(sys.executable), Path("/nowhere/python")
 

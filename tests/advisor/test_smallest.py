@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from demands import MIB, make_demand
 
-from pretune.advisor import answer, smallest
-from pretune.advisor.budget import Budget, Slo, reserve
-from pretune.advisor.measurement import Conditions
 from pretune.advisor.model import memory
+from pretune.advisor.profiler.measurement import Conditions
 from pretune.advisor.quantity import Interval
+from pretune.advisor.recommendation import answer, least_ram
+from pretune.advisor.resources.budget import Budget, Slo, reserve
 from pretune.advisor.verdict import Verdict
 from pretune.server.settings import Settings
 
@@ -34,7 +34,7 @@ def heavy(size: float):
 @pytest.mark.parametrize("size", [60 * MIB, 300 * MIB, 3000 * MIB])
 def test_it_fits_and_a_little_less_does_not(size):
     demand = heavy(size)
-    found = smallest.ram(demand, budget(64 * MIB), "wsgi")
+    found = least_ram.ram(demand, budget(64 * MIB), "wsgi")
     assert found is not None
     assert needed(found, demand) <= found
     less = int(found * 0.9)
@@ -48,7 +48,7 @@ def test_a_leak_is_recycled_in_it():
         demand,
         worker=replace(demand.worker, leak_class="leak", leak_slope_bytes_per_request=slope),
     )
-    without, found = (smallest.ram(d, budget(64 * MIB), "wsgi") for d in (demand, leaky))
+    without, found = (least_ram.ram(d, budget(64 * MIB), "wsgi") for d in (demand, leaky))
     assert without is not None
     assert found is not None
     assert without < found < 4 * without

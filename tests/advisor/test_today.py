@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from judged import CONDITIONS, DEMAND, EXACT, GIB, MIB, capacity
 
-from pretune.advisor import today
-from pretune.advisor.baselines import predict_one
-from pretune.advisor.budget import Budget, Slo
 from pretune.advisor.deployed.value import Deployed, Fact, Setting
-from pretune.advisor.document import Run, assemble
-from pretune.advisor.findings import diagnose
-from pretune.advisor.recommendation import Recommendation
-from pretune.advisor.today import Today
+from pretune.advisor.documents.report import Run, assemble
+from pretune.advisor.findings.diagnose import diagnose
+from pretune.advisor.recommendation import today
+from pretune.advisor.recommendation.baselines import predict_one
+from pretune.advisor.recommendation.today import Today
+from pretune.advisor.recommendation.values import Recommendation
+from pretune.advisor.resources.budget import Budget, Slo
 from pretune.advisor.verdict import Verdict
 from pretune.reports import document as documents
 from pretune.server.settings import Settings

@@ -6,8 +6,8 @@ import sys
 
 import numpy as np
 
-from pretune.advisor.cgroups import available_ram
-from pretune.advisor.trial import MEMORY_FRACTION, bound_memory, named, think_time
+from pretune.advisor.resources.cgroups import available_ram
+from pretune.advisor.trials.bench import MEMORY_FRACTION, bound_memory, named, think_time
 from pretune.loadtests import records
 from pretune.loadtests.workload import Workload
 

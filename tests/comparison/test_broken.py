@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pretune.advisor.comparison import broken
-from pretune.advisor.servers import START
+from pretune.advisor.preflight.servers import START
 from pretune.server.adapters.launch import Launch
 from pretune.server.settings import Settings
 

@@ -19,7 +19,7 @@ from pretune.advisor.comparison.plan import (
     limit_s,
     plan,
 )
-from pretune.advisor.servers import NAMES
+from pretune.advisor.preflight.servers import NAMES
 from pretune.server.settings import Settings
 
 HERE, NOWHERE = Path(sys.executable), Path("/nowhere/python")

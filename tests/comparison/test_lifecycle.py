@@ -12,13 +12,13 @@ import pytest
 from runs import ROOT
 
 from pretune.advisor.comparison import lifecycle
-from pretune.advisor.servers import START
-from pretune.advisor.trial import Sent
+from pretune.advisor.preflight.servers import START
+from pretune.advisor.trials.bench import Sent
 from pretune.loadtests import records
 from pretune.loadtests.session import Driver
 from pretune.loadtests.workload import Endpoint, Load, Workload
+from pretune.server.adapters.catalogue import SERVERS
 from pretune.server.adapters.launch import Launch, RunningServer
-from pretune.server.field import SERVERS
 from pretune.server.settings import Settings
 
 APPS = ROOT / "bench" / "apps"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pretune.advisor.budget import Slo
 from pretune.advisor.comparison.steps import FIRST_STEPS, Step, crossing, keeps, next_users
+from pretune.advisor.resources.budget import Slo
 
 SLO = Slo(p95_s=0.1)
 

@@ -13,8 +13,7 @@ import pytest
 from runs import APP, Sandbox
 
 from pretune.reports import document as documents
-from pretune.server import front
-from pretune.server.adapters import nginx
+from pretune.server.adapters import nginx, nginx_conf
 
 NGINX = nginx.find()
 Until = Callable[["subprocess.Popen[str]", str], str]
@@ -32,7 +31,7 @@ def nginxes(below: Path) -> list[int]:
     return found
 
 
-@pytest.mark.skipif(NGINX is None, reason=f"nginx: {front.INSTALL}")
+@pytest.mark.skipif(NGINX is None, reason=f"nginx: {nginx_conf.INSTALL}")
 def test_the_answer_is_verified_through_nginx_and_its_file_is_among_the_files(
     sandbox: Sandbox,
 ) -> None:
@@ -67,7 +66,7 @@ def test_the_answer_is_verified_through_nginx_and_its_file_is_among_the_files(
     assert "nginx" in output
 
 
-@pytest.mark.skipif(NGINX is None, reason=f"nginx: {front.INSTALL}")
+@pytest.mark.skipif(NGINX is None, reason=f"nginx: {nginx_conf.INSTALL}")
 @pytest.mark.parametrize("phase", ["front", "checks"])
 def test_sigkill_leaves_no_nginx(sandbox: Sandbox, until: Until, phase: str) -> None:
     run = sandbox.start("tiny", "--front", "nginx", "--ram", "1G", "--time-budget", "20s")
@@ -82,7 +81,7 @@ def test_sigkill_leaves_no_nginx(sandbox: Sandbox, until: Until, phase: str) -> 
     assert nginxes(sandbox.temporary) == []
 
 
-@pytest.mark.skipif(NGINX is None, reason=f"nginx: {front.INSTALL}")
+@pytest.mark.skipif(NGINX is None, reason=f"nginx: {nginx_conf.INSTALL}")
 def test_ctrl_c_ends_nginx_too(sandbox: Sandbox, until: Until) -> None:
     run = sandbox.start("tiny", "--front", "nginx", "--ram", "1G", "--time-budget", "20s")
     until(run, "checks")

@@ -13,8 +13,7 @@ import pytest
 
 from pretune.loadtests import clients
 from pretune.loadtests.clients import Address, Kept, Unanswered
-from pretune.server import standin
-from pretune.server.adapters import embedded
+from pretune.server.adapters import byte_app, embedded
 from pretune.server.adapters.launch import Launch
 from pretune.server.settings import Settings
 
@@ -29,11 +28,11 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Address]:
     kind = "asgi" if request.param == "asgi" else "gthread"
     running = embedded.start(
         Launch(
-            target=f"pretune.server.standin:{request.param}",
+            target=f"pretune.server.adapters.byte_app:{request.param}",
             settings=Settings(threads=4, worker_class=kind, graceful_timeout=2.0),
             python=Path(sys.executable),
             chdir=tmp_path,
-            env={"PATH": os.environ["PATH"], standin.FILE: str(file)},
+            env={"PATH": os.environ["PATH"], byte_app.FILE: str(file)},
             log=tmp_path / "log",
         )
     )

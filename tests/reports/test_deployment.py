@@ -17,7 +17,7 @@ import pytest
 
 from pretune.reports import deployment
 from pretune.reports.gunicorn_conf import NothingRecommended
-from pretune.server.field import SERVERS
+from pretune.server.adapters.catalogue import SERVERS
 from pretune.server.settings import Settings
 
 BIN = Path(sys.executable).parent

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from pretune.reports import deployment, document, fronting, html, terminal
-from pretune.server import front
-from pretune.server.adapters import nginx
+from pretune.server.adapters import nginx, nginx_conf
 
 Load = Callable[[str], dict[str, Any]]
 NGINX = nginx.find()
@@ -65,7 +64,7 @@ def fronted(load: Load) -> dict[str, Any]:
     return made
 
 
-@pytest.mark.skipif(NGINX is None, reason=f"nginx: {front.INSTALL}")
+@pytest.mark.skipif(NGINX is None, reason=f"nginx: {nginx_conf.INSTALL}")
 def test_nginx_takes_the_file(fronted: dict[str, Any], tmp_path: Path) -> None:
     assert NGINX is not None
     made = deployment.before(fronted)

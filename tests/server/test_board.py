@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from pretune.server.board import NOT_SERVING, Board
+from pretune.server.process.scoreboard import NOT_SERVING, Scoreboard
 
 
 def test_rows_are_used_again():
-    board = Board(threads=2)
+    board = Scoreboard(threads=2)
     first, second = board.allot(), board.allot()
     assert first != second
     board.cells(first)[1] = 5.0
@@ -18,7 +18,7 @@ def test_rows_are_used_again():
 
 
 def test_the_fewest_connections_among_those_that_serve():
-    board = Board(threads=2)
+    board = Scoreboard(threads=2)
     rows = [board.allot() for _ in range(3)]
     assert board.fewest_connections() == math.inf
     for row, count in zip(rows, (4, 2, 1), strict=True):

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from commands import BOOTSTRAP, connect
 
-from pretune.server import cli, commandline, configuration, options, values
+from pretune.server import cli
+from pretune.server.config import commandline, configuration, options, values
 from pretune.server.settings import WORKER_CLASSES, Settings
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pretune.server import conffile, configuration
-from pretune.server.config import ConfigBroken
+from pretune.server.config import conffile, configuration
+from pretune.server.config.config import ConfigBroken
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_gunicorns_own_example_says_nothing_we_do_not_know(read):
     pytest.importorskip("gunicorn")
     from gunicorn.config import KNOWN_SETTINGS
 
-    from pretune.server import hooks, options
+    from pretune.server.config import hooks, options
 
     ours = {*options.OPTIONS, *options.FOREIGN, *hooks.ARGUMENTS, "wsgi_app"}
     theirs = {setting.name for setting in KNOWN_SETTINGS}
@@ -299,7 +299,7 @@ def test_a_variable_that_cannot_be_is_named(parse, name):
 
 
 def test_nobody_said_how_many_workers(parse, monkeypatch):
-    from pretune.server import cores
+    from pretune.server.process import cores
 
     monkeypatch.setattr(cores, "usable", lambda: 7)
     assert parse("app").settings.workers == 7

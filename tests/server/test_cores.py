@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from pretune.server import cores
+from pretune.server.process import cores
 
 V2 = "30 20 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n"
 V1 = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pretune.server.forwarded import Trust, client_of, scheme_of
-from pretune.server.refused import Refused
+from pretune.server.http11.forwarded import Trust, client_of, scheme_of
+from pretune.server.http11.refused import Refused
 
 
 @pytest.mark.parametrize(

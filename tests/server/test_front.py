@@ -18,18 +18,17 @@ from pathlib import Path
 
 import pytest
 
-from pretune.server import front
-from pretune.server.adapters import embedded, gunicorn, nginx
+from pretune.server.adapters import embedded, gunicorn, nginx, nginx_conf
+from pretune.server.adapters.catalogue import SERVERS
 from pretune.server.adapters.commands import STARTS
 from pretune.server.adapters.launch import Launch, RunningServer
 from pretune.server.adapters.nginx import FrontFailed, FrontLaunch, RunningFront
+from pretune.server.adapters.nginx_conf import Front, Instance, Static
 from pretune.server.adapters.process import BOOTSTRAP, address, end_session, session_pids
-from pretune.server.field import SERVERS
-from pretune.server.front import Front, Instance, Static
 from pretune.server.settings import Settings
 
 NGINX = nginx.find()
-needs_nginx = pytest.mark.skipif(NGINX is None, reason=f"nginx: {front.INSTALL}")
+needs_nginx = pytest.mark.skipif(NGINX is None, reason=f"nginx: {nginx_conf.INSTALL}")
 
 APP = """
 import os, time
@@ -108,7 +107,7 @@ class Place:
     def before(self, name: str = "embedded", kind: str = "gthread", **settings) -> RunningFront:
         launch = self.serve(name, kind, **settings)
         statics = [Static("/files/", str(self.directory / "files"))]
-        return self.front(front.before(name, launch.settings, statics=statics))
+        return self.front(nginx_conf.before(name, launch.settings, statics=statics))
 
 
 @pytest.fixture
@@ -145,7 +144,7 @@ def said(where: tuple[str, int], **headers: str) -> dict:
 
 
 def lines(told: Front, instance: Instance | None = None) -> list[str]:
-    return [line.strip().rstrip(";") for line in front.render(told, instance).splitlines()]
+    return [line.strip().rstrip(";") for line in nginx_conf.render(told, instance).splitlines()]
 
 
 @needs_nginx
@@ -164,7 +163,7 @@ def test_nginx_accepts_every_file(
     )  # fmt: skip
     own = Instance(str(tmp_path), nginx.user()) if instance else None
     file = tmp_path / "nginx.conf"
-    file.write_text(front.render(made, own))
+    file.write_text(nginx_conf.render(made, own))
     assert nginx.check(NGINX, file) == ""
 
 
@@ -172,30 +171,32 @@ def test_nginx_accepts_every_file(
 def test_the_check_is_nginx_s_own(tmp_path: Path) -> None:
     assert NGINX is not None
     file = tmp_path / "nginx.conf"
-    file.write_text(front.render(Front()).replace("proxy_http_version 1.1", "proxy_http_version 9"))
+    file.write_text(
+        nginx_conf.render(Front()).replace("proxy_http_version 1.1", "proxy_http_version 9")
+    )
     assert "invalid value" in nginx.check(NGINX, file)
 
 
 @pytest.mark.parametrize(("name", "kind"), EACH)
 def test_timeouts_are_in_an_order_that_closes_no_connection_under_a_request(name, kind) -> None:
     settings = Settings(workers=2, threads=4, worker_class=kind, timeout=30.0, keepalive=5.0)
-    made = front.before(name, settings)
+    made = nginx_conf.before(name, settings)
     assert made.read_s > settings.timeout
     assert made.idle_s < settings.keepalive
     assert made.client_idle_s > 60
     assert made.connect_s < made.read_s
-    assert (made.idle > 0) == front.keeps(name, settings)
+    assert (made.idle > 0) == nginx_conf.keeps(name, settings)
 
 
 def test_connections_are_kept_for_as_many_requests_as_are_served_at_once() -> None:
     eight = Settings(workers=2, threads=4)
-    assert front.before("gunicorn", eight).idle == 8
-    assert front.before("gunicorn", eight, processes=2).idle == 4
-    assert front.before("gunicorn", Settings(worker_class="sync")).idle == 0
-    assert front.before("gunicorn", Settings(keepalive=0.0)).idle == 0
-    assert front.before("uvicorn", Settings(worker_class="asgi")).idle == front.MOST_IDLE
-    assert "keepalive 8" in lines(front.before("gunicorn", eight))
-    closing = lines(front.before("uwsgi", eight))
+    assert nginx_conf.before("gunicorn", eight).idle == 8
+    assert nginx_conf.before("gunicorn", eight, processes=2).idle == 4
+    assert nginx_conf.before("gunicorn", Settings(worker_class="sync")).idle == 0
+    assert nginx_conf.before("gunicorn", Settings(keepalive=0.0)).idle == 0
+    assert nginx_conf.before("uvicorn", Settings(worker_class="asgi")).idle == nginx_conf.MOST_IDLE
+    assert "keepalive 8" in lines(nginx_conf.before("gunicorn", eight))
+    closing = lines(nginx_conf.before("uwsgi", eight))
     assert "proxy_set_header Connection close" in closing
     assert not any(line.startswith("keepalive ") for line in closing)
 
@@ -321,7 +322,7 @@ def test_a_server_on_a_unix_socket_believes_it_too(place: Place, name: str) -> N
             assert time.monotonic() < deadline, (place.directory / "server.log").read_text()
             time.sleep(0.02)
         place.upstream = f"unix:{path}"
-        running = place.front(front.before(name, Settings(threads=2)))
+        running = place.front(nginx_conf.before(name, Settings(threads=2)))
         told = said(running.address)
         assert told["HTTP_X_FORWARDED_FOR"] == "127.0.0.1"
         behind = place.front(Front(told_scheme=True, idle=2 * (name != "uwsgi")))

@@ -21,9 +21,9 @@ from served import Served
 from pretune.server.adapters import gunicorn
 from pretune.server.adapters.launch import SIGNALS, BootFailed, Launch
 from pretune.server.adapters.process import session_pids
+from pretune.server.hosted.under_gunicorn import gunicorn_settings
 from pretune.server.settings import Settings
 from pretune.server.telemetry import ENDPOINT_HEADER
-from pretune.server.under_gunicorn import gunicorn_settings
 
 pytest.importorskip("gunicorn")
 

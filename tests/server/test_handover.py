@@ -10,8 +10,9 @@ import sys
 
 import pytest
 
-from pretune.server import handover, inheritance
-from pretune.server.handover import Passed
+from pretune.server.workers import inheritance
+from pretune.server.wsgi import fd_passing
+from pretune.server.wsgi.fd_passing import Passed
 
 
 def get(sock: socket.socket, path: str) -> None:
@@ -45,10 +46,10 @@ def test_a_connection_and_its_state_arrive():
     give, take = inheritance.exchange()
     ours, theirs = socket.socketpair()
     with give, take, ours, theirs:
-        assert handover.take(take) is None
+        assert fd_passing.take(take) is None
         sent = Passed(ours, "127.0.0.1:80", ("10.1.2.3", "4"), 7)
-        assert handover.give(give, sent)
-        taken = handover.take(take)
+        assert fd_passing.give(give, sent)
+        taken = fd_passing.take(take)
         assert taken is not None
         with taken.sock:
             assert taken[1:] == sent[1:]
@@ -63,11 +64,11 @@ def test_a_full_pair_takes_no_more_and_loses_nothing():
     ours, theirs = socket.socketpair()
     with give, take, ours, theirs:
         given = 0
-        while handover.give(give, Passed(ours, "x", ("", ""), given)):
+        while fd_passing.give(give, Passed(ours, "x", ("", ""), given)):
             given += 1
             assert given < 100_000
         for n in range(given):
-            taken = handover.take(take)
+            taken = fd_passing.take(take)
             assert taken is not None
             assert taken.served == n
             taken.sock.close()
@@ -113,14 +114,14 @@ def test_idle_connections_survive_a_reload(serve, tmp_path):
 LEAVING_WORKER = """
 import os, socket, sys, types
 from pretune.server import handover, inheritance
-from pretune.server.board import Board
-from pretune.server.channel import pair
+from pretune.server.process.scoreboard import Scoreboard
+from pretune.server.process.channel import pair
 from pretune.server.config import Config
-from pretune.server.context import Context
-from pretune.server.handover import Passed
-from pretune.server.log import Log
+from pretune.server.workers.context import Context
+from pretune.server.wsgi.fd_passing import Passed
+from pretune.server.process.log import Log
 from pretune.server.settings import Settings
-from pretune.server.threaded import ThreadedWorker
+from pretune.server.wsgi.threaded import ThreadedWorker
 
 def app(environ, start_response):
     start_response("200 OK", [("Content-Length", "8")])
@@ -129,7 +130,7 @@ def app(environ, start_response):
 listener = socket.create_server(("127.0.0.1", 0))
 listener.setblocking(False)
 settings = Settings(worker_class="gthread", threads=1)
-board = Board(1)
+board = Scoreboard(1)
 master, worker = pair()
 give, take = inheritance.exchange()
 clients = []

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pretune.server import fields
-from pretune.server.config import Limits
-from pretune.server.http1 import (
+from pretune.server.config.config import Limits
+from pretune.server.http11 import fields
+from pretune.server.http11.http1 import (
     ChunkedBody,
     FixedBody,
     Reader,

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from pretune.server import proxy
-from pretune.server.config import Limits
-from pretune.server.forwarded import Trust, client_of, scheme_of
-from pretune.server.http1 import ChunkedBody, Reader, Refused, body_of
-from pretune.server.response import Head
+from pretune.server.config.config import Limits
+from pretune.server.http11 import proxy_protocol
+from pretune.server.http11.forwarded import Trust, client_of, scheme_of
+from pretune.server.http11.http1 import ChunkedBody, Reader, Refused, body_of
+from pretune.server.http11.response import Head
 
 FUZZER = Path(__file__).parents[2] / "bench" / "fuzz" / "differential.py"
 
@@ -174,7 +174,7 @@ PROXY_WORDS = st.sampled_from(
 def test_a_proxy_header_is_found_at_the_same_place_whatever_follows(data, size):
     def took(data):
         try:
-            return proxy.take(data)
+            return proxy_protocol.take(data)
         except Refused as refused:
             return refused.status
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from commands import APP, BOOTSTRAP
 
-from pretune.server import identity
-from pretune.server.config import Config, ConfigBroken
+from pretune.server.config import privileges
+from pretune.server.config.config import Config, ConfigBroken
 
 PRELOADS = pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preload"])
 NOBODY = 65534
@@ -44,35 +44,35 @@ AS_ROOT = pytest.mark.skipif(PYTHON is None, reason="needs root, and a Python fo
 
 
 def test_names_and_numbers():
-    assert identity.user_id("root") == identity.user_id("0") == identity.user_id(0) == 0
-    assert identity.group_id("root") == identity.group_id("0") == 0
+    assert privileges.user_id("root") == privileges.user_id("0") == privileges.user_id(0) == 0
+    assert privileges.group_id("root") == privileges.group_id("0") == 0
     with pytest.raises(ValueError, match="there is no user 'no-such-user'"):
-        identity.user_id("no-such-user")
+        privileges.user_id("no-such-user")
     with pytest.raises(ValueError, match="there is no group 'no-such-group'"):
-        identity.group_id("no-such-group")
+        privileges.group_id("no-such-group")
 
 
 def test_a_user_brings_the_group_of_its_account():
     import pwd
 
     known = pwd.getpwnam("nobody")
-    assert identity.owner(Config("a")) is None
-    assert identity.owner(Config("a", user=known.pw_uid)) == (known.pw_uid, known.pw_gid)
-    assert identity.owner(Config("a", user=known.pw_uid, group=7)) == (known.pw_uid, 7)
-    assert identity.owner(Config("a", user=987654)) == (987654, os.getegid())
-    assert identity.owner(Config("a", group=7)) == (os.geteuid(), 7)
+    assert privileges.owner(Config("a")) is None
+    assert privileges.owner(Config("a", user=known.pw_uid)) == (known.pw_uid, known.pw_gid)
+    assert privileges.owner(Config("a", user=known.pw_uid, group=7)) == (known.pw_uid, 7)
+    assert privileges.owner(Config("a", user=987654)) == (987654, os.getegid())
+    assert privileges.owner(Config("a", group=7)) == (os.geteuid(), 7)
 
 
 def test_what_only_root_can_do_is_refused_before_anything_starts(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(identity, "_capable", lambda number: False)
-    identity.check(Config("a"))
-    identity.check(Config("a", user=1000, group=os.getegid()))
+    monkeypatch.setattr(privileges, "_capable", lambda number: False)
+    privileges.check(Config("a"))
+    privileges.check(Config("a", user=1000, group=os.getegid()))
     for asked in ({"user": 33, "group": os.getegid()}, {"group": 987654}):
         with pytest.raises(ConfigBroken, match="only root can arrange that"):
-            identity.check(Config("a", **asked))
-    monkeypatch.setattr(identity, "_capable", lambda number: True)
-    identity.check(Config("a", user=33, group=33))
+            privileges.check(Config("a", **asked))
+    monkeypatch.setattr(privileges, "_capable", lambda number: True)
+    privileges.check(Config("a", user=33, group=33))
 
 
 @pytest.fixture

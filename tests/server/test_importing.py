@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pretune.server import importing
-from pretune.server.importing import TargetBroken, TargetMissing
-from pretune.server.interface import interface_of
+from pretune.server.process import importing
+from pretune.server.process.importing import TargetBroken, TargetMissing
+from pretune.server.process.interface import interface_of
 
 WSGI = "def {}(environ, start_response): return []\n"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pretune.server.leaving import IMPATIENCE, RETIRE, STOP, YIELD, next_step
+from pretune.server.workers.draining import IMPATIENCE, RETIRE, STOP, YIELD, next_step
 
 EARLY, LATE = IMPATIENCE / 2, IMPATIENCE * 2
 PATIENCE = 30.0

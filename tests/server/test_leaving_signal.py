@@ -14,11 +14,11 @@ import pytest
 
 HEAD = """
 import os, signal, socket, threading, time, types
-from pretune.server.board import Board
-from pretune.server.channel import pair
+from pretune.server.process.scoreboard import Scoreboard
+from pretune.server.process.channel import pair
 from pretune.server.config import Config
-from pretune.server.context import Context
-from pretune.server.log import Log
+from pretune.server.workers.context import Context
+from pretune.server.process.log import Log
 from pretune.server.settings import Settings
 
 def app(environ, start_response):
@@ -35,7 +35,7 @@ def context(kind, app):
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     settings = Settings(worker_class=kind, threads=1)
-    board = Board(1)
+    board = Scoreboard(1)
     master, worker = pair()
     made = Context(
         config=Config(target="x", settings=settings), settings=settings,
@@ -59,7 +59,7 @@ said = []
 
 # TERM before it has looked at anything, and a client that a thread lets in meanwhile.
 THREADS = """
-from pretune.server.threaded import ThreadedWorker
+from pretune.server.wsgi.threaded import ThreadedWorker
 made, master = context("gthread", app)
 worker = ThreadedWorker(made)
 def leave():

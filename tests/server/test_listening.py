@@ -9,9 +9,9 @@ import stat
 import pytest
 from commands import connect
 
-from pretune.server import listening
 from pretune.server.adapters.process import session_pids
-from pretune.server.listening import BindFailed, listen
+from pretune.server.process import listening
+from pretune.server.process.listening import BindFailed, listen
 
 
 def _has_ipv6() -> bool:

@@ -11,9 +11,9 @@ import sys
 
 import pytest
 
-from pretune.server import accesslog, sink
-from pretune.server.accesslog import Entry
-from pretune.server.log import Log, LogFailed
+from pretune.server.process import access_log, log_sink
+from pretune.server.process.access_log import Entry
+from pretune.server.process.log import Log, LogFailed
 
 ENTRY = Entry(
     "10.0.0.7",
@@ -64,17 +64,17 @@ ENTRY = Entry(
     ],
 )
 def test_atoms(atom, value):
-    assert accesslog.line(f"%({atom})s", ENTRY) == value
+    assert access_log.line(f"%({atom})s", ENTRY) == value
 
 
 def test_time_has_the_common_form():
-    assert accesslog.line("%(t)s", ENTRY).startswith("[")
-    assert accesslog.stamp().endswith("]")
+    assert access_log.line("%(t)s", ENTRY).startswith("[")
+    assert access_log.stamp().endswith("]")
 
 
 def test_the_default_is_the_combined_format_of_gunicorn():
     entry = Entry("h", 'GET /" HTTP/1.0', 200, 3, 0, {"HTTP_USER_AGENT": "a"}, ())
-    assert accesslog.line(accesslog.COMBINED, entry) == accesslog.combined(
+    assert access_log.line(access_log.COMBINED, entry) == access_log.combined(
         "h", 'GET /" HTTP/1.0', 200, 3, "-", "a"
     )
 
@@ -82,7 +82,7 @@ def test_the_default_is_the_combined_format_of_gunicorn():
 @pytest.mark.parametrize("template", ["%(h)", "%(h)y", "%s %s"])
 def test_a_format_that_cannot_be_used_is_refused(template):
     with pytest.raises(ValueError, match="access log format"):
-        accesslog.check(template)
+        access_log.check(template)
 
 
 def test_levels_leave_out_what_is_less(tmp_path):
@@ -141,13 +141,13 @@ def test_a_file_that_cannot_be_reopened_is_used_on(tmp_path):
 
 @pytest.fixture
 def hasty(monkeypatch):
-    monkeypatch.setattr(sink, "PATIENCE", 0.05)
+    monkeypatch.setattr(log_sink, "PATIENCE", 0.05)
 
 
 def test_a_pipe_nobody_reads_loses_lines_and_says_how_many(hasty, tmp_path):
     read, write = os.pipe()
     complaints = []
-    target = sink.Sink("-", write, complain=complaints.append)
+    target = log_sink.Sink("-", write, complain=complaints.append)
     line = "x" * 1023 + "\n"
     for _ in range(100):
         target.write(line)
@@ -164,7 +164,7 @@ def test_a_pipe_nobody_reads_loses_lines_and_says_how_many(hasty, tmp_path):
 
 def test_a_socket_nobody_reads_does_not_block(hasty):
     ours, theirs = socket.socketpair()
-    target = sink.Sink("-", ours.fileno())
+    target = log_sink.Sink("-", ours.fileno())
     for _ in range(2000):
         target.write("x" * 1023 + "\n")
     assert ours.getblocking()
@@ -177,7 +177,7 @@ def test_a_socket_nobody_reads_does_not_block(hasty):
 def test_a_reader_that_went_away_is_survived(hasty):
     read, write = os.pipe()
     complaints = []
-    target = sink.Sink("-", write, complain=complaints.append)
+    target = log_sink.Sink("-", write, complain=complaints.append)
     os.close(read)
     for _ in range(3):
         target.write("x\n")
@@ -197,7 +197,7 @@ def test_a_full_disk_is_survived(hasty, tmp_path):
 
 def test_a_named_pipe_without_a_reader_does_not_hold_up_the_start(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    target = sink.Sink(str(tmp_path / "pipe"), 1)
+    target = log_sink.Sink(str(tmp_path / "pipe"), 1)
     target.write("x\n")
     with open(tmp_path / "pipe", "rb", buffering=0) as reader:
         assert reader.read(10) == b"x\n"
@@ -207,7 +207,7 @@ def test_a_named_pipe_without_a_reader_does_not_hold_up_the_start(tmp_path):
 @pytest.mark.parametrize("path", ["/dev/stdout", "-"])
 def test_standard_output_by_both_of_its_names(path):
     code = (
-        "from pretune.server.log import Log\n"
+        "from pretune.server.process.log import Log\n"
         f"Log(access={path!r}).access('h', 'GET / HTTP/1.1', 200, 1, '-', '-')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -218,7 +218,7 @@ def test_captured_output_goes_to_the_error_log(tmp_path):
     path = str(tmp_path / "error")
     code = (
         "import os\n"
-        "from pretune.server.log import Log\n"
+        "from pretune.server.process.log import Log\n"
         f"log = Log({path!r}, capture=True)\n"
         "print('printed', flush=True)\n"
         f"os.rename({path!r}, {path!r} + '.1')\n"

@@ -11,7 +11,7 @@ import pytest
 # In a process of its own: the handlers of this one are pytest's.
 HEAD = """\
 import os, signal, sys
-from pretune.server.loop import Loop
+from pretune.server.master.loop import Loop
 
 number = getattr(signal, sys.argv[1])
 loop = Loop()

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pretune.server import policy
 from pretune.server.adapters.launch import BootFailed
 from pretune.server.adapters.process import BOOTSTRAP, session_pids
+from pretune.server.master import crash_backoff
 
 PRELOADS = pytest.mark.parametrize("preload", [False, True], ids=["", "preload"])
 
@@ -141,7 +141,7 @@ def test_a_crash_loop_ends_with_a_word(serve, tmp_path):
     served = serve("dies", chdir=tmp_path, ready=False)
     served.wait_for(lambda: "giving up" in served.log(), timeout=60)
     served.wait_for(lambda: "stopped" in served.log())
-    assert len(served.events("worker_ready")) == policy.LOOP
+    assert len(served.events("worker_ready")) == crash_backoff.LOOP
 
 
 def test_a_worker_that_crashes_again_and_again_is_said_while_others_serve(start, tmp_path):
@@ -163,7 +163,7 @@ def test_a_worker_that_crashes_again_and_again_is_said_while_others_serve(start,
     one = start("-w", "2", ready=False)
     one.wait_log("workers in a row ended at once", 1)
     line = next(line for line in one.log().splitlines() if "in a row" in line)
-    assert f"{policy.LOOP} workers in a row" in line
+    assert f"{crash_backoff.LOOP} workers in a row" in line
     assert "killed by signal 11 (SIGSEGV): native code of a library crashed" in line
     assert "1 workers serve on" in line
     assert one.text() == "well"
@@ -191,7 +191,7 @@ def test_a_boot_that_always_ends_without_a_word_is_given_up(start, tmp_path):
     (tmp_path / "app.py").write_text("import os\nos._exit(5)\n")
     one = start("-w", "1", ready=False)
     assert one.process.wait(30) == 3
-    assert one.log().count("trying again") == policy.TRIES - 1
+    assert one.log().count("trying again") == crash_backoff.TRIES - 1
     assert "does not boot: a worker ended before it was ready (exit code 5" in one.log()
 
 

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pretune.server import VERSION, backlog, metrics
-from pretune.server.board import BOOTING, SERVING, Board
-from pretune.server.metrics import Family
+from pretune.server import VERSION
+from pretune.server.master import backlog, metrics
+from pretune.server.master.metrics import Family
+from pretune.server.process.scoreboard import BOOTING, SERVING, Scoreboard
 
 parser = pytest.importorskip("prometheus_client.parser")
 
@@ -193,7 +194,7 @@ def test_any_label_and_value_survives_the_format(samples, help_):
 
 
 def test_what_a_dead_worker_has_served_stays():
-    board = Board(2, tallies=True)
+    board = Scoreboard(2, tallies=True)
     rows = [board.allot(), board.allot()]
     for row in rows:
         board.set_state(row, SERVING, 1)
@@ -211,7 +212,7 @@ def test_what_a_dead_worker_has_served_stays():
 
 
 def test_rows_of_different_widths_do_not_overlap():
-    board = Board(1, tallies=True)
+    board = Scoreboard(1, tallies=True)
     narrow, wide = board.allot(), board.allot(5)
     board.cells(wide)[4] = 7.0
     board.tally(narrow, 0).add(1.0, 200)

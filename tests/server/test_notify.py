@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pretune.server.notify import Notifier
+from pretune.server.master.notify import Notifier
 
 
 class Manager:

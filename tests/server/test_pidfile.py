@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from pretune.server.pidfile import PidFile, PidFileTaken
+from pretune.server.master.pidfile import PidFile, PidFileTaken
 
 HOLDER = """
 import sys, time
-from pretune.server.pidfile import PidFile
+from pretune.server.master.pidfile import PidFile
 PidFile(sys.argv[1]).create()
 print("held", flush=True)
 time.sleep(600)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from pretune.server import cli, policy
-from pretune.server.config import Config, boot_limit, choose_class
-from pretune.server.listening import split
-from pretune.server.oom import Counter
-from pretune.server.policy import CrashLoop
+from pretune.server import cli
+from pretune.server.config.config import Config, boot_limit, choose_class
+from pretune.server.master import crash_backoff
+from pretune.server.master.crash_backoff import CrashLoop
+from pretune.server.master.oom_kills import Counter
+from pretune.server.process.listening import split
 from pretune.server.settings import Settings
 
 
 def test_crashes_are_answered_ever_more_slowly():
     loop, delays = CrashLoop(), []
-    for _ in range(policy.LOOP):
+    for _ in range(crash_backoff.LOOP):
         assert not loop.hopeless
         loop = loop.died(served=0.1, now=100.0)
         delays.append(loop.not_before - 100.0)
@@ -38,9 +39,9 @@ def test_a_worker_that_lived_long_starts_the_count_again():
     ],
 )
 def test_overdue_threads(cells, overdue, only):
-    assert policy.overdue(cells, now=100.0, timeout=5.0) is overdue
-    assert policy.only_overdue(cells, now=100.0, timeout=5.0) is only
-    assert policy.overdue(cells, now=100.0, timeout=0.0) is False
+    assert crash_backoff.overdue(cells, now=100.0, timeout=5.0) is overdue
+    assert crash_backoff.only_overdue(cells, now=100.0, timeout=5.0) is only
+    assert crash_backoff.overdue(cells, now=100.0, timeout=0.0) is False
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_overdue_threads(cells, overdue, only):
     ],
 )
 def test_reasons_of_exits(ordered, status, booted, reason):
-    assert policy.exit_reason(ordered, status, booted) == reason
+    assert crash_backoff.exit_reason(ordered, status, booted) == reason
 
 
 CAUSES = [
@@ -72,7 +73,7 @@ CAUSES = [
 
 @pytest.mark.parametrize(("status", "oom", "cause"), CAUSES)
 def test_likely_causes(status, oom, cause):
-    assert cause in policy.likely_cause(status, out_of_memory=oom)
+    assert cause in crash_backoff.likely_cause(status, out_of_memory=oom)
 
 
 @pytest.mark.parametrize(
@@ -85,20 +86,22 @@ def test_likely_causes(status, oom, cause):
     ],
 )
 def test_when_to_look_again(since, timeout, look):
-    assert policy.next_look(since, now=100.0, timeout=timeout) == pytest.approx(look, abs=0.1)
+    assert crash_backoff.next_look(since, now=100.0, timeout=timeout) == pytest.approx(
+        look, abs=0.1
+    )
 
 
 def test_a_sign_of_life():
-    assert not policy.silent(0.0, now=1000.0, timeout=1.0)  # it gives none
-    assert not policy.silent(990.0, now=1000.0, timeout=1.0)
-    assert policy.silent(980.0, now=1000.0, timeout=1.0)
-    assert not policy.silent(980.0, now=1000.0, timeout=0.0)
+    assert not crash_backoff.silent(0.0, now=1000.0, timeout=1.0)  # it gives none
+    assert not crash_backoff.silent(990.0, now=1000.0, timeout=1.0)
+    assert crash_backoff.silent(980.0, now=1000.0, timeout=1.0)
+    assert not crash_backoff.silent(980.0, now=1000.0, timeout=0.0)
 
 
 def test_oversleeping():
-    assert policy.asleep(100.0, 100.5) == 0
-    assert policy.asleep(100.0, 109.0) == 9.0
-    assert policy.asleep(100.0, 90.0) == 0  # woken up early
+    assert crash_backoff.asleep(100.0, 100.5) == 0
+    assert crash_backoff.asleep(100.0, 109.0) == 9.0
+    assert crash_backoff.asleep(100.0, 90.0) == 0  # woken up early
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,14 @@ import types
 
 import pytest
 
-from pretune.server.probes import places
-from pretune.server.probes.places import Place, Places, awaits, frames
+from pretune.server.probes import user_frames
+from pretune.server.probes.user_frames import Place, Places, awaits, frames
 
 ROOT = "/srv/shop"
 SITE = "/srv/shop/.venv/lib/python3.11/site-packages"
 STDLIB = Places(["/"])._stdlib[0]
-PROBE = f"{places._PROBES}waiting.py"
-SERVER = f"{places._SERVER}service.py"
+PROBE = f"{user_frames._PROBES}waiting.py"
+SERVER = f"{user_frames._SERVER}service.py"
 
 
 def line(filename, function, number=1):
@@ -76,7 +76,7 @@ def test_the_place_of_a_stack(case):
 def test_an_environment_in_the_project_is_not_the_users(monkeypatch):
     monkeypatch.setattr(sys, "prefix", f"{ROOT}/venv")
     whose, _ = Places([ROOT]).owner(f"{ROOT}/venv/bin/tool.py")
-    assert whose != places.OWN
+    assert whose != user_frames.OWN
 
 
 def test_the_frames_of_a_thread_and_of_a_suspended_coroutine():

@@ -7,9 +7,9 @@ import struct
 
 import pytest
 
-from pretune.server import proxy
-from pretune.server.forwarded import Trust
-from pretune.server.refused import Refused
+from pretune.server.http11 import proxy_protocol
+from pretune.server.http11.forwarded import Trust
+from pretune.server.http11.refused import Refused
 
 SIGNATURE = bytes.fromhex("0d0a0d0a000d0a515549540a")
 V4 = socket.inet_aton("1.2.3.4") + socket.inet_aton("5.6.7.8") + struct.pack("!HH", 90, 80)
@@ -42,9 +42,9 @@ GOOD = [
 
 @pytest.mark.parametrize(("header", "addresses"), GOOD)
 def test_a_header_whole_and_byte_by_byte(header, addresses):
-    assert proxy.take(header + b"GET") == (addresses, b"GET")
+    assert proxy_protocol.take(header + b"GET") == (addresses, b"GET")
     for size in range(len(header)):
-        assert proxy.take(header[:size]) == (None, header[:size])
+        assert proxy_protocol.take(header[:size]) == (None, header[:size])
 
 
 BAD = [
@@ -87,13 +87,13 @@ BAD = [
 @pytest.mark.parametrize("data", BAD)
 def test_refused(data):
     with pytest.raises(Refused) as refused:
-        proxy.take(data)
+        proxy_protocol.take(data)
     assert refused.value.status == 400
 
 
 def test_who_may_send_one():
-    proxy.allowed(Trust("10.0.0.0/8"), "10.1.1.1")
-    proxy.allowed(Trust("10.0.0.0/8"), "")  # a unix socket
+    proxy_protocol.allowed(Trust("10.0.0.0/8"), "10.1.1.1")
+    proxy_protocol.allowed(Trust("10.0.0.0/8"), "")  # a unix socket
     with pytest.raises(Refused) as refused:
-        proxy.allowed(Trust("10.0.0.0/8"), "11.1.1.1")
+        proxy_protocol.allowed(Trust("10.0.0.0/8"), "11.1.1.1")
     assert refused.value.status == 403

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pretune.server.recycling import LONGEST, LOOK, SHARE, YOUNG, Restraint, Scales, too_old
+from pretune.server.master.recycling import LONGEST, LOOK, SHARE, YOUNG, Restraint, Scales, too_old
 
 APP = """\
 import os

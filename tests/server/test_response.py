@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from pretune.server import response
-from pretune.server.response import Head, interim, refusal
+from pretune.server.http11 import response
+from pretune.server.http11.response import Head, interim, refusal
 
 
 def head(status="200 OK", headers=(), *, method="GET", minor=1, keep_alive=True, length=None):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pretune.server.staffing import GONE_SOON, Plan, Post, plan
+from pretune.server.master.worker_count import GONE_SOON, Plan, Post, plan
 
 BOOTS = {"ready": False}
 OLD = {"current": False}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pretune.server import title
+from pretune.server.process import proctitle
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -57,7 +57,9 @@ def test_a_long_title_is_cut_before_the_environment_begins():
 
 
 def test_the_title_holds_the_targets_name():
-    assert title.of("master", "shop.wsgi:application") == "pretune: master [shop.wsgi:application]"
+    assert (
+        proctitle.of("master", "shop.wsgi:application") == "pretune: master [shop.wsgi:application]"
+    )
 
 
 @pytest.mark.parametrize("where", ["stat", "mem"])
@@ -69,12 +71,12 @@ def test_where_the_kernel_does_not_allow_it_the_old_title_stays(where, monkeypat
         raise FileNotFoundError(2, "no", path)
 
     if where == "stat":
-        monkeypatch.setattr(title, "_area", lambda: refuse("/proc/self/stat"))
+        monkeypatch.setattr(proctitle, "_area", lambda: refuse("/proc/self/stat"))
     else:
         monkeypatch.setattr(
             os, "open", lambda path, *rest: refuse(path) if "/proc/" in path else real(path, *rest)
         )
-    assert title.show("pretune: something") is False
+    assert proctitle.show("pretune: something") is False
     assert command(os.getpid()) == before
 
 
@@ -101,7 +103,7 @@ def test_an_installed_setproctitle_is_used(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "setproctitle", raising=False)
-    assert title.show("pretune: worker [shop]")
+    assert proctitle.show("pretune: worker [shop]")
     assert (tmp_path / "said").read_text() == "pretune: worker [shop]"
     sys.modules.pop("setproctitle")
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import FrameProtocol
 
-from pretune.server.deflate import Agreement, Codec, agree
-from pretune.server.http1 import Refused, parse_head
-from pretune.server.websocket import (
+from pretune.server.http11.deflate import Agreement, Codec, agree
+from pretune.server.http11.http1 import Refused, parse_head
+from pretune.server.http11.websocket import (
     BINARY,
     CLOSE,
     CONTINUATION,

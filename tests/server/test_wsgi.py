@@ -8,8 +8,8 @@ from wsgiref.validate import validator
 
 import pytest
 
-from pretune.server.http1 import parse_head
-from pretune.server.wsgi import FileWrapper, Response, base_environ, environ_of
+from pretune.server.http11.http1 import parse_head
+from pretune.server.wsgi.environ import FileWrapper, Response, base_environ, environ_of
 
 
 class Sink:

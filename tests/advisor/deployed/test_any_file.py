@@ -8,10 +8,10 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pretune.advisor import today
 from pretune.advisor.deployed import looking
 from pretune.advisor.deployed.files import Place
 from pretune.advisor.deployed.value import Look
+from pretune.advisor.recommendation import today
 
 FILES = {
     "Procfile": "release: ./start.sh\nweb: ./start.sh gunicorn a:b -w ${W:-$((2*$(nproc)+1))}\n",

@@ -14,7 +14,7 @@ from pretune.advisor.deployed import conf, looking
 from pretune.advisor.deployed.arguments import Said
 from pretune.advisor.deployed.files import MOST_BYTES, Place
 from pretune.advisor.deployed.value import Deployed, Look
-from pretune.advisor.workspace import Workspace
+from pretune.advisor.workspace.directory import Workspace
 
 CORES = 4
 Looking = Callable[..., Look]

@@ -19,10 +19,10 @@ import rings
 from served import Served
 
 from pretune.server.adapters import commands, hosted
+from pretune.server.adapters.catalogue import SERVERS
 from pretune.server.adapters.commands import STARTS
 from pretune.server.adapters.launch import SIGNALS, BootFailed, Launch
 from pretune.server.adapters.process import session_pids
-from pretune.server.field import SERVERS
 from pretune.server.settings import WORKER_CLASSES, Settings
 from pretune.server.telemetry import ENDPOINT_HEADER
 

@@ -1,6 +1,6 @@
 """What an ASGI app can do with one HTTP request, and what it hears, in the log.
 
-The server's patience can be set in environment variables (PATIENCE_<MODULE>_<NAME>), so that tests
+The server's patience can be set in environment variables (PATIENCE_<module>.<NAME>), so that tests
 need not wait for it.
 """
 
@@ -11,8 +11,8 @@ import os
 
 for variable, value in os.environ.items():
     if variable.startswith("PATIENCE_"):
-        module, _, name = variable.removeprefix("PATIENCE_").partition("_")
-        module = importlib.import_module(f"pretune.server.{module.lower()}")
+        module, _, name = variable.removeprefix("PATIENCE_").rpartition(".")
+        module = importlib.import_module(f"pretune.server.{module}")
         assert hasattr(module, name)
         setattr(module, name, float(value))
 

@@ -1,0 +1,250 @@
+"""What a server adds to the app, and a demand as it would be under another server.
+
+Two servers are compared by the same two trials of the same app on both: one user, and one worker
+with several requests at once. What differs, of CPU per request with one user and of memory with
+several, is what changes when the app moves; what several requests at once add to a request's CPU is
+learned there (``advisor.model.cpu``). Where the trial of one user is missing, CPU is compared with
+several. A request of nothing would be quicker to measure, but understates it: of the two servers
+here it showed 105 us where a request of 2 ms showed 120 to 180, with caches that the app had used.
+
+Some of a server's work comes after the answer, beside what the client does with that: with one user
+the server's and the generator's CPU together are then more than the whole cycle. What they are more
+by is what a request is not held up by (``tail_cpu_s``).
+
+Workers of class sync accept a connection for every request and close it, and their requests are
+served by one process after the other. What that costs depends on the app (up to 65% of a request,
+with ten apps on gunicorn), so it is measured, too: three such workers, saturated, so that each goes
+on with the next request when one is done. With one user they show what it costs more to begin in
+another process than the last one, with cold caches, and to wake all for what one gets
+(``wake_cpu_s``). Their memory is read after few requests; what a worker grows by after so many is
+taken from the other class's trial.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pretune.advisor.quantity import Interval
+
+if TYPE_CHECKING:
+    from pretune.advisor.demand.estimate import Demand, WorkerDemand
+    from pretune.advisor.profiler.measurement import Measurement, MemorySeries
+
+DEMAND_TRIAL, CONTRAST_TRIAL = "demand", "contrast"
+COST_TRIAL, ALONE_TRIAL = "server", "server-alone"
+SYNC_TRIAL, SYNC_ALONE_TRIAL = "sync", "sync-alone"
+SATURATED_TRIALS = (CONTRAST_TRIAL, COST_TRIAL)
+COST_TRIALS = (COST_TRIAL, ALONE_TRIAL, SYNC_TRIAL, SYNC_ALONE_TRIAL)
+# Between two trials minutes apart CPU per request scatters by so much, relatively.
+SCATTER = 0.03
+# Of three sync workers that were started again it scatters more: four pairs of runs on a quiet
+# machine, an hour apart, differed by 4% to 32%.
+SYNC_SCATTER = 0.16
+# Without a trial: of ten apps' sync workers the dearest cost so many times what gthread's did.
+SYNC_MOST = 1.65
+# Of a cycle of one user: with less CPU in it, what its waits scatter by is more than any tail.
+TAIL_VISIBLE = 0.4
+_Z95 = 1.959964
+
+# (server, worker class)
+Kind = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class ServerCost:
+    """Of one request, one worker, one master, the app's own included; seconds and bytes."""
+
+    cpu_s: Interval
+    generator_cpu_s: float
+    worker_bytes: float  # backed by no file
+    master_bytes: float
+    file_bytes: float  # there once
+    requests: float = 0.0  # that a worker had served when its memory was read
+    further_threads: int = 0  # beyond the first, of a worker
+    wake_cpu_s: float = 0.0  # more for a request that wakes another worker than the last
+    tail_cpu_s: float = 0.0  # of cpu_s, what the server does after its answer
+
+    def kept_bytes(self, slope: float) -> float:
+        """A worker's, without what leaked: bytes per request."""
+        return self.worker_bytes - slope * self.requests
+
+    def to_json(self) -> dict[str, object]:
+        return {**vars(self), "cpu_s": self.cpu_s.to_json()}
+
+
+def cost_of(trial: Measurement) -> ServerCost | None:
+    """None when it says nothing."""
+    if trial.requests == 0 or not math.isfinite(trial.cpu_s_per_request.value):
+        return None
+    anon = trial.anon_bytes.value if trial.anon_bytes is not None else trial.pss_bytes.value
+    master = trial.master_anon_bytes or 0.0
+    return ServerCost(
+        cpu_s=trial.cpu_s_per_request,
+        generator_cpu_s=trial.generator_cpu_s_per_request,
+        worker_bytes=(anon - master) / trial.settings.workers,
+        master_bytes=master,
+        file_bytes=trial.file_bytes,
+        requests=trial.requests_of_living / trial.settings.workers,
+        further_threads=trial.settings.threads - 1,
+    )
+
+
+def learned(trials: Iterable[Measurement]) -> dict[Kind, ServerCost]:
+    """Of every server and class among the trials of a run: the demand and contrast trials and those
+    named in COST_TRIALS count. {} where there is nothing to compare.
+
+    Where class sync was not measured it is taken to cost what the same server's gthread does.
+    """
+    by_name = {t.name: t for t in trials}
+    several = [by_name[name] for name in SATURATED_TRIALS if name in by_name]
+    found: dict[Kind, ServerCost] = {}
+    series: dict[Kind, tuple[MemorySeries, ...]] = {}
+    for trial in several:
+        if (cost := cost_of(trial)) is not None:
+            found[trial.kind] = cost
+            series[trial.kind] = trial.memory_series
+    waits = _waits(by_name.get(DEMAND_TRIAL))
+    one = [by_name.get(name) for name in (DEMAND_TRIAL, ALONE_TRIAL)]
+    if all(t is not None and t.kind in found and cost_of(t) is not None for t in one):
+        for t in one:
+            assert t is not None
+            found[t.kind] = _with_one_user(found[t.kind], t, waits)
+    sync = {n: t for n in (SYNC_TRIAL, SYNC_ALONE_TRIAL) if (t := by_name.get(n)) is not None}
+    server = next((t.conditions.server for t in sync.values()), None)
+    for (there, kind), cost in list(found.items()):
+        if kind == "gthread" and (there == server or len(found) > 1):
+            mine = sync if there == server else {}
+            found[there, "sync"] = _of_sync(cost, mine, series[there, kind], waits)
+    return found if len(found) > 1 else {}
+
+
+def with_one_user(trials: Iterable[Measurement]) -> frozenset[str]:
+    """Servers whose CPU per request ``learned`` takes from a trial of one user."""
+    return frozenset(t.conditions.server for t in trials if t.name == ALONE_TRIAL)
+
+
+def _with_one_user(cost: ServerCost, trial: Measurement, waits: float | None) -> ServerCost:
+    """The generator's cost stays that of several: it is what competes with a local Postgres."""
+    return replace(cost, cpu_s=trial.cpu_s_per_request, tail_cpu_s=_tail(trial, waits))
+
+
+def _waits(trial: Measurement | None) -> float | None:
+    """Of a cycle of one user, what is neither the server's CPU nor the generator's."""
+    if trial is None or not trial.throughput_rps.value > 0:
+        return None
+    cycle, generator = _cycle(trial)
+    return max(0.0, cycle - generator - trial.cpu_s_per_request.value)
+
+
+def _tail(trial: Measurement, waits: float | None) -> float:
+    """What server and generator did at once, where waiting does not hide it."""
+    cycle, generator = _cycle(trial)
+    cpu = trial.cpu_s_per_request.value
+    if waits is None or not cpu > TAIL_VISIBLE * cycle:
+        return 0.0
+    return min(generator, max(0.0, cpu + generator + waits - cycle))
+
+
+def _cycle(trial: Measurement) -> tuple[float, float]:
+    """Seconds of a user's cycle, and of the generator's CPU in it."""
+    return trial.load.users / trial.throughput_rps.value, trial.generator_cpu_s_per_request
+
+
+def _of_sync(
+    threaded: ServerCost,
+    trials: Mapping[str, Measurement],
+    threaded_series: Iterable[MemorySeries],
+    waits: float | None,
+) -> ServerCost:
+    known = {name: cost for name, t in trials.items() if (cost := cost_of(t)) is not None}
+    busy, alone = known.get(SYNC_TRIAL), known.get(SYNC_ALONE_TRIAL)
+    if busy is None:
+        known_s = threaded.cpu_s
+        most = max(known_s.high, SYNC_MOST * known_s.value)
+        return replace(threaded, cpu_s=Interval(known_s.value, known_s.low, most))
+    more = 0.0
+    if alone is not None:
+        # any of them is woken, so one in as many is the last one again
+        others = 1 - 1 / trials[SYNC_ALONE_TRIAL].settings.workers
+        more = max(0.0, alone.cpu_s.value - busy.cpu_s.value) / max(others, 0.5)
+    half = _Z95 * SYNC_SCATTER * busy.cpu_s.value
+    cpu_s = Interval(
+        busy.cpu_s.value,
+        max(0.0, busy.cpu_s.value - math.hypot(busy.cpu_s.value - busy.cpu_s.low, half)),
+        busy.cpu_s.value + math.hypot(busy.cpu_s.high - busy.cpu_s.value, half),
+    )
+    return replace(
+        busy,
+        cpu_s=cpu_s,
+        worker_bytes=busy.worker_bytes + _grown(threaded_series, busy.requests),
+        requests=max(busy.requests, threaded.requests),
+        wake_cpu_s=more,
+        tail_cpu_s=0.0 if alone is None else _tail(trials[SYNC_ALONE_TRIAL], waits),
+    )
+
+
+def _grown(series: Iterable[MemorySeries], since: float) -> float:
+    """Bytes that a worker of this trial grew by after so many requests."""
+    grown = [
+        max(0.0, float(s.anon_bytes[-1] - np.interp(since, s.requests, s.anon_bytes)))
+        for s in series
+        if s.anon_bytes is not None and len(s.requests)
+    ]
+    return sum(grown) / len(grown) if grown else 0.0
+
+
+def on(demand: Demand, server: str, worker_class: str) -> Demand:
+    """``demand`` as it would be there; unchanged where one of the two costs is not known."""
+    wanted = (server, worker_class)
+    there, here = demand.costs.get(wanted), demand.costs.get(demand.served_by)
+    if wanted == demand.served_by or there is None or here is None:
+        return demand
+    return replace(
+        demand,
+        served_by=wanted,
+        overhead_cpu_s=_moved(demand.overhead_cpu_s, here.cpu_s, there.cpu_s),
+        generator_cpu_s=max(
+            0.0, demand.generator_cpu_s + there.generator_cpu_s - here.generator_cpu_s
+        ),
+        wake_cpu_s=there.wake_cpu_s,
+        tail_cpu_s=there.tail_cpu_s,
+        worker=_worker(demand.worker, here, there),
+    )
+
+
+def _moved(x: Interval, here: Interval, there: Interval) -> Interval:
+    change = there.value - here.value
+    half = _Z95 * SCATTER * math.hypot(here.value, there.value)
+    below = math.hypot(x.value - x.low, there.value - there.low, here.high - here.value, half)
+    above = math.hypot(x.high - x.value, there.high - there.value, here.value - here.low, half)
+    value = max(0.0, x.value + change)
+    return Interval(value, max(0.0, value - below), value + above)
+
+
+def _worker(worker: WorkerDemand, here: ServerCost, there: ServerCost) -> WorkerDemand:
+    """What further threads of a trial's workers hold is in no difference."""
+    files = there.file_bytes - here.file_bytes
+    slope = worker.leak_slope_bytes_per_request.value if worker.leak_class == "leak" else 0.0
+    anon = there.kept_bytes(slope) - here.kept_bytes(slope)
+    anon -= (there.further_threads - here.further_threads) * worker.per_thread_bytes.value
+    base = worker.base_pss_bytes
+    return replace(
+        worker,
+        base_pss_bytes=Interval(
+            base.value + anon + files, base.low + anon + files, base.high + anon + files
+        ),
+        shared_file_bytes=worker.shared_file_bytes + files,
+        fixed_pss_bytes=max(0.0, worker.fixed_pss_bytes + there.master_bytes - here.master_bytes),
+    )
+
+
+def to_json(costs: Mapping[Kind, ServerCost]) -> list[dict[str, object]]:
+    return [
+        {"server": server, "worker_class": kind, **cost.to_json()}
+        for (server, kind), cost in costs.items()
+    ]

@@ -1,0 +1,85 @@
+"""What a run would do, as a plain dict for ``reports.dry_run``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pretune.advisor.documents.report import Run, assemble
+from pretune.advisor.preflight.preflight import Preflight
+from pretune.advisor.resources import postgres
+from pretune.advisor.resources.pooler import Pooler
+from pretune.advisor.reverse_proxy import checks
+from pretune.advisor.reverse_proxy import cost as front
+from pretune.advisor.trials import plan
+from pretune.advisor.trials.plan import PlannedTrial
+
+# of the document, shown as they would stand in it
+SHOWN = ("target", "machine", "budget", "slo", "workload", "today", "notes")
+
+
+def describe(
+    run: Run,
+    known: Preflight,
+    planned: Sequence[PlannedTrial],
+    time_budget_s: float,
+    total_s: float,
+) -> dict[str, Any]:
+    """Trials with their expected seconds; the database without its password.
+
+    ``time_budget_s`` of the trials, ``total_s`` of all.
+    """
+    document = assemble(run)
+    verification = plan.duration("verification", time_budget_s) + plan.AROUND_S
+    return {
+        **{key: document[key] for key in SHOWN},
+        "database": _database(known),
+        "deployment_files": list(known.look.read),
+        "trials": [
+            *({"name": p.name, "detail": p.why, "expected_s": p.expected_s} for p in planned),
+            *_front(known, time_budget_s),
+            {
+                "name": "verification",
+                "detail": "the recommended settings, predicted beside measured",
+                "expected_s": verification,
+            },
+        ],
+        "total_s": total_s,
+    }
+
+
+def _front(known: Preflight, time_budget_s: float) -> list[dict[str, Any]]:
+    """What is asked of a front before the verification through it."""
+    if known.front is None:
+        return []
+    cost_s = plan.front_duration(time_budget_s) + plan.AROUND_S
+    cost = f"the same through {known.front.name}: what it costs"
+    gives = "the same server without it and behind it"
+    return [
+        {"name": front.TRIAL, "detail": cost, "expected_s": cost_s},
+        {"name": "checks", "detail": gives, "expected_s": checks.SECONDS},
+    ]
+
+
+def _pooler(pooler: Pooler | None) -> str | None:
+    if pooler is None:
+        return None
+    if pooler.available is None:
+        return f"{pooler.kind}: {pooler.problem}"
+    return f"{pooler.kind} {pooler.version}, {pooler.pool_mode} mode, pool of {pooler.pool_size}"
+
+
+def _database(known: Preflight) -> dict[str, Any] | None:
+    if known.database is None or known.database_url is None:
+        return None
+    database = known.database
+    return {
+        "url": postgres.redact(known.database_url),
+        "version": database.version,
+        "local": database.local,
+        "pooler": _pooler(database.pooler),
+        "max_connections": database.max_connections,
+        "reserved": database.reserved_slots,
+        "others_in_use": database.others_in_use,
+        "available": database.available,
+    }

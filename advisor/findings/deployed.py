@@ -1,0 +1,73 @@
+"""Findings about what is deployed today, as the model predicts it on this budget."""
+
+from __future__ import annotations
+
+from pretune.advisor.findings.rule import Case, Evidence, Rule
+
+# As little less than the recommendation is not worth a deployment.
+WORTH = 0.05
+
+
+def _breaks(case: Case) -> Evidence | None:
+    today, demand = case.run.today, case.run.demand
+    if today is None or today.predicted is None or not today.violates or demand is None:
+        return None
+    assert today.settings is not None
+    return {
+        "workers": today.settings.workers,
+        "threads": today.settings.threads,
+        "where": today.place("workers"),
+        "worker_bytes": demand.worker.base_pss_bytes.value,
+        "needs_bytes": today.predicted.ram_bytes.value,
+        "violates": list(today.violates),
+    }
+
+
+def _carries_less(case: Case) -> Evidence | None:
+    """Surely less than what is recommended, by intervals that do not meet."""
+    today, found = case.run.today, case.run.recommendation
+    if today is None or today.predicted is None or today.violates or found is None:
+        return None
+    if case.run.slo is not None and case.run.slo.rps is not None:
+        return None  # the smallest that carries a rate, not the fastest
+    here, there = today.predicted.throughput_rps, found.predicted.throughput_rps
+    if here.high >= there.low or here.value >= (1 - WORTH) * there.value:
+        return None
+    return {
+        "where": today.place("workers"),
+        "today_rps": here.value,
+        "recommended_rps": there.value,
+        "less_fraction": 1 - here.value / there.value,
+    }
+
+
+def _not_all_read(case: Case) -> Evidence | None:
+    today = case.run.today
+    if today is None or not (today.deployed.unknown or today.why):
+        return None
+    unknown = today.deployed.unknown
+    return {
+        "where": today.deployed.where,
+        "options": list(unknown),
+        "why": today.why or f"{', '.join(unknown)} not understood",
+    }
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "today-breaks", "critical", _breaks,
+        "Today's {workers} workers ({where}) of {worker_bytes} each do not hold here: {violates}",
+        "Deploy the settings recommended here, or give what is missing.",
+    ),
+    Rule(
+        "today-carries-less", "info", _carries_less,
+        "Today's settings ({where}) carry {today_rps} requests/s where {recommended_rps} are to be "
+        "had: {less_fraction} less",
+        "Deploy the settings recommended here; the reasons say what each of them changes.",
+    ),
+    Rule(
+        "today-not-all-read", "info", _not_all_read,
+        "Not all of today's deployment ({where}) could be taken into account: {why}",
+        "Compare with care: what was not read may change how requests are served.",
+    ),
+)  # fmt: skip

@@ -1,0 +1,144 @@
+"""Findings about what the app stands on: quota, memory limit, Postgres and what is before it."""
+
+from __future__ import annotations
+
+from pretune.advisor.findings.rule import Case, Evidence, Rule
+from pretune.advisor.profiler.measurement import Measurement, Surroundings
+
+THROTTLED = 0.02  # s held back per s
+STALLED = 0.05  # of the time some task waited for memory
+CROWDED = 0.5  # of the connections, held by others
+RESERVED = 0.1  # of max_connections
+
+
+def _around(case: Case) -> list[tuple[Measurement, Surroundings]]:
+    return [(t, t.surroundings) for t in case.trials if t.surroundings is not None]
+
+
+def _throttled(case: Case) -> Evidence | None:
+    held = [(t, s) for t, s in _around(case) if s.throttled.low > THROTTLED]
+    if not held:
+        return None
+    trial, worst = max(held, key=lambda pair: pair[1].throttled.value)
+    return {
+        "trial": trial.name,
+        "throttled_fraction": worst.throttled.value,
+        "periods": worst.throttled_periods,
+    }
+
+
+def _killed(case: Case) -> Evidence | None:
+    for trial, around in _around(case):
+        if around.memory_events and around.memory_events.oom_kill:
+            return {"trial": trial.name, "kills": around.memory_events.oom_kill}
+    return None
+
+
+def _memory_pressure(case: Case) -> Evidence | None:
+    for trial, around in _around(case):
+        shares = [p.memory for p in (around.pressure, around.cgroup_pressure) if p is not None]
+        stalled = max((s.value for s in shares if s.low > STALLED), default=0.0)
+        events = around.memory_events
+        hits = events.high + events.max if events and not events.oom_kill else 0
+        if stalled or hits:
+            return {"trial": trial.name, "hits": hits, "stalled_fraction": stalled}
+    return None
+
+
+def _crowded(case: Case) -> Evidence | None:
+    """Others' sessions, in preflight or in a trial; behind a pooler they do not count."""
+    database = case.run.database
+    if database is None or (database.pooler and database.pooler.available is not None):
+        return None
+    usable = database.max_connections - database.reserved_slots
+    seen = [t.database_time.others_peak for t in case.trials if t.database_time]
+    others = max([database.others_in_use, *seen])
+    if usable <= 0 or others < CROWDED * usable:
+        return None
+    return {"others": others, "usable": usable, "of_usable_fraction": others / usable}
+
+
+def _reserved(case: Case) -> Evidence | None:
+    database, found = case.run.database, case.run.recommendation
+    if database is None or not database.reserved_slots:
+        return None
+    bound = found is not None and found.binding == "pg_connections"
+    if not bound and database.reserved_slots < RESERVED * database.max_connections:
+        return None
+    return {"reserved": database.reserved_slots, "max_connections": database.max_connections}
+
+
+def _pooler(case: Case) -> Evidence | None:
+    database = case.run.database
+    if database is None or database.pooler is None:
+        return None
+    pooler = database.pooler
+    if pooler.available is None:
+        return {"pooler": pooler.kind, "said": f"it does not tell its limits ({pooler.problem})"}
+    said = f"{pooler.bound}; at most {pooler.pool_size} at a time are passed on to Postgres"
+    mode = f" in {pooler.pool_mode} mode"
+    return {"pooler": f"{pooler.kind} {pooler.version}{mode}", "said": said}
+
+
+def _pool_too_small(case: Case) -> Evidence | None:
+    database, found = case.run.database, case.run.recommendation
+    pooler = database.pooler if database else None
+    if database is None or pooler is None or not pooler.pool_size or found is None:
+        return None
+    wanted = found.predicted.pg_connections
+    if wanted <= pooler.pool_size:
+        return None
+    room = database.max_connections - database.reserved_slots - database.others_in_use
+    return {"wanted": wanted, "pool_size": pooler.pool_size, "room": room}
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "out-of-memory", "critical", _killed,
+        "The kernel ended {kills} process(es) of the {trial} trial for want of memory",
+        "Free memory on this machine or give it more, and measure again; a worker that needs so "
+        "much for one request needs streaming or pages.",
+    ),
+    Rule(
+        "cpu-throttled", "warning", _throttled,
+        "A CPU quota held the app back: {throttled_fraction} of a core's time was refused in the "
+        "{trial} trial, in {periods} periods",
+        "Give the container more (docker --cpus, limits.cpu in Kubernetes) or say what it has "
+        "with --cores; latency under a quota comes in steps of its period, mostly 100 ms.",
+    ),
+    Rule(
+        "memory-pressure", "warning", _memory_pressure,
+        "Memory was short in the {trial} trial: its limit was hit {hits} times, and tasks waited "
+        "for memory {stalled_fraction} of the time",
+        "Fewer workers or more RAM: an app that reclaims pages all the time is slow before it is "
+        "killed.",
+    ),
+    Rule(
+        "others-hold-connections", "warning", _crowded,
+        "Others hold {others} of the {usable} Postgres connections that are not reserved "
+        "({of_usable_fraction})",
+        "See who they are (select usename, application_name, count(*) from pg_stat_activity group "
+        "by 1, 2), give roles a limit (alter role ... connection limit), or let them share through "
+        "PgBouncer.",
+    ),
+    Rule(
+        "pool-too-small", "warning", _pool_too_small,
+        "Up to {wanted} connections share {pool_size} of the pooler's; the others wait there, and "
+        "the prediction does not know it",
+        "Raise default_pool_size to what Postgres has room for ({room} connections), or run fewer "
+        "threads.",
+    ),
+    Rule(
+        "connection-pooler", "info", _pooler,
+        "The database is reached through {pooler}: {said}",
+        "In transaction mode keep nothing in a session (prepared statements, SET, advisory locks, "
+        "LISTEN; Django: DISABLE_SERVER_SIDE_CURSORS); list the app's user in stats_users so that "
+        "the limits can be asked.",
+    ),
+    Rule(
+        "reserved-slots", "info", _reserved,
+        "{reserved} of Postgres's {max_connections} connections are reserved",
+        "An app whose role is no superuser gets none of them; superuser_reserved_connections and "
+        "reserved_connections set how many, and some must stay for the operator at 3 am.",
+    ),
+)  # fmt: skip

@@ -1,0 +1,151 @@
+"""Findings about workers' memory: what leaks, what holds it, what nobody holds."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from pretune.advisor.demand import allocators
+from pretune.advisor.findings.rule import Case, Evidence, Rule
+
+# Of a leak less than this part is Python's: native code holds the rest.
+NATIVE_FRACTION = 0.5
+
+
+def _leak(case: Case) -> Evidence | None:
+    return _growth(case, "leak")
+
+
+def _still_warming(case: Case) -> Evidence | None:
+    return _growth(case, "still_warming")
+
+
+def _fragmentation(case: Case) -> Evidence | None:
+    found = _growth(case, "fragmentation")
+    if found is None:
+        return None
+    given = [
+        (s.settled.collected_bytes, s.settled.trimmed_bytes)
+        for t in case.trials
+        for s in t.memory_series
+        if s.settled is not None
+    ]
+    garbage, holes = max(given, key=sum, default=(0.0, 0.0))
+    return {**found, "garbage_bytes": garbage, "holes_bytes": holes}
+
+
+def _growth(case: Case, kind: str) -> Evidence | None:
+    demand = case.run.demand
+    if demand is None or demand.worker.leak_class != kind:
+        return None
+    slope = demand.worker.leak_slope_bytes_per_request
+    served = [
+        float(np.ptp(s.requests)) for t in case.trials for s in t.memory_series if len(s.requests)
+    ]
+    return {
+        "slope_bytes_per_request": slope.value,
+        "at_most_bytes_per_request": slope.high,
+        "million_requests_bytes": slope.value * 1e6,
+        "requests": int(max(served, default=0)),
+    }
+
+
+def _held_at(case: Case) -> Evidence | None:
+    found = case.run.holders
+    if found is None or not found.lines or _leak(case) is None:
+        return None
+    first, slope = found.lines[0], _leak(case) or {}
+    via = f", allotted at {first.via}" if first.via else ""
+    return {
+        "place": first.place,
+        "held_bytes_per_request": first.bytes_per_request,
+        "slope_bytes_per_request": slope["slope_bytes_per_request"],
+        "traced_bytes_per_request": found.bytes_per_request,
+        "held_at": [
+            f"+{h.bytes_per_request:,.0f} bytes/request held from {h.place}"
+            + (f" (allotted at {h.via})" if h.via else "")
+            for h in found.lines
+        ],
+        "via": via,
+        "requests": found.requests,
+    }
+
+
+def _held_outside(case: Case) -> Evidence | None:
+    """What leaks and is in no line that Python knows of."""
+    found, leaks = case.run.holders, _leak(case)
+    if found is None or leaks is None:
+        return None
+    low = leaks["slope_bytes_per_request"] * NATIVE_FRACTION
+    if found.bytes_per_request >= low:
+        return None
+    return {
+        "traced_bytes_per_request": found.bytes_per_request,
+        "slope_bytes_per_request": leaks["slope_bytes_per_request"],
+        "requests": found.requests,
+    }
+
+
+def _allocator(case: Case) -> Evidence | None:
+    found = allocators.best(case.run.allocators)
+    if found is None:
+        return None
+    return {
+        "name": found.name,
+        "saving_bytes": found.saving_bytes.value,
+        "at_least_bytes": found.saving_bytes.low,
+        "worker_bytes": found.worker_bytes,
+        "threads": found.threads,
+        "cpu_change_fraction": (
+            found.cpu_change.value if math.isfinite(found.cpu_change.value) else "unknown"
+        ),
+        "variable": " ".join(f"{name}={value}" for name, value in found.environ.items()),
+    }
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "leak", "warning", _leak,
+        "Workers leak {slope_bytes_per_request} per request (at most {at_most_bytes_per_request}), "
+        "{million_requests_bytes} in a million",
+        "Compare tracemalloc snapshots some thousand requests apart: module-level lists, caches "
+        "without a limit and lru_cache on methods are the usual places. Until then max_requests "
+        "bounds it.",
+    ),
+    Rule(
+        "leak-held-at", "warning", _held_at,
+        "What leaks is held from {place}: {held_bytes_per_request} of "
+        "{slope_bytes_per_request} per request{via}",
+        "Find what keeps the objects made at {place} (a module-level list or dict, a cache without "
+        "a limit, a registered callback) and bound it. By line: {held_at}.",
+    ),
+    Rule(
+        "leak-outside-python", "warning", _held_outside,
+        "Python's own accounting sees only {traced_bytes_per_request} of the "
+        "{slope_bytes_per_request} that leak per request",
+        "Native code holds the rest: update the extensions that requests use, and run one request "
+        "in a loop under memray --native or valgrind to name the function.",
+    ),
+    Rule(
+        "allocator-saves", "info", _allocator,
+        "{name} would save {saving_bytes} of the {worker_bytes} private to a worker with "
+        "{threads} threads",
+        "Set {variable} in the app's environment (CPU per request changed by "
+        "{cpu_change_fraction}); what it saves grows with threads and workers.",
+    ),
+    Rule(
+        "fragmentation", "info", _fragmentation,
+        "A worker kept {holes_bytes} of free memory and {garbage_bytes} of garbage that nobody "
+        "held, after {requests} requests",
+        "It is no leak and needs no recycling. MALLOC_ARENA_MAX=2 and "
+        "MALLOC_TRIM_THRESHOLD_=131072 in the environment make glibc give more back; fewer "
+        "reference cycles make less garbage.",
+    ),
+    Rule(
+        "still-warming", "info", _still_warming,
+        "Memory still grew by up to {at_most_bytes_per_request} per request after {requests} "
+        "requests; a leak is neither proven nor ruled out",
+        "Measure longer with --time-budget before you set max_requests.",
+    ),
+)  # fmt: skip

@@ -1,0 +1,252 @@
+"""Everything that must be known before the first load: target, limits, database, routes."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from pretune.advisor.confidential import hide, known_secrets
+from pretune.advisor.deployed import conf, looking
+from pretune.advisor.deployed.arguments import Said
+from pretune.advisor.deployed.files import Place
+from pretune.advisor.deployed.value import Look
+from pretune.advisor.failure import Refused
+from pretune.advisor.preflight import inspection, traffic
+from pretune.advisor.preflight.options import Options
+from pretune.advisor.preflight.servers import Servers, choose
+from pretune.advisor.preflight.target import Target
+from pretune.advisor.recommendation import today
+from pretune.advisor.resources import limits, postgres
+from pretune.advisor.resources.budget import Budget, Slo, reserve
+from pretune.advisor.resources.postgres import PostgresLimits
+from pretune.advisor.reverse_proxy import cost as front
+from pretune.advisor.reverse_proxy.cost import Installed
+from pretune.advisor.workspace import cores
+from pretune.advisor.workspace.directory import Workspace
+from pretune.advisor.workspace.hooks import run_setup
+from pretune.loadtests.workload import Workload
+
+
+class Progress(Protocol):
+    """What is being done; ``reports.progress`` shows it."""
+
+    def phase(self, name: str, detail: str = "", expected_s: float = 0.0) -> None: ...
+
+    def update(self, detail: str) -> None: ...
+
+    def line(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What a trial needs to know. ``environ`` is the app's whole environment."""
+
+    target: Target
+    budget: Budget
+    slo: Slo
+    workload: Workload
+    environ: Mapping[str, str]
+    database: PostgresLimits | None
+    database_url: str | None
+    core_plan: cores.CorePlan
+    servers: Servers
+    inspection: Mapping[str, Any]
+    look: Look = field(default_factory=Look)  # at the project's deployment files
+    notes: tuple[str, ...] = ()
+    front: Installed | None = None  # what is to stand in front of the server
+
+
+def run(
+    options: Options,
+    workspace: Workspace,
+    progress: Progress,
+    learned: Callable[[Mapping[str, str]], None] = lambda environ: None,
+) -> Preflight:
+    """Raises AppFailed, Refused, HookError.
+
+    ``learned`` gets the app's environment as soon as it is known, whatever happens afterwards.
+    """
+    location = options.location
+    installed = front.find(options.front, options.statics)
+    environ = dict(options.environ)
+    secrets = known_secrets(environ, location.config.get("setup") or "")
+    if options.database_url:
+        _refuse_remote(options.database_url, options.allow_remote_db)
+        environ["DATABASE_URL"] = options.database_url
+    if location.config.get("setup"):
+        progress.phase("setup", hide(location.config.get("setup"), secrets), 4.0)
+    environ = environ | run_setup(
+        setup=location.config.get("setup"),
+        teardown=location.config.get("teardown"),
+        workspace=workspace,
+        chdir=location.chdir,
+        python=location.python,
+        environ=environ,
+    )
+    if options.database_url:  # what the user says now beats what setup started
+        environ["DATABASE_URL"] = options.database_url
+    learned(environ)
+    _refuse_remote(environ.get("DATABASE_URL", ""), options.allow_remote_db)
+    progress.phase("preflight", f"importing {location.spec}", 3.0)
+    found = inspection.inspect(location.spec, location.chdir, location.python, environ, workspace)
+    target = _target(options, found)
+    progress.update("reading the deployment's files")
+    look = _look(options, target, environ, workspace)
+    deployed = look.deployed.server if look.deployed is not None else None
+    servers = choose(options.server, target.interface, target.python, deployed)
+    budget = _budget(options)
+    notes = _of_deployment(look, servers, target.interface, budget, options)
+    url, source = _database_url(options, environ, found)
+    for database in found.get("databases", ()):
+        _refuse_remote(database.get("url") or "", options.allow_remote_db)
+    database = None
+    if url and not postgres.is_postgres(url):
+        notes.append(f"{source} is not Postgres: its connections are not measured.")
+        url = None
+    if url:
+        progress.update("asking Postgres for its limits")
+        _refuse_remote(url, options.allow_remote_db)
+        try:
+            database = postgres.inspect(url)
+        except postgres.PostgresError as error:
+            raise Refused(f"{source}: {error}") from error
+        budget = _with_connections(budget, options, database)
+        if database.pooler and database.pooler.problem:
+            notes.append(
+                f"A connection pooler ({database.pooler.kind}) stands before Postgres and does not "
+                f"tell its limits: {database.pooler.problem}. The server's own limits are taken."
+            )
+    progress.update("trying the routes")
+    workload = traffic.find(options, location.spec, found, environ, workspace)
+    available = frozenset(os.sched_getaffinity(0))
+    return Preflight(
+        target=target,
+        budget=budget,
+        slo=Slo(p95_s=options.p95_s, rps=options.rps),
+        workload=workload,
+        environ=environ,
+        database=database,
+        database_url=url,
+        core_plan=cores.plan(available, budget.cores),
+        servers=servers,
+        inspection=found,
+        look=look,
+        notes=tuple(notes),
+        front=replace(installed, statics=front.serving(found, options.statics))
+        if installed
+        else None,
+    )
+
+
+def _target(options: Options, found: Mapping[str, Any]) -> Target:
+    location = options.location
+    return Target(
+        spec=location.spec,
+        chdir=location.chdir,
+        python=location.python,
+        interface=found["interface"],
+        framework=found["framework"],
+        callable_name=found["callable"],
+        file=Path(found["file"]) if found.get("file") else None,
+        python_version=found["python_version"],
+        boot_s=found["boot_s"],
+    )
+
+
+def _look(
+    options: Options, target: Target, environ: Mapping[str, str], workspace: Workspace
+) -> Look:
+    """What the project's own files start, said of the deployment's number of cores."""
+    cores_there = options.cores or len(os.sched_getaffinity(0))
+    count = max(1, math.ceil(cores_there))
+
+    def ask(path: str, shown: str, more: Mapping[str, str]) -> Said | str:
+        return conf.ask(
+            path, shown, chdir=target.chdir, python=target.python, environ={**environ, **more},
+            cores=count, workspace=workspace,
+        )  # fmt: skip
+
+    file = target.file or options.location.file
+    directory = file.parent if file is not None else target.chdir
+    names = today.names(target.spec, target.callable_name, file, target.chdir)
+    return looking.look(Place(directory, target.chdir, names, count, ask))
+
+
+def _of_deployment(
+    look: Look, servers: Servers, interface: str, budget: Budget, options: Options
+) -> list[str]:
+    """Notes: what could not be read, and where the answer is for something else."""
+    deployed = look.deployed
+    if deployed is None:
+        return [f"The deployment's files: {problem}." for problem in look.problems]
+    said = [f"{note}." for note in today.notes(deployed, budget, tuple(options.sources))]
+    if servers.verified not in (deployed.server, options.server):
+        said.append(
+            f"{deployed.where} starts {deployed.server}, which the app's environment does not have "
+            f"for {interface.upper()}: the answer is for {servers.label}."
+        )
+    return said
+
+
+def _budget(options: Options) -> Budget:
+    machine = limits.detect()
+    ram = options.ram_bytes or machine.ram_bytes
+    given = options.sources
+    sources = (
+        ("ram_bytes", given.get("ram", machine.sources["ram_bytes"])),
+        ("cores", given.get("cores", machine.sources["cores"])),
+        ("fds", machine.sources["fds"]),
+    )
+    return Budget(
+        ram_bytes=ram,
+        cores=options.cores or machine.cores,
+        pg_connections=options.pg_connections,
+        fds=machine.fds,
+        instances=options.instances or 1,
+        any_number=options.instances is None,
+        cpu_factor=options.cpu_factor,
+        reserve_bytes=reserve(ram),
+        sources=sources,
+    )
+
+
+def _with_connections(budget: Budget, options: Options, database: PostgresLimits) -> Budget:
+    if options.pg_connections is not None:
+        source = options.sources["pg_connections"]
+        return replace(budget, sources=(*budget.sources, ("pg_connections", source)))
+    source = database.source
+    return replace(
+        budget,
+        pg_connections=database.available,
+        sources=(*budget.sources, ("pg_connections", source)),
+    )
+
+
+def _database_url(
+    options: Options, environ: Mapping[str, str], found: Mapping[str, Any]
+) -> tuple[str | None, str]:
+    """The first that is named: the flag, the environment, the app's own settings."""
+    if options.database_url:
+        return options.database_url, "--database-url"
+    if environ.get("DATABASE_URL"):
+        return environ["DATABASE_URL"], "DATABASE_URL"
+    for database in found.get("databases", ()):
+        if database.get("url"):
+            return database["url"], f"the app's database ({database.get('engine', 'settings')})"
+    return None, ""
+
+
+def _refuse_remote(url: str, allowed: bool) -> None:
+    try:
+        refused = postgres.is_postgres(url) and not allowed and not postgres.is_local(url)
+    except postgres.Malformed as error:
+        raise Refused(str(error)) from None
+    if refused:
+        raise Refused(
+            f"the database {postgres.redact(url)} is not on this machine, and the load would reach "
+            "it; point DATABASE_URL at a test database here, or add --allow-remote-db"
+        )

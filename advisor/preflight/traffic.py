@@ -1,0 +1,119 @@
+"""Which traffic the trials get: what the user named, else the routes of the app that answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pretune.advisor.failure import AppFailed, Refused
+from pretune.advisor.preflight.options import Options
+from pretune.advisor.workspace.directory import Workspace, log_tail
+from pretune.loadtests import discovery
+from pretune.loadtests import file as workload_file
+from pretune.loadtests.asking import ask
+from pretune.loadtests.workload import Skipped, Workload
+from pretune.server.adapters import embedded
+from pretune.server.adapters.launch import BootFailed, Launch
+from pretune.server.settings import Settings
+
+BOOT_SECONDS = 60.0
+THREADS = 2  # one slow route must not hold up the others
+
+
+def find(
+    options: Options,
+    spec: str,
+    inspection: Mapping[str, Any],
+    environ: Mapping[str, str],
+    workspace: Workspace,
+) -> Workload:
+    """What the user named, else what the app offers; each path is tried once. Raises AppFailed."""
+    headers = tuple(_headers(inspection).items())
+    try:
+        given = _given_workload(options, headers)
+    except (OSError, ValueError) as error:
+        raise Refused(str(error)) from error
+    if given is not None and given.locustfile:
+        return given
+    server = embedded.start(
+        Launch(
+            target=spec,
+            settings=Settings(
+                workers=1,
+                threads=THREADS if inspection["interface"] == "wsgi" else 1,
+                worker_class="gthread" if inspection["interface"] == "wsgi" else "asgi",
+            ),
+            python=options.location.python,
+            chdir=options.location.chdir,
+            env=workspace.marked(environ),
+            log=workspace.log("routes"),
+            on_spawn=workspace.spawned,
+        )
+    )
+    try:
+        address = server.wait_ready(BOOT_SECONDS)
+        if given is not None:
+            workload = tried(address, given)
+        else:
+            workload = discovery.probe(address, inspection["routes"], headers)
+    except BootFailed as error:
+        tail = log_tail(workspace.log("routes"))
+        raise AppFailed("boot", str(error), error.traceback, tail) from error
+    except TimeoutError as error:
+        tail = log_tail(workspace.log("routes"))
+        raise AppFailed("boot_hangs", str(error), log_tail=tail) from error
+    finally:
+        server.stop(5.0)
+        workspace.forget_if_empty(server.master_pid)
+    if not workload.endpoints:
+        raise AppFailed(
+            "no_route_works", _no_route(workload), log_tail=log_tail(workspace.log("routes"))
+        )
+    return workload
+
+
+def _given_workload(options: Options, headers: tuple[tuple[str, str], ...]) -> Workload | None:
+    if options.workload:
+        return workload_file.read(options.workload, dict(headers))
+    if options.paths:
+        return discovery.from_paths(options.paths, headers)
+    return None
+
+
+def tried(address: tuple[str, int], workload: Workload) -> Workload:
+    """Of the endpoints the user named, those that answer; the others' shares are spread."""
+    headers = dict(workload.headers)
+    hosts = frozenset(v.lower() for k, v in workload.headers if k.lower() == "host")
+    good, skipped = [], list(workload.skipped)
+    for endpoint in workload.endpoints:
+        if endpoint.method not in ("GET", "HEAD"):
+            good.append(endpoint)
+            continue
+        for path in endpoint.paths:
+            reason = discovery.verdict(ask(address, path, headers), path, hosts)
+            if reason:
+                skipped.append(Skipped(endpoint.name, reason))
+                break
+        else:
+            good.append(endpoint)
+    total = sum(e.share for e in good)
+    return replace(
+        workload,
+        endpoints=tuple(replace(e, share=e.share / total) for e in good),
+        skipped=tuple(skipped),
+    )
+
+
+def _no_route(workload: Workload) -> str:
+    if not workload.skipped:
+        return "the app offers no route that GET can reach; name paths with --path"
+    shown = "; ".join(f"{s.name}: {s.reason}" for s in workload.skipped[:8])
+    more = len(workload.skipped) - 8
+    return f"no route answers with success: {shown}" + (f"; and {more} more" if more > 0 else "")
+
+
+def _headers(inspection: Mapping[str, Any]) -> dict[str, str]:
+    """What the app's settings say a request must carry to be taken for one of its own."""
+    host = {"Host": inspection["host"]} if inspection.get("host") else {}
+    return {**host, **(inspection.get("headers") or {})}

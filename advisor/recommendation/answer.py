@@ -1,0 +1,243 @@
+"""The answer for one machine or for many: search, other formulas and fleet together. Pure.
+
+Where one instance does not carry the rate that is asked for and their number is open, the answer is
+how many do. Each is then taken at the most it surely carries, with the database, which all share,
+on a machine of its own. Arrangements that need no pooler are preferred while they cost at most
+``DEARER`` times as many instances.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.model.calibration import Calibration
+from pretune.advisor.model.predict import capacity, predict
+from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.profiler.measurement import Conditions
+from pretune.advisor.recommendation import around_server, baselines, fleet, least_ram, search
+from pretune.advisor.recommendation.fleet import Fleet
+from pretune.advisor.recommendation.search import Found
+from pretune.advisor.recommendation.values import Baseline
+from pretune.advisor.recommendation.violations import over_budget
+from pretune.advisor.resources.budget import Budget, Slo
+from pretune.advisor.verdict import Verdict
+from pretune.server.settings import Settings
+
+DEARER = 1.1
+
+
+@dataclass(frozen=True)
+class Question:
+    """``demand``, ``calibration`` and ``conditions`` of the budget's machine; ``slo.rps`` of all
+    instances together. ``arrivals``: the load is open."""
+
+    demand: Demand
+    budget: Budget
+    slo: Slo
+    conditions: Conditions
+    interface: str
+    calibration: Calibration | None
+    think_s: float = 0.0
+    arrivals: bool = False
+    seed: int = 1
+    today: Settings | None = None  # what is deployed, as the model takes it
+    # stand-ins of the model in tests
+    capacity: Callable[..., Prediction] = capacity
+    predict: Callable[..., Prediction] = predict
+
+    @property
+    def given(self) -> dict[str, Any]:
+        return {"calibration": self.calibration, "think_s": self.think_s}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``budget``: with the number of instances, and without connections where a pooler lends them.
+    ``each_rps``: the rate of one instance, None where none was asked for."""
+
+    found: Found
+    budget: Budget
+    each_rps: float | None = None
+    fleet: Fleet | None = None
+    baselines: tuple[Baseline, ...] = field(default=())
+    today: Baseline | None = None
+
+
+def solve(question: Question) -> Answer:
+    budget, rps = question.budget, question.slo.rps
+    if budget.instances > 1:
+        question = _apart(question)
+    each = None if rps is None else rps / budget.instances
+    model = partial(question.capacity, arrivals=question.arrivals, **question.given)
+    found = _recommend(question, budget, replace(question.slo, rps=each), model)
+    answer = Answer(_explained(_doubted(found, each), question), budget, each)
+    if found.recommendation is not None:
+        carried = found.recommendation.predicted.throughput_rps
+        alone = budget.instances == 1
+        if rps is None and not alone:
+            answer = replace(answer, fleet=_planned(question, answer, None, asked=True))
+        elif rps is not None and each is not None and carried.low < each and budget.any_number:
+            answer = _as_many_as_it_takes(_apart(question), rps) or answer
+        elif rps is not None and not (alone and budget.any_number):
+            answer = replace(answer, fleet=_planned(question, answer, rps, asked=True))
+    others = _others(question, answer, model)
+    return replace(
+        answer,
+        found=_deployed(question, answer),
+        baselines=others,
+        today=_today(question, answer, model),
+    )
+
+
+def _today(question: Question, answer: Answer, model: search.Capacity) -> Baseline | None:
+    """What is deployed, at as many instances as the answer has."""
+    if question.today is None:
+        return None
+    budget = replace(question.budget, instances=answer.budget.instances)
+    slo = replace(question.slo, rps=answer.each_rps)
+    return baselines.predict_one(
+        "today", question.today, question.demand, budget, slo, question.conditions, model,
+        seed=question.seed,
+    )  # fmt: skip
+
+
+def _deployed(question: Question, answer: Answer) -> Found:
+    """With what has to be set around the server."""
+    recommendation = answer.found.recommendation
+    if recommendation is None:
+        return answer.found
+    case = around_server.Case(question.demand, question.budget, recommendation, answer.fleet)
+    advised = replace(recommendation, deployment=around_server.advise(case))
+    return replace(answer.found, recommendation=advised)
+
+
+def _others(question: Question, answer: Answer, model: search.Capacity) -> tuple[Baseline, ...]:
+    """Everybody else's, at as many instances and at all connections that Postgres gives."""
+    budget = replace(question.budget, instances=answer.budget.instances)
+    recommended = answer.found.recommendation
+    found = baselines.predict_all(
+        question.demand, budget, question.slo, question.conditions, question.interface, model,
+        seed=question.seed, users=recommended.predicted.users if recommended else 0.0,
+    )  # fmt: skip
+    if recommended is None:
+        return found
+    p95 = search.slo_p95(question.demand, question.slo)
+    return (*found, *baselines.pools(recommended.settings, recommended.predicted, budget, p95))
+
+
+def _doubted(found: Found, rps: float | None) -> Found:
+    """A capacity that is hardly known is no answer; a rate that is surely carried is one."""
+    if found.recommendation is None or rps is not None or found.verdict is not Verdict.FITS:
+        return found
+    rate = found.recommendation.predicted.throughput_rps
+    if rate.value <= fleet.VAGUE * rate.low:
+        return found
+    known = (
+        f"the capacity is known only to lie between {rate.low:.0f} and {rate.high:.0f} requests/s"
+    )
+    return replace(
+        found,
+        recommendation=found.recommendation.doubted(known),
+        verdict=Verdict.NOT_ENOUGH_DATA,
+        reason=f"{known}: measure longer (--time-budget) or on a quieter machine",
+    )
+
+
+def _explained(found: Found, question: Question) -> Found:
+    """Where nothing fits for want of RAM alone: how much would do."""
+    if found.recommendation is not None or len(found.candidates) != 1:
+        return found
+    (only,) = found.candidates
+    budget = question.budget
+    needed = only.predicted.ram_bytes.high
+    broken = over_budget(needed, only.predicted.pg_connections, only.predicted.fds, budget)
+    if len(broken) != 1 or needed <= budget.ram_bytes:
+        return found
+    least = least_ram.ram(question.demand, budget, question.interface)
+    return replace(found, reason=least_ram.sentence(least, budget, needed))
+
+
+def _apart(question: Question) -> Question:
+    conditions = replace(question.conditions, database_local=False)
+    return replace(question, demand=fleet.apart(question.demand), conditions=conditions)
+
+
+def _recommend(question: Question, budget: Budget, slo: Slo, model: search.Capacity) -> Found:
+    return search.recommend(
+        question.demand, budget, slo, question.conditions, question.interface, model,
+        seed=question.seed,
+    )  # fmt: skip
+
+
+def _as_many_as_it_takes(question: Question, rps: float) -> Answer | None:
+    """None where not even one instance keeps its budgets and the SLO."""
+    most = replace(question.slo, rps=None)
+    model = partial(question.capacity, arrivals=True, **question.given)
+    free = replace(question.budget, pg_connections=None)
+    pooled = _counted(question, _recommend(question, free, most, model), rps)
+    if pooled is None or pooled.fleet is None:
+        return None
+    database = pooled.fleet.database
+    if database is None or not database.pooler:
+        budget = replace(question.budget, instances=pooled.budget.instances)
+        return _concluded(replace(pooled, budget=budget))
+    shared = replace(question.budget, instances=pooled.budget.instances)
+    alone = _counted(question, _recommend(question, shared, most, model), rps)
+    if (
+        alone is not None
+        and alone.fleet is not None
+        and alone.fleet.database is not None
+        and not alone.fleet.database.pooler
+        and alone.budget.instances <= math.ceil(DEARER * pooled.budget.instances)
+    ):
+        return _concluded(replace(alone, budget=replace(shared, instances=alone.budget.instances)))
+    return _concluded(pooled)
+
+
+def _counted(question: Question, found: Found, rps: float) -> Answer | None:
+    if found.recommendation is None:
+        return None
+    count = fleet.needed(rps, found.recommendation.predicted.throughput_rps)
+    budget = replace(question.budget, pg_connections=None, instances=count)
+    answer = Answer(found, budget, rps / count)
+    return replace(answer, fleet=_planned(question, answer, rps, asked=False))
+
+
+def _planned(question: Question, answer: Answer, rps: float | None, *, asked: bool) -> Fleet:
+    recommendation = answer.found.recommendation
+    assert recommendation is not None
+    each = recommendation.predicted
+    if answer.each_rps is not None and each.throughput_rps.low >= answer.each_rps:
+        each = question.predict(
+            question.demand, recommendation.settings, 0, question.conditions,
+            rps=answer.each_rps, seed=question.seed, instances=answer.budget.instances,
+            reserve_bytes=question.budget.reserve_bytes, **question.given,
+        )  # fmt: skip
+    return fleet.plan(
+        question.demand,
+        question.budget,
+        recommendation.settings,
+        recommendation.predicted.throughput_rps,
+        each,
+        instances=answer.budget.instances,
+        asked=asked,
+        rps=rps,
+    )
+
+
+def _concluded(answer: Answer) -> Answer:
+    """With the verdict of all instances together."""
+    assert answer.fleet is not None
+    said = fleet.sentences(answer.fleet, answer.budget)
+    reason, verdict = said[0], Verdict.FITS
+    if not answer.fleet.carries:
+        reason = next(s for s in said if "no pooler helps" in s)
+        verdict = Verdict.DOES_NOT_FIT
+    elif not answer.fleet.known:
+        verdict = Verdict.NOT_ENOUGH_DATA
+    return replace(answer, found=replace(answer.found, verdict=verdict, reason=reason))

@@ -1,0 +1,107 @@
+"""What has to be set around the server: the app's pool, a pooler, descriptors, the time to stop.
+
+One row of ``ADVICE`` is one thing: its name, and a function to its value and the reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.model import memory
+from pretune.advisor.quantity import format_seconds
+from pretune.advisor.recommendation.fleet import Fleet
+from pretune.advisor.recommendation.values import Advice, Recommendation
+from pretune.advisor.resources.budget import Budget
+
+LEAST_FDS = 1024
+SPARE_S = 1.0  # between the server's own end of patience and the container's
+
+
+@dataclass(frozen=True)
+class Case:
+    demand: Demand
+    budget: Budget  # as asked: with all connections that Postgres gives
+    recommendation: Recommendation
+    fleet: Fleet | None
+
+
+Said = tuple[int | str, str]
+
+
+def advise(case: Case) -> tuple[Advice, ...]:
+    found = ((name, rule(case)) for name, rule in ADVICE)
+    return tuple(Advice(name, *said) for name, said in found if said is not None)
+
+
+def _pool(case: Case) -> Said | None:
+    settings, worker = case.recommendation.settings, case.demand.worker
+    held = memory.worker_connections_to_postgres(worker, settings)
+    if held == 0:
+        return None
+    if settings.worker_class == "asgi":
+        return held, (
+            f"a worker held {held} connections with its requests at once; a pool of that size, "
+            "opened after the fork, makes nobody wait and takes no more than was counted."
+        )
+    each = settings.threads
+    if held > each:
+        return held, (
+            f"a worker holds {held} connections with {each} thread{'s' if each > 1 else ''}, "
+            "counted: more than one at a time for each. Fewer than threads x (connections of one "
+            "request - 1) + 1 can block all of them for ever."
+        )
+    return held, (
+        f"a worker runs {each} request{'s' if each > 1 else ''} at once and was seen to hold one "
+        f"connection for each; a larger pool (SQLAlchemy: pool_size = {held}, max_overflow = 0) "
+        "is never used, a smaller one makes threads wait."
+    )
+
+
+def _pgbouncer(case: Case) -> Said | None:
+    one = memory.postgres_connections(case.demand.worker, case.recommendation.settings)
+    budget = case.budget
+    if budget.pg_connections is None or one == 0:
+        return None
+    shared = case.fleet.database if case.fleet else None
+    if shared is not None and shared.pooler:
+        return "yes", (
+            f"all instances may open {shared.connections:,} connections and {shared.available:,} "
+            f"are free: pool_mode = transaction, default_pool_size = {shared.pool_size}."
+        )
+    most = budget.pg_connections // one
+    return "no", (
+        f"one instance takes {one} of {budget.pg_connections} connections, a worker that overlaps "
+        f"in a reload included; from {most + 1} instances on there would be too few."
+    )
+
+
+def _nofile(case: Case) -> Said:
+    fds = case.recommendation.predicted.fds
+    wanted: int = max(LEAST_FDS, 2 ** math.ceil(math.log2(2 * fds)))
+    here = case.budget.fds
+    said = f"the busiest process may hold {fds} at the load predicted for, and twice that is safe; "
+    if here >= wanted:
+        return wanted, f"{said}the limit here, {here:,}, is enough."
+    return wanted, f"{said}the limit here is {here:,} (LimitNOFILE=, --ulimit nofile)."
+
+
+def _stop(case: Case) -> Said:
+    graceful = case.recommendation.settings.graceful_timeout
+    shutdown = case.demand.worker.shutdown_s
+    seconds = math.ceil(graceful + shutdown + SPARE_S)
+    return seconds, (
+        f"requests in flight may take the {graceful:g} s of graceful_timeout and a worker leaves "
+        f"in {format_seconds(shutdown)}: what kills sooner (docker stop -t, "
+        "terminationGracePeriodSeconds, TimeoutStopSec) loses them."
+    )
+
+
+ADVICE: tuple[tuple[str, Callable[[Case], Said | None]], ...] = (
+    ("pool_size", _pool),
+    ("pgbouncer", _pgbouncer),
+    ("nofile", _nofile),
+    ("stop_grace_s", _stop),
+)

@@ -1,0 +1,259 @@
+"""Other people's formulas for workers and threads, on this application and this budget.
+
+Each is predicted by the same model as the recommendation and judged by the same budgets, so the
+report can show everyone's answer beside ours. A formula is one row of ``FORMULAS``; where its
+source leaves a number open (memory per process), it gets the measured one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.profiler.measurement import Conditions
+from pretune.advisor.quantity import format_bytes
+from pretune.advisor.recommendation.search import Capacity, slo_p95
+from pretune.advisor.recommendation.values import Baseline
+from pretune.advisor.recommendation.violations import broken
+from pretune.advisor.resources.budget import Budget, Slo
+from pretune.server.adapters.catalogue import offer
+from pretune.server.settings import Settings
+
+MIB, GIB = 1 << 20, 1 << 30
+MOST_WORKERS = 128
+MOST_THREADS = 32
+
+
+@dataclass(frozen=True)
+class Case:
+    """What formulas are made of. ``cores`` as a formula reads them: whole, at least 1."""
+
+    cores: int
+    ram_bytes: float
+    worker_bytes: float
+    blocking: bool  # the request waits longer than it computes
+    users: float = 0.0  # at once, at the load that is recommended for; 0: not known
+
+
+# workers, threads
+Shape = tuple[int, int]
+Formula = Callable[[Case], Shape]
+
+
+def _passenger(c: Case) -> Shape:
+    """Pmax = 0.75 RAM / r processes where I/O blocks, else at most the cores; rest for threads."""
+    most = _between(int(0.75 * c.ram_bytes / c.worker_bytes), 1, MOST_WORKERS)
+    if not c.blocking:
+        return min(most, c.cores), 1
+    free = 0.75 * c.ram_bytes - 0.9 * most * c.worker_bytes
+    return most, _between(int(free / (c.worker_bytes / 10) / most), 1, MOST_THREADS)
+
+
+def _gitlab(c: Case) -> Shape:
+    """As many workers as cores and RAM (less the reserve) allow, 4 threads each."""
+    return max(1, min(c.cores, int(c.ram_bytes / c.worker_bytes))), 4
+
+
+def _puma(c: Case) -> Shape:
+    """1 GB for the system, 1 GB (the upper of 0.5 to 1) for each worker, 5 threads each."""
+    return max(1, min(c.cores, int((c.ram_bytes - GIB) / GIB))), 5
+
+
+def _odoo(c: Case) -> Shape:
+    """One worker for 6 users at once, at most 2 x cores + 1."""
+    most = 2 * c.cores + 1
+    return (max(1, min(most, math.ceil(c.users / 6))) if c.users else most), 1
+
+
+def _hikari(c: Case) -> Shape:
+    """2 x cores + 1 (one disk) connections in all: so many threads, over as many workers as cores.
+
+    The cores are the database's; where it is not known, those of the budget.
+    """
+    return c.cores, math.ceil((2 * c.cores + 1) / c.cores)
+
+
+def _puppet(c: Case) -> Shape:
+    """``puppet infrastructure tune``: a quarter of the RAM and one core stay to the system."""
+    by_ram = int(0.75 * c.ram_bytes / c.worker_bytes)
+    return max(1, min(max(by_ram, 2), 24, max(1, c.cores - 1))), 1
+
+
+# name, formula, timeout in s (None: gunicorn's 30)
+FORMULAS: tuple[tuple[str, Formula, float | None], ...] = (
+    ("gunicorn: 2 x cores + 1", lambda c: (2 * c.cores + 1, 1), None),
+    ("gunicorn: 4 x cores (upper of 2-4)", lambda c: (4 * c.cores, 1), None),
+    ("gunicorn: 2 x cores (lower of 2-4)", lambda c: (2 * c.cores, 1), None),
+    ("gunicorn: 4 workers (lower of 4-12)", lambda c: (4, 1), None),
+    ("gunicorn: 12 workers (upper of 4-12)", lambda c: (12, 1), None),
+    (
+        "Heroku: min(2 x cores + 1, MB / 256)",
+        lambda c: (min(2 * c.cores + 1, max(1, int(c.ram_bytes / MIB / 256))), 1),
+        None,
+    ),
+    ("tiangolo image: max(cores, 2)", lambda c: (max(c.cores, 2), 1), 120.0),
+    ("Azure App Service: 2 x cores + 1", lambda c: (2 * c.cores + 1, 1), 600.0),
+    ("Puma: cores x 5 threads", lambda c: (c.cores, 5), None),
+    ("Passenger: 0.75 x RAM / process", _passenger, None),
+    ("GitLab: cores by RAM, 4 threads", _gitlab, None),
+    ("Puma: 1 GB + 1 GB a worker, 5 threads", _puma, None),
+    ("GitLab: 0.9 x cores, 4 threads", lambda c: (max(1, int(0.9 * c.cores)), 4), None),
+    ("Odoo: min(2 x cores + 1, users / 6)", _odoo, None),
+    ("HikariCP: 2 x cores + 1 connections", _hikari, None),
+    ("Puppet: 0.75 x RAM / process, a core left", _puppet, None),
+)
+
+
+def settings_of(case: Case, interface: str) -> tuple[tuple[str, Settings], ...]:
+    """What each formula says; under asgi there are no threads to choose."""
+    found = []
+    for name, formula, timeout in FORMULAS:
+        workers, threads = formula(case)
+        if interface == "asgi":
+            settings = Settings(workers, 1, "asgi")
+        elif threads == 1:
+            settings = Settings(workers, 1, "sync")
+        else:
+            settings = Settings(workers, threads, "gthread")
+        if timeout is not None:
+            settings = Settings(settings.workers, settings.threads, settings.worker_class, timeout)
+        found.append((name, settings))
+    return tuple(found)
+
+
+def predict_all(
+    demand: Demand,
+    budget: Budget,
+    slo: Slo,
+    conditions: Conditions,
+    interface: str,
+    capacity: Capacity,
+    *,
+    seed: int = 1,
+    users: float = 0.0,
+) -> tuple[Baseline, ...]:
+    """Every formula at the highest load that keeps the SLO. Equal shapes are predicted once.
+
+    Like the search's losers they are screened: the first of a kind lends the others its intervals.
+    """
+    p95 = slo_p95(demand, slo)
+    worker = demand.worker
+    computes = demand.cpu_s.value + demand.overhead_cpu_s.value
+    case = Case(
+        cores=max(1, math.floor(budget.cores)),
+        ram_bytes=float(budget.ram_bytes - budget.reserve_bytes),
+        worker_bytes=max(1.0, worker.base_pss_bytes.value),
+        blocking=demand.db_s.value + demand.wait_s.value > computes,
+        users=users,
+    )
+    judged = _Judge(demand, budget, conditions, p95, capacity, seed, {})
+    found = []
+    offered = offer(conditions.server)
+    for name, settings in settings_of(case, interface):
+        if offered.most_workers is not None and settings.workers > offered.most_workers:
+            continue  # nobody could start it there
+        if settings.worker_class == "sync" and not offered.sync:
+            settings = replace(settings, worker_class="gthread")
+        found.append(judged.baseline(name, settings))
+    return tuple(found)
+
+
+def predict_one(
+    name: str,
+    settings: Settings,
+    demand: Demand,
+    budget: Budget,
+    slo: Slo,
+    conditions: Conditions,
+    capacity: Capacity,
+    *,
+    seed: int = 1,
+) -> Baseline:
+    """One arrangement in full, with intervals of its own. With a rate to carry (of one instance),
+    not carrying it is broken, too."""
+    judge = _Judge(demand, budget, conditions, slo_p95(demand, slo), capacity, seed, None)
+    found = judge.baseline(name, settings)
+    if slo.rps is not None and found.predicted.throughput_rps.high < slo.rps:
+        carried = found.predicted.throughput_rps.value
+        said = f"carries {carried:.3g} of {slo.rps:.3g} requests/s"
+        found = replace(found, violates=(*found.violates, said))
+    return found
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """``known``: predictions that lend others their intervals; None: each has its own."""
+
+    demand: Demand
+    budget: Budget
+    conditions: Conditions
+    p95_s: float
+    capacity: Capacity
+    seed: int
+    known: dict[Settings, Prediction] | None
+
+    def baseline(self, name: str, settings: Settings) -> Baseline:
+        prediction = self._predicted(settings)
+        violates = list(broken(prediction, self.budget, self.p95_s))
+        worker = self.demand.worker
+        # What leaks without a limit ends the RAM in any case; say when instead of how much.
+        if worker.leak_class == "leak" and settings.max_requests == 0:
+            slope = worker.leak_slope_bytes_per_request.high
+            left = self.budget.ram_bytes - self.budget.reserve_bytes - prediction.pss_bytes.value
+            violates = [v for v in violates if not v.startswith("RAM")]
+            if left <= 0:
+                violates.insert(0, f"RAM: needs {format_bytes(prediction.pss_bytes.value)}")
+            else:
+                hours = left / (slope * max(prediction.throughput_rps.value, 1e-9)) / 3600
+                if hours < 24:
+                    violates.insert(0, f"never recycles: the leak fills the RAM in {hours:.1f} h")
+        return Baseline(name, settings, prediction, tuple(violates))
+
+    def _predicted(self, settings: Settings) -> Prediction:
+        key = Settings(settings.workers, settings.threads, settings.worker_class)
+        if self.known is not None and key in self.known:
+            return self.known[key]
+        made = self.capacity(
+            self.demand,
+            settings,
+            self.conditions,
+            self.p95_s,
+            seed=self.seed,
+            instances=self.budget.instances,
+            reserve_bytes=self.budget.reserve_bytes,
+            known=self.known,
+        )
+        if self.known is not None:
+            self.known[key] = made
+        return made
+
+
+# name, connections that one worker may open
+POOLS: tuple[tuple[str, Callable[[Settings], int]], ...] = (
+    ("Django's default: a connection a thread", lambda s: s.slots // s.workers),
+    ("SQLAlchemy's default: pool of 5 + 10 more a worker", lambda s: 15),
+)
+
+
+def pools(
+    settings: Settings, prediction: Prediction, budget: Budget, slo_p95_s: float
+) -> tuple[Baseline, ...]:
+    """What drivers' defaults would let the recommended workers open, one overlapping included.
+
+    The times are the recommendation's: more connections than threads are never in use.
+    """
+    if budget.pg_connections is None or not prediction.pg_connections:
+        return ()
+    found = []
+    for name, per_worker in POOLS:
+        connections = budget.instances * (settings.workers + 1) * per_worker(settings)
+        there = replace(prediction, pg_connections=connections)
+        found.append(Baseline(name, settings, there, broken(there, budget, slo_p95_s)))
+    return tuple(found)
+
+
+def _between(n: int, low: int, high: int) -> int:
+    return max(low, min(n, high))

@@ -1,0 +1,408 @@
+"""The settings that follow from the winning arrangement, and one sentence of reason for each.
+
+The search decides workers, threads, class, preload and recycling; timeouts, keep-alive and queues
+follow here from the predicted load and the tail of the measured requests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.quantity import format_bytes, format_seconds
+from pretune.advisor.recommendation import recycling, tail
+from pretune.advisor.recommendation.tail import Tail
+from pretune.advisor.recommendation.values import Candidate
+from pretune.advisor.resources.budget import Budget
+from pretune.server.adapters.catalogue import SERVERS
+from pretune.server.settings import Settings
+
+CONTAINER_GRACE_S = 10.0  # docker stop, then SIGKILL
+SHORTEST_TIMEOUT_S = 5.0
+UNKNOWN_TIMEOUT_S = 30.0  # gunicorn's default, where the sample is too small for a tail
+ONE_IN_A_MILLION = 1 - 1e-6
+MOST_BACKLOG = 2048
+LEAST_BACKLOG = 64
+KEEPALIVE_S = 5.0
+SHORT_KEEPALIVE_S = 2.0
+
+_Predicate = Callable[[Settings], bool]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What every reason may quote."""
+
+    demand: Demand
+    budget: Budget
+    settings: Settings
+    prediction: Prediction
+    candidates: tuple[Candidate, ...]
+    slo_p95_s: float
+    rps: float | None
+    binding: str
+    preload_hindrance: str
+    grace_s: float
+    tail: Tail | None
+    server: str = "embedded"
+
+    @property
+    def carried(self) -> float:
+        return self.prediction.throughput_rps.value
+
+
+def derive(
+    demand: Demand,
+    budget: Budget,
+    winner: Settings,
+    prediction: Prediction,
+    candidates: Sequence[Candidate],
+    *,
+    slo_p95_s: float,
+    rps: float | None,
+    binding: str,
+    preload_hindrance: str = "",
+    grace_s: float = CONTAINER_GRACE_S,
+    seed: int = 1,
+    server: str = "embedded",
+) -> tuple[Settings, tuple[tuple[str, str], ...]]:
+    """The complete settings and (setting, sentence) for each that has an effect, on ``server``;
+    where it does not have the setting, the sentence says so."""
+    fitted = request_tail(demand, winner, prediction, seed)
+    case = Case(
+        demand, budget, winner, prediction, tuple(candidates), slo_p95_s, rps, binding,
+        preload_hindrance, grace_s, fitted, server,
+    )  # fmt: skip
+    timeout, why_timeout = _timeout(case)
+    graceful, why_graceful = _graceful_timeout(case)
+    keepalive, why_keepalive = _keepalive(case)
+    backlog, why_backlog = _backlog(case)
+    settings = replace(
+        winner,
+        timeout=timeout,
+        graceful_timeout=graceful,
+        keepalive=keepalive,
+        backlog=backlog,
+    )
+    said = {
+        "worker_class": _worker_class(case),
+        "workers": _workers(case),
+        "threads": _threads(case),
+        "timeout": why_timeout,
+        "graceful_timeout": why_graceful,
+        "keepalive": why_keepalive,
+        "max_requests": _max_requests(case),
+        "max_requests_jitter": _jitter(case),
+        "preload_app": _preload(case),
+        "backlog": why_backlog,
+        "worker_connections": _worker_connections(case),
+    }
+    said.update({name: says for name, says in lacks(server).items() if said.get(name)})
+    return settings, tuple((name, sentence) for name, sentence in said.items() if sentence)
+
+
+def lacks(server: str) -> dict[str, str]:
+    """Settings that a server of the field does not have, and what happens there instead."""
+    known = SERVERS.get(server)
+    if known is None:
+        return {}
+    return {
+        name: f"{server} does not have it. {meaning.says}"
+        for name, meaning in known.settings.items()
+        if not meaning.option and name != "workers"
+    }
+
+
+def request_tail(
+    demand: Demand, settings: Settings, prediction: Prediction, seed: int
+) -> Tail | None:
+    """The tail of the time that ``timeout`` limits, at the predicted load.
+
+    Measured unloaded, every request's time is stretched by as much as the load stretches the 99th
+    percentile, at the upper end. Under asgi only CPU holds the loop, so only CPU counts.
+    """
+    rows = demand.tuples
+    overhead = max(0.0, demand.overhead_cpu_s.value)
+    whole = rows["cpu"] + rows["db"] + rows["wait"] + overhead
+    if len(whole) == 0:
+        return None
+    alone = float(np.quantile(whole, 0.99))
+    loaded = prediction.latency.p99.high
+    stretch = max(1.0, loaded / alone) if math.isfinite(loaded) and alone > 0 else 1.0
+    times = rows["cpu"] if settings.worker_class == "asgi" else whole
+    return tail.fit(
+        np.asarray(times * stretch, dtype=np.float64), (0.999, ONE_IN_A_MILLION), seed=seed
+    )
+
+
+def _timeout(case: Case) -> tuple[float, str]:
+    meaning = {
+        "sync": "a sync worker is killed when one request takes longer",
+        "gthread": (
+            "the embedded server ends a request that takes longer; gunicorn's threaded worker "
+            "takes it as a heartbeat only"
+        ),
+        "asgi": "it is how long the event loop may stand still",
+    }[case.settings.worker_class]
+    if case.server in SERVERS:
+        there = SERVERS[case.server].settings["timeout"]
+        meaning = f"as {case.server}'s {there.option}: {there.says.rstrip('.')}"
+    boot = case.demand.worker.boot_s
+    if case.tail is None:
+        seconds = max(UNKNOWN_TIMEOUT_S, math.ceil(2 * boot))
+        return seconds, (
+            f"{len(case.demand.tuples)} requests are too few to tell their tail, so the default of "
+            f"{UNKNOWN_TIMEOUT_S:g} s stays; {meaning}."
+        )
+    bound = case.tail.bound(ONE_IN_A_MILLION)
+    seconds = float(math.ceil(max(bound, SHORTEST_TIMEOUT_S, 2 * boot)))
+    what = "CPU burst" if case.settings.worker_class == "asgi" else "request"
+    sentence = (
+        f"one {what} in a million takes at most {format_seconds(bound)} at this load "
+        f"(extreme-value fit on {case.tail.sample} requests, the slowest "
+        f"{format_seconds(case.tail.maximum_s)}"
+    )
+    if bound >= tail.FURTHEST * case.tail.maximum_s * (1 - 1e-9):
+        sentence += ", capped at ten times that"
+    sentence += ")"
+    if seconds > math.ceil(bound):
+        floor = (
+            f"booting takes {format_seconds(boot)} and gunicorn's limit covers that too"
+            if 2 * boot > SHORTEST_TIMEOUT_S
+            else f"below {SHORTEST_TIMEOUT_S:g} s a busy machine would kill healthy workers"
+        )
+        sentence += f"; {floor}"
+    return seconds, f"{sentence}; {meaning}."
+
+
+def _graceful_timeout(case: Case) -> tuple[float, str]:
+    shutdown = case.demand.worker.shutdown_s
+    most = max(1.0, case.grace_s - 1.0)
+    if case.tail is None:
+        return most, (
+            f"one second less than the {case.grace_s:g} s a container is given to stop; too few "
+            "requests were measured to ask for less."
+        )
+    slowest = case.prediction.latency.p99.high
+    if case.settings.worker_class != "asgi":
+        slowest = case.tail.bound(0.999)
+    need = slowest + shutdown
+    seconds = float(min(most, max(2, math.ceil(2 * need))))
+    sentence = (
+        f"requests in flight end within {format_seconds(slowest)} (p99.9, upper bound) and a "
+        f"worker leaves in {format_seconds(shutdown)}"
+    )
+    if need > most:
+        return seconds, (
+            f"{sentence}, more than a container's {case.grace_s:g} s of grace allow: raise the "
+            f"grace to {math.ceil(need) + 2} s (terminationGracePeriodSeconds, stop_grace_period)."
+        )
+    return seconds, f"{sentence}; within the {case.grace_s:g} s a container is given to stop."
+
+
+def _keepalive(case: Case) -> tuple[float, str]:
+    if case.settings.worker_class == "sync":
+        return KEEPALIVE_S, ""
+    users, fds = case.prediction.users, case.budget.fds
+    tight = case.prediction.fds > 0.5 * fds
+    seconds = SHORT_KEEPALIVE_S if tight else KEEPALIVE_S
+    sentence = (
+        f"{users} users keep at most {case.prediction.fds} of {fds} descriptors busy in one worker"
+    )
+    if tight:
+        return seconds, f"{sentence}, so idle connections are closed early."
+    return seconds, (
+        f"{sentence}, so connections can stay open between a page's requests; behind a load "
+        "balancer set it above the balancer's own idle timeout."
+    )
+
+
+def _backlog(case: Case) -> tuple[int, str]:
+    # While workers boot after a crash or a deploy nobody accepts.
+    seconds = max(1.0, case.demand.worker.boot_s)
+    want = case.prediction.throughput_rps.high * seconds
+    size = 2 ** math.ceil(math.log2(max(want, LEAST_BACKLOG)))
+    size = min(size, MOST_BACKLOG)
+    return size, (
+        f"holds the {want:.0f} requests that arrive within {format_seconds(seconds)} at "
+        f"{case.carried:.0f} requests/s"
+        + (", cut at what was useful;" if want > size else ";")
+        + " the kernel cuts it to net.core.somaxconn."
+    )
+
+
+def _worker_class(case: Case) -> str:
+    settings = case.settings
+    if settings.worker_class == "asgi":
+        return "the application is ASGI: one event loop per worker."
+    if settings.worker_class == "sync":
+        return (
+            "one request at a time per worker is enough here and threads gain nothing; put a "
+            "buffering proxy before it, a silent connection blocks a sync worker."
+        )
+    sync = _best(case, lambda s: s.worker_class == "sync")
+    if sync is None:
+        return "threads keep connections alive and overlap waits within one worker."
+    loss = 1 - sync.predicted.compared_rps / case.prediction.compared_rps
+    ram = sync.predicted.ram_bytes.value - case.prediction.ram_bytes.value
+    return (
+        f"the best sync arrangement tried ({sync.settings.workers} workers) "
+        + (f"is {loss:.0%} slower" if loss > 0.005 else "is no faster")
+        + (f" and takes {format_bytes(ram)} more" if ram > 1 << 20 else "")
+        + ", and a silent connection blocks a sync worker."
+    )
+
+
+def _workers(case: Case) -> str:
+    s = case.settings
+    fewer = _nearest(case, lambda o: o.workers < s.workers and o.threads == s.threads)
+    more = _nearest(case, lambda o: o.workers > s.workers and o.threads == s.threads)
+    parts = [case.prediction.explanation]
+    if fewer is not None:
+        parts.append(f"{fewer.settings.workers} {_would(case, fewer)}")
+    if more is not None:
+        ram = more.predicted.ram_bytes.value - case.prediction.ram_bytes.value
+        part = f"{more.settings.workers} {_would(case, more)}, with {format_bytes(ram)} more RAM"
+        if _breaks(more.rejected_by):
+            part += f", and break a limit ({more.rejected_by})"
+        parts.append(part)
+    return "; ".join(parts) + "."
+
+
+def _threads(case: Case) -> str:
+    s = case.settings
+    if s.worker_class != "gthread":
+        return ""
+    d = case.demand
+    waiting = d.db_s.value + d.wait_s.value
+    cpu = d.cpu_s.value + d.overhead_cpu_s.value
+    parts = [
+        f"a request waits {format_seconds(waiting)} and computes {format_seconds(cpu)}, so "
+        f"{waiting / cpu + 1 if cpu > 0 else 1:.1f} requests at once keep one core busy on average"
+    ]
+    for other, word in (
+        (_nearest(case, lambda o: o.threads < s.threads and o.workers == s.workers), "fewer"),
+        (_nearest(case, lambda o: o.threads > s.threads and o.workers == s.workers), "more"),
+    ):
+        if other is not None and other.settings.worker_class == "gthread":
+            parts.append(f"{word} ({other.settings.threads}) {_would(case, other)}")
+    return "; ".join(parts) + "."
+
+
+def _max_requests(case: Case) -> str:
+    worker = case.demand.worker
+    slope = worker.leak_slope_bytes_per_request
+    if worker.leak_class == "leak":
+        grows = f"workers leak {format_bytes(slope.value)} per request (up to {slope.high:.0f} B)"
+        s = case.settings
+        if s.max_requests == 0:
+            return f"{grows}; no RAM is left to recycle by."
+        total = s.max_requests + s.max_requests_jitter
+        return (
+            f"{grows}: after {total:,} requests at most {format_bytes(total * slope.high)}, which "
+            f"the RAM left to each of {s.workers} workers allows."
+        )
+    if worker.leak_class == "none":
+        return (
+            f"no leak was found (at most {format_bytes(slope.high)} per request), so recycling "
+            "would only cost boots."
+        )
+    if worker.leak_class == "fragmentation":
+        return (
+            "memory grew that nobody held (garbage or holes, given back when asked): no leak, so "
+            "recycling would only cost boots."
+        )
+    if worker.leak_class == "still_warming":
+        return (
+            f"memory was still warming (at most {format_bytes(slope.high)} per request) and no "
+            "leak is proven: no recycling yet, measure longer with --time-budget."
+        )
+    return "too few requests were measured to tell a leak from warm-up: no recycling yet."
+
+
+def _jitter(case: Case) -> str:
+    s = case.settings
+    if s.max_requests == 0:
+        return ""
+    boot = case.demand.worker.boot_s
+    chance = recycling.meeting_probability(s, boot, case.carried)
+    if s.workers == 1:
+        return "one worker restarts alone; a new one is ready before it goes."
+    return (
+        f"booting takes {format_seconds(boot)}; spread so, two of {s.workers} workers restart at "
+        f"once in {chance:.0%} of the rounds."
+    )
+
+
+def _preload(case: Case) -> str:
+    saving = case.demand.worker.preload_saving_bytes
+    if saving is None:
+        return "what it would save was not measured."
+    each = f"{format_bytes(saving.value)} per further worker, measured after traffic"
+    once = case.demand.worker.preload_once_bytes
+    loader = f"; the process that loads the app takes {format_bytes(once)} once" if once else ""
+    amount = each + loader
+    if case.settings.preload_app:
+        return f"saves {amount}."
+    if case.preload_hindrance:
+        return f"would save {amount}, but {case.preload_hindrance}."
+    if case.settings.workers == 1:
+        return "one worker has nothing to share."
+    return f"would save too little: {amount} (at least {format_bytes(saving.low)} is sure)."
+
+
+def _worker_connections(case: Case) -> str:
+    s = case.settings
+    if s.worker_class == "sync":
+        return ""
+    each = math.ceil(case.prediction.users / s.workers)
+    return (
+        f"{case.prediction.users} users make {each} connections per worker; {s.worker_connections} "
+        f"stays below the {case.budget.fds} descriptors a process may have."
+    )
+
+
+def _best(case: Case, wanted: _Predicate) -> Candidate | None:
+    found = [c for c in case.candidates if wanted(c.settings) and not _breaks(c.rejected_by)]
+    return max(found, key=lambda c: c.predicted.compared_rps, default=None)
+
+
+def _nearest(case: Case, wanted: _Predicate) -> Candidate | None:
+    mine = case.settings
+    found = [
+        c
+        for c in case.candidates
+        if wanted(c.settings) and c.settings.worker_class == mine.worker_class
+    ]
+    return min(
+        found,
+        key=lambda c: (
+            abs(c.settings.workers - mine.workers),
+            abs(c.settings.threads - mine.threads),
+        ),
+        default=None,
+    )
+
+
+def _breaks(rejected_by: str) -> bool:
+    return " > " in rejected_by
+
+
+def _would(case: Case, other: Candidate) -> str:
+    """``would carry 4.2% less``. Where even the least load may break the SLO, its rate says nothing
+    of the arrangement."""
+    predicted = other.predicted
+    if predicted.latency.p95.high > case.slo_p95_s and not _breaks(other.rejected_by):
+        return "may break the p95 at any load"
+    return f"would carry {_change(predicted.compared_rps / case.prediction.compared_rps - 1)}"
+
+
+def _change(fraction: float) -> str:
+    if abs(fraction) < 0.005:
+        return "the same"
+    return f"{abs(fraction):.1%} {'more' if fraction > 0 else 'less'}"

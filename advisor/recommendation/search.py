@@ -1,0 +1,455 @@
+"""The joint search over workers, threads and worker class under all budgets at once.
+
+Memory, connections and descriptors are arithmetic, so they rule arrangements out before anything
+is simulated; so does the exact throughput bound of the operational laws. What is left is walked in
+four short phases, all predictions with one seed, so that they share their luck and differences as
+small as ``NOISE`` mean something; compared at the load where p95's value meets the SLO
+(``Prediction.compared_rps``), whatever less is promised:
+
+* spread: for each number of threads, about as many workers as keep every core busy (Little's law);
+* climb: single steps from the fastest, while they gain;
+* shrink: for each number of threads the most workers that would be smaller than the winner, then
+  by bisection fewer (throughput grows with workers); the smallest within noise of the best wins;
+* surround: the winner's neighbours, for the reasons, and a few arrangements just beyond a budget:
+  if one of them would be faster, that budget is the binding constraint.
+
+All that is screening: short simulations, intervals taken over from an arrangement alike. Last,
+*confirm* predicts in full whatever the answer depends on: the winner, the fastest, smaller rivals
+that a little would make the winner; until the winner is one that was predicted in full.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.model import paired
+from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.profiler.measurement import Conditions
+from pretune.advisor.quantity import format_bytes, format_seconds
+from pretune.advisor.recommendation import reasons
+from pretune.advisor.recommendation.space import THREADS, Space, last, preload_pays
+from pretune.advisor.recommendation.values import UNKNOWN_BINDING, Candidate, Recommendation
+from pretune.advisor.recommendation.violations import broken, headroom
+from pretune.advisor.resources.budget import Budget, Slo
+from pretune.advisor.verdict import Verdict
+from pretune.server.settings import Settings
+
+# (demand, settings, conditions, slo_p95_s, *, seed, instances, reserve_bytes, known) -> Prediction:
+# pretune.advisor.model.predict.capacity, its calibration already given. With ``known`` (predictions
+# already made) it may screen.
+Capacity = Callable[..., Prediction]
+
+NOISE = 0.01
+SPREAD_THREADS = (4, 1, 8, 2, 16)
+# Slots over those that Little's law asks for with every core busy.
+SPREAD_SLOTS = (1.5, 3.0, 0.75)
+# Predictions after which each phase stops.
+SPREAD, CLIMBED, SHRUNK, SURROUNDED = 14, 22, 34, 40
+# Predictions in full, but for a winner: that always is.
+CONFIRMED = 4
+# How far below what is needed a smaller arrangement is still worth a full prediction.
+DOUBTFUL = 0.03
+P95_FACTOR = 3.0  # of the unloaded p95, when the user gave no p95
+UNLOADED_SOURCE = f"{P95_FACTOR:g} x the unloaded p95"
+
+
+@dataclass(frozen=True)
+class Found:
+    """``recommendation`` None: nothing keeps the budgets. ``reason``: one sentence, always."""
+
+    recommendation: Recommendation | None
+    candidates: tuple[Candidate, ...]
+    verdict: Verdict
+    reason: str
+
+
+def recommend(
+    demand: Demand,
+    budget: Budget,
+    slo: Slo,
+    conditions: Conditions,
+    interface: str,
+    capacity: Capacity,
+    *,
+    seed: int = 1,
+    preload_hindrance: str = "",
+    grace_s: float = reasons.CONTAINER_GRACE_S,
+) -> Found:
+    """The best settings for ``conditions`` (the budget's, not the trial's).
+
+    ``slo.rps`` None: the highest capacity; else the smallest arrangement that carries it by the
+    lower end of its prediction. ``preload_hindrance``: why preload must not be used ("connections
+    are opened before the fork"), "" when nothing was found against it.
+    """
+    space = Space(
+        demand,
+        budget,
+        conditions,
+        asgi=interface == "asgi",
+        preload=not preload_hindrance and preload_pays(demand),
+    )
+    search = _Search(demand, budget, slo, conditions, space, capacity, seed)
+    smallest = space.complete(1, 1)
+    if space.breaks_budget(smallest):
+        search.predict(smallest)
+        found = search.candidates(None)
+        reason = f"even {shape(smallest)} does not fit: {found[0].rejected_by}"
+        return Found(None, found, Verdict.DOES_NOT_FIT, reason)
+    search.spread()
+    search.climb()
+    search.shrink()
+    search.surround()
+    search.confirm()
+    winner = search.winner()
+    if winner is None:
+        return search.nothing()
+    candidates = search.candidates(winner)
+    prediction = search.known[winner]
+    binding = search.binding(winner)
+    settings, why = reasons.derive(
+        demand,
+        budget,
+        winner,
+        prediction,
+        candidates,
+        slo_p95_s=search.slo_p95_s,
+        rps=slo.rps,
+        binding=binding,
+        preload_hindrance=preload_hindrance,
+        grace_s=grace_s,
+        seed=seed,
+        server=conditions.server,
+    )
+    left = headroom(prediction, budget, search.slo_p95_s)
+    recommendation = Recommendation(settings, prediction, binding, left, why)
+    verdict, reason = conclusion(settings, prediction, slo.rps)
+    return Found(recommendation, candidates, verdict, reason)
+
+
+def conclusion(
+    settings: Settings, prediction: Prediction, rps: float | None
+) -> tuple[Verdict, str]:
+    """The verdict on ``settings`` and its sentence; ``rps`` the rate asked for, if any.
+
+    Carried means by the lower end of the prediction; out of reach, beyond the upper end.
+    """
+    carried = prediction.throughput_rps
+    rate = f"{carried.value:.0f} requests/s ({carried.low:.0f} to {carried.high:.0f})"
+    if rps is None:
+        return Verdict.FITS, f"{shape(settings)} carries {rate}; {prediction.explanation}"
+    if carried.low >= rps:
+        return Verdict.FITS, (
+            f"{shape(settings)}, the smallest that surely carries {rps:g} requests/s, has room for "
+            f"{rate}"
+        )
+    if carried.high >= rps:
+        return Verdict.NOT_ENOUGH_DATA, (
+            f"the most that the budget allows, {shape(settings)}, carries {rate}: {rps:g} asked "
+            "for are within what is uncertain"
+        )
+    return Verdict.DOES_NOT_FIT, (
+        f"the most that the budget allows, {shape(settings)}, carries {rate}, less than the "
+        f"{rps:g} asked for; {prediction.explanation}"
+    )
+
+
+def slo_p95(demand: Demand, slo: Slo) -> float:
+    """Seconds; three times the unloaded p95 unless the user gave one."""
+    return slo.p95_s if slo.p95_s is not None else P95_FACTOR * demand.unloaded_p95_s
+
+
+def shape(settings: Settings) -> str:
+    """``3 workers x 4 threads``, ``2 sync workers``."""
+    plural = "s" if settings.workers != 1 else ""
+    if settings.worker_class != "gthread":
+        return f"{settings.workers} {settings.worker_class} worker{plural}"
+    threads = f"{settings.threads} thread{'s' if settings.threads != 1 else ''}"
+    return f"{settings.workers} worker{plural} x {threads}"
+
+
+class _Search:
+    """The predictions made so far, what to predict next, and what they say together."""
+
+    def __init__(
+        self,
+        demand: Demand,
+        budget: Budget,
+        slo: Slo,
+        conditions: Conditions,
+        space: Space,
+        capacity: Capacity,
+        seed: int,
+    ) -> None:
+        self.demand, self.budget, self.rps = demand, budget, slo.rps
+        self.slo_p95_s = slo_p95(demand, slo)
+        self.conditions, self.seed = conditions, seed
+        self.space = space
+        self.asgi, self.limit = space.asgi, space.limit
+        self.known: dict[Settings, Prediction] = {}
+        self.sure: set[Settings] = set()  # predicted in full
+        self._capacity = capacity
+
+    # ---- the walk
+
+    def spread(self) -> None:
+        cores = max(1, math.ceil(self.budget.cores))
+        needed = self.space.useful_slots()
+        for slots in SPREAD_SLOTS:
+            for threads in (1,) if self.asgi else SPREAD_THREADS:
+                most = self.space.most_workers(threads)
+                workers = cores if self.asgi else math.ceil(needed / threads)
+                # Fewer workers than cores leave cores idle where the GIL is held.
+                want = max(cores, math.ceil(workers * slots))
+                if most and len(self.known) < SPREAD:
+                    self.try_out(self.space.complete(min(most, want), threads))
+        if not self.known:
+            self.predict(self.space.complete(1, 1))
+
+    def climb(self) -> None:
+        """From the fastest that keeps all, by steps in workers and threads, while they gain."""
+        while len(self.known) < CLIMBED:
+            kept = [s for s in self.known if not self._broken(s)]
+            if not kept:
+                return
+            top = max(kept, key=self._rps)
+            before = self._rps(top)
+            w, t = top.workers, top.threads
+            steps = [(w + 1, t), (math.ceil(1.3 * w), t)]
+            if not self.asgi and t in THREADS and t != THREADS[-1]:
+                steps.append((w, THREADS[THREADS.index(t) + 1]))
+            for workers, threads in steps:
+                if workers <= self.space.most_workers(threads):
+                    self.try_out(self.space.complete(workers, threads))
+            kept = [s for s in self.known if not self._broken(s)]
+            if max(self._rps(s) for s in kept) <= before * (1 + NOISE):
+                return
+
+    def shrink(self) -> None:
+        winner = self.winner()
+        if winner is None:
+            return
+        near = sorted(THREADS, key=lambda t: abs(math.log(t / winner.threads)))
+        for threads in (1,) if self.asgi else near:
+            # The largest that would still be smaller than the winner must do it at all.
+            high = last(partial(self._smaller, threads), self.limit)
+            if not high or not self._shrunk_to(high, threads):
+                continue
+            # Now bisect between the most that is surely too few and the fewest that does it.
+            low = 0
+            while high - low > 1:
+                middle = (low + high) // 2
+                low, high = (low, middle) if self._shrunk_to(middle, threads) else (middle, high)
+
+    def _shrunk_to(self, workers: int, threads: int) -> bool:
+        settings = self.space.complete(workers, threads)
+        if len(self.known) < SHRUNK:
+            self.try_out(settings)
+        return self._does_it(settings)
+
+    def surround(self) -> None:
+        center = self.winner() or max(self.known, key=self._rps)
+        w, t = center.workers, center.threads
+        around = [(w - 1, t), (w + 1, t)]
+        if not self.asgi:
+            at = THREADS.index(t)
+            around += [(w, x) for x in THREADS[max(0, at - 1) : at + 2] if x != t]
+            slots = math.ceil(min(w * t, 1.5 * self.space.useful_slots()))
+            if self.space.offered.sync:
+                fewer = max(1, min(self.space.most_workers(1), slots))
+                self.predict(self.space.complete(fewer, 1, sync=True))
+        for workers, threads in around:
+            if 1 <= workers <= self.space.most_workers(threads) and len(self.known) < SURROUNDED:
+                self.predict(self.space.complete(workers, threads))
+        for threads in (1,) if self.asgi else sorted({t, 1, 4}, key=lambda x: (x != t, x)):
+            beyond = self.space.complete(self.space.most_workers(threads) + 1, threads)
+            # Only what the operational laws allow to be faster is worth asking.
+            if beyond.workers <= self.limit and self.space.bound(beyond) > self._rps(center):
+                self.predict(beyond)
+
+    def try_out(self, settings: Settings) -> bool:
+        """Predict unless it cannot win: its bound is too low, or it is larger and cannot gain."""
+        if settings in self.known or self.space.breaks_budget(settings):
+            return False
+        winner = self.winner()
+        if winner is not None:
+            # What was asked for is no reason to stop looking for the most where that is less.
+            wanted = min(self._rps(winner), self.rps or math.inf)
+            if self.space.bound(settings) < (1 - NOISE) * wanted:
+                return False
+            ceiling = self.space.bound(Settings(self.limit, THREADS[-1], winner.worker_class))
+            done = self._rps(winner) >= (1 - NOISE) * ceiling or self._carries(winner)
+            if done and self.space.size(settings) > self.space.size(winner):
+                return False
+        self.predict(settings)
+        return True
+
+    def confirm(self) -> None:
+        """Predict in full what decides, until nothing new does; the winner whatever it takes."""
+        while True:
+            unsure = [s for s in self._deciding() if s not in self.sure]
+            winner = self.winner()
+            if len(self.sure) >= CONFIRMED:
+                unsure = [s for s in unsure if s == winner]
+            if not unsure:
+                return
+            self.predict(unsure[0], full=True)
+
+    def _deciding(self) -> list[Settings]:
+        """The winner first. Without one, what came nearest to the SLO."""
+        winner = self.winner()
+        if winner is None:
+            fitting = [s for s in self.known if not self.space.breaks_budget(s)]
+            return sorted(fitting, key=lambda s: self.known[s].latency.p95.value)[:1]
+        kept = [s for s in self.known if not self._broken(s)]
+        fastest = max(kept, key=self._rps)
+        smaller = [s for s in kept if self.space.size(s) < self.space.size(winner)]
+        if self._carries(winner):
+            need = (1 - DOUBTFUL) * (self.rps or 0.0)
+            rivals = [s for s in smaller if self.known[s].throughput_rps.low >= need]
+            return [winner, *sorted(rivals, key=self.space.size)]
+        need = (1 - DOUBTFUL) * self._rps(fastest)
+        rivals = [s for s in smaller if self._rps(s) >= need]
+        return [winner, fastest, *sorted(rivals, key=self._rps, reverse=True)]
+
+    def predict(self, settings: Settings, *, full: bool = False) -> None:
+        if settings in self.known and not (full and settings not in self.sure):
+            return
+        self.known[settings] = self._capacity(
+            self.demand,
+            settings,
+            self.conditions,
+            self.slo_p95_s,
+            seed=self.seed,
+            instances=self.budget.instances,
+            reserve_bytes=self.budget.reserve_bytes,
+            known=None if full else self.known,
+        )
+        if full:
+            self.sure.add(settings)
+
+    def _smaller(self, threads: int, workers: int) -> bool:
+        winner = self.winner()
+        settings = self.space.complete(workers, threads)
+        return (
+            winner is not None
+            and self.space.size(settings) < self.space.size(winner)
+            and not self.space.breaks_budget(settings)
+        )
+
+    def _does_it(self, settings: Settings) -> bool:
+        """Within noise of the best, or carries what was asked for."""
+        if settings not in self.known or self._broken(settings):
+            return False
+        winner = self.winner()
+        if self.rps is not None and winner is not None and self._carries(winner):
+            return self._carries(settings)
+        kept = [s for s in self.known if not self._broken(s)]
+        return self._rps(settings) >= (1 - NOISE) * max(self._rps(s) for s in kept)
+
+    # ---- what the predictions say
+
+    def winner(self) -> Settings | None:
+        """None when nothing predicted so far keeps everything."""
+        kept = [s for s in self.known if not self._broken(s)]
+        if not kept:
+            return None
+        carrying = [s for s in kept if self._carries(s)]
+        if carrying:
+            return min(carrying, key=self.space.size)
+        fastest = max(kept, key=self._rps)
+        return min((s for s in kept if self._as_fast(s, fastest)), key=self.space.size)
+
+    def _as_fast(self, settings: Settings, fastest: Settings) -> bool:
+        """Within noise as expected, and not surely beyond it under the draws that both share."""
+        if self._rps(settings) < (1 - NOISE) * self._rps(fastest):
+            return False
+        return not paired.loss(self.known[settings], self.known[fastest]).low > NOISE
+
+    def binding(self, winner: Settings) -> str:
+        """The budget that forbids something faster, else what limits throughput, else the SLO;
+        unknown where what is not surely known decides between resources."""
+        prediction = self.known[winner]
+        if self._carries(winner):
+            return "rps"
+        faster = [
+            s
+            for s in self.known
+            if self.space.breaks_budget(s) and self._rps(s) > (1 + NOISE) * self._rps(winner)
+        ]
+        if faster:
+            return _budget_name(self.space.breaks_budget(max(faster, key=self._rps))[0])
+        busy = dict(prediction.utilisation)
+        if prediction.binding == "users" or busy.get(prediction.binding, 1.0) < 0.9:
+            return "p95_ms"
+        return UNKNOWN_BINDING if prediction.may_bind else prediction.binding
+
+    def candidates(self, winner: Settings | None) -> tuple[Candidate, ...]:
+        """The winner first, then the kept by throughput, then those that break something."""
+        found = [Candidate(s, p, self._rejected(s, winner)) for s, p in self.known.items()]
+
+        def order(c: Candidate) -> Any:
+            breaks = bool(self._broken(c.settings))
+            return c.rejected_by != "", breaks, -self._rps(c.settings), self.space.size(c.settings)
+
+        return tuple(sorted(found, key=order))
+
+    def nothing(self) -> Found:
+        """Budgets leave room, the SLO holds nowhere."""
+        candidates = self.candidates(None)
+        fitting = [c for c in candidates if not self.space.breaks_budget(c.settings)]
+        nearest = min(fitting, key=lambda c: c.predicted.latency.p95.value)
+        p95 = nearest.predicted.latency.p95
+        users = nearest.predicted.users
+        return Found(
+            None,
+            candidates,
+            Verdict.NOT_ENOUGH_DATA if p95.low <= self.slo_p95_s else Verdict.DOES_NOT_FIT,
+            f"no arrangement keeps p95 within {format_seconds(self.slo_p95_s)}: the nearest, "
+            f"{shape(nearest.settings)}, has {format_seconds(p95.value)} with "
+            f"{users} user{'s' if users != 1 else ''}",
+        )
+
+    def _rejected(self, settings: Settings, winner: Settings | None) -> str:
+        if settings == winner:
+            return ""
+        breaks = self._broken(settings)
+        if breaks:
+            return "; ".join(breaks)
+        assert winner is not None, "without a winner everything breaks something"
+        ram = self.space.ram(settings) - self.space.ram(winner)
+        more = f"{format_bytes(ram)} more" if ram >= 1 << 20 else "more slots"
+        if self._carries(winner):
+            if self._carries(settings):
+                return f"carries it too, {more}"
+            low = self.known[settings].throughput_rps.low
+            return f"carries surely only {low:.0f} of {self.rps:g} requests/s"
+        kept = [s for s in self.known if not self._broken(s)]
+        fastest = max(kept, key=self._rps)
+        loss = 1 - self._rps(settings) / self._rps(fastest)
+        if loss > NOISE:
+            return f"{loss:.1%} slower"
+        shared = paired.loss(self.known[settings], self.known[fastest])
+        if shared.low > NOISE:
+            return f"{shared.value:.1%} slower where what is not surely known is otherwise"
+        return f"no faster, {more}"
+
+    def _carries(self, settings: Settings) -> bool:
+        return self.rps is not None and self.known[settings].throughput_rps.low >= self.rps
+
+    def _broken(self, settings: Settings) -> tuple[str, ...]:
+        return broken(self.known[settings], self.budget, self.slo_p95_s)
+
+    def _rps(self, settings: Settings) -> float:
+        return self.known[settings].compared_rps
+
+
+def _budget_name(sentence: str) -> str:
+    for words, name in (("RAM", "ram_bytes"), ("Postgres", "pg_connections")):
+        if words in sentence:
+            return name
+    return "fds"

@@ -1,0 +1,190 @@
+"""Today's deployment beside the recommendation: what it would carry here, and what it breaks. Pure.
+
+The model is asked about it as about any other arrangement, on the server that the answer is for.
+What it is not asked about is said: settings that are known only at run time, a worker class that it
+does not know, more workers than it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pretune.advisor.deployed.value import Deployed
+from pretune.advisor.model.case import DISCIPLINES
+from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.quantity import format_bytes, parse_size
+from pretune.advisor.recommendation.baselines import MOST_WORKERS
+from pretune.advisor.recommendation.values import Recommendation
+from pretune.advisor.resources.budget import Budget
+from pretune.server.adapters.catalogue import SERVERS
+from pretune.server.settings import WORKER_CLASSES, Settings
+
+MOST_THREADS = 128
+
+
+@dataclass(frozen=True)
+class Today:
+    """``settings`` None: the model is not asked, ``why`` says what is missing. ``on``: the server
+    that it is predicted on."""
+
+    deployed: Deployed
+    settings: Settings | None = None
+    why: str = ""
+    on: str = ""
+    predicted: Prediction | None = None
+    violates: tuple[str, ...] = ()
+
+    def place(self, name: str) -> str:
+        """Where a setting stands, else where the server is started."""
+        setting = self.deployed.settings.get(name)
+        return setting.place if setting is not None else self.deployed.where
+
+
+def of(deployed: Deployed, interface: str, server: str) -> Today:
+    """As the model takes it on ``server``, the one that the answer is for."""
+    settings, why = _settings(deployed, interface, server)
+    return Today(deployed, settings, why, server)
+
+
+def _settings(deployed: Deployed, interface: str, server: str) -> tuple[Settings | None, str]:
+    values: dict[str, Any] = {}
+    for name, setting in deployed.settings.items():
+        if setting.value is not None:
+            values[name] = setting.value
+        elif name in ("workers", "threads", "worker_class"):
+            return None, f"{name}: {setting.place}"
+    kind, why = _class(deployed, interface, values)
+    if kind is None:
+        return None, why
+    if kind not in DISCIPLINES[server]:
+        others = [k for k in DISCIPLINES[server] if WORKER_CLASSES.get(k) == interface]
+        if kind not in ("sync", "gthread", "asgi") or not others:
+            return None, f"the model does not know {kind} workers of {server}"
+        kind = others[0]
+    if kind == "asgi":
+        values["threads"] = 1
+    settings = Settings(**{**values, "worker_class": kind})
+    for name, most in (("workers", MOST_WORKERS), ("threads", MOST_THREADS)):
+        if not 1 <= getattr(settings, name) <= most:
+            return None, f"{getattr(settings, name)} {name} are more than the model takes ({most})"
+    return settings, ""
+
+
+def _class(deployed: Deployed, interface: str, values: Mapping[str, Any]) -> tuple[str | None, str]:
+    """The worker class that really runs, or why that cannot be said."""
+    field = SERVERS.get(deployed.server)
+    if field is not None:
+        if "worker_class" in values:  # greenlets
+            return None, f"the model does not know {values['worker_class']} of {field.name}"
+        kinds = [kind for kind in field.classes if WORKER_CLASSES[kind] == interface]
+        if not kinds:
+            return None, f"{field.name} does not serve {interface.upper()}"
+        return kinds[0], ""
+    kind = str(values.get("worker_class", "sync"))
+    if kind == "auto":
+        kind = "asgi" if interface == "asgi" else "sync"
+    if kind == "sync" and values.get("threads", 1) > 1:
+        kind = "gthread"  # as gunicorn does
+    if WORKER_CLASSES.get(kind) != interface:
+        return None, f"{kind} workers do not serve {interface.upper()}"
+    return kind, ""
+
+
+def names(spec: str, callable_name: str, file: Path | None, chdir: Path) -> tuple[str, ...]:
+    """The target's module by every name under which a deployment may know it."""
+    found = [callable_name.partition(":")[0]]
+    if not spec.partition(":")[0].endswith(".py"):
+        found.append(spec.partition(":")[0])
+    if file is not None and file.is_relative_to(chdir):
+        parts = file.relative_to(chdir).with_suffix("").parts
+        found.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return tuple(dict.fromkeys(name for name in found if name))
+
+
+def compared(recommendation: Recommendation | None, today: Today | None) -> Recommendation | None:
+    """With what is deployed in each reason, where it differs."""
+    if recommendation is None or today is None:
+        return recommendation
+    reasons = tuple(
+        (name, _beside(name, getattr(recommendation.settings, name), sentence, today))
+        for name, sentence in recommendation.reasons
+    )
+    return replace(recommendation, reasons=reasons)
+
+
+def _beside(name: str, value: Any, sentence: str, today: Today) -> str:
+    setting = today.deployed.settings.get(name)
+    if setting is None:
+        return sentence
+    if setting.value is None:
+        return f"today {setting.place}; {sentence}"
+    was = setting.value
+    if name == "worker_class" and today.settings is not None:
+        was = today.settings.worker_class
+    if was == value:
+        return sentence
+    return f"instead of {_shown(name, was)} ({setting.place}): {sentence}"
+
+
+_TIMES = frozenset({"timeout", "graceful_timeout", "keepalive"})
+
+
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not value and (name in _TIMES or name == "max_requests"):
+        return "off"
+    return f"{value:g} s" if name in _TIMES else str(value)
+
+
+def notes(deployed: Deployed, budget: Budget, sources: Sequence[str]) -> tuple[str, ...]:
+    """Where a file bounds the deployment otherwise than the run's budget. ``sources``: of the
+    options that the user gave."""
+    found = []
+    for fact in deployed.facts:
+        if fact.name == "memory limit" and "ram" not in sources:
+            try:
+                limit = parse_size(fact.value)
+            except ValueError:
+                continue
+            if limit < budget.ram_bytes:
+                found.append(
+                    f"{fact.where} limits the memory to {format_bytes(limit)}, and the answer is "
+                    f"for {format_bytes(budget.ram_bytes)}: say --ram {fact.value} for it"
+                )
+        elif (
+            fact.name == "replicas"
+            and "instances" not in sources
+            and fact.value.isdigit()
+            and int(fact.value) != budget.instances
+        ):
+            found.append(
+                f"{fact.where} starts {fact.value} replicas, and the answer is for "
+                f"{budget.instances}: say --instances {fact.value} for all of them"
+            )
+    return tuple(found)
+
+
+def to_json(today: Today) -> dict[str, Any]:
+    """All but the prediction, which the document shows as every other."""
+    deployed = today.deployed
+    return {
+        "server": deployed.server,
+        "where": deployed.where,
+        "application": deployed.application,
+        "on": today.on,
+        "why": today.why,
+        "settings": None if today.settings is None else today.settings.to_json(),
+        "said": [
+            {"setting": name, "value": s.value, "where": s.where, "note": s.note}
+            for name, s in deployed.settings.items()
+        ],
+        "unknown": list(deployed.unknown),
+        "facts": [{"name": f.name, "value": f.value, "where": f.where} for f in deployed.facts],
+        "others": list(deployed.others),
+        "problems": list(deployed.problems),
+        "violates": list(today.violates),
+    }

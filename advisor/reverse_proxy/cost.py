@@ -1,0 +1,155 @@
+"""nginx in front of the server, where ``--front`` asks for it: what it costs, what it is told.
+
+It runs on the server's cores and in the server's memory, so both are in the budget. What it costs
+is learned by contrast: a trial through it beside the same trial without it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pretune.advisor.failure import Refused
+from pretune.advisor.quantity import UNKNOWN, Interval
+from pretune.server.adapters import nginx, nginx_conf
+from pretune.server.adapters.nginx_conf import Front, Static
+from pretune.server.settings import Settings
+
+if TYPE_CHECKING:
+    from pretune.advisor.demand.estimate import Demand
+    from pretune.advisor.profiler.measurement import Measurement
+    from pretune.advisor.reverse_proxy.checks import Checks
+
+NAMES = (nginx_conf.NAME,)
+TRIAL = "front"
+# A process of it is one thread: beyond this part of one core a second one is worth its memory.
+BUSY = 0.5
+
+
+@dataclass(frozen=True)
+class Installed:
+    """``statics``: what it serves without asking the app."""
+
+    binary: Path
+    version: str
+    statics: tuple[Static, ...] = ()
+    name: str = nginx_conf.NAME
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} {self.version}".strip()
+
+
+@dataclass(frozen=True)
+class FrontCost:
+    """Of one request through it, and of its processes. Seconds, bytes.
+
+    ``workers_change_s``: CPU of the workers per request behind it, less that without it; UNKNOWN
+    where no trial was alike.
+    """
+
+    cpu_s: Interval
+    pss_bytes: Interval
+    workers_change_s: Interval = UNKNOWN
+
+
+@dataclass(frozen=True)
+class Fronted:
+    """What a run knows of its front. ``told``: as it is to be deployed, once that is known."""
+
+    name: str
+    version: str
+    cost: FrontCost | None = None
+    told: Front | None = None
+    checks: Checks | None = None
+    keeps: bool = True  # connections to the server, where it does
+
+
+def find(asked: str | None, statics: tuple[Static, ...]) -> Installed | None:
+    """None where nobody asked for one. Raises Refused."""
+    if asked is None:
+        return None
+    binary = nginx.find()
+    if binary is None:
+        raise Refused(f"--front {asked}: nginx is not installed; {nginx_conf.INSTALL}")
+    return Installed(binary, nginx.version(binary), statics)
+
+
+def serving(said: Mapping[str, Any], given: tuple[Static, ...]) -> tuple[Static, ...]:
+    """What the user gave, else what the app's settings say and is there.
+
+    ``said``: the inspection's; a directory that holds nothing is served by nobody. Of two at one
+    address the first counts, as in the app: nginx would not start with both.
+    """
+    if given:
+        return given
+    found: dict[str, Static] = {}
+    for entry in said.get("statics", ()):
+        directory = Path(entry["directory"])
+        try:
+            static = Static(entry["url"], str(directory))
+            full = any(directory.iterdir())
+        except (ValueError, OSError):
+            continue
+        if full:
+            found.setdefault(static.url, static)
+    return tuple(found.values())
+
+
+def cost_of(through: Measurement, direct: Measurement | None) -> FrontCost | None:
+    """``direct``: the same load on the same server without it. None when it says nothing."""
+    measured = through.front
+    if measured is None or not math.isfinite(measured.cpu_s_per_request.value):
+        return None
+    change = UNKNOWN
+    if direct is not None and (direct.load.rps is None) == (through.load.rps is None):
+        change = _difference(through.cpu_s_per_request, direct.cpu_s_per_request)
+    return FrontCost(measured.cpu_s_per_request, measured.pss_bytes, change)
+
+
+def _difference(x: Interval, y: Interval) -> Interval:
+    """``x - y`` of two trials, whose errors have nothing to do with each other.
+
+    CPU per request of two trials scatters beyond its interval within each (see ``costs``).
+    """
+    from pretune.advisor.demand.server_costs import SCATTER
+
+    half = 1.96 * SCATTER * math.hypot(x.value, y.value)
+    value = x.value - y.value
+    below = math.hypot(x.value - x.low, y.high - y.value, half)
+    above = math.hypot(x.high - x.value, y.value - y.low, half)
+    return Interval(value, value - below, value + above)
+
+
+def on(demand: Demand, cost: FrontCost | None) -> Demand:
+    """``demand`` with what the front adds to it, where the conditions have one."""
+    if cost is None:
+        return demand
+    worker = replace(demand.worker, front_pss_bytes=cost.pss_bytes)
+    return replace(demand, front_cpu_s=cost.cpu_s, worker=worker)
+
+
+def processes(rps: float, cpu_s: float, cores: float) -> int:
+    """How many of its processes: so that each is busy for half of its time at most."""
+    wanted = math.ceil(rps * cpu_s / BUSY) if math.isfinite(rps * cpu_s) else 1
+    return max(1, min(wanted, math.ceil(cores)))
+
+
+def told(
+    installed: Installed, server: str, settings: Settings, *, count: int, told_scheme: bool
+) -> Front:
+    """What it is told in a trial, but for where to listen and whom to ask."""
+    return nginx_conf.before(
+        server, settings, processes=count, statics=installed.statics, told_scheme=told_scheme
+    )
+
+
+_SCHEME_FIELDS = frozenset({"x-forwarded-proto", "x-forwarded-protocol", "x-forwarded-ssl"})
+
+
+def says_scheme(headers: Sequence[tuple[str, str]]) -> bool:
+    """Whether the traffic comes as from something that ended TLS before it."""
+    return any(name.lower() in _SCHEME_FIELDS for name, _ in headers)

@@ -1,0 +1,391 @@
+"""One trial: the server runs the app, the driver drives it, the profiler samples it.
+
+This is the only place where settings meet the world; what comes back is a Measurement.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pretune.advisor.failure import AppFailed, MeasurementInvalid, Refused
+from pretune.advisor.preflight.preflight import Preflight, Progress
+from pretune.advisor.preflight.servers import EMBEDDED, START
+from pretune.advisor.preflight.traffic import BOOT_SECONDS
+from pretune.advisor.profiler import reclaimable
+from pretune.advisor.profiler.database import DatabaseObserver
+from pretune.advisor.profiler.measurement import Conditions, Measurement
+from pretune.advisor.profiler.reduce import measure
+from pretune.advisor.profiler.sampler import Profiler
+from pretune.advisor.profiler.samples import Samples
+from pretune.advisor.resources import cgroups
+from pretune.advisor.resources.limits import TrialCgroup
+from pretune.advisor.trials import routing
+from pretune.advisor.trials.routing import Routing
+from pretune.advisor.workspace import cores
+from pretune.advisor.workspace.directory import Workspace, log_tail
+from pretune.loadtests import records
+from pretune.loadtests.session import Driver, DriverFailed, LoadResult
+from pretune.loadtests.workload import Endpoint, Load, Workload
+from pretune.server.adapters import nginx
+from pretune.server.adapters.launch import BootFailed, Launch, RunningServer
+from pretune.server.adapters.nginx import FrontFailed, FrontLaunch, RunningFront
+from pretune.server.adapters.nginx_conf import Front
+from pretune.server.adapters.process import address as written
+from pretune.server.settings import Settings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Called with the pids of the workers, the directory of their telemetry, and the part of the load
+# that is over (1.0 at least once, when it has ended).
+Watch = Callable[[Sequence[int], Path, float], None]
+
+START_SECONDS = 30.0  # for the generator to begin
+STOP_SECONDS = 15.0
+FRONT_STOP_SECONDS = 3.0  # nobody asks it for anything any more
+BEFORE_STOP_SECONDS = 0.5  # of load, before a stop under load
+STOP_TAIL_SECONDS = 5.0  # the users go on for so much longer than a stop may take
+STRAGGLE_SECONDS = 65.0  # the driver's own network timeout and a little
+# A trial may use this part of what is free now; the kernel ends it there, not the machine.
+MEMORY_FRACTION = 0.8
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What the clients saw: ``records`` as ``loadtests.records.dtype()``."""
+
+    records: NDArray[np.void]
+    result: LoadResult
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A server whose trial has been measured and that still runs, and the same traffic for it."""
+
+    server: RunningServer
+    _bench: Bench
+    _address: tuple[str, int]
+
+    def send(self, load: Load, meanwhile: Callable[[], None] | None = None) -> Sent:
+        """The whole load, or until ``meanwhile``, which begins with it, returns.
+
+        Raises MeasurementInvalid.
+        """
+        bench = self._bench
+        path = bench.workspace.temporary / f"{bench._count}.stage"
+        run = bench.driver.run(self._address, bench.workload, load, records=path)
+        try:
+            run.wait_started(START_SECONDS)
+            if meanwhile is not None:
+                meanwhile()
+                run.stop()
+            result = run.wait(load.duration_s + STRAGGLE_SECONDS)
+        except (DriverFailed, TimeoutError) as error:
+            raise MeasurementInvalid(f"the load generator failed: {error}") from error
+        return Sent(records.read(path), result)
+
+
+@dataclass(frozen=True)
+class _How:
+    """All of one trial but its requests."""
+
+    name: str
+    settings: Settings
+    load: Load
+    server: str
+    probes: bool
+    stop_under_load: bool
+    environ: Mapping[str, str]
+    watch: Watch
+    then: Callable[[Stage], None] | None
+    front: Front | None
+
+
+@dataclass
+class Bench:
+    """Runs trials of one target with one driver process; ``close`` ends the driver."""
+
+    workspace: Workspace
+    preflight: Preflight
+    progress: Progress
+    workload: Workload = field(init=False)
+    driver: Driver = field(init=False)
+    pinned: bool = field(init=False, default=True)
+    think_s: float = field(init=False, default=0.0)  # a locustfile's own, once it has run
+    _count: int = field(init=False, default=0)
+    _routing: Routing = field(init=False, default_factory=Routing)
+
+    def __post_init__(self) -> None:
+        self.workload = self.preflight.workload
+        self.driver = Driver.start(
+            cores=self.preflight.core_plan.generator,
+            on_spawn=self.workspace.spawned,
+            env=self.workspace.marked(os.environ),
+        )
+        self.pinned = self.driver.pinned
+        cores.move_sessions(self.workspace.services, self.preflight.core_plan.generator)
+
+    def close(self) -> None:
+        self.driver.close()
+        self.workspace.forget_if_empty(self.driver.pid)
+
+    def conditions(self, server: str = EMBEDDED, front: Front | None = None) -> Conditions:
+        """Of every trial of that server, behind that front, on this bench."""
+        plan = self.preflight.core_plan
+        database = self.preflight.database
+        return Conditions(
+            server_cores=float(len(plan.server)),
+            shared_cores=float(plan.shared),
+            pinned=self.pinned,
+            database_local=bool(database and database.local),
+            server=server,
+            front=self.preflight.front.name if front and self.preflight.front else "",
+            front_keeps=front is None or front.idle > 0,
+        )
+
+    def run(
+        self,
+        name: str,
+        settings: Settings,
+        load: Load,
+        *,
+        server: str = EMBEDDED,
+        probes: bool = False,
+        stop_under_load: bool = False,
+        environ: Mapping[str, str] | None = None,
+        watch: Watch | None = None,
+        then: Callable[[Stage], None] | None = None,
+        front: Front | None = None,
+    ) -> Measurement:
+        """Raises AppFailed, MeasurementInvalid.
+
+        ``stop_under_load``: when all is measured the users come again, and the server is told to
+        stop while they send, as a deploy does. A user's own locustfile is spared it: it may act
+        on the errors. ``environ`` is added to the app's; ``watch`` is called again and again;
+        ``then`` gets the server when all is measured, and may end it.
+        ``front``: through one that is told so, but for its addresses; None: directly.
+        """
+        stop_under_load = stop_under_load and not self.workload.locustfile
+        with cores.confined(self.preflight.core_plan.generator) as confined:
+            self.pinned = self.pinned and confined
+            return self._run(
+                _How(
+                    name, settings, load, server, probes, stop_under_load,
+                    environ or {}, watch or _no_watch, then, front,
+                )
+            )  # fmt: skip
+
+    def _run(self, how: _How) -> Measurement:
+        name, settings, load = how.name, how.settings, how.load
+        preflight, workspace = self.preflight, self.workspace
+        # a trial may be repeated: nothing of the run before may be read as its own
+        self._count += 1
+        telemetry = workspace.directory(f"telemetry-{self._count}")
+        log = workspace.log(name)
+        cgroup = TrialCgroup.create(
+            f"pretune-{workspace.run_id}-{self._count}",
+            MEMORY_FRACTION,
+            before_making=workspace.minder.cgroup,
+        )
+
+        def on_spawn(pid: int) -> None:
+            workspace.spawned(pid)
+            if cgroup is None or not cgroup.add(pid):
+                bound_memory(pid, settings.workers)
+
+        server = START[how.server](
+            Launch(
+                target=preflight.target.spec,
+                settings=settings,
+                python=preflight.target.python,
+                chdir=preflight.target.chdir,
+                env=workspace.marked({**preflight.environ, **how.environ}),
+                log=log,
+                telemetry=telemetry,
+                probes=how.probes,
+                cores=preflight.core_plan.server,
+                on_spawn=on_spawn,
+            )
+        )
+        before = None
+        try:
+            address = self._ready(server, name)
+            self.pinned = self.pinned and server.pinned
+            if how.front is not None:
+                before = self._front(how.front, how.name, address, on_spawn)
+                address = before.address
+            observer = None
+            if preflight.database_url:
+                observer = DatabaseObserver(preflight.database_url)
+            profiler = Profiler(
+                server.master_pid,
+                worker_pids=server.worker_pids,
+                telemetry=telemetry,
+                database=observer,
+                generator_pid=self.driver.pid,
+                cgroup=cgroup,
+                front_pid=before.pid if before else None,
+            )
+            profiler.start()
+            try:
+                client, sent = self._drive(
+                    address, load, lambda part: how.watch(server.worker_pids(), telemetry, part)
+                )
+            finally:
+                samples = profiler.stop()
+            workers = reclaimable.ask(server.worker_pids(), telemetry)
+            samples = replace(samples, settled=workers)
+            if self.workload.locustfile:
+                client, samples = self._by_route(client, samples, sent)
+            samples.save(workspace.out / "samples" / f"{name}.npz")
+            self._check_alive(server, name)
+            if how.stop_under_load:
+                self._stop_under_load(server, address, load)
+            if how.then is not None:
+                how.then(Stage(server, self, address))
+        finally:
+            server.stop(STOP_SECONDS)
+            workspace.forget_if_empty(server.master_pid)
+            if before:
+                before.stop(FRONT_STOP_SECONDS)
+                workspace.forget_if_empty(before.pid)
+            if cgroup:
+                cgroup.remove()
+        return measure(
+            name,
+            settings,
+            replace(load, think_s=self.think_s),
+            self.conditions(how.server, how.front),
+            self.workload,
+            samples,
+            client,
+            server.events(),
+            stopped_under_load=how.stop_under_load,
+        )
+
+    def _front(
+        self, told: Front, name: str, upstream: tuple[str, int], on_spawn: Callable[[int], None]
+    ) -> RunningFront:
+        installed, workspace = self.preflight.front, self.workspace
+        assert installed is not None
+        try:
+            return nginx.start(
+                FrontLaunch(
+                    front=replace(told, upstream=written(upstream)),
+                    binary=installed.binary,
+                    directory=workspace.directory(f"front-{self._count}"),
+                    env=workspace.marked(os.environ),
+                    log=workspace.log(f"{name}-{installed.name}"),
+                    cores=self.preflight.core_plan.server,
+                    on_spawn=on_spawn,
+                )
+            )
+        except FrontFailed as error:
+            raise MeasurementInvalid(str(error)) from error
+
+    def _ready(self, server: RunningServer, name: str) -> tuple[str, int]:
+        try:
+            return server.wait_ready(BOOT_SECONDS)
+        except BootFailed as error:
+            tail = log_tail(self.workspace.log(name))
+            raise AppFailed("boot", str(error), error.traceback, tail) from error
+        except TimeoutError as error:
+            tail = log_tail(self.workspace.log(name))
+            raise AppFailed("boot_hangs", str(error), log_tail=tail) from error
+
+    def _stop_under_load(self, server: RunningServer, address: tuple[str, int], load: Load) -> None:
+        """Once all is measured: the same users again, and the stop in the middle of their work."""
+        asked = replace(load, duration_s=STOP_SECONDS + STOP_TAIL_SECONDS, ramp_s=0.0)
+
+        def stop() -> None:
+            time.sleep(BEFORE_STOP_SECONDS)
+            server.stop(STOP_SECONDS)
+
+        Stage(server, self, address).send(asked, stop)
+
+    def _drive(
+        self, address: tuple[str, int], load: Load, watch: Callable[[float], None]
+    ) -> tuple[NDArray[np.void], LoadResult]:
+        path = self.workspace.temporary / f"{self._count}.records"
+        run = self.driver.run(address, self.workload, load, records=path)
+        try:
+            started = run.wait_started(START_SECONDS)
+            while not run.finished and time.monotonic() < started + load.duration_s:
+                time.sleep(0.25)
+                left = max(0.0, started + load.duration_s - time.monotonic())
+                sent, failed = run.progress
+                self.progress.update(
+                    (f"{load.rps:.3g} a second" if load.rps else f"{load.users} users")
+                    + f", {sent} requests"
+                    + (f", {failed} failed" if failed else "")
+                    + f", {left:.0f} s left"
+                )
+                watch(1 - left / load.duration_s)
+            result = run.wait(STRAGGLE_SECONDS)
+            watch(1.0)
+        except (DriverFailed, TimeoutError) as error:
+            if self.workload.locustfile and not run.progress[0]:
+                raise Refused(f"{self.workload.locustfile}: {error}") from error
+            raise MeasurementInvalid(f"the load generator failed: {error}") from error
+        return records.read(path), result
+
+    def _by_route(
+        self, client: NDArray[np.void], samples: Samples, sent: LoadResult
+    ) -> tuple[NDArray[np.void], Samples]:
+        """What a locustfile sent, by the app's own routes; the workload is known by now."""
+        if samples.notes is not None:
+            self._routing = routing.learn(sent.names, sent.raw, samples)
+        names, numbers = self._routing.numbers(sent.names, sent.raw)
+        client = routing.numbered(client, numbers)
+        self.workload = named(self.workload, names, client["endpoint"])
+        self.think_s = think_time(client)
+        return client, routing.samples_numbered(samples, numbers)
+
+    def _check_alive(self, server: RunningServer, name: str) -> None:
+        if not server.worker_pids():
+            tail = log_tail(self.workspace.log(name))
+            raise AppFailed("died", "every worker died under load", log_tail=tail)
+
+
+def _no_watch(pids: Sequence[int], telemetry: Path, part: float) -> None: ...
+
+
+def think_time(found: NDArray[np.void]) -> float:
+    """Mean seconds a user lets pass between an answer and its next request; 0 without pairs."""
+    ordered = np.sort(found, order=("user", "start"))
+    same = ordered["user"][1:] == ordered["user"][:-1]
+    ended = ordered["start"][:-1] + ordered["wall"][:-1]
+    pauses = (ordered["start"][1:] - ended)[same]
+    return float(np.clip(pauses, 0.0, None).mean()) if len(pauses) else 0.0
+
+
+def bound_memory(pid: int, workers: int) -> None:
+    """Where no control group can be made, each process may have its part of what is free now.
+
+    RLIMIT_DATA counts private writable memory, is inherited over fork, and fails allocations with
+    MemoryError in the one worker that asks too much.
+    """
+    part = int(cgroups.available_ram() * MEMORY_FRACTION) // max(1, workers)
+    with contextlib.suppress(OSError):
+        resource.prlimit(pid, resource.RLIMIT_DATA, (part, part))
+
+
+def named(workload: Workload, names: Sequence[str], numbers: NDArray[np.uint32]) -> Workload:
+    """A locustfile's endpoints, known once it has run: names as it gave them, shares as it sent."""
+    counts = [int((numbers == number).sum()) for number in range(1, len(names) + 1)]
+    total = max(1, sum(counts))
+    return replace(
+        workload,
+        endpoints=tuple(
+            Endpoint(name, (), count / total) for name, count in zip(names, counts, strict=True)
+        ),
+    )

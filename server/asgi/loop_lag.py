@@ -1,0 +1,101 @@
+"""The turns of an event loop: how late it hears of things, and what holds it.
+
+*Lag* is asked for from outside: the thread that samples calls the loop every ``PING`` seconds and
+the loop says how long that took, which is what any connection would have waited. *Blocks* are steps
+of requests that held the loop for ``LONG`` or more; the sampler sees them at work, so a block's
+length is known up to a look, and its line is the one most looks stood at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pretune.server.probes.account import Account
+from pretune.server.probes.journal import Journal
+from pretune.server.probes.user_frames import Place
+from pretune.server.probes.waiting import LoopClock
+
+if TYPE_CHECKING:
+    from pretune.server.asgi.metering import Meter
+    from pretune.server.asgi.worker import AsgiWorker
+
+PING = 0.05  # s
+LONG = 0.05  # s
+
+
+class LoopLag:
+    """Made in the loop's own thread, which must not run yet."""
+
+    def __init__(self, worker: AsgiWorker, meter: Meter, journal: Journal) -> None:
+        self.ident = threading.get_ident()
+        self.native = threading.get_native_id()
+        self.meter = meter
+        self._worker = worker
+        self._journal = journal
+        self._asked = 0.0
+        self._answered = True
+        self._step = 0.0  # the one seen last began then, perf_counter s
+        self._seen: Counter[Place] = Counter()
+        self._last: tuple[float, float, int] = (0.0, 0.0, 0)  # time, length so far, endpoint
+        _time_selector(worker.loop)
+
+    def requests(self) -> Iterator[tuple[Account, Any]]:
+        """In hand at this moment, each with its task."""
+        for call in tuple(self._worker.calls):
+            if call.account is not None:
+                yield call.account, getattr(call, "task", None)
+
+    def ping(self, now: float) -> None:
+        if self._answered and now - self._asked >= PING:
+            self._answered, self._asked = False, now
+            try:
+                self._worker.loop.call_soon_threadsafe(self._pong)
+            except RuntimeError:  # it is closed
+                return
+
+    def _pong(self) -> None:
+        self._journal.add("lag", self._asked, time.monotonic() - self._asked)
+        self._answered = True
+        self.meter.skip()
+
+    def see(self, account: Account, place: Place | None, now: float) -> None:
+        """A step of ``account`` is at work at ``place``."""
+        began = self.meter.began
+        if began != self._step:
+            self.settle(now, self._journal)
+            self._step = began
+        self._last = now, time.perf_counter() - began, account.endpoint
+        if place is not None:
+            self._seen[place] += 1
+
+    def settle(self, now: float, journal: Journal) -> None:
+        """Note the step seen last, if it is over and was long."""
+        running = self.meter.running is not None and self.meter.began == self._step
+        if running or not self._step:
+            return
+        at, length, endpoint = self._last
+        if length >= LONG and self._seen:
+            (place, _), *_ = self._seen.most_common(1)
+            journal.add("block", at, length, endpoint, journal.place(place))
+        self._step = 0.0
+        self._seen.clear()
+
+
+def _time_selector(loop: asyncio.AbstractEventLoop) -> None:
+    """Have the loop's own selector tell when it comes back; uvloop has none."""
+    selector: Any = getattr(loop, "_selector", None)
+    if selector is None:
+        return
+    select, clock = selector.select, time.perf_counter
+
+    def timed_select(timeout: float | None = None) -> Any:
+        events = select(timeout)
+        LoopClock.woke = clock()
+        return events
+
+    selector.select = timed_select

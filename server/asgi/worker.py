@@ -1,0 +1,371 @@
+"""Workers of class asgi: one event loop, HTTP and lifespan and WebSocket.
+
+``timeout`` means how long the loop may stand still: the worker's cell holds the time of the last
+beat, and the master sees when it grows old. A single request may take as long as it likes: on a
+loop it is in nobody's way, and killing the worker for it would hit all others.
+
+New connections are taken as long as no sibling has fewer. Beyond ``worker_connections`` one that
+idles is closed for a new one; when none idles, new ones wait in the kernel's queue.
+
+The loop is uvloop's where the app's environment has it, as under uvicorn, else asyncio's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import math
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from itertools import count
+from typing import Any
+
+from pretune.server.asgi.lifespan import Lifespan
+from pretune.server.asgi.metering import Call, Meter
+from pretune.server.asgi.protocol import HttpProtocol
+from pretune.server.http11.forwarded import Trust
+from pretune.server.probes.journal import Journal
+from pretune.server.process import listening
+from pretune.server.process.importing import user_traceback
+from pretune.server.process.scoreboard import NOT_SERVING
+from pretune.server.telemetry import run_queue_clock
+from pretune.server.workers.context import Context
+from pretune.server.workers.draining import LOOK, STOP, next_step
+
+SWEEP = 0.5  # s
+BATCH = 16  # connections taken before others get their turn
+YIELD = 0.001  # s a sibling with fewer connections gets to accept first
+RECOVERY = 0.1  # s without accepting when there are no descriptors left
+LAST_WORDS = 2.0  # s of graceful_timeout, at most half, for the end of what was not finished
+
+
+class AsgiWorker:
+    """Serves an ASGI app until told to leave."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.app = context.loaded.app
+        self.keepalive = context.settings.keepalive
+        # What an answer already sent has promised: it holds while leaving, too.
+        self.promised = self.keepalive
+        self.meter = self._meter = self._new_meter()
+        self.trust = Trust(context.config.forwarded_allow_ips)
+        self.proxy_trust = Trust(context.config.proxy_allow_ips)
+        self.connections: dict[Any, None] = {}  # oldest first
+        self.calls: set[Call] = set()
+        self.sockets: set[Call] = set()
+        self.leaving: str | None = None  # how, once it was said: leaving.STOP or RETIRE
+        self.state: dict[str, Any] = {}  # what the app's lifespan put there
+        self._limit = context.request_limit()
+        hooks = context.config.hooks
+        self.before = hooks.get("pre_request")
+        self._after = hooks.get("post_request")
+        self._served = count(1)
+        self._tally = context.tally(0)
+        self.deaf = False  # not listening for the time being
+        self._opening: set[asyncio.Task[None]] = set()
+        self._victims: list[Any] = []
+        self._complained = -math.inf
+        self._cells = context.board.cells(context.row)
+        self._listeners: dict[int, socket.socket] = {}
+
+    def run(self, ready: Callable[[], None]) -> int:
+        """Serve; the exit code. Raises TargetBroken if the app's lifespan does not start."""
+        self.loop = loop = _new_loop()
+        asyncio.set_event_loop(loop)
+        if self._meter is not None:
+            loop.set_task_factory(self._meter.task_factory)
+            if self.context.journal is not None:
+                self._watch(self._meter, self.context.journal)
+        return loop.run_until_complete(self._main(ready))
+
+    def _new_meter(self) -> Meter | None:
+        if self.context.ring is None:
+            return None
+        return Meter(run_queue_clock() if self.context.config.probes else None)
+
+    def _watch(self, meter: Meter, journal: Journal) -> None:
+        from pretune.server.asgi.loop_lag import LoopLag
+
+        meter.watched = True
+        self.context.sample_stacks(LoopLag(self, meter, journal))
+
+    async def _main(self, ready: Callable[[], None]) -> int:
+        loop = self.loop
+        self._told_to_leave = asyncio.Event()
+        lifespan = Lifespan(self.app, self.state, self.context.log)
+        await lifespan.startup()
+        loop.add_signal_handler(signal.SIGTERM, self._on_term)
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            loop.add_signal_handler(number, os._exit, 0)
+        loop.add_reader(self.context.channel.fileno(), self._obey)
+        self._listeners = {sock.fileno(): sock for sock in self.context.listeners}
+        self._servers = {fd: _server_of(sock) for fd, sock in self._listeners.items()}
+        self.listen()
+        self._beat()
+        self._sweep()
+        self.count()
+        ready()
+        await self._told_to_leave.wait()
+        await self._finish()
+        await lifespan.shutdown()
+        await _wind_up(loop)
+        return 0
+
+    def _obey(self) -> None:
+        how = self.context.told()  # None, too, if a signal made us hear it before
+        if how is not None:
+            self._leave(how)
+
+    def _on_term(self) -> None:
+        """A signal does not say how to leave. The master has, if it was the master's."""
+        if self.leaving is None:
+            self._leave(self.context.told() or STOP)
+
+    def _leave(self, how: str) -> None:
+        self.leaving = how
+        self.context.board.set_connections(self.context.row, NOT_SERVING)
+        self._told_to_leave.set()
+
+    def _beat(self) -> None:
+        self._cells[0] = now = time.monotonic()
+        self.context.board.beat(self.context.row, now)
+        timeout = self.context.settings.timeout
+        self.loop.call_later(min(1.0, timeout / 5) if timeout else 1.0, self._beat)
+
+    def _sweep(self) -> None:
+        now = time.monotonic()
+        ring = self.context.ring
+        if ring is not None:
+            ring.check(now)
+            self.meter = self._meter if ring.on else None
+        for protocol in tuple(self.connections):
+            protocol.expire(now)
+        if self.deaf:
+            self.listen()  # somebody may idle for long enough now
+        if self._meter is not None:
+            self._meter.skip()
+        self.loop.call_later(SWEEP, self._sweep)
+
+    # -- connections
+
+    def listen(self) -> None:
+        self.deaf = False
+        for fd, sock in self._listeners.items():
+            self.loop.add_reader(fd, self._accept, sock)
+
+    def _be_deaf(self) -> None:
+        self.deaf = True
+        for fd in self._listeners:
+            self.loop.remove_reader(fd)
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(BATCH):
+            held = len(self.connections) + len(self._opening)
+            if held >= self.context.settings.worker_connections and not self._evict():
+                self._be_deaf()
+                return
+            if held > self.context.board.fewest_connections():
+                # A sibling has fewer: give it the time to be first.
+                self.loop.remove_reader(listener.fileno())
+                self.loop.call_later(YIELD, self._accept_late, listener)
+                return
+            if not self._take(listener):
+                return
+
+    def _accept_late(self, listener: socket.socket) -> None:
+        if listener.fileno() in self._listeners:
+            self._take(listener)
+            if not self.deaf:
+                self.loop.add_reader(listener.fileno(), self._accept, listener)
+
+    def _take(self, listener: socket.socket) -> bool:
+        """Accept one; False if there is none."""
+        try:
+            sock, _ = listener.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                self._exhausted(error)
+            return False  # else a sibling was faster, or the client has gone again
+        sock.setblocking(False)
+        opening = self.loop.create_task(self._open(sock, self._servers[listener.fileno()]))
+        self._opening.add(opening)
+        self.count()  # our own number must not make us wait for ourselves
+        return True
+
+    async def _open(self, sock: socket.socket, server: tuple[str, int | None]) -> None:
+        try:
+            await self.loop.connect_accepted_socket(lambda: HttpProtocol(self, sock, server), sock)
+        except OSError:
+            sock.close()
+        finally:
+            self._opening.discard(asyncio.current_task())
+            self.count()
+
+    def _exhausted(self, error: OSError) -> None:
+        """No descriptor is left: the queue would wake us again and again for nothing."""
+        now = time.monotonic()
+        if now > self._complained + 60:
+            self._complained = now
+            held = len(self.connections)
+            self.context.log.error(f"cannot accept: {error.strerror} ({held} connections)")
+        self._evict()
+        self._be_deaf()
+        self.loop.call_later(RECOVERY, self.listen)
+
+    def _evict(self) -> bool:
+        """Close a connection that idles, the most silent first; False if none does."""
+        now = time.monotonic()
+        for _ in range(2):
+            while self._victims:
+                protocol = self._victims.pop()
+                # What it may have sent in the meantime will be answered.
+                known = protocol in self.connections and protocol.sock.fileno() >= 0
+                if known and protocol.evictable(now) and not _readable([protocol.sock]):
+                    protocol.transport.close()
+                    return True
+            candidates = [p for p in self.connections if p.evictable(now)]
+            # Those who never sent a request go first, then those whose time is up first.
+            candidates.sort(key=lambda p: (not p.served, -p.deadline))
+            self._victims = candidates[-64:]
+        return False
+
+    def count(self) -> None:
+        """Tell the siblings how many connections we have."""
+        if self.leaving is None:
+            held = len(self.connections) + len(self._opening)
+            self.context.board.set_connections(self.context.row, held)
+
+    def lost(self, protocol: Any) -> None:
+        """A connection has ended; there is room for another."""
+        self.connections.pop(protocol, None)
+        self.count()
+        if self.deaf:
+            self.listen()
+
+    # -- requests
+
+    def finished(self, call: Call) -> None:
+        """Record a request that is over."""
+        context, account = self.context, call.account
+        if account is not None:
+            assert context.ring is not None
+            assert self._meter is not None
+            runq = account.runq if self._meter.queue is not None else math.nan
+            context.ring.write(
+                call.began, call.ended - call.began, account.cpu, account.db, account.out,
+                runq, call.queue, call.sent, account.db_calls, account.out_calls,
+                call.endpoint, 0, account.route, call.status, call.inflight, account.head,
+                account.pool,
+            )  # fmt: skip
+            if account.hosts is not None and context.journal is not None:
+                context.journal.request(account, call.ended)
+        if self._tally is not None:
+            self._tally.add(call.ended - call.began, call.status)
+        if context.log.has_access:
+            with suppress(Exception):  # the app may have given anything as a header
+                self._log_access(call)
+        if self._after is not None:
+            self._call_after(call)
+        if self._limit and next(self._served) == self._limit:
+            context.channel.send({"retire": self._limit})
+
+    def _log_access(self, call: Call) -> None:
+        request, fields = call.request, call.request.shared
+        self.context.log.access(
+            call.client[0] if call.client else "",
+            f"{request.method} {request.target} HTTP/1.{request.minor}",
+            call.status, call.sent,
+            fields.get("HTTP_REFERER", "-"), fields.get("HTTP_USER_AGENT", "-"),
+            call.ended - call.began, fields, call.headers,
+        )  # fmt: skip
+
+    def _call_after(self, call: Call) -> None:
+        assert self._after is not None
+        try:
+            self._after(self.context.view, call.request, call.scope, call)
+        except Exception as error:
+            self.context.log.error(f"error in post_request\n{user_traceback(error)}")
+
+    # -- leaving
+
+    async def _finish(self) -> None:
+        """Finish what was begun."""
+        self.keepalive = 0.0
+        began = time.monotonic()
+        patience = self.context.settings.graceful_timeout
+        last_words = min(LAST_WORDS, patience / 2)
+        patience -= last_words
+        while True:
+            for protocol in tuple(self.connections):
+                protocol.go_away()
+            waiting = _readable(self._listeners.values())
+            doors = {fd: fd in waiting for fd in self._listeners}
+            held = (self.connections, self._opening, self.calls, self.sockets)
+            elapsed = time.monotonic() - began
+            step = next_step(self.leaving or STOP, elapsed, patience, doors, sum(map(len, held)))
+            for fd in step.close_doors:
+                self.loop.remove_reader(fd)
+                listening.let_go(self._listeners.pop(fd))
+            if step.close_idle:
+                self._close_idle()
+            if step.done:
+                break
+            await asyncio.sleep(LOOK)
+        left = [call.task for call in (*self.calls, *self.sockets)]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=last_words / 2)
+
+    def _close_idle(self) -> None:
+        idle = {}
+        for protocol in self.connections:
+            if protocol.idle and protocol.sock.fileno() >= 0:
+                idle[protocol.sock.fileno()] = protocol
+        # A request may have come in the meantime: it will be answered.
+        waiting = _readable(idle)
+        for fd, protocol in idle.items():
+            if fd not in waiting:
+                protocol.transport.close()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop  # type: ignore[import-not-found, unused-ignore]
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+async def _wind_up(loop: asyncio.AbstractEventLoop) -> None:
+    """Let the app's stray tasks and generators hear of the end; they do not delay it."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=1.0)
+    await loop.shutdown_asyncgens()
+
+
+def _readable(things: Iterable[Any]) -> set[int]:
+    """Descriptors among these that have something to read."""
+    poll = select.poll()
+    for thing in things:
+        poll.register(thing, select.POLLIN)
+    return {fd for fd, _ in poll.poll(0)}
+
+
+def _server_of(listener: socket.socket) -> tuple[str, int | None]:
+    address = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        return str(address), None
+    return address[0], address[1]

@@ -1,0 +1,171 @@
+"""From a command line, a configuration file and the environment to one Config.
+
+A flag goes before GUNICORN_CMD_ARGS, that before the file, that before single variables of the
+environment, those before defaults. Relative paths are meant from the directory the server works
+in, except those of --config and --chdir, which are meant from where it was called.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pretune.server.config import commandline, conffile
+from pretune.server.config.config import Config, ConfigBroken, Limits
+from pretune.server.config.hooks import Hooks
+from pretune.server.config.options import OPTIONS
+from pretune.server.settings import Settings
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What everybody said: layers of ``(source, values by name)``, the weakest first."""
+
+    layers: tuple[tuple[str, Mapping[str, Any]], ...]
+    hooks: Hooks
+    notes: tuple[tuple[str, str], ...]
+    check: bool = False
+    show: bool = False
+
+    def value(self, name: str) -> tuple[Any, str]:
+        """A setting's value and who said it; the default's source is "default"."""
+        for source, layer in reversed(self.layers):
+            if name in layer:
+                return layer[name], source
+        return (OPTIONS[name].default if name in OPTIONS else None), "default"
+
+
+def gather(argv: Sequence[str], directory: str | None = None) -> Gathered:
+    """Read everything; argparse exits with 2 on wrong usage. Raises ConfigBroken.
+
+    ``directory`` is where the server was called, by default where we are.
+    """
+    directory = directory or here()
+    made = commandline.parser()
+    options = made.parse_args(argv)
+    flags = commandline.said(options, made)
+    ambient = conffile.Settings()
+    location = options.config
+    notes: list[tuple[str, str]] = []
+    layers: list[tuple[str, Mapping[str, Any]]] = [("environment", _variables())]
+    if not options.no_config and os.environ.get("GUNICORN_CMD_ARGS"):
+        also = made.parse_args(shlex.split(os.environ["GUNICORN_CMD_ARGS"]))
+        ambient = commandline.said(also, made)
+        location = location or also.config
+    hooks: Mapping[str, Any] = {}
+    place = None if options.no_config else conffile.find(location, directory)
+    if place is not None:
+        file = conffile.read(place, directory)
+        hooks = file.hooks
+        layers.append((place, file.known))
+        notes.append(("info", f"settings are read from {place}"))
+        _complain(place, file, notes)
+    layers.append(("GUNICORN_CMD_ARGS", ambient.known))
+    layers.append(("flag", flags.known))
+    _complain("GUNICORN_CMD_ARGS", ambient, notes)
+    _complain("command line", flags, notes)
+    if options.target is not None:
+        layers.append(("argument", {"wsgi_app": options.target}))
+    if not any("wsgi_app" in layer for _, layer in layers):
+        made.error("which application? Give a target, such as myapp.wsgi")
+    show = options.print_config
+    return Gathered(tuple(layers), Hooks(hooks), tuple(notes), options.check_config or show, show)
+
+
+def _complain(where: str, said: conffile.Settings, notes: list[tuple[str, str]]) -> None:
+    conffile.refuse(where, said)
+    text = conffile.warning(where, said)
+    if text is not None:
+        notes.append(("warning", text))
+
+
+def _variables() -> dict[str, Any]:
+    """What single variables of the environment say. Raises ConfigBroken."""
+    found: dict[str, Any] = {}
+    for name, option in OPTIONS.items():
+        if option.variable is not None and (text := os.environ.get(option.variable)):
+            try:
+                found[name] = option.convert(text)
+            except ValueError as error:
+                raise ConfigBroken(f"{option.variable}: {error}") from None
+    if port := os.environ.get("PORT"):
+        found["bind"] = (f"0.0.0.0:{port}",)
+    return found
+
+
+def here() -> str:
+    """The working directory, by the name it was entered with.
+
+    A symlink that deployments move must stay one: HUP follows it to the new release.
+    """
+    real, logical = os.getcwd(), os.environ.get("PWD", "")
+    try:
+        same = os.path.isabs(logical) and os.path.samefile(logical, real)
+    except OSError:
+        same = False
+    return logical if same else real
+
+
+def parse(argv: Sequence[str], directory: str | None = None) -> Config:
+    """Everything that was said, as a Config. Can be called again; raises ConfigBroken."""
+    directory = directory or here()
+    return assemble(gather(argv, directory), directory)
+
+
+def assemble(gathered: Gathered, directory: str) -> Config:
+    """Raises ConfigBroken."""
+    said = {name: gathered.value(name)[0] for name in (*OPTIONS, "wsgi_app")}
+    target = said["wsgi_app"]
+    if not isinstance(target, str) or not target.strip():
+        raise ConfigBroken(f"{target!r} is no application: give a name, such as myapp.wsgi")
+    if said["workers"] is None:
+        from pretune.server.process import cores
+
+        said["workers"] = cores.usable()
+    # Not resolved: a symlink to the current release is followed anew at each start of a worker.
+    chdir = os.path.normpath(os.path.join(directory, said["chdir"] or "."))
+
+    def path(name: str) -> str | None:
+        value: str | None = said[name]
+        return value if value in (None, "-") else os.path.normpath(os.path.join(chdir, value))
+
+    return Config(
+        target=target.strip(),
+        settings=Settings(**{n: said[n] for n in Settings.__dataclass_fields__}),
+        binds=said["bind"],
+        chdir=chdir,
+        env=said["raw_env"],
+        access_log=path("accesslog"),
+        error_log=path("errorlog") or "-",
+        pid_file=path("pidfile"),
+        forwarded_allow_ips=said["forwarded_allow_ips"],
+        proxy_protocol=said["proxy_protocol"],
+        proxy_allow_ips=said["proxy_allow_ips"],
+        log_level=said["loglevel"],
+        access_format=said["access_log_format"],
+        capture_output=said["capture_output"],
+        pythonpath=tuple(os.path.join(chdir, each) for each in said["pythonpath"]),
+        boot_timeout=said["boot_timeout"],
+        max_worker_memory=said["max_worker_memory"],
+        max_worker_age=said["max_worker_age"],
+        limits=Limits(
+            said["limit_request_line"],
+            said["limit_request_fields"],
+            said["limit_request_field_size"],
+            said["limit_request_body"],
+        ),
+        user=said["user"],
+        group=said["group"],
+        umask=said["umask"],
+        reuse_port=said["reuse_port"],
+        proc_name=said["proc_name"],
+        metrics=said["metrics"],
+        hooks=gathered.hooks,
+        notes=gathered.notes,
+        events_fd=said["events_fd"],
+        telemetry=path("telemetry"),
+        probes=said["probes"],
+    )

@@ -1,0 +1,120 @@
+"""The user's functions that run at moments of the server's life, under gunicorn's names.
+
+They come from the configuration file and are inherited by every process through the fork. A hook
+that raises is the caller's to handle; ``get`` gives None for a hook nobody set, so that the path of
+a request pays one comparison. What hooks are called with is read-only and has the attributes that
+hooks in the wild read: ``server.log.info("... %s", worker.pid)``, ``worker.age``,
+``server.cfg.bind``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pretune.server.config.config import Config
+    from pretune.server.process.log import Log
+
+# name -> how many arguments it is called with
+ARGUMENTS = {
+    "on_starting": 1,  # server
+    "on_reload": 1,  # server
+    "when_ready": 1,  # server
+    "pre_fork": 2,  # server, worker
+    "post_fork": 2,  # server, worker
+    "post_worker_init": 1,  # worker
+    "worker_int": 1,  # worker
+    "worker_abort": 1,  # worker
+    "pre_exec": 1,  # server
+    "pre_request": 2,  # worker, request
+    "post_request": 4,  # worker, request, environ, response
+    "child_exit": 2,  # server, worker
+    "worker_exit": 2,  # server, worker
+    "nworkers_changed": 3,  # server, new value, old value
+    "on_exit": 1,  # server
+}
+
+
+class Hooks:
+    """The hooks that were set."""
+
+    def __init__(self, functions: Mapping[str, Callable[..., Any]] | None = None) -> None:
+        self._functions = dict(functions or {})
+
+    def get(self, name: str) -> Callable[..., Any] | None:
+        return self._functions.get(name)
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Run a hook if it is set. What it raises passes through."""
+        function = self._functions.get(name)
+        if function is not None:
+            function(*arguments)
+
+
+class View:
+    """``cfg`` of a hook: the settings under gunicorn's names, read from our Config."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def __getattr__(self, name: str) -> Any:
+        config = self._config
+        if name in _VIEW:
+            return _VIEW[name](config)
+        for where in (config.settings, config):
+            if hasattr(where, name):
+                return getattr(where, name)
+        raise AttributeError(f"there is no setting {name!r} here")
+
+
+# gunicorn's name -> its value, where ours is called or shaped otherwise
+_VIEW: dict[str, Callable[[Config], Any]] = {
+    "accesslog": lambda c: c.access_log,
+    "access_log_format": lambda c: c.access_format,
+    "address": lambda c: list(c.binds),
+    "bind": lambda c: list(c.binds),
+    "env": lambda c: dict(c.env),
+    "errorlog": lambda c: c.error_log,
+    "gid": lambda c: c.group,
+    "limit_request_line": lambda c: c.limits.line,
+    "limit_request_fields": lambda c: c.limits.fields,
+    "limit_request_field_size": lambda c: c.limits.field_size,
+    "loglevel": lambda c: c.log_level,
+    "pidfile": lambda c: c.pid_file,
+    "proc_name": lambda c: c.proc_name or c.target,
+    "raw_env": lambda c: [f"{name}={value}" for name, value in c.env],
+    "uid": lambda c: c.user,
+    "worker_class_str": lambda c: c.settings.worker_class,
+    "wsgi_app": lambda c: c.target,
+}
+
+
+class Server:
+    """The ``server`` of a hook. The master keeps ``num_workers`` and ``WORKERS`` up to date."""
+
+    def __init__(self, config: Config, log: Log, addresses: Sequence[str], count: int) -> None:
+        self.pid = os.getpid()
+        self.log = log
+        self.cfg = View(config)
+        self.address = list(addresses)
+        self.proc_name = config.proc_name or config.target
+        self.num_workers = count
+        self.WORKERS: dict[int, Worker] = {}  # by pid
+
+
+class Worker:
+    """The ``worker`` of a hook. ``pid`` is 0 before the fork, ``nr`` the requests so far."""
+
+    def __init__(self, config: Config, log: Log, age: int, pid: int = 0) -> None:
+        self.pid = pid
+        self.ppid = os.getpid()
+        self.age = age
+        self.log = log
+        self.cfg = View(config)
+        self.nr = 0
+        self.alive = True
+
+    def __str__(self) -> str:
+        return f"<Worker {self.pid}>"

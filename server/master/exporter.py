@@ -1,0 +1,170 @@
+"""The process that answers those who ask for metrics.
+
+A child of the master that reads the board, so that nothing a client sends can reach the master or a
+worker. It speaks just enough HTTP for a scraper; few connections at a time, none for long.
+"""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+import time
+
+from pretune.server import VERSION
+from pretune.server.config.config import Config
+from pretune.server.master import backlog, metrics, recycling
+from pretune.server.process import listening, proctitle
+from pretune.server.process.channel import Channel
+from pretune.server.process.scoreboard import STARTED, Scoreboard
+from pretune.server.workers.inheritance import Inheritance
+
+CONNECTIONS = 16  # beyond these, the one that has been open for longest is closed
+PATIENCE = 5.0  # s a connection may last
+HEAD = 8192  # bytes of a request
+FRESH = 5.0  # s for which a worker's memory is not read again
+_IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)  # the master decides
+BUDGET = 0.02  # s a scrape may spend reading memory; the rest is as it was
+
+
+class Memory:
+    """PSS by row, read in turn: reading it holds up the process that is read."""
+
+    def __init__(self, board: Scoreboard) -> None:
+        self._board = board
+        self._known: dict[int, tuple[int, float, int]] = {}  # pid -> row, when, bytes
+
+    def read(self, now: float) -> list[tuple[int, int]]:
+        seen = {worker.pid: worker.row for worker in self._board.seen() if worker.pid}
+        self._known = {pid: v for pid, v in self._known.items() if pid in seen}
+        never = (0, -FRESH, 0)
+        for pid in sorted(seen, key=lambda pid: self._known.get(pid, never)[1]):
+            old = self._known.get(pid, never)[1] > now - FRESH
+            if old or time.monotonic() > now + BUDGET:
+                break
+            try:
+                self._known[pid] = (seen[pid], now, recycling.read_pss(pid))
+            except OSError:
+                continue  # it has just ended, or its memory is none of our business
+        return sorted((row, size) for row, _, size in self._known.values())
+
+
+class Exporter:
+    """Serves until the master is gone or says stop."""
+
+    def __init__(
+        self, config: Config, inheritance: Inheritance, doors: list[socket.socket], channel: Channel
+    ) -> None:
+        self._board = inheritance.board
+        self._listeners = list(inheritance.listeners)
+        self._doors = {door.fileno(): door for door in doors}
+        self._channel = channel
+        self._memory = Memory(self._board)
+        # The difference of two clocks: the board has the other one.
+        self._started = time.time() - time.monotonic() + self._board.value(STARTED)
+        self._open: dict[int, tuple[socket.socket, float, bytearray, bytes]] = {}
+        proctitle.show(proctitle.of("metrics", config.proc_name or config.target))
+
+    def run(self) -> int:
+        for number in _IGNORED:
+            signal.signal(number, signal.SIG_IGN)
+        poll = select.poll()
+        poll.register(self._channel.fileno(), select.POLLIN)
+        for fd in self._doors:
+            poll.register(fd, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll(1000 if self._open else None):
+                if fd == self._channel.fileno():
+                    message, _ = self._channel.receive()
+                    if message is None or "stop" in message:
+                        return 0
+                    for sock in self._listeners:  # {"closed": true}: the server listens no more
+                        sock.close()
+                    self._listeners = []
+                elif fd in self._doors:
+                    self._accept(poll, self._doors[fd])
+                elif fd in self._open:  # not closed in this round for a newer one
+                    self._advance(poll, fd)
+            now = time.monotonic()
+            for fd, (_, began, _, _) in tuple(self._open.items()):
+                if now > began + PATIENCE:
+                    self._drop(poll, fd)
+
+    def _accept(self, poll: select.poll, door: socket.socket) -> None:
+        try:
+            sock, _ = door.accept()
+        except OSError:
+            return
+        sock.setblocking(False)
+        if len(self._open) >= CONNECTIONS:
+            self._drop(poll, next(iter(self._open)))
+        self._open[sock.fileno()] = (sock, time.monotonic(), bytearray(), b"")
+        poll.register(sock.fileno(), select.POLLIN)
+
+    def _drop(self, poll: select.poll, fd: int) -> None:
+        sock, *_ = self._open.pop(fd)
+        poll.unregister(fd)
+        sock.close()
+
+    def _advance(self, poll: select.poll, fd: int) -> None:
+        sock, began, head, answer = self._open[fd]
+        try:
+            if not answer:
+                part = sock.recv(HEAD)
+                head += part
+                if not part:
+                    self._drop(poll, fd)
+                    return
+                answer = self.answer(bytes(head))
+                if not answer:
+                    return
+                poll.modify(fd, select.POLLOUT)
+            answer = answer[sock.send(answer) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._drop(poll, fd)
+            return
+        if answer:
+            self._open[fd] = (sock, began, head, answer)
+        else:
+            self._drop(poll, fd)
+
+    def answer(self, head: bytes) -> bytes:
+        """The response to a request's head; empty while it is not whole."""
+        if b"\r\n\r\n" not in head and b"\n\n" not in head:
+            return b"" if len(head) < HEAD else _response("431 Request Header Fields Too Large")
+        words = head.split(b"\n", 1)[0].strip().split(b" ")
+        if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
+            return _response("400 Bad Request")
+        method, target, _ = words
+        if method not in (b"GET", b"HEAD"):
+            return _response("405 Method Not Allowed", extra="Allow: GET, HEAD\r\n")
+        if target.split(b"?")[0] not in (b"/metrics", b"/"):
+            return _response("404 Not Found")
+        response = _response("200 OK", self.text(), metrics.CONTENT_TYPE)
+        return response if method == b"GET" else response.split(b"\r\n\r\n")[0] + b"\r\n\r\n"
+
+    def text(self) -> str:
+        now = time.monotonic()
+        queues = [(listening.name(s), backlog.length(s)) for s in self._listeners]
+        return metrics.text(
+            metrics.families(
+                self._board,
+                now,
+                self._started,
+                [(name, *lengths) for name, lengths in queues if lengths is not None],
+                self._memory.read(now),
+                VERSION,
+            )
+        )
+
+
+def _response(
+    status: str, body: str = "", kind: str = "text/plain; charset=utf-8", extra: str = ""
+) -> bytes:
+    data = (body or status + "\n").encode()
+    return (
+        f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\n"
+        f"{extra}Connection: close\r\n\r\n"
+    ).encode() + data

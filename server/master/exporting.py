@@ -1,0 +1,113 @@
+"""The master's side of the metrics: their address, and the process that answers there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+
+from pretune.server.config.config import Config
+from pretune.server.master import crash_backoff, upgrade
+from pretune.server.master.children import Children
+from pretune.server.process import listening
+from pretune.server.process.channel import Channel, pair
+from pretune.server.workers.inheritance import Inheritance
+
+BACKLOG = 16
+
+
+class Exporting:
+    """Keeps an exporter alive while it is ours to answer; does nothing if nobody asked."""
+
+    def __init__(self, config: Config, inheritance: Inheritance, brood: Children) -> None:
+        self._config = config
+        self._inheritance = inheritance
+        self._brood = brood
+        self._pid = 0
+        self._channel: Channel | None = None
+        self._wanted = False
+        self._loop = crash_backoff.CrashLoop()
+        self._born = 0.0
+        self._forking = False
+        self.doors: list[socket.socket] = []
+
+    def listen(self) -> None:
+        """Raises BindFailed."""
+        if self._config.metrics is not None:
+            left = {listening.LEGACY: os.environ.pop(upgrade.METRICS, "")}
+            self.doors = listening.listen((self._config.metrics,), BACKLOG, environ=left)
+            for door in self.doors:
+                self._inheritance.log.info(f"metrics at {listening.name(door)}")
+
+    def resume(self) -> None:
+        """From now on it is ours to answer."""
+        self._wanted = bool(self.doors)
+
+    @property
+    def due(self) -> float:
+        """When to reconcile next."""
+        return self._loop.not_before if self._wanted and not self._pid else float("inf")
+
+    def reconcile(self, now: float) -> None:
+        if not self._wanted or self._pid or now < self._loop.not_before:
+            return
+        ours, theirs = pair()
+
+        def role() -> int:
+            from pretune.server.master.exporter import Exporter
+
+            ours.close()
+            return Exporter(self._config, self._inheritance, self.doors, theirs).run()
+
+        self._forking = True
+        try:
+            self._pid = self._brood.fork(role)
+        except OSError:
+            ours.close()
+            self._loop = self._loop.died(0.0, now)
+            return
+        finally:
+            self._forking = False
+            theirs.close()
+        self._channel, self._born = ours, now
+
+    def ended(self, pid: int, status: int) -> None:
+        """A child has ended: was it this one?"""
+        if pid != self._pid:
+            return
+        now = time.monotonic()
+        self._forget()
+        if self._wanted:
+            self._loop = self._loop.died(now - self._born, now)
+            self._inheritance.log.error(
+                f"the exporter of metrics ended ({crash_backoff.describe(status)})"
+            )
+
+    def closed(self) -> None:
+        """The server listens no more: the exporter must not keep its sockets open."""
+        if self._channel is not None:
+            self._channel.send({"closed": True})
+
+    def stop(self) -> None:
+        """It is not, or not any more, ours to answer."""
+        self._wanted = False
+        if self._pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+            self._forget()
+
+    def shed(self) -> None:
+        """In a forked child: this is none of its business."""
+        if self._channel is not None:
+            self._channel.close()
+        if not self._forking:
+            for door in self.doors:
+                door.close()
+
+    def _forget(self) -> None:
+        self._pid = 0
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None

@@ -1,0 +1,512 @@
+"""The master: listens, has workers forked, watches them, replaces them, and lets them go.
+
+It never imports the app. Everything it does is an answer to one of: a signal, a message of a
+child, a child's end, the passing of time; after each of them ``_reconcile`` compares what there is
+with what there should be (staffing.py). What the signals mean is in SIGNALS and in docs/SERVER.md.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from pretune.server.config import hooks
+from pretune.server.config.config import Config, ConfigBroken
+from pretune.server.master import (
+    crash_backoff,
+    exporting,
+    oom_kills,
+    recycling,
+    upgrade,
+    worker_count,
+    worker_main,
+)
+from pretune.server.master.child import Generation, Worker, Zygote
+from pretune.server.master.children import Children
+from pretune.server.master.events import Events
+from pretune.server.master.loop import Loop
+from pretune.server.master.notify import Notifier
+from pretune.server.master.pidfile import PidFile, PidFileTaken
+from pretune.server.master.watchdog import Watchdog
+from pretune.server.process import listening  # fmt: skip
+from pretune.server.process import scoreboard as b
+from pretune.server.process.log import Log
+from pretune.server.process.scoreboard import Scoreboard
+from pretune.server.workers import inheritance
+
+FAILED = 1  # exit code when the server cannot be what it was told to be
+CRASHED = 1  # exit code after a crash loop
+BOOT_FAILED = worker_main.BOOT_FAILED  # exit code when no worker was ever ready
+
+SIGNALS = {
+    signal.SIGTERM: "term",  # finish what was begun, and end
+    signal.SIGINT: "quit",  # end at once
+    signal.SIGQUIT: "quit",
+    signal.SIGHUP: "hup",  # configuration and code again
+    signal.SIGTTIN: "ttin",  # one worker more
+    signal.SIGTTOU: "ttou",  # one less
+    signal.SIGUSR1: "usr1",  # open the logs again
+    signal.SIGUSR2: "usr2",  # start the new program beside this one
+    signal.SIGWINCH: "winch",  # let the workers go: the new program serves
+    signal.SIGCHLD: "chld",
+}
+
+# What HUP cannot change: it is decided when the server starts.
+FIXED = ("binds", "pid_file", "metrics", "reuse_port", "events_fd", "telemetry")
+
+HURRIED = 0.5  # s after QUIT until what is left is killed
+LINGERS = 5.0  # s a zygote without workers may take to end: threads of the app may hold it up
+STALE = 5.0  # s; code that has not booted after so long gives way to a newer reload
+
+
+class Master:
+    """Runs until told to stop. ``reread`` gives the configuration anew, or raises ConfigBroken."""
+
+    def __init__(
+        self,
+        config: Config,
+        listeners: list[socket.socket],
+        log: Log,
+        reread: Callable[[], Config] | None = None,
+    ) -> None:
+        self.config = config  # of the start; what serves is in a generation
+        self.listeners = listeners
+        self.log = log
+        self.events = Events(config.events_fd)
+        self.count = config.settings.workers
+        self.coming: Generation | None = Generation(1, config)  # no worker of it was ready yet
+        self.serving: Generation | None = None
+        self.stopping_since: float | None = None
+        self.code = 0
+        addresses = [listening.name(sock) for sock in listeners]
+        self.server = hooks.Server(config, log, addresses, self.count)
+        self.board = Scoreboard(config.settings.threads, tallies=config.metrics is not None)
+        self.inheritance = inheritance.Inheritance(
+            tuple(listeners), self.board, log, inheritance.exchange(), self.server
+        )
+        self.loop = Loop()
+        self.brood = Children(self.loop, self.inheritance, self)
+        self.watch = Watchdog(self.board, log, self.boot_failed)
+        self.recycling = recycling.Recycling(log)
+        self.exporting = exporting.Exporting(config, self.inheritance, self.brood)
+        self.notifier = Notifier(os.environ)
+        self.oom = oom_kills.Counter()
+        self.relatives = upgrade.Relatives(self, os.environ)
+        self.pid_file: PidFile | None = None
+        self._reread = reread or (lambda: self.current.config)
+        self._reload_wanted = False
+        self._resting = False  # WINCH: the successor serves
+        self._unforkable = 0.0  # until when no fork is tried again
+        self._handlers = {int(n): getattr(self, f"_on_{name}") for n, name in SIGNALS.items()}
+
+    @property
+    def current(self) -> Generation:
+        """The generation that gets new workers."""
+        generation = self.coming or self.serving
+        assert generation is not None
+        return generation
+
+    @property
+    def wanted(self) -> int:
+        return 0 if self._resting else self.count
+
+    # -- the loop
+
+    def run(self) -> int:
+        """Serve; the exit code."""
+        self.loop.catch(SIGNALS)
+        if not self._start():
+            listening.close(self.listeners, unlink=self.relatives.none)
+            return FAILED
+        try:
+            while not (self.stopping_since is not None and self.brood.empty):
+                expected = time.monotonic() + self._patience()
+                self.loop.wait(expected - time.monotonic())
+                now = time.monotonic()
+                late = crash_backoff.asleep(expected, now)
+                if late:
+                    self.watch.postpone(late, now)
+                for number in self.loop.signals():
+                    self._handlers[number]()
+                self.watch.look(self.brood, self.brood.zygotes, time.monotonic())
+                self._reconcile(time.monotonic())
+                self.notifier.beat(now)
+        finally:
+            self.brood.kill()
+            self.exporting.stop()
+            # The other master serves on: its sockets, its files.
+            listening.close((*self.listeners, *self.exporting.doors), unlink=self.relatives.none)
+            if self.pid_file is not None:
+                self.pid_file.remove()
+        self.hook(None, "on_exit", self.server)
+        self.log.info("stopped")
+        self.events.emit("stopped")
+        return self.code
+
+    def _start(self) -> bool:
+        """Whether the server can start at all."""
+        if not self.hook(self.current, "on_starting", self.server):
+            return False
+        try:
+            self.exporting.listen()
+            if self.config.pid_file:
+                beside = "" if self.relatives.none else ".2"
+                self.pid_file = PidFile(self.config.pid_file + beside)
+                self.pid_file.create()
+        except (PidFileTaken, listening.BindFailed) as error:
+            self.log.error(str(error))
+            return False
+        self.board.note(b.STARTED, time.monotonic())
+        self._set_count(self.count, first=True)
+        address = ", ".join(self.server.address)
+        self.log.info(f"listening at {address}, starting {self.count} workers")
+        self.events.emit("listening", address=address)
+        self.relatives.listen()
+        if self.relatives.none:
+            self.exporting.resume()
+        return True
+
+    def _patience(self) -> float:
+        """Seconds until something has to be looked at."""
+        now = time.monotonic()
+        nearest = self.watch.next(self.brood, self.brood.zygotes, now)
+        nearest = min(nearest, self.notifier.next_beat, self.exporting.due)
+        if self.stopping_since is None:
+            current = self.current
+            if current.loop.not_before > now:
+                nearest = min(nearest, current.loop.not_before)
+            if self._unforkable > now:
+                nearest = min(nearest, self._unforkable)
+            nearest = min(nearest, self.recycling.next(self._candidates()))
+            for each in self.brood:
+                late = each.ordered_at + worker_count.GONE_SOON
+                if each.ordered is not None and late > now:  # another may wait for it to be gone
+                    nearest = min(nearest, late)
+            if self._reload_wanted:
+                nearest = min(nearest, now + 0.5)
+        return max(0.0, nearest - now)
+
+    # -- signals
+
+    def _on_term(self) -> None:
+        self._stop(self.current.config.settings.graceful_timeout)
+
+    def _on_quit(self) -> None:
+        self._stop(0.0)
+
+    def _on_hup(self) -> None:
+        if self._resting:
+            # Its workers come back as they were, in case the new program turns out badly.
+            self.rest(False)
+        elif self.stopping_since is None:
+            self._reload_wanted = True
+
+    def _on_ttin(self) -> None:
+        self._set_count(self.count + 1)
+        self.current.announced = False
+
+    def _on_ttou(self) -> None:
+        self._set_count(max(1, self.count - 1))
+
+    def _on_usr1(self) -> None:
+        self.log.reopen()
+        for each in (*self.brood, *self.brood.zygotes):
+            each.channel.send({"reopen": True})
+
+    def _on_usr2(self) -> None:
+        if self.stopping_since is None:
+            self.relatives.upgrade()
+
+    def _on_winch(self) -> None:
+        # A terminal sends it too, whenever its size changes.
+        if self.relatives.succeeded and self.stopping_since is None:
+            self.rest(True)
+        else:
+            self.log.debug("WINCH means nothing while no new master serves")
+
+    def _on_chld(self) -> None:
+        for pid, status in self.brood.reap():
+            if not self.relatives.ended(pid, status):
+                self.exporting.ended(pid, status)
+
+    def _set_count(self, count: int, *, first: bool = False) -> None:
+        before = None if first else self.count
+        self.count = self.server.num_workers = count
+        self.board.note(b.WANTED, count)
+        if count != before:
+            self.hook(None, "nworkers_changed", self.server, count, before)
+
+    # -- reload
+
+    def _reload(self, now: float) -> None:
+        """New workers with the configuration and the code there is now."""
+        self._reload_wanted = False
+        self.log.info("reloading")
+        self.log.reopen()
+        self.notifier.reloading()
+        self.hook(None, "on_reload", self.server)
+        try:
+            config = self._reread()
+        except ConfigBroken as error:
+            self.log.error(f"the configuration is broken, the old one stays: {error}")
+            self._say_ready()
+            return
+        self.board.note(b.RELOADS, self.board.value(b.RELOADS) + 1)
+        before = self.current.config
+        for name in FIXED:
+            if getattr(config, name) != getattr(before, name):
+                self.log.warning(f"{name} changes with a restart, not with a reload")
+                config = replace(config, **{name: getattr(before, name)})
+        self._come(Generation(self.current.number + 1, config, reloaded=True))
+
+    def _come(self, generation: Generation) -> None:
+        """A new generation; an earlier one that was only coming is given up for it."""
+        if self.coming is not None:
+            self._abandon(self.coming)
+        self.coming = generation
+
+    def _abandon(self, generation: Generation) -> None:
+        self.coming = None
+        for each in self.brood:
+            if each.generation is generation:
+                patience = generation.config.settings.graceful_timeout
+                self.brood.order(each, "stop", "retire", patience)
+        if generation.zygote is not None:
+            generation.zygote.stop()
+
+    def _give_up(self, generation: Generation) -> None:
+        """The generation on its way does not boot."""
+        if self.serving is None:
+            self.log.error("no worker could be started: stopping")
+            self.code = BOOT_FAILED
+            self._stop(0.0)
+        else:
+            self.log.error("the new code does not boot: the old workers go on serving")
+            self._abandon(generation)
+            self._say_ready()
+
+    def _prove(self, generation: Generation) -> None:
+        """A generation's first worker is ready: from now on it replaces what was before."""
+        generation.proven = True
+        if generation is not self.coming:
+            return
+        before, self.serving, self.coming = self.serving, generation, None
+        self.board.note(b.GENERATION, generation.number)
+        if before is not None:
+            self.server.cfg = hooks.View(generation.config)
+            if generation.reloaded:  # as with gunicorn, HUP takes TTIN and TTOU back
+                self._set_count(generation.config.settings.workers)
+            if before.zygote is not None:
+                before.zygote.stop()
+
+    # -- what is against what should be
+
+    def _reconcile(self, now: float) -> None:
+        if self.stopping_since is not None:
+            return
+        if self._reload_wanted and self._may_reload(now):
+            self._reload(now)
+        self.exporting.reconcile(now)
+        self.recycling.find(self._candidates(), now)
+        generation = self.current
+        plan = worker_count.plan(self._posts(now), self.wanted, proven=generation.proven)
+        for ticket in plan.surplus:
+            who = self.brood.workers[ticket]
+            how = "retire" if self.wanted else "yield"
+            self.brood.order(who, "stop", how, who.config.settings.graceful_timeout)
+        if plan.replaced is not None:
+            who = self.brood.workers[plan.replaced]
+            reason = (who.asks if who.generation is generation else None) or "stop"
+            self.brood.order(who, reason, "retire", who.config.settings.graceful_timeout)
+        if plan.spawn and now >= max(generation.loop.not_before, self._unforkable):
+            self._fork(generation, plan.spawn, now)
+        if plan.complete and not generation.announced:
+            generation.announced = True
+            self._all_ready()
+
+    def _candidates(self) -> list[Worker]:
+        """Who could be recycled."""
+        return [each for each in self.brood if each.serving and each.generation is self.current]
+
+    def _posts(self, now: float) -> list[worker_count.Post]:
+        return [
+            worker_count.Post(
+                each.ticket,
+                each.generation is self.current,
+                each.ready,
+                None if each.ordered is None else now - each.ordered_at,
+                each.asks_at if each.asks is not None else None,
+            )
+            for each in self.brood
+        ]
+
+    def _fork(self, generation: Generation, count: int, now: float) -> None:
+        try:
+            if not generation.begun:
+                self.brood.begin(generation)
+            if generation.zygote is None or generation.zygote.loaded:
+                for _ in range(count):
+                    self.brood.spawn(generation)
+        except (OSError, OverflowError) as error:
+            self._unforkable = now + 1.0
+            self.log.error(f"no process can be forked, trying again in 1 s: {error}")
+        self.watch.soon(now)
+
+    def _may_reload(self, now: float) -> bool:
+        """A reload under way is finished first, unless nothing has come of it for a while."""
+        if self.coming is None:
+            return True
+        if self.serving is None:
+            return False  # the first workers are still coming
+        mine = [each for each in self.brood if each.generation is self.coming]
+        return bool(mine) and now > mine[0].born + STALE
+
+    # -- what the brood tells
+
+    def became_ready(self, who: Worker, boot_s: float) -> None:
+        self.log.info(f"worker {who.pid} is ready after {boot_s:.2f} s")
+        self.events.emit("worker_ready", pid=who.pid, boot_s=boot_s)
+        self.watch.soon(time.monotonic())
+        if who.ordered is None:
+            self._prove(who.generation)
+
+    def boot_failed(self, pid: int, message: str, traceback: str = "") -> None:
+        self.log.error(f"the app does not boot: {message}\n{traceback}")
+        self.events.emit("boot_failed", pid=pid, message=message, traceback=traceback)
+
+    def lost(self, who: Worker, status: int | None) -> None:
+        """A worker has ended."""
+        now = time.monotonic()
+        reason = crash_backoff.exit_reason(who.ordered, status, who.ready)
+        shutdown = now - who.ordered_at if who.ordered is not None else None
+        text = f"worker {who.pid} ended ({reason}, {crash_backoff.describe(status)})"
+        cause = ""
+        if reason in ("crash", "boot") and who.boot_failure is None:
+            starved = status == signal.SIGKILL and self.oom.grew()
+            cause = crash_backoff.likely_cause(status, out_of_memory=starved)
+            self.log.error(f"{text}: {cause}")
+        else:
+            (self.log.error if reason == "boot" else self.log.info)(text)
+        self.events.emit(
+            "worker_exit", pid=who.pid, status=status, reason=reason, shutdown_s=shutdown
+        )
+        self.board.count_exit(reason)
+        who.view.alive = False
+        self.hook(who.generation, "child_exit", self.server, who.view)
+        zygote = who.generation.zygote
+        last = all(each.generation is not who.generation for each in self.brood)
+        if last and zygote is not None and zygote.stopping and not zygote.deadline:
+            zygote.deadline = now + LINGERS
+        if reason in ("crash", "boot"):
+            self._crashed(who, status, cause, now)
+
+    def _crashed(self, who: Worker, status: int | None, cause: str, now: float) -> None:
+        generation = who.generation
+        served = now - who.ready_at if who.ready_at is not None else 0.0
+        generation.loop = generation.loop.died(served, now)
+        if generation is self.coming and not generation.proven:
+            generation.tries += 1
+            if who.boot_failure is None:
+                how = crash_backoff.describe(status)
+                text = f"a worker ended before it was ready ({how}: {cause})"
+                if generation.tries < crash_backoff.TRIES:
+                    self.log.error(f"{text}; trying again")
+                    return
+                self.boot_failed(who.pid, text)
+            self._give_up(generation)
+        elif generation.loop.hopeless and self.stopping_since is None:
+            self._loops(generation, f"{crash_backoff.describe(status)}: {cause}", now)
+
+    def _loops(self, generation: Generation, last: str, now: float) -> None:
+        many = f"{generation.loop.quick} workers in a row ended at once, the last with {last}"
+        serving = sum(each.serving for each in self.brood)
+        if serving:
+            pause = max(0.0, generation.loop.not_before - now)
+            self.log.error(f"{many}; trying again in {pause:.0f} s, {serving} workers serve on")
+        else:
+            self.log.error(f"{many}: giving up")
+            self.code = CRASHED
+            self._stop(0.0)
+
+    def lost_zygote(self, who: Zygote, status: int) -> None:
+        if who.stopping or self.stopping_since is not None:
+            return
+        self.log.error(f"zygote {who.pid} ended ({crash_backoff.describe(status)})")
+        coming, serving, now = self.coming, self.serving, time.monotonic()
+        if coming is not None and coming.zygote is who:
+            if not who.loaded and status >> 8 != BOOT_FAILED and not who.deadline:
+                cause = crash_backoff.likely_cause(status)
+                text = (
+                    f"the zygote ended before the app was loaded ({crash_backoff.describe(status)}"
+                )
+                self.boot_failed(who.pid, f"{text}: {cause})")
+            self._give_up(coming)
+        elif serving is not None and serving.zygote is who and coming is None:
+            # Its workers serve on until new ones, from a new zygote, are ready.
+            loop = serving.loop.died(now - who.born, now)
+            self._come(Generation(serving.number + 1, serving.config, loop=loop))
+
+    def hook(self, generation: Generation | None, name: str, *arguments: object) -> bool:
+        """Call the user's function; whether it did not raise."""
+        try:
+            (generation or self.current).config.hooks.call(name, *arguments)
+        except (Exception, SystemExit) as error:
+            from pretune.server.process.importing import user_traceback
+
+            self.log.error(f"the hook {name} failed\n{user_traceback(error)}")
+            return False
+        return True
+
+    def shed(self) -> None:
+        """In a forked child: close what is the master's."""
+        self.loop.abandon()
+        self.events.close()
+        self.exporting.shed()
+        self.relatives.shed()
+
+    def _all_ready(self) -> None:
+        self.log.info(f"ready: {self.count} workers can answer")
+        self.events.emit("ready")
+        self._say_ready()
+        self.relatives.say_ready()
+        if self._first_ready:
+            self._first_ready = False
+            self.hook(None, "when_ready", self.server)
+
+    _first_ready = True
+
+    def _say_ready(self) -> None:
+        self.notifier.ready(f"{self.count} workers serve {self.current.config.target}")
+
+    # -- the other master
+
+    def rest(self, resting: bool) -> None:
+        """The workers leave, the master stays; or they come back."""
+        if resting != self._resting:
+            self._resting = resting
+            self.current.announced = resting
+            self.log.info("the workers leave" if resting else "the workers come back")
+            self.board.note(b.WANTED, self.wanted)
+
+    # -- the end
+
+    def _stop(self, patience: float) -> None:
+        """Let all go; again with less patience if asked again."""
+        if self.stopping_since is None:
+            self.stopping_since = time.monotonic()
+            self.log.info("stopping")
+            self.notifier.stopping()
+            for sock in self.listeners:
+                sock.close()
+            self.exporting.closed()
+        # What waits in the queue is ours to answer, unless another master does.
+        how = "stop" if self.relatives.none else "yield"
+        for each in self.brood:
+            self.brood.order(each, "stop", how if patience else None, patience or HURRIED)
+        for zygote in self.brood.zygotes:
+            zygote.stop()
+            zygote.deadline = time.monotonic() + (patience or HURRIED) + LINGERS

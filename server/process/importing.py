@@ -1,0 +1,217 @@
+"""From the name a user gives to the application object it means.
+
+Forms of a target: ``package.module`` (its ``application`` or ``app``), ``module:name`` (dotted),
+``module:factory()``, ``path/to/file.py`` with or without ``:name``. A failure says which of three
+things it was: the target is not there, the target's own code failed (with the user's traceback,
+without our frames), or the module holds no such application (with the callables it does hold).
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import re
+import sys
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+from pretune.server.process.interface import interface_of
+
+DEFAULT_NAMES = ("application", "app")
+
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_TARGET = re.compile(r"(?P<place>.+?)(?::(?P<name>[A-Za-z_][\w.]*)(?P<call>\(\s*\))?)?")
+
+
+class TargetError(Exception):
+    """The target gives no application. ``traceback`` is the user's own code's, or ""."""
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
+
+
+class TargetMissing(TargetError):
+    """There is no such module, file or attribute."""
+
+
+class TargetBroken(TargetError):
+    """The user's code raised while it was imported or while the factory ran."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target taken apart. ``root`` must be on ``sys.path`` for ``module`` to be found."""
+
+    module: str
+    name: str | None = None  # None: the first of DEFAULT_NAMES
+    call: bool = False
+    root: str | None = None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An imported application; ``interface`` is ``"wsgi"`` or ``"asgi"``."""
+
+    app: Any
+    module: str
+    name: str
+    interface: str
+
+
+def parse(text: str, chdir: str = ".") -> Target:
+    """Take a target apart; a path is looked up in ``chdir``. Raises TargetMissing."""
+    match = _TARGET.fullmatch(text.strip())
+    if match is None:
+        raise TargetMissing(f"{text!r} is not module, module:name, module:factory() or file.py")
+    place, name, call = match["place"], match["name"], match["call"] is not None
+    if place.endswith(".py") or os.sep in place:
+        path = os.path.join(os.path.abspath(chdir), os.path.expanduser(place))
+        if not os.path.isfile(path):
+            raise TargetMissing(f"there is no file {place}")
+        module, root = _module_of(os.path.normpath(path))
+        return Target(module, name, call, root)
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", place):
+        raise TargetMissing(f"{place!r} is neither a module's name nor a .py file")
+    return Target(place, name, call)
+
+
+def _module_of(path: str) -> tuple[str, str]:
+    """A file's dotted name and the directory that name starts from."""
+    directory, filename = os.path.split(path)
+    parts = [filename[:-3]]
+    if parts == ["__init__"]:
+        parts = []
+    while os.path.isfile(os.path.join(directory, "__init__.py")):
+        directory, package = os.path.split(directory)
+        parts.insert(0, package)
+    return ".".join(parts), directory
+
+
+def load(text: str, chdir: str = ".") -> Loaded:
+    """Import a target; ``chdir`` stands first on ``sys.path``. Raises TargetError."""
+    target = parse(text, chdir)
+    for entry in (target.root, os.path.abspath(chdir)):
+        if entry is not None:
+            if entry in sys.path:
+                sys.path.remove(entry)
+            sys.path.insert(0, entry)
+    module = _import(target.module)
+    app, name = _application(module, target)
+    if target.call:
+        app, name = _call_factory(app, name), f"{name}()"
+    if not callable(app):
+        raise TargetMissing(f"{target.module}:{name} is a {type(app).__name__}, not an application")
+    return Loaded(app, target.module, name, interface_of(app))
+
+
+def project(chdir: str, module: str) -> tuple[str, ...]:
+    """Directories in which a loaded application's own code lies, the one it runs in first."""
+    top = sys.modules.get(module.partition(".")[0])
+    where = list(getattr(top, "__path__", ())) if top is not None else []
+    beside = getattr(top, "__file__", None)
+    above = [os.path.dirname(os.path.abspath(path)) for path in (*where, beside) if path]
+    if where and beside:
+        above[-1] = os.path.dirname(above[-1])  # of a package, not its __init__'s
+    return tuple(dict.fromkeys((os.path.abspath(chdir), *above)))
+
+
+def _import(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        text = user_traceback(error)
+        # Its own absence, or that of a package above it, with no user code on the way there.
+        absent = error.name is not None and (name + ".").startswith(error.name + ".")
+        if absent and not _user_frames(error):
+            raise TargetMissing(f"there is no module {error.name!r}{_hint(name)}") from None
+        raise TargetBroken(f"importing {name} failed: {_last_line(error)}", text) from error
+    except (Exception, SystemExit) as error:
+        message = f"importing {name} failed: {_last_line(error)}"
+        raise TargetBroken(message, user_traceback(error)) from error
+
+
+def _hint(name: str) -> str:
+    first = name.split(".", 1)[0]
+    return f" (searched {first} in {os.getcwd()} and {len(sys.path)} other places on sys.path)"
+
+
+def _application(module: Any, target: Target) -> tuple[Any, str]:
+    names = DEFAULT_NAMES if target.name is None else (target.name,)
+    for name in names:
+        value = module
+        try:
+            for part in name.split("."):
+                value = getattr(value, part)
+        except AttributeError:
+            continue
+        return value, name
+    found = callables(module)
+    there = f"it has {', '.join(found)}" if found else "it has no callable of its own"
+    raise TargetMissing(f"{target.module} has no {' or '.join(names)}; {there}")
+
+
+def callables(module: Any) -> list[str]:
+    """Names in a module that might be meant: its own functions and classes, callable objects."""
+    found = []
+    for name, value in sorted(vars(module).items()):
+        if name.startswith("_") or not callable(value):
+            continue
+        if inspect.isclass(value) or inspect.isroutine(value):
+            if getattr(value, "__module__", None) != module.__name__:
+                continue
+            if inspect.isfunction(value) and not _required(value):
+                name += "()"
+        found.append(name)
+    return found
+
+
+def _required(function: Any) -> bool:
+    parameters = inspect.signature(function).parameters.values()
+    return any(p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+               for p in parameters)  # fmt: skip
+
+
+def _call_factory(factory: Any, name: str) -> Any:
+    if not callable(factory):
+        raise TargetMissing(f"{name} is a {type(factory).__name__}, it cannot be called")
+    try:
+        return factory()
+    except (Exception, SystemExit) as error:
+        message = f"calling {name}() failed: {_last_line(error)}"
+        raise TargetBroken(message, user_traceback(error)) from error
+
+
+def _last_line(error: BaseException) -> str:
+    return traceback.format_exception_only(type(error), error)[-1].strip()
+
+
+def _is_ours(frame: traceback.FrameSummary) -> bool:
+    filename = frame.filename
+    return (
+        filename.startswith((_OURS, "<frozen importlib"))
+        or filename == importlib.__file__
+        or filename == os.path.join(os.path.dirname(_OURS), "bootstrap.py")
+    )
+
+
+def _user_frames(error: BaseException) -> bool:
+    return any(not _is_ours(frame) for frame in traceback.extract_tb(error.__traceback__))
+
+
+def user_traceback(error: BaseException) -> str:
+    """The traceback as Python prints it, without the frames of this server and of importlib."""
+    whole = traceback.TracebackException.from_exception(error)
+    pending, seen = [whole], set()
+    while pending:
+        part = pending.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        kept = [frame for frame in part.stack if not _is_ours(frame)]
+        part.stack = traceback.StackSummary.from_list(kept)
+        inner = [part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())]
+        pending.extend(p for p in inner if p is not None)
+    return "".join(whole.format())

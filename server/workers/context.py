@@ -1,0 +1,85 @@
+"""What every worker class is given when it starts to serve."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pretune.server.config.config import Config
+from pretune.server.config.hooks import Worker
+from pretune.server.process.channel import Channel
+from pretune.server.process.importing import Loaded, project
+from pretune.server.process.log import Log
+from pretune.server.process.scoreboard import Scoreboard, Tally
+from pretune.server.settings import Settings
+from pretune.server.telemetry import Ring
+
+if TYPE_CHECKING:
+    from pretune.server.asgi.loop_lag import LoopLag
+    from pretune.server.probes.journal import Journal
+
+# Makes a process print the stack of every thread to the error log, even when it is stuck in C.
+# A real-time signal: the ordinary ones are the app's to use.
+DUMP_SIGNAL = signal.SIGRTMIN + 3
+
+
+@dataclass(frozen=True)
+class Context:
+    """A worker's surroundings.
+
+    ``row`` is the worker's on the board. ``channel`` takes ``{"retire": n}`` to ask for a
+    successor and gives ``{"leave": how}`` (leaving.py); its end means the master is gone.
+    """
+
+    config: Config
+    settings: Settings  # worker_class resolved
+    loaded: Loaded
+    listeners: tuple[socket.socket, ...]
+    channel: Channel
+    board: Scoreboard
+    row: int
+    log: Log
+    ring: Ring | None
+    # Two ends for connections handed from a busy worker to an idle one: give, take. All workers of
+    # all generations hold the same pair.
+    exchange: tuple[socket.socket, socket.socket] | None = None
+    view: Worker | None = None  # the ``worker`` of hooks
+    journal: Journal | None = None  # what probes note beside the ring
+
+    def tally(self, thread: int) -> Tally | None:
+        """Where a thread counts what it serves; None when nobody reads metrics."""
+        return self.board.tally(self.row, thread) if self.board.tallies else None
+
+    def told(self) -> str | None:
+        """How to leave, if the master has said so by now; what else it said is done."""
+        how = None
+        while self.channel.readable():
+            message, _ = self.channel.receive()
+            if message is None:
+                os._exit(1)  # the master is gone
+            how = message.get("leave", how)
+            if "reopen" in message:
+                self.log.reopen()
+        return how
+
+    def sample_stacks(self, turns: LoopLag | None = None) -> None:
+        """From now on; ``turns`` of an event loop. Only where there is a journal."""
+        from pretune.server.probes.stacks import Sampler
+        from pretune.server.probes.user_frames import Places
+
+        assert self.journal is not None
+        assert self.ring is not None
+        places = Places(project(self.config.chdir, self.loaded.module))
+        Sampler(self.journal, places, self.ring, turns).start()
+
+    def request_limit(self) -> int:
+        """After how many requests this worker asks for a successor; 0: never."""
+        settings = self.settings
+        if not settings.max_requests:
+            return 0
+        # os.urandom, not random: siblings forked from one zygote would draw the same number.
+        draw = int.from_bytes(os.urandom(8), "little")
+        return settings.max_requests + draw % (settings.max_requests_jitter + 1)

@@ -1,0 +1,237 @@
+"""How connections come into a threaded worker, how many there may be, and how they leave.
+
+Connections that stay must be spread evenly: every idle worker wakes up for a new one, and one that
+has more than another lets it be first. Connections that go at once spread by themselves: the kernel
+wakes one worker only. The taking end of the hand-over (``handover``) is a door like a listener.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from pretune.server.http11.forwarded import Trust
+from pretune.server.process import listening
+from pretune.server.workers.context import Context
+from pretune.server.wsgi import fd_passing
+from pretune.server.wsgi.connection import Connection
+from pretune.server.wsgi.pump import Pump
+
+YIELD = 0.001  # s an idle sibling with fewer connections gets to accept first ...
+YIELDS = 3  # ... so many times
+PAUSE = 0.1  # s without new connections after the descriptors ran out
+
+_ALONE = select.EPOLLIN | select.EPOLLEXCLUSIVE
+_TOGETHER = select.EPOLLIN | select.EPOLLONESHOT
+_FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Acceptor:
+    """Takes connections in and lets them go.
+
+    ``parked`` holds those that no thread owns, by descriptor, the longest idle first; whoever pops
+    one owns it.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        epoll: select.epoll,
+        parked: dict[int, Connection],
+        pump: Pump,
+        keepalive: float,
+        wake: Callable[[], None],
+    ) -> None:
+        """``wake`` makes the main thread look."""
+        self.connections: set[Connection] = set()
+        self.leaving = False
+        self.paused_until = 0.0  # 0: not paused
+        self._context = context
+        self._epoll = epoll
+        self._parked = parked
+        self._pump = pump
+        self._wake = wake
+        self._balanced = keepalive > 0
+        self._most = context.settings.worker_connections
+        self._trust = Trust(context.config.forwarded_allow_ips)
+        self._proxied = context.config.proxy_protocol
+        self._listeners = {sock.fileno(): sock for sock in context.listeners}
+        self._numbers = {fd: n for n, fd in enumerate(self._listeners)}
+        self._names = {listening.name(sock): n for n, sock in enumerate(context.listeners)}
+        self._name_of = list(self._names)
+        self.exchange = context.exchange
+        self._take = self.exchange[1].fileno() if self.exchange is not None else -1
+        # All there are; a door that was shut stays in it.
+        self.doors = frozenset({*self._listeners, self._take} - {-1})
+        self._spare = -1  # a descriptor that can be given up for another
+        self._keep_place(True)
+        self.open: set[int] = set()  # descriptors to wait at
+        # Between the kernel's accept and our knowing of it nobody may decide that all is done.
+        self._lock = threading.Lock()
+        self._gone = False
+
+    # -- the doors
+
+    def listen(self) -> None:
+        self.open.update(self._listeners)
+        if self.exchange is not None:
+            self.open.add(self._take)
+        for fd in self.open:
+            self._register(fd)
+        self._tell()
+
+    def _register(self, fd: int) -> None:
+        together = self._balanced and fd != self._take
+        self._epoll.register(fd, _TOGETHER if together else _ALONE)
+
+    def waiting(self) -> dict[int, bool]:
+        """The open doors, and whether somebody waits there."""
+        poll = select.poll()
+        for fd in self.open:
+            poll.register(fd, select.POLLIN)
+        ready = {fd for fd, _ in poll.poll(0)}
+        return {fd: fd in ready for fd in self.open}
+
+    def shut(self, fd: int) -> None:
+        """Wait there no more; ``accept`` may still come for an event that was on its way."""
+        self.open.discard(fd)
+        with suppress(OSError):  # not registered during a pause
+            self._epoll.unregister(fd)
+        if fd in self._listeners:
+            listening.let_go(self._listeners[fd])
+
+    def _pause(self) -> None:
+        """No descriptors: without this, the epoll would report the same door again and again."""
+        self.paused_until = time.monotonic() + PAUSE
+        for fd in tuple(self.open):
+            with suppress(OSError):
+                self._epoll.unregister(fd)
+        self._wake()
+
+    def resume(self, now: float) -> None:
+        """The main thread's: end a pause when it is over."""
+        if self.paused_until and now >= self.paused_until:
+            self.paused_until = 0.0
+            for fd in tuple(self.open):
+                with suppress(OSError):
+                    self._register(fd)
+
+    def lock_up(self) -> bool:
+        """Take nobody in any more, if nobody is inside; whether that is so."""
+        with self._lock:
+            self._gone = not self.connections
+        return self._gone
+
+    # -- connections
+
+    def accept(self, fd: int) -> Connection | None:
+        """Take the next one; None if a sibling was faster or there is no room."""
+        if self._balanced and fd != self._take:
+            board = self._context.board
+            for _ in range(YIELDS):
+                if len(self.connections) <= board.fewest_connections(idle=True):
+                    break
+                time.sleep(YIELD)
+        try:
+            with self._lock:
+                if self._gone:
+                    return None  # it stays in the queue, for a sibling
+                connection = self._receive() if fd == self._take else self._admit(fd)
+                if connection is None:
+                    return None
+                self.connections.add(connection)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno in _FULL and not self.evict():
+                self._pause()
+            return None
+        finally:
+            if self._balanced and fd != self._take:
+                with suppress(OSError):  # it is no longer listened to
+                    self._epoll.modify(fd, _TOGETHER)
+        if len(self.connections) > self._most:
+            self.evict()
+        self._tell()
+        return connection
+
+    def _admit(self, fd: int) -> Connection:
+        """Raises BlockingIOError, OSError."""
+        listener = self._listeners[fd]
+        sock, address = listener.accept()
+        sock.setblocking(False)
+        peer = ("", "") if listener.family == socket.AF_UNIX else (address[0], str(address[1]))
+        connection = self._made(sock, self._numbers[fd], peer)
+        connection.preamble = self._proxied
+        return connection
+
+    def _receive(self) -> Connection | None:
+        """Raises OSError."""
+        assert self.exchange is not None
+        # A message whose descriptor does not fit is lost: keep a place free for it.
+        self._keep_place(False)
+        try:
+            passed = fd_passing.take(self.exchange[1])
+        finally:
+            self._keep_place(True)
+        if passed is None:
+            return None
+        connection = self._made(passed.sock, self._names.get(passed.listener, 0), passed.peer)
+        connection.served = passed.served
+        connection.started = -1
+        return connection
+
+    def _keep_place(self, keep: bool) -> None:
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
+        if keep:
+            with suppress(OSError):
+                self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _made(self, sock: socket.socket, number: int, peer: tuple[str, str]) -> Connection:
+        return Connection(
+            sock, number, peer, self._trust.covers(peer[0]), self._pump, self._context.config.limits
+        )
+
+    def give(self, connection: Connection) -> bool:
+        """Pass one we own to whichever worker is free; False: it is still ours."""
+        assert self.exchange is not None
+        passed = fd_passing.Passed(
+            connection.sock,
+            self._name_of[connection.address],
+            connection.peer,
+            connection.served,
+        )
+        if not fd_passing.give(self.exchange[0], passed):
+            return False
+        # The descriptor lives on in the message: closing ours would not take it out of the epoll.
+        with suppress(OSError):
+            self._epoll.unregister(connection.fd)
+        self.drop(connection)
+        return True
+
+    def evict(self) -> bool:
+        """Close the connection that has been idle for longest; False if none is."""
+        try:
+            connection = self._parked.pop(next(iter(self._parked)))
+        except (StopIteration, KeyError, RuntimeError):
+            return False
+        self.drop(connection)
+        return True
+
+    def drop(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        self._tell()
+        connection.close()
+
+    def _tell(self) -> None:
+        """Let the siblings know how many we have."""
+        if not self.leaving:
+            self._context.board.set_connections(self._context.row, len(self.connections))

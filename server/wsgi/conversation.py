@@ -1,0 +1,177 @@
+"""How one connection goes on: what is read, served, sent and awaited, whoever does the waiting.
+
+A step goes as far as it goes without waiting for the client, and says what to wait for: READ or
+WRITE until ``connection.deadline``, or CLOSED when it is over. Threads park the connection in an
+epoll meanwhile, greenlets wait themselves.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from pretune.server.http11 import proxy_protocol
+from pretune.server.http11.forwarded import Trust
+from pretune.server.http11.http1 import Refused
+from pretune.server.http11.response import refusal
+from pretune.server.workers.context import Context
+from pretune.server.wsgi import connection as con
+from pretune.server.wsgi.connection import Connection, Gone
+from pretune.server.wsgi.request_handler import Service, ThreadSlot
+
+CLOSED, READ, WRITE = 0, 1, 2
+
+HEAD_PATIENCE = 10.0  # s a client may take over a request's head
+LINGER = 2.0  # s for a client to see a refusal before the connection is reset
+
+
+def _nothing(connection: Connection) -> None:
+    pass
+
+
+class Conversation:
+    """The rules of all connections of a worker. ``drop`` closes a connection for good."""
+
+    def __init__(
+        self,
+        context: Context,
+        service: Service,
+        drop: Callable[[Connection], None],
+        hush: Callable[[Connection], None] = _nothing,
+    ) -> None:
+        """``hush`` is called before the app itself reads the rest of a long body."""
+        self._service = service
+        self._drop = drop
+        self._hush = hush
+        # What an answer already sent has promised: it holds while leaving, too.
+        self._promised = service.keepalive
+        self._log = context.log
+        self._forwarders = Trust(context.config.forwarded_allow_ips)
+        self._proxies = Trust(context.config.proxy_allow_ips)
+
+    def welcome(self, connection: Connection) -> None:
+        """A new connection, or one that was passed to us."""
+        connection.deadline = time.monotonic() + HEAD_PATIENCE
+
+    def step(self, connection: Connection, seat: ThreadSlot) -> int:
+        """What to wait for next. Raises nothing."""
+        try:
+            try:
+                if connection.phase == con.HEAD and not connection.preamble:  # far most steps
+                    return self._serve(connection, seat) if connection.read() else READ
+                return self._step(connection, seat)
+            except Refused as refused:
+                _try_send(connection, refusal(refused.status, str(refused)))
+                return self._linger(connection)
+        except Gone:
+            pass
+        except Exception as error:
+            self._log.error(f"error in the server: {error!r}")
+        self._drop(connection)
+        return CLOSED
+
+    def expire(self, connection: Connection) -> None:
+        """Its deadline has passed."""
+        if connection.phase == con.BODY or (connection.phase == con.HEAD and connection.buffer):
+            _try_send(connection, refusal(408))
+        self._drop(connection)
+
+    def _step(self, conn: Connection, seat: ThreadSlot) -> int:
+        phase = conn.phase
+        if phase == con.FLUSH:
+            if not conn.flush():
+                conn.deadline = time.monotonic() + con.PATIENCE
+                return WRITE
+            if conn.closing:
+                return self._close(conn)
+            conn.reset_request()
+        elif not conn.read():
+            return READ
+        elif phase == con.LINGER:
+            conn.buffer = b""
+            if time.monotonic() > conn.deadline:
+                raise Gone  # it never stops
+            return READ
+        elif conn.preamble and not self._introduce(conn):
+            return READ
+        return self._serve(conn, seat)
+
+    def _introduce(self, conn: Connection) -> bool:
+        """Take the PROXY header; False while it is incomplete. Raises Refused."""
+        proxy_protocol.allowed(self._proxies, conn.peer[0])
+        addresses, conn.buffer = proxy_protocol.take(conn.buffer)
+        if addresses is None:
+            return False
+        conn.preamble = False
+        if addresses.source is not None:
+            host, port = addresses.source
+            conn.peer = (host, str(port))
+            conn.trusted = self._forwarders.covers(host)
+        return True
+
+    def _serve(self, conn: Connection, seat: ThreadSlot) -> int:
+        """Serve every whole request in the buffer. Raises Gone, Refused."""
+        respond = self._service.respond
+        while True:
+            if conn.phase == con.HEAD:
+                fresh = not conn.buffer
+                request, conn.buffer = conn.reader.take(conn.buffer)
+                if request is None:
+                    self._await_head(conn, fresh)
+                    return READ
+                if request.length != 0:
+                    conn.expect_body(request)
+            if conn.phase == con.BODY:
+                request = conn.request
+                if not conn.collect():
+                    conn.deadline = time.monotonic() + con.PATIENCE
+                    return READ
+                if conn.body is not None and not conn.body.done:
+                    self._hush(conn)
+            assert request is not None
+            keep = respond(conn, request, seat)
+            if conn.out or conn.file is not None:
+                conn.closing = not keep
+                conn.phase = con.FLUSH
+                conn.deadline = time.monotonic() + con.PATIENCE
+                return WRITE
+            if not keep:
+                return self._close(conn)
+            if conn.size or conn.body is not None:
+                conn.reset_request()
+            if not conn.buffer:
+                conn.deadline = conn.ended + self._promised
+                return READ
+
+    def _await_head(self, conn: Connection, fresh: bool) -> None:
+        if fresh and conn.served:
+            conn.deadline = time.monotonic() + self._promised
+        elif conn.started != conn.served:
+            # The first bytes of a further request: from here it must hurry.
+            conn.started = conn.served
+            conn.deadline = time.monotonic() + HEAD_PATIENCE
+
+    def _close(self, conn: Connection) -> int:
+        """Close after a response."""
+        if conn.buffer or (conn.body is not None and not conn.body.done):
+            return self._linger(conn)
+        self._drop(conn)
+        return CLOSED
+
+    def _linger(self, conn: Connection) -> int:
+        """Close, but not over bytes still coming: that would reset what we just said."""
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            raise Gone from None
+        conn.phase = con.LINGER
+        conn.buffer = b""
+        conn.deadline = time.monotonic() + LINGER
+        return READ
+
+
+def _try_send(conn: Connection, data: bytes) -> None:
+    with suppress(Gone):
+        conn.send(data, last=True)

@@ -1,0 +1,303 @@
+"""Workers of class gevent: a greenlet per connection, where the app's environment has gevent.
+
+The standard library is patched before the app is imported (``patch``), so that the app's blocking
+calls wait in gevent's hub. Parser, conversation and service are those of the threads; only the
+waiting is different. ``timeout`` means how long the hub may stand still, as under asgi: a single
+request is not limited, because an exception thrown into a greenlet wherever it happens to wait
+leaves the app's locks and pools in any state, and killing the worker would end all its requests.
+
+CPU of one request is summed over its own steps: the tracer reads the thread's clock at every switch
+and adds what has passed to the account of the greenlet that stops running. Greenlets started for a
+request run in copies of its context, so their steps count, too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from pretune.server.http11.forwarded import Trust
+from pretune.server.probes.account import Account, current
+from pretune.server.process import listening
+from pretune.server.process.importing import TargetBroken
+from pretune.server.process.scoreboard import NOT_SERVING
+from pretune.server.workers import draining
+from pretune.server.workers.context import Context
+from pretune.server.wsgi import connection as con
+from pretune.server.wsgi.connection import Connection, Gone
+from pretune.server.wsgi.conversation import READ, WRITE, Conversation
+from pretune.server.wsgi.request_handler import Service, ThreadSlot
+
+YIELD = 0.001  # s a sibling with fewer connections gets to accept first
+PAUSE = 0.1  # s without new connections after the descriptors ran out
+SWEEP = 1.0  # s
+
+_clock = time.thread_time
+
+
+def patch() -> None:
+    """Make the standard library cooperative. Raises TargetBroken."""
+    try:
+        from gevent import monkey
+    except ImportError as error:
+        text = "worker class gevent needs gevent in the application's environment"
+        raise TargetBroken(text, f"{text}: {error}") from None
+    monkey.patch_all()
+
+
+class _Late(Gone):
+    """The deadline has passed."""
+
+
+class Meter:
+    """Whose steps took how much of the thread's CPU."""
+
+    def __init__(self) -> None:
+        self.last = _clock()
+
+    def run(self, on: bool) -> None:
+        import greenlet  # type: ignore[import-untyped]
+
+        self.last = _clock()
+        greenlet.settrace(self._switched if on else None)
+
+    def _switched(self, event: str, greenlets: tuple[Any, Any]) -> None:
+        now = _clock()
+        spent, self.last = now - self.last, now
+        context = greenlets[0].gr_context
+        account = context.get(current) if context is not None else None
+        if account is not None:
+            account.cpu += spent
+
+
+class GreenletSlot(ThreadSlot):
+    """What belongs to one connection's greenlet."""
+
+    __slots__ = ("_meter",)
+
+    def __init__(self, context: Context, index: int, meter: Meter) -> None:
+        super().__init__(context, 0)
+        self.index = index
+        self.cells = {}  # type: ignore[assignment]  # the board's is the hub's
+        self.runq = None  # the thread's, and so not one request's
+        self._meter = meter
+
+    def spend(self) -> float:
+        """What follows in this greenlet counts for its next request."""
+        now, meter = _clock(), self._meter
+        spent, meter.last = now - meter.last, now
+        self.account = Account()
+        current.set(self.account)
+        return spent
+
+
+class GreenletWorker:
+    """Serves a WSGI app until told to leave."""
+
+    def __init__(self, context: Context) -> None:
+        import gevent
+        import gevent.event
+
+        if context.config.probes:
+            from pretune.server.probes import waiting
+
+            waiting.share_threads()
+        self._gevent = gevent
+        self.context = context
+        self.connections: dict[Connection, Any] = {}  # its greenlet
+        self.parked: dict[Connection, None] = {}  # the longest idle first
+        self.leaving: str | None = None
+        self.service = Service(context, multithread=True, keepalive=context.settings.keepalive)
+        self.conversation = Conversation(context, self.service, self._drop)
+        self._told = gevent.event.Event()
+        self._trust = Trust(context.config.forwarded_allow_ips)
+        self._numbers = itertools.count(1).__next__
+        self._meter = Meter()
+        self._doors: dict[int, socket.socket] = {}
+
+    # -- the main greenlet
+
+    def run(self, ready: Callable[[], None]) -> int:
+        spawn = self._gevent.spawn
+        self._gevent.signal_handler(signal.SIGTERM, self._on_term)
+        for quick in (signal.SIGINT, signal.SIGQUIT):
+            self._gevent.signal_handler(quick, os._exit, 0)
+        self.context.board.beats_in_cells(self.context.row)
+        for number, sock in enumerate(self.context.listeners):
+            self._doors[sock.fileno()] = sock
+            spawn(self._listen, sock, number)
+        for task in (self._beat, self._sweep, self._hear):
+            spawn(task)
+        self._count()
+        ready()
+        self._told.wait()
+        return self._leave()
+
+    def _beat(self) -> None:
+        cells, timeout = self.context.board.cells(self.context.row), self.context.settings.timeout
+        while True:
+            cells[0] = time.monotonic()
+            self._gevent.sleep(min(1.0, timeout / 5) if timeout else 1.0)
+
+    def _sweep(self) -> None:
+        ring, metered = self.context.ring, False
+        while True:
+            now = time.monotonic()
+            self.context.board.beat(self.context.row, now)
+            for conn in tuple(self.parked):
+                if now > conn.deadline and conn in self.parked:
+                    self._dismiss(conn, _Late)
+            if ring is not None:
+                ring.check(now)
+                if ring.on != metered:
+                    metered = ring.on
+                    self._meter.run(metered)
+            self._gevent.sleep(SWEEP)
+
+    def _hear(self) -> None:
+        while True:
+            self._await(self.context.channel.fileno(), select.POLLIN, None)
+            self._obey()
+
+    def _obey(self) -> None:
+        if not self.context.channel.readable():
+            return  # heard already, on a signal
+        message, _ = self.context.channel.receive()
+        if message is None:
+            os._exit(1)  # the master is gone
+        if "leave" in message:
+            self._leave_as(message["leave"])
+        elif "reopen" in message:
+            self.context.log.reopen()
+
+    def _on_term(self) -> None:
+        """A signal does not say how to leave. The master has, if it was the master's."""
+        while self.leaving is None and self.context.channel.readable():
+            self._obey()
+        if self.leaving is None:
+            self._leave_as(draining.STOP)
+
+    def _leave_as(self, how: str) -> None:
+        self.leaving = how
+        self._told.set()
+
+    def _leave(self) -> int:
+        self.context.board.set_connections(self.context.row, NOT_SERVING)
+        self.service.leave()
+        began = time.monotonic()
+        patience = self.context.settings.graceful_timeout
+        while True:
+            assert self.leaving is not None
+            doors = {fd: _readable(sock) for fd, sock in self._doors.items()}
+            elapsed = time.monotonic() - began
+            step = draining.next_step(self.leaving, elapsed, patience, doors, len(self.connections))
+            for fd in step.close_doors:
+                listening.let_go(self._doors.pop(fd))
+            if step.close_idle:
+                for conn in tuple(self.parked):
+                    if conn.phase == con.HEAD and not conn.buffer and not _readable(conn.sock):
+                        self._dismiss(conn)
+            if step.done:
+                return 0
+            self._gevent.sleep(draining.LOOK)
+
+    # -- connections
+
+    def _listen(self, listener: socket.socket, number: int) -> None:
+        fd, board = listener.fileno(), self.context.board
+        while fd in self._doors:
+            if not self._await(fd, select.POLLIN, draining.LOOK if self.leaving else 1.0):
+                continue
+            if len(self.connections) > board.fewest_connections():
+                self._gevent.sleep(YIELD)  # a sibling has fewer: it may be first
+            if fd not in self._doors:
+                return
+            try:
+                # Not accept(): it would make a socket of gevent's class, which waits by itself.
+                new, address = listener._accept()  # type: ignore[attr-defined]
+            except BlockingIOError:
+                continue
+            except OSError:
+                if not self._evict():
+                    self._gevent.sleep(PAUSE)
+                continue
+            self._admit(listener, number, new, address)
+
+    def _admit(self, listener: socket.socket, number: int, fd: int, address: Any) -> None:
+        sock = type(listener)(listener.family, listener.type, listener.proto, fileno=fd)
+        sock.setblocking(False)
+        peer = ("", "") if listener.family == socket.AF_UNIX else (address[0], str(address[1]))
+        limits = self.context.config.limits
+        conn = Connection(sock, number, peer, self._trust.covers(peer[0]), None, limits)
+        conn.preamble = self.context.config.proxy_protocol
+        self.conversation.welcome(conn)
+        self.connections[conn] = self._gevent.spawn(self._attend, conn)
+        if len(self.connections) > self.context.settings.worker_connections:
+            self._evict()
+        self._count()
+
+    def _attend(self, conn: Connection) -> None:
+        """One connection, from its first byte to its end."""
+        seat = GreenletSlot(self.context, self._numbers(), self._meter)
+        step, parked = self.conversation.step, self.parked
+        hub = self._gevent.get_hub()
+        # poll would make such a watcher for each request.
+        watchers = {READ: hub.loop.io(conn.fd, 1), WRITE: hub.loop.io(conn.fd, 2)}
+        try:
+            while next_ := step(conn, seat):
+                parked[conn] = None
+                hub.wait(watchers[next_])
+                if conn not in parked:
+                    raise Gone  # dismissed, and moved before it was told: it must not go on
+                del parked[conn]
+        except _Late:
+            self.conversation.expire(conn)
+        except Gone:
+            self._drop(conn)
+        finally:
+            for watcher in watchers.values():
+                watcher.close()
+
+    def _await(self, fd: int, event: int, seconds: float | None) -> bool:
+        """Until the event, or False after so long."""
+        poll = select.poll()
+        poll.register(fd, event)
+        return bool(poll.poll(None if seconds is None else seconds * 1000))
+
+    def _dismiss(self, conn: Connection, why: type[Gone] = Gone) -> None:
+        """End a connection whose greenlet waits for its client."""
+        self.parked.pop(conn, None)
+        self.connections[conn].kill(why, block=False)
+
+    def _evict(self) -> bool:
+        """Close the connection that has been idle for longest; False if none is."""
+        conn = next(iter(self.parked), None)
+        if conn is None:
+            return False
+        self._dismiss(conn)
+        self._gevent.sleep(0)
+        return True
+
+    def _drop(self, conn: Connection) -> None:
+        self.connections.pop(conn, None)
+        self.parked.pop(conn, None)
+        with suppress(OSError):
+            conn.close()
+        self._count()
+
+    def _count(self) -> None:
+        if self.leaving is None:
+            self.context.board.set_connections(self.context.row, len(self.connections))
+
+
+def _readable(sock: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
