@@ -20,7 +20,7 @@ COMMANDS = {
     "serve": "pretune.server.cli",
     "gunicorn": "pretune.server.hosted.under_gunicorn",
     "inspect": "pretune.server.inspection",
-    "configured": "pretune.server.config.config.conffile_report",
+    "configured": "pretune.server.config.conffile_report",
 }
 
 
