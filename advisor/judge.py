@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from pretune.advisor.documents.report import Row, Run
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.profiler.measurement import Measurement
 from pretune.advisor.quantity import Interval, format_bytes
 from pretune.advisor.recommendation.search import UNLOADED_SOURCE
 from pretune.advisor.resources.budget import Budget, Slo
+from pretune.advisor.run import Row, Run
 from pretune.advisor.verdict import Verdict
 
 # So many requests have to lie beyond a percentile, or it is the luck of a few slow ones.

@@ -16,7 +16,6 @@ from pretune.advisor import judge
 from pretune.advisor.demand import allocators, breakdown, server_costs
 from pretune.advisor.demand import estimate as demand
 from pretune.advisor.demand.estimate import Demand
-from pretune.advisor.documents.report import Failure, Run, Trial, Verification
 from pretune.advisor.failure import AppFailed, MeasurementInvalid
 from pretune.advisor.findings import diagnose
 from pretune.advisor.model import extrapolation, memory
@@ -38,6 +37,7 @@ from pretune.advisor.resources import cgroups
 from pretune.advisor.resources.budget import Budget
 from pretune.advisor.reverse_proxy import cost, steps
 from pretune.advisor.reverse_proxy.cost import Fronted
+from pretune.advisor.run import Failure, Run, Trial, Verification
 from pretune.advisor.trials import follow_up, plan
 from pretune.advisor.trials.bench import MEMORY_FRACTION, Bench
 from pretune.advisor.trials.plan import PlannedTrial

@@ -12,13 +12,13 @@ from pretune.advisor.comparison.disruption import Disruption
 from pretune.advisor.comparison.entry import Entry, Result, Turn
 from pretune.advisor.comparison.lifecycle import Check, Lifecycle
 from pretune.advisor.comparison.steps import Crossing, Step
-from pretune.advisor.documents.report import Run, Trial
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.preflight.servers import Servers
 from pretune.advisor.profiler.measurement import Latency
 from pretune.advisor.quantity import Interval
 from pretune.advisor.recommendation.values import Recommendation
 from pretune.advisor.resources.budget import Slo
+from pretune.advisor.run import Run, Trial
 from pretune.advisor.verdict import Verdict
 from pretune.server.settings import Settings
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pretune.advisor.comparison.contestants import Absent
 from pretune.advisor.comparison.lifecycle import Lifecycle
 from pretune.advisor.comparison.steps import Crossing, Step
-from pretune.advisor.documents.report import Run
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.preflight.servers import Servers
 from pretune.advisor.profiler.measurement import Measurement
 from pretune.advisor.recommendation.values import Recommendation
+from pretune.advisor.run import Run
 from pretune.server.settings import Settings
 
 

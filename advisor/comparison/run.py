@@ -29,7 +29,6 @@ from pretune.advisor.comparison.steps import (
 from pretune.advisor.demand import estimate as demand
 from pretune.advisor.demand import server_costs
 from pretune.advisor.demand.estimate import Demand
-from pretune.advisor.documents.report import Failure, Trial
 from pretune.advisor.failure import AppFailed, MeasurementInvalid
 from pretune.advisor.model.calibration import Calibration, calibrate
 from pretune.advisor.model.predict import capacity, predict
@@ -41,6 +40,7 @@ from pretune.advisor.profiler.measurement import Measurement
 from pretune.advisor.recommendation import search
 from pretune.advisor.resources import cgroups
 from pretune.advisor.resources.budget import Budget, Slo
+from pretune.advisor.run import Failure, Trial
 from pretune.advisor.trials import plan
 from pretune.advisor.trials.bench import MEMORY_FRACTION, Bench, Stage
 from pretune.advisor.trials.plan import PlannedTrial

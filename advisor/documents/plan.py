@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pretune.advisor.documents.report import Run, assemble
+from pretune.advisor.documents.report import assemble
 from pretune.advisor.preflight.preflight import Preflight
 from pretune.advisor.resources import postgres
 from pretune.advisor.resources.pooler import Pooler
 from pretune.advisor.reverse_proxy import checks
 from pretune.advisor.reverse_proxy import cost as front
+from pretune.advisor.run import Run
 from pretune.advisor.trials import plan
 from pretune.advisor.trials.plan import PlannedTrial
 

@@ -16,8 +16,6 @@ import numpy as np
 
 from pretune.advisor.demand.breakdown import FEWEST_LOOKS
 from pretune.advisor.demand.estimate import Demand, EndpointDemand
-from pretune.advisor.documents.report import Run
-from pretune.advisor.finding import SEVERITIES, Finding
 from pretune.advisor.findings import deployed, environment
 from pretune.advisor.findings import memory as findings_memory
 from pretune.advisor.findings.rule import Case, Evidence, Rule
@@ -25,6 +23,7 @@ from pretune.advisor.model import memory
 from pretune.advisor.quantity import format_bytes, format_seconds
 from pretune.advisor.recommendation.space import preload_pays
 from pretune.advisor.recommendation.values import Recommendation
+from pretune.advisor.run import SEVERITIES, Finding, Run
 
 MANY_DB_CALLS = 20
 LARGE_RESPONSE_BYTES = 1 << 20

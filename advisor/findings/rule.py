@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pretune.advisor.documents.report import Run
 from pretune.advisor.profiler.measurement import Measurement
+from pretune.advisor.run import Run
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from pretune.advisor.documents.report import Run
 from pretune.advisor.preflight.preflight import Preflight
 from pretune.advisor.profiler.measurement import Measurement
 from pretune.advisor.reverse_proxy import checks as front_checks
 from pretune.advisor.reverse_proxy import cost as front
 from pretune.advisor.reverse_proxy.checks import SECONDS as ASKING_S
+from pretune.advisor.run import Run
 from pretune.advisor.trials import plan
 from pretune.advisor.trials.plan import PlannedTrial
 from pretune.advisor.workspace.directory import Workspace

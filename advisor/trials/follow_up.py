@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pretune.advisor.demand import allocation_sites, allocators
-from pretune.advisor.documents.report import Run
 from pretune.advisor.profiler import snapshots as holding
 from pretune.advisor.profiler.measurement import Measurement
+from pretune.advisor.run import Run
 from pretune.advisor.trials.bench import Watch
 from pretune.advisor.trials.plan import AROUND_S, PlannedTrial
 

@@ -11,10 +11,10 @@ import pytest
 
 from pretune.advisor.demand import allocators
 from pretune.advisor.demand.allocators import Alternative, best, compare
-from pretune.advisor.documents.report import Run, Trial
 from pretune.advisor.profiler.measurement import Conditions, Latency, Measurement, MemorySeries
 from pretune.advisor.profiler.telemetry import RECORD
 from pretune.advisor.quantity import UNKNOWN, Interval
+from pretune.advisor.run import Run, Trial
 from pretune.advisor.trials import follow_up
 from pretune.advisor.verdict import Verdict
 from pretune.loadtests.workload import Load

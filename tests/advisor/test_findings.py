@@ -15,8 +15,6 @@ from pretune.advisor.demand.allocation_sites import Holder, Holders
 from pretune.advisor.demand.allocators import Saving
 from pretune.advisor.demand.breakdown import Blocking, EndpointInside, Host, Inside, Line, Loop
 from pretune.advisor.demand.estimate import TUPLE, Demand, EndpointDemand, WorkerDemand
-from pretune.advisor.documents.report import Row, Run, Trial, Verification
-from pretune.advisor.finding import SEVERITIES
 from pretune.advisor.findings import deployed
 from pretune.advisor.findings.diagnose import RULES, diagnose
 from pretune.advisor.model.lock import OwnLock
@@ -39,6 +37,7 @@ from pretune.advisor.recommendation.values import Baseline, Candidate, Recommend
 from pretune.advisor.resources.budget import Budget, Slo
 from pretune.advisor.resources.pooler import Pooler
 from pretune.advisor.resources.postgres import PostgresLimits
+from pretune.advisor.run import SEVERITIES, Row, Run, Trial, Verification
 from pretune.advisor.verdict import Verdict
 from pretune.loadtests.workload import Endpoint, Load, Skipped, Workload
 from pretune.server.settings import Settings

@@ -12,7 +12,6 @@ import pytest
 from demands import MIB, around, make_demand
 from measured import measurement
 
-from pretune.advisor.documents.report import Run
 from pretune.advisor.failure import Refused
 from pretune.advisor.model import memory
 from pretune.advisor.model.case import Case
@@ -22,6 +21,7 @@ from pretune.advisor.profiler.measurement import Conditions, FrontMeasurement
 from pretune.advisor.quantity import UNKNOWN, Interval
 from pretune.advisor.reverse_proxy import cost, steps
 from pretune.advisor.reverse_proxy.cost import FrontCost, Fronted, Installed
+from pretune.advisor.run import Run
 from pretune.advisor.trials import plan
 from pretune.advisor.verdict import Verdict
 from pretune.loadtests.workload import Workload

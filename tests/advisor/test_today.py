@@ -10,13 +10,14 @@ import pytest
 from judged import CONDITIONS, DEMAND, EXACT, GIB, MIB, capacity
 
 from pretune.advisor.deployed.value import Deployed, Fact, Setting
-from pretune.advisor.documents.report import Run, assemble
+from pretune.advisor.documents.report import assemble
 from pretune.advisor.findings.diagnose import diagnose
 from pretune.advisor.recommendation import today
 from pretune.advisor.recommendation.baselines import predict_one
 from pretune.advisor.recommendation.today import Today
 from pretune.advisor.recommendation.values import Recommendation
 from pretune.advisor.resources.budget import Budget, Slo
+from pretune.advisor.run import Run
 from pretune.advisor.verdict import Verdict
 from pretune.reports import document as documents
 from pretune.server.settings import Settings
