@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pretune.server.config.hooks import Hooks
+from pretune.server.http11.limits import Limits
 from pretune.server.settings import Settings
 
 
@@ -21,16 +22,6 @@ class ConfigBroken(Exception):
 
 # The class follows from the app's interface and the number of threads.
 AUTO_CLASS = "auto"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much of a request is taken; beyond it the request is refused."""
-
-    line: int = 8190  # bytes of the request line
-    fields: int = 100
-    field_size: int = 8190  # bytes of one field line
-    body: int = 0  # bytes; 0: any number
 
 
 @dataclass(frozen=True)
@@ -55,7 +46,7 @@ class Config:
     boot_timeout: float = 0.0  # 0: the larger of timeout and 60 s
     max_worker_memory: int = 0  # bytes of PSS after which a worker is replaced; 0: never
     max_worker_age: float = 0.0  # s after which a worker is replaced; 0: never
-    limits: Limits = field(default_factory=lambda: Limits())
+    limits: Limits = field(default_factory=Limits)
     user: int | None = None  # uid the workers run as; None: the master's
     group: int | None = None
     umask: int | None = None  # of the workers; None: the master's. Of unix sockets; None: 0

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pretune.server.config import commandline, conffile
-from pretune.server.config.config import Config, ConfigBroken, Limits
+from pretune.server.config.config import Config, ConfigBroken
 from pretune.server.config.hooks import Hooks
 from pretune.server.config.options import OPTIONS
+from pretune.server.http11.limits import Limits
 from pretune.server.settings import Settings
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pretune.server.config import values
-from pretune.server.config.config import AUTO_CLASS, Config, Limits
+from pretune.server.config.config import AUTO_CLASS, Config
+from pretune.server.http11.limits import Limits
 from pretune.server.settings import WORKER_CLASSES, Settings
 
 

@@ -18,9 +18,9 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote_to_bytes
 
-from pretune.server.config.config import Limits
 from pretune.server.http11.bodies import ChunkedBody, FixedBody
 from pretune.server.http11.fields import TOKEN, fields_of, key_of, raw_of
+from pretune.server.http11.limits import Limits
 from pretune.server.http11.refused import Refused
 
 __all__ = [

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from pretune.server.config.config import Limits
 from pretune.server.http11.http1 import ChunkedBody, FixedBody, Reader, Request, body_of
+from pretune.server.http11.limits import Limits
 
 if TYPE_CHECKING:
     from pretune.server.wsgi.pump import Backlog, Pump

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from pretune.server.config.config import Limits
 from pretune.server.http11 import fields
 from pretune.server.http11.http1 import (
     ChunkedBody,
@@ -15,6 +14,7 @@ from pretune.server.http11.http1 import (
     parse_head,
     take_head,
 )
+from pretune.server.http11.limits import Limits
 
 
 def parse(text: str):

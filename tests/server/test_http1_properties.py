@@ -12,10 +12,10 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from pretune.server.config.config import Limits
 from pretune.server.http11 import proxy_protocol
 from pretune.server.http11.forwarded import Trust, client_of, scheme_of
 from pretune.server.http11.http1 import ChunkedBody, Reader, Refused, body_of
+from pretune.server.http11.limits import Limits
 from pretune.server.http11.response import Head
 
 FUZZER = Path(__file__).parents[2] / "bench" / "fuzz" / "differential.py"
