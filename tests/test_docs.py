@@ -48,7 +48,5 @@ def test_the_guide_has_every_option(command: click.Command) -> None:
 @pytest.mark.parametrize("room", ["advisor", "server", "loadtests", "reports"])
 def test_the_architecture_has_every_folder(room: str) -> None:
     folders = {str(file.parent.relative_to(ROOT)) for file in (ROOT / room).rglob("__init__.py")}
-    folders -= {
-        "server/importable/pretune"
-    }  # what the other servers' processes import: a seam, no room
+    folders -= {"server/importable/pretune"}  # a seam, no room
     assert {name for name in folders if f"`{name}/`" not in ARCHITECTURE} == set()
