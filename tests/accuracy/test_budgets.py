@@ -1,7 +1,7 @@
 """Whether measured points kept the budgets of their case."""
 
 import pytest
-from accuracy_points import point
+from support.accuracy_points import point
 
 from bench.accuracy import budgets
 from pretune.advisor.resources.budget import Budget

@@ -2,7 +2,7 @@
 
 import itertools
 
-from demands import make_demand
+from support.demands import make_demand
 
 from bench.accuracy import applications, grid, model
 from pretune.advisor.recommendation import baselines

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from accuracy_points import point
+from support.accuracy_points import point
 
 from bench.accuracy import judge
 from bench.accuracy.judge import Pair, Spread

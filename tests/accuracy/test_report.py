@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from accuracy_points import point
+from support.accuracy_points import point
 
 from bench.accuracy import advice, applications, report, rerun, store
 from bench.accuracy.store import shape_of

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from accuracy_points import point
+from support.accuracy_points import point
 
 from bench.accuracy import rerun, store
 from bench.accuracy.rerun import Match

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from measured import WORKLOAD, measurement, telemetry
+from support.measured import WORKLOAD, measurement, telemetry
 
 from bench.accuracy import model, store
 from pretune.advisor.quantity import Interval

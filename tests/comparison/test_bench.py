@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comparisons import result
+from support.comparisons import result
 
 from bench import compare
 from pretune.advisor.comparison.document import assemble

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from comparisons import DRIFT, entry, result
+from support.comparisons import DRIFT, entry, result
 
 from pretune.advisor.comparison.document import assemble, compared
 from pretune.reports import comparison

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from runs import ROOT
+from support.runs import ROOT
 
 from pretune.advisor.comparison import lifecycle
 from pretune.advisor.preflight.servers import START

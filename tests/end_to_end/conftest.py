@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from runs import APP, CONFIG, HOOK, Sandbox
+from support.runs import APP, CONFIG, HOOK, Sandbox
 
 
 @pytest.fixture

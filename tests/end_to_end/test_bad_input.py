@@ -6,8 +6,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from pythons import other_pythons
-from runs import Sandbox
+from support.pythons import other_pythons
+from support.runs import Sandbox
 
 from pretune.reports import document as documents
 

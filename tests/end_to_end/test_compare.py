@@ -6,7 +6,7 @@ import json
 from itertools import pairwise
 
 import pytest
-from runs import Sandbox
+from support.runs import Sandbox
 
 from pretune.reports import comparison
 

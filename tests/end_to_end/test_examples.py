@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from runs import ROOT, Sandbox
+from support.runs import ROOT, Sandbox
 
 from pretune.reports import document as documents
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from runs import APP, Sandbox
+from support.runs import APP, Sandbox
 
 from pretune.reports import document as documents
 from pretune.server.adapters import nginx, nginx_conf

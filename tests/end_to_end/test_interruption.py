@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from runs import ROOT, Sandbox
+from support.runs import ROOT, Sandbox
 
 PHASES = ("setup", "preflight", "demand", "contrast", "preload", "model", "verification")
 Until = Callable[["subprocess.Popen[str]", str], str]

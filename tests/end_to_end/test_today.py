@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from runs import Sandbox
+from support.runs import Sandbox
 
 PROCFILE = """\
 release: python manage.py migrate

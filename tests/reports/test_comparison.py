@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from comparisons import result
 from rich.console import Console
+from support.comparisons import result
 
 from pretune.advisor.commands import report
 from pretune.advisor.comparison.document import assemble

@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from commands import APP, Started
-from pythons import other_pythons
-from serverprocess import start_server  # noqa: F401  (the fixture `start`)
+from support.commands import APP, Started
+from support.pythons import other_pythons
+from support.serverprocess import start_server  # noqa: F401  (the fixture `start`)
 
 from pretune.server.adapters import embedded
 from pretune.server.adapters.launch import Launch

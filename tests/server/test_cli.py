@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import BOOTSTRAP, connect
+from support.commands import BOOTSTRAP, connect
 
 from pretune.server import cli
 from pretune.server.config import commandline, configuration, options, values

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-import rings
-from served import Served
+from support import rings
+from support.served import Served
 
 from pretune.server.adapters import gunicorn
 from pretune.server.adapters.launch import SIGNALS, BootFailed, Launch

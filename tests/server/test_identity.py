@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from commands import APP, BOOTSTRAP
+from support.commands import APP, BOOTSTRAP
 
 from pretune.server.config import privileges
 from pretune.server.config.config import Config, ConfigBroken

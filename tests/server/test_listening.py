@@ -7,7 +7,7 @@ import socket
 import stat
 
 import pytest
-from commands import connect
+from support.commands import connect
 
 from pretune.server.adapters.process import session_pids
 from pretune.server.process import listening

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from rings import records
+from support.rings import records
 
 from pretune.server.probes.account import KINDS
 

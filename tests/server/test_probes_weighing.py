@@ -6,7 +6,7 @@ import sys
 import textwrap
 
 import pytest
-from commands import BOOTSTRAP
+from support.commands import BOOTSTRAP
 
 MIB = 1 << 20
 FILES = {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from rings import records
+from support.rings import records
 
 from pretune.server.telemetry import (
     CAPACITY,

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from serverprocess import APP, Started
+from support.serverprocess import APP, Started
 
 from pretune.server.adapters.process import BOOTSTRAP
 

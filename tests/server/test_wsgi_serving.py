@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from rings import records
+from support.rings import records
 
 CLASSES = ["sync", "gthread", "gevent"]
 

@@ -15,8 +15,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-import rings
-from served import Served
+from support import rings
+from support.served import Served
 
 from pretune.server.adapters import commands, hosted
 from pretune.server.adapters.catalogue import SERVERS

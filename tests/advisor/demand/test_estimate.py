@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from measured import EXACT, MIB, WORKLOAD, measurement, telemetry, worker
+from support.measured import EXACT, MIB, WORKLOAD, measurement, telemetry, worker
 
 from pretune.advisor.demand.estimate import Demand, assemble, means
 from pretune.advisor.demand.server_costs import ServerCost, on

@@ -22,7 +22,7 @@ from pretune.server.adapters import embedded
 from pretune.server.adapters.launch import Launch
 from pretune.server.settings import Settings
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 MIB = 1 << 20
 
 APP = """

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from judged import CONDITIONS, DEMAND, EXACT, GIB, MIB, WORKER, capacity
+from support.judged import CONDITIONS, DEMAND, EXACT, GIB, MIB, WORKER, capacity
 
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.recommendation.baselines import FORMULAS, Case, pools, predict_all, settings_of

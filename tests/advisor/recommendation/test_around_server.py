@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from demands import make_demand
+from support.demands import make_demand
 
 from pretune.advisor.model.predict import predict
 from pretune.advisor.profiler.measurement import Conditions

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from demands import make_demand
+from support.demands import make_demand
 
 from pretune.advisor.model import extrapolation
 from pretune.advisor.model.calibration import PRIOR_LATENCY_SD, PRIOR_THROUGHPUT_SD, Calibration

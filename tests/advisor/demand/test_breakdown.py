@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from measured import WORKLOAD, measurement, telemetry
+from support.measured import WORKLOAD, measurement, telemetry
 
 from pretune.advisor.demand import breakdown
 from pretune.advisor.profiler import notes

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from demands import FIELDS, around, make_demand
+from support.demands import FIELDS, around, make_demand
 
 from pretune.advisor.demand.estimate import TUPLE
 from pretune.advisor.model import paired

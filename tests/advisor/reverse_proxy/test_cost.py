@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from demands import MIB, around, make_demand
-from measured import measurement
+from support.demands import MIB, around, make_demand
+from support.measured import measurement
 
 from pretune.advisor.failure import Refused
 from pretune.advisor.model import memory

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from demands import MIB, make_demand
+from support.demands import MIB, make_demand
 
 from pretune.advisor.demand.server_costs import ServerCost, cost_of, learned, on
 from pretune.advisor.profiler.measurement import Conditions, Latency, Measurement, MemorySeries

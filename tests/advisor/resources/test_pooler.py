@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from support.pgbouncer import pgbouncer
 
 from pretune.advisor.profiler import sockets
 from pretune.advisor.profiler.database import DatabaseObserver
 from pretune.advisor.resources import pooler, postgres
 from pretune.advisor.resources.pooler import Pooler
-from tests.pgbouncer import pgbouncer
 
 CONFIG = [
     {"key": "max_client_conn", "value": "100"},

@@ -17,7 +17,7 @@ from pretune.advisor.profiler.database import DatabaseObserver
 from pretune.advisor.profiler.sampler import Profiler
 from pretune.advisor.resources import postgres
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from measured import MIB, measurement
+from support.measured import MIB, measurement
 
 from pretune.advisor.comparison.broken import BootFailure
 from pretune.advisor.comparison.contestants import Absent

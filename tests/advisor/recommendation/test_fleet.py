@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from demands import make_demand
+from support.demands import make_demand
 
 from pretune.advisor.model import memory
 from pretune.advisor.model.prediction import Prediction

@@ -1,5 +1,5 @@
 import pytest
-from demands import MIB, make_demand
+from support.demands import MIB, make_demand
 
 from pretune.advisor.trials import plan
 from pretune.server.adapters.catalogue import offer

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judged import CONDITIONS, DEMAND, EXACT, GIB, MIB, capacity
+from support.judged import CONDITIONS, DEMAND, EXACT, GIB, MIB, capacity
 
 from pretune.advisor.deployed.value import Deployed, Fact, Setting
 from pretune.advisor.documents.report import assemble
