@@ -29,16 +29,13 @@ from pretune.server.http11.http1 import Reader, Refused, Request, body_of
 from pretune.server.http11.response import refusal
 from pretune.server.http11.websocket import check_opening
 from pretune.server.telemetry import COARSE, queued
+from pretune.server.workers import limits
 
 if TYPE_CHECKING:
     from pretune.server.asgi.worker import AsgiWorker
 
 HIGH_WATER = 65536  # bytes of a body, or of further requests, held before reading stops
-HEAD_PATIENCE = 10.0  # s a client may take over a request's head
-BODY_PATIENCE = 30.0  # s ahead of its body's deadline a client can be, ...
-BODY_RATE = 500  # ... and bytes/s it must send to stay there
 FRESH = 1.0  # s in which an idle connection is not closed to make room
-LINGER = 2.0  # s for a client to see a refusal before the connection is reset
 HALF_CLOSED = 4  # sweeps after which a silent half-closed client counts as gone: 2 s
 
 # Fields that belong to a refusal.
@@ -63,7 +60,7 @@ class HttpProtocol(Wire):
         self.reader = Reader(worker.context.config.limits)
         self.exchange: Exchange | None = None  # whose response is not complete
         self.body: Any = None  # of the latest request; None: without, or complete
-        self.deadline = self._quiet + HEAD_PATIENCE
+        self.deadline = self._quiet + limits.HEAD_PATIENCE
         self.lingering = False
         self.served = 0
         self._begun = False  # some of a head has come
@@ -125,7 +122,7 @@ class HttpProtocol(Wire):
                 self.transport.close()
             elif not self._begun and self.buffer:
                 self._begun = True
-                self.deadline = time.monotonic() + HEAD_PATIENCE
+                self.deadline = time.monotonic() + limits.HEAD_PATIENCE
             return
         self._begun = False
         scheme, client = "http", self.client
@@ -139,7 +136,7 @@ class HttpProtocol(Wire):
         self.exchange = exchange = Exchange(self, request, scheme, client)
         if request.length != 0:
             self.body = body_of(request)
-            self.deadline = time.monotonic() + BODY_PATIENCE
+            self.deadline = time.monotonic() + limits.BODY_PATIENCE
             if self.buffer:
                 self._take_body()
         exchange.begin(self._queue())
@@ -175,8 +172,7 @@ class HttpProtocol(Wire):
         if done:
             self.body = None
         else:
-            now = time.monotonic()
-            self.deadline = min(self.deadline + size / BODY_RATE, now + BODY_PATIENCE)
+            self.deadline = limits.extend_body(self.deadline, size, time.monotonic())
         exchange = self.exchange
         if exchange is not None:
             exchange.take(part, done)
@@ -197,7 +193,7 @@ class HttpProtocol(Wire):
         elif not full and not self._reading:
             self._reading = True
             if self.body is not None:
-                self.deadline = time.monotonic() + BODY_PATIENCE
+                self.deadline = time.monotonic() + limits.BODY_PATIENCE
             if not self._ended:
                 self.transport.resume_reading()
 
@@ -213,7 +209,7 @@ class HttpProtocol(Wire):
             length = exchange.request.length
             self._droppable = HIGH_WATER
             if keep_alive and not exchange.expects and self._may_drop(length or 0):
-                self.deadline = now + BODY_PATIENCE
+                self.deadline = now + limits.BODY_PATIENCE
                 if not self._reading:
                     self.regulate()
             else:
@@ -234,7 +230,7 @@ class HttpProtocol(Wire):
     def invite(self) -> None:
         """The app wants the body of a client that asked first: RFC 9110 section 10.1.1."""
         if not self.transport.is_closing():
-            self.deadline = time.monotonic() + BODY_PATIENCE
+            self.deadline = time.monotonic() + limits.BODY_PATIENCE
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _may_drop(self, size: int) -> bool:
@@ -290,7 +286,7 @@ class HttpProtocol(Wire):
         """Close, but not over bytes still coming: that would reset what we just said."""
         self.lingering = True
         self.buffer, self.body = b"", None
-        self.deadline = time.monotonic() + LINGER
+        self.deadline = time.monotonic() + limits.LINGER
         if self._ended:
             self.transport.close()
             return

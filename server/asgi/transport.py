@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from pretune.server.workers import limits
+
 SHARE = 1 << 20  # bytes one connection may send before others get their turn
-SEND_PATIENCE = 30.0  # s a client may take nothing of what waits for it
 
 
 class Wire(asyncio.Protocol):
@@ -55,6 +56,6 @@ class Wire(asyncio.Protocol):
         """Whether the client has taken nothing of what waits for it for too long."""
         unsent = self.transport.get_write_buffer_size()
         if unsent and unsent == self._unsent:
-            return now > self._since + SEND_PATIENCE
+            return now > self._since + limits.SEND_PATIENCE
         self._unsent, self._since = unsent, now
         return False

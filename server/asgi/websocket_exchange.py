@@ -21,13 +21,14 @@ from urllib.parse import unquote
 
 from pretune.server.asgi.http_exchange import ClientGone, caused_by_leaving
 from pretune.server.asgi.metering import Call
-from pretune.server.asgi.protocol import HIGH_WATER, LINGER, HttpProtocol
+from pretune.server.asgi.protocol import HIGH_WATER, HttpProtocol
 from pretune.server.asgi.transport import Wire
 from pretune.server.http11 import deflate, websocket
 from pretune.server.http11.http1 import Request
 from pretune.server.http11.response import Head, raw_lines, refusal
 from pretune.server.http11.websocket import Closed, Pinged, Ponged, Violation
 from pretune.server.process.importing import user_traceback
+from pretune.server.workers import limits
 
 SWEEPS_TO_PING = 40  # of SWEEP s without a byte from the client: 20 s ...
 SWEEPS_TO_END = 120  # ... and 60 s; sweeps, not seconds: a loop that stood still made none
@@ -150,7 +151,7 @@ class SocketProtocol(Wire, Call):
         if self.state == OVER:
             return
         self.state = OVER
-        self.deadline = time.monotonic() + LINGER
+        self.deadline = time.monotonic() + limits.LINGER
         if not self._reading:
             self._reading = True
             self.transport.resume_reading()

@@ -13,7 +13,6 @@ The loop is uvloop's where the app's environment has it, as under uvicorn, else 
 from __future__ import annotations
 
 import asyncio
-import errno
 import math
 import os
 import select
@@ -34,13 +33,12 @@ from pretune.server.process import listening
 from pretune.server.process.importing import user_traceback
 from pretune.server.process.scoreboard import NOT_SERVING
 from pretune.server.telemetry import run_queue_clock
+from pretune.server.workers import limits
 from pretune.server.workers.context import Context
 from pretune.server.workers.draining import LOOK, STOP, next_step
+from pretune.server.workers.shortage import Shortage
 
-SWEEP = 0.5  # s
 BATCH = 16  # connections taken before others get their turn
-YIELD = 0.001  # s a sibling with fewer connections gets to accept first
-RECOVERY = 0.1  # s without accepting when there are no descriptors left
 LAST_WORDS = 2.0  # s of graceful_timeout, at most half, for the end of what was not finished
 
 
@@ -72,7 +70,7 @@ class AsgiWorker:
         self.deaf = False  # not listening for the time being
         self._opening: set[asyncio.Task[None]] = set()
         self._victims: list[Any] = []
-        self._complained = -math.inf
+        self._shortage = Shortage(context.log)
         self._cells = context.board.cells(context.row)
         self._listeners: dict[int, socket.socket] = {}
 
@@ -152,7 +150,7 @@ class AsgiWorker:
             self.listen()  # somebody may idle for long enough now
         if self._meter is not None:
             self._meter.skip()
-        self.loop.call_later(SWEEP, self._sweep)
+        self.loop.call_later(limits.SWEEP, self._sweep)
 
     # -- connections
 
@@ -175,7 +173,7 @@ class AsgiWorker:
             if held > self.context.board.fewest_connections():
                 # A sibling has fewer: give it the time to be first.
                 self.loop.remove_reader(listener.fileno())
-                self.loop.call_later(YIELD, self._accept_late, listener)
+                self.loop.call_later(limits.YIELD, self._accept_late, listener)
                 return
             if not self._take(listener):
                 return
@@ -191,8 +189,8 @@ class AsgiWorker:
         try:
             sock, _ = listener.accept()
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                self._exhausted(error)
+            if self._shortage.note(error, len(self.connections), time.monotonic()):
+                self._make_room()
             return False  # else a sibling was faster, or the client has gone again
         sock.setblocking(False)
         opening = self.loop.create_task(self._open(sock, self._servers[listener.fileno()]))
@@ -209,16 +207,11 @@ class AsgiWorker:
             self._opening.discard(asyncio.current_task())
             self.count()
 
-    def _exhausted(self, error: OSError) -> None:
+    def _make_room(self) -> None:
         """No descriptor is left: the queue would wake us again and again for nothing."""
-        now = time.monotonic()
-        if now > self._complained + 60:
-            self._complained = now
-            held = len(self.connections)
-            self.context.log.error(f"cannot accept: {error.strerror} ({held} connections)")
         self._evict()
         self._be_deaf()
-        self.loop.call_later(RECOVERY, self.listen)
+        self.loop.call_later(limits.PAUSE, self.listen)
 
     def _evict(self) -> bool:
         """Close a connection that idles, the most silent first; False if none does."""

@@ -18,7 +18,7 @@ CLOSE = b"Connection: close\r\n"
 @pytest.fixture
 def app(serve):
     def start(patience: dict[str, float] | None = None, **options):
-        values = {"asgi.worker.SWEEP": 0.1, **(patience or {})}
+        values = {"workers.limits.SWEEP": 0.1, **(patience or {})}
         env = {f"PATIENCE_{name}": str(value) for name, value in values.items()}
         env.update(options.pop("env", {}))
         return serve("exchanges", worker_class="asgi", env=env, **options)
@@ -167,7 +167,7 @@ def test_an_upload_waits_for_the_app(app):
 
 
 def test_a_slow_uploader_is_refused_and_the_app_hears_of_it(app):
-    served = app({"asgi.protocol.BODY_PATIENCE": 0.6, "asgi.protocol.BODY_RATE": 100_000})
+    served = app({"workers.limits.BODY_PATIENCE": 0.6, "workers.limits.BODY_RATE": 100_000})
     with served.connect() as sock:
         sock.sendall(b"POST /watch HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
         answer = b""
@@ -181,7 +181,7 @@ def test_a_slow_uploader_is_refused_and_the_app_hears_of_it(app):
 
 
 def test_a_client_is_not_blamed_for_an_app_that_does_not_read(app):
-    served = app({"asgi.protocol.BODY_PATIENCE": 3.0})
+    served = app({"workers.limits.BODY_PATIENCE": 3.0})
     with served.connect() as sock, served.connect() as asking:
         head = b"POST /count/3.5 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" + CLOSE
         sock.sendall(head % 200_000 + b"\r\n" + bytes(200_000))
@@ -193,7 +193,7 @@ def test_a_client_is_not_blamed_for_an_app_that_does_not_read(app):
 
 
 def test_a_client_that_takes_nothing_is_given_up(app):
-    served = app({"asgi.transport.SEND_PATIENCE": 0.6})
+    served = app({"workers.limits.SEND_PATIENCE": 0.6})
     with served.connect() as sock:
         sock.sendall(GET % (b"/endless", b""))
         served.wait_for(lambda: "the stream ended" in served.log())
@@ -307,6 +307,7 @@ def test_running_out_of_descriptors_is_recovered_from(app):
         for sock in busy:
             until(sock, b"slept")
         assert served.log().count("cannot accept") == 1
+        assert "ulimit -n" in served.log()
     assert served.get("/hoard").text == "0"
 
 
