@@ -1,18 +1,21 @@
 """A compose file: the command of each service, its environment, and what bounds it.
 
-Sources: docs.docker.com/reference/compose-file. ``${NAME}`` is replaced by compose itself, from
-``.env`` beside the file; ``$$`` is a ``$`` that the container's shell sees.
+Sources: docs.docker.com/reference/compose-file (its "Merge" page for documents after the first and
+the tags ``!reset`` and ``!override``). ``${NAME}`` is replaced by compose itself, from ``.env``
+beside the file; ``$$`` is a ``$`` that the container's shell sees.
 """
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import reduce
 
-from pretune.advisor.deployed import blocks
-from pretune.advisor.deployed.blocks import Node
 from pretune.advisor.deployed.shell import Surroundings, Word, expand
 from pretune.advisor.deployed.value import AMOUNT, Command, Fact, Reading
+from pretune.advisor.deployed.yaml_nodes import Node, NotUnderstood, parse
 
 # where a service says it -> what it is, as information beside the settings
 _FACTS: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -23,15 +26,23 @@ _FACTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("deploy", "resources", "limits", "cpus"), "CPU limit"),
     (("cpus",), "CPU limit"),
 )
+_NOTHING = Node((), pairs={})
 _DOLLAR = "\ue004"
+# A plain scalar as compose's YAML decoder (gopkg.in/yaml.v3) takes it: `yes` and `on` are texts
+# there, 017 is octal; numbers and booleans go into the environment as Go prints them.
+_NULL = frozenset(("", "~", "null", "Null", "NULL"))
+_BOOLEAN = frozenset(("true", "True", "TRUE", "false", "False", "FALSE"))
+_INTEGER = re.compile(r"[-+]?(?:0x[\da-fA-F]+|0b[01]+|0o?[0-7]+|[1-9]\d*|0)")
+_FLOAT = re.compile(r"[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d{1,3})?")
+_LONGEST_NUMBER = 19  # digits of 64 bits
 
 
 def read(file: str, text: str, dotenv: Mapping[str, str]) -> Reading:
     """``dotenv``: of ``.env``, which fills in ``${NAME}``. A service that is built and has no
     command of its own is told with no words: its Dockerfile's count."""
     try:
-        document = blocks.parse(text)
-    except (blocks.NotUnderstood, RecursionError, AssertionError) as error:
+        document = reduce(merge, parse(text), _NOTHING)
+    except NotUnderstood as error:
         return Reading(problems=(f"{file} is YAML that is not understood here: {error}",))
     services = document.get("services")
     if services is None or not services.pairs:
@@ -46,6 +57,33 @@ def read(file: str, text: str, dotenv: Mapping[str, str]) -> Reading:
         if node.get("extends") is not None
     )
     return Reading(tuple(found), problems)
+
+
+def merge(below: Node, above: Node) -> Node:
+    """Two documents of a file as compose makes one of them: values of the later one count, maps are
+    merged, ``!override`` replaces a map, and ``!reset`` takes a value away."""
+    if above.pairs is None:
+        return above
+    pairs = dict(below.pairs or {}) if above.tag != "!override" else {}
+    for name, node in above.pairs.items():
+        if node.tag == "!reset":
+            pairs.pop(name, None)
+        elif name == "environment":
+            pairs[name] = merge(_mapped(pairs.get(name, _NOTHING)), _mapped(node))
+        else:
+            pairs[name] = merge(pairs.get(name, _NOTHING), node)
+    return replace(above, pairs=pairs)
+
+
+def _mapped(node: Node) -> Node:
+    """A list of NAME=VALUE as a map of texts; a name alone has none."""
+    if node.items is None:
+        return node
+    pairs = {}
+    for each in node.scalars():
+        name, equals, value = (each.text or "").partition("=")
+        pairs[name] = replace(each, text=value if equals else None, plain=False)
+    return replace(node, items=None, pairs=pairs)
 
 
 def _service(file: str, name: str, node: Node, around: Surroundings) -> Command:
@@ -108,21 +146,34 @@ def _interpolated(text: str, around: Surroundings) -> str:
 
 
 def _environment(file: str, node: Node | None, around: Surroundings) -> dict[str, tuple[str, str]]:
-    """Written as a map or as a list of NAME=VALUE; a name alone comes from the host."""
+    """Name -> (value, place); a name alone comes from the host and is not listed."""
     if node is None:
         return {}
-    if node.pairs is not None:
-        return {
-            name: (_interpolated(value.text, around), f"{file}:{value.line}")
-            for name, value in node.pairs.items()
-            if value.text
-        }
-    found: dict[str, tuple[str, str]] = {}
-    for each in node.scalars():
-        name, equals, value = (each.text or "").partition("=")
-        if equals:
-            found[name] = (_interpolated(value, around), f"{file}:{each.line}")
-    return found
+    return {
+        name: (_interpolated(value, around), f"{file}:{each.line}")
+        for name, each in (_mapped(node).pairs or {}).items()
+        if (value := _decoded(each)) is not None
+    }
+
+
+def _decoded(node: Node) -> str | None:
+    """A value of the environment as compose hands it on; None: the host's, or none."""
+    text = node.text
+    if text is None or not node.plain:
+        return text
+    if text in _NULL:
+        return None
+    if text in _BOOLEAN:
+        return text.lower()
+    digits = text.replace("_", "")
+    if len(digits) > _LONGEST_NUMBER:
+        return text
+    if _INTEGER.fullmatch(digits):
+        octal = re.fullmatch(r"([-+]?)0([0-7]+)", digits)
+        return str(int(f"{octal[1]}0o{octal[2]}" if octal else digits, 0))
+    if _FLOAT.fullmatch(digits):
+        return repr(float(digits)).removesuffix(".0")
+    return text
 
 
 def _facts(file: str, node: Node, around: Surroundings) -> tuple[Fact, ...]:
