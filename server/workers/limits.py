@@ -9,7 +9,8 @@ Read these as ``limits.NAME`` when they are needed: tests set them.
 
 from __future__ import annotations
 
-YIELD = 0.001  # s a sibling with fewer connections gets to accept first
+YIELD = 0.001  # s a sibling with fewer connections gets to accept first ...
+YIELDS = 3  # ... so many times, where a thread can wait for it
 PAUSE = 0.1  # s without accepting after the descriptors ran out
 SWEEP = 0.5  # s between looks at all connections
 HEAD_PATIENCE = 10.0  # s a client may take over a request's head

@@ -18,14 +18,11 @@ from contextlib import suppress
 
 from pretune.server.http11.forwarded import Trust
 from pretune.server.process import listening
+from pretune.server.workers import limits
 from pretune.server.workers.context import Context
 from pretune.server.wsgi import fd_passing
 from pretune.server.wsgi.connection import Connection
 from pretune.server.wsgi.pump import Pump
-
-YIELD = 0.001  # s an idle sibling with fewer connections gets to accept first ...
-YIELDS = 3  # ... so many times
-PAUSE = 0.1  # s without new connections after the descriptors ran out
 
 _ALONE = select.EPOLLIN | select.EPOLLEXCLUSIVE
 _TOGETHER = select.EPOLLIN | select.EPOLLONESHOT
@@ -108,7 +105,7 @@ class Acceptor:
 
     def _pause(self) -> None:
         """No descriptors: without this, the epoll would report the same door again and again."""
-        self.paused_until = time.monotonic() + PAUSE
+        self.paused_until = time.monotonic() + limits.PAUSE
         for fd in tuple(self.open):
             with suppress(OSError):
                 self._epoll.unregister(fd)
@@ -134,10 +131,10 @@ class Acceptor:
         """Take the next one; None if a sibling was faster or there is no room."""
         if self._balanced and fd != self._take:
             board = self._context.board
-            for _ in range(YIELDS):
+            for _ in range(limits.YIELDS):
                 if len(self.connections) <= board.fewest_connections(idle=True):
                     break
-                time.sleep(YIELD)
+                time.sleep(limits.YIELD)
         try:
             with self._lock:
                 if self._gone:

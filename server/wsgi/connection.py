@@ -5,8 +5,8 @@ is on its way, it is parked in the worker's epoll and holds no thread. A respons
 still making goes through a backlog when the client is slow (``pump``), and holds a thread only
 beyond that.
 
-A thread that must wait for its client does so for PATIENCE at most, and for as long again as what
-came or went would take at SLOWEST: neither silence nor a byte now and then holds a thread for ever.
+A thread that must wait for its client does so for SEND_PATIENCE at most, and for as long again as
+what came or went would take at SEND_RATE: neither silence nor a byte now and then holds it long.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.server.http11.http1 import ChunkedBody, FixedBody, Reader, Request, body_of
 from pretune.server.http11.limits import Limits
+from pretune.server.workers import limits
 
 if TYPE_CHECKING:
     from pretune.server.wsgi.pump import Backlog, Pump
@@ -34,8 +35,6 @@ LINGER = 3  # the client to close; what it still sends is thrown away
 
 CHUNK = 65536
 MAX_BUFFERED_BODY = 1 << 20  # a body up to this is read before a thread is taken
-PATIENCE = 30.0  # s without progress after which a slow client is given up
-SLOWEST = 1024.0  # bytes/s; a client that holds a thread and is slower is given up
 
 _DEFAULT_LIMITS = Limits()
 
@@ -63,7 +62,7 @@ class Connection:
         peer: tuple[str, str],
         trusted: bool,
         pump: Pump | None = None,
-        limits: Limits = _DEFAULT_LIMITS,
+        request_limits: Limits = _DEFAULT_LIMITS,
     ) -> None:
         self.sock = sock
         self.recv = sock.recv
@@ -76,7 +75,7 @@ class Connection:
         self.environ: dict[str, Any] | None = None  # what is the same in all its requests
         self.fields: dict[str, str] | None = None  # of the last request
         self.repeated: dict[str, Any] | None = None  # environ of a request with the same
-        self.reader = Reader(limits)
+        self.reader = Reader(request_limits)
         self.pump = pump  # None: a slow client is waited for
         self.backlog: Backlog | None = None  # of the response being made
         self.phase = HEAD
@@ -119,6 +118,7 @@ class Connection:
         self.body = body_of(request)
         self.parts = []
         self.phase = BODY
+        self.deadline = time.monotonic() + limits.BODY_PATIENCE
         if request.expects and not self.buffer:
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n", last=True)
 
@@ -129,7 +129,10 @@ class Connection:
         if part:
             self.parts.append(part)
             self.size += len(part)
-        return self.body.done or self.size >= MAX_BUFFERED_BODY
+        if self.body.done or self.size >= MAX_BUFFERED_BODY:
+            return True
+        self.deadline = limits.extend_body(self.deadline, len(part), time.monotonic())
+        return False
 
     def input(self) -> io.BufferedIOBase:
         """The body as ``wsgi.input``."""
@@ -229,7 +232,8 @@ class Connection:
 
     def wait(self, event: int) -> None:
         """Hold the thread until the client moves. Raises Gone when it is too slow."""
-        patience = min(PATIENCE, PATIENCE + self.size / SLOWEST - self.waited)
+        most = limits.SEND_PATIENCE
+        patience = min(most, most + self.size / limits.SEND_RATE - self.waited)
         poll = select.poll()
         poll.register(self.fd, event)
         if self.on_wait is not None:

@@ -16,15 +16,13 @@ from pretune.server.http11 import proxy_protocol
 from pretune.server.http11.forwarded import Trust
 from pretune.server.http11.http1 import Refused
 from pretune.server.http11.response import refusal
+from pretune.server.workers import limits
 from pretune.server.workers.context import Context
 from pretune.server.wsgi import connection as con
 from pretune.server.wsgi.connection import Connection, Gone
 from pretune.server.wsgi.request_handler import Service, ThreadSlot
 
 CLOSED, READ, WRITE = 0, 1, 2
-
-HEAD_PATIENCE = 10.0  # s a client may take over a request's head
-LINGER = 2.0  # s for a client to see a refusal before the connection is reset
 
 
 def _nothing(connection: Connection) -> None:
@@ -53,7 +51,7 @@ class Conversation:
 
     def welcome(self, connection: Connection) -> None:
         """A new connection, or one that was passed to us."""
-        connection.deadline = time.monotonic() + HEAD_PATIENCE
+        connection.deadline = time.monotonic() + limits.HEAD_PATIENCE
 
     def step(self, connection: Connection, seat: ThreadSlot) -> int:
         """What to wait for next. Raises nothing."""
@@ -82,7 +80,7 @@ class Conversation:
         phase = conn.phase
         if phase == con.FLUSH:
             if not conn.flush():
-                conn.deadline = time.monotonic() + con.PATIENCE
+                conn.deadline = time.monotonic() + limits.SEND_PATIENCE
                 return WRITE
             if conn.closing:
                 return self._close(conn)
@@ -126,7 +124,6 @@ class Conversation:
             if conn.phase == con.BODY:
                 request = conn.request
                 if not conn.collect():
-                    conn.deadline = time.monotonic() + con.PATIENCE
                     return READ
                 if conn.body is not None and not conn.body.done:
                     self._hush(conn)
@@ -135,7 +132,7 @@ class Conversation:
             if conn.out or conn.file is not None:
                 conn.closing = not keep
                 conn.phase = con.FLUSH
-                conn.deadline = time.monotonic() + con.PATIENCE
+                conn.deadline = time.monotonic() + limits.SEND_PATIENCE
                 return WRITE
             if not keep:
                 return self._close(conn)
@@ -151,7 +148,7 @@ class Conversation:
         elif conn.started != conn.served:
             # The first bytes of a further request: from here it must hurry.
             conn.started = conn.served
-            conn.deadline = time.monotonic() + HEAD_PATIENCE
+            conn.deadline = time.monotonic() + limits.HEAD_PATIENCE
 
     def _close(self, conn: Connection) -> int:
         """Close after a response."""
@@ -168,7 +165,7 @@ class Conversation:
             raise Gone from None
         conn.phase = con.LINGER
         conn.buffer = b""
-        conn.deadline = time.monotonic() + LINGER
+        conn.deadline = time.monotonic() + limits.LINGER
         return READ
 
 

@@ -28,16 +28,12 @@ from pretune.server.probes.account import Account, current
 from pretune.server.process import listening
 from pretune.server.process.importing import TargetBroken
 from pretune.server.process.scoreboard import NOT_SERVING
-from pretune.server.workers import draining
+from pretune.server.workers import draining, limits
 from pretune.server.workers.context import Context
 from pretune.server.wsgi import connection as con
 from pretune.server.wsgi.connection import Connection, Gone
 from pretune.server.wsgi.conversation import READ, WRITE, Conversation
 from pretune.server.wsgi.request_handler import Service, ThreadSlot
-
-YIELD = 0.001  # s a sibling with fewer connections gets to accept first
-PAUSE = 0.1  # s without new connections after the descriptors ran out
-SWEEP = 1.0  # s
 
 _clock = time.thread_time
 
@@ -159,7 +155,7 @@ class GreenletWorker:
                 if ring.on != metered:
                     metered = ring.on
                     self._meter.run(metered)
-            self._gevent.sleep(SWEEP)
+            self._gevent.sleep(limits.SWEEP)
 
     def _hear(self) -> None:
         while True:
@@ -216,7 +212,7 @@ class GreenletWorker:
             if not self._await(fd, select.POLLIN, draining.LOOK if self.leaving else 1.0):
                 continue
             if len(self.connections) > board.fewest_connections():
-                self._gevent.sleep(YIELD)  # a sibling has fewer: it may be first
+                self._gevent.sleep(limits.YIELD)  # a sibling has fewer: it may be first
             if fd not in self._doors:
                 return
             try:
@@ -226,7 +222,7 @@ class GreenletWorker:
                 continue
             except OSError:
                 if not self._evict():
-                    self._gevent.sleep(PAUSE)
+                    self._gevent.sleep(limits.PAUSE)
                 continue
             self._admit(listener, number, new, address)
 
@@ -234,8 +230,8 @@ class GreenletWorker:
         sock = type(listener)(listener.family, listener.type, listener.proto, fileno=fd)
         sock.setblocking(False)
         peer = ("", "") if listener.family == socket.AF_UNIX else (address[0], str(address[1]))
-        limits = self.context.config.limits
-        conn = Connection(sock, number, peer, self._trust.covers(peer[0]), None, limits)
+        most = self.context.config.limits
+        conn = Connection(sock, number, peer, self._trust.covers(peer[0]), None, most)
         conn.preamble = self.context.config.proxy_protocol
         self.conversation.welcome(conn)
         self.connections[conn] = self._gevent.spawn(self._attend, conn)

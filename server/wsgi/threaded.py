@@ -33,7 +33,7 @@ from contextlib import suppress
 from types import FrameType
 
 from pretune.server.process.scoreboard import NOT_SERVING
-from pretune.server.workers import draining
+from pretune.server.workers import draining, limits
 from pretune.server.workers.context import Context
 from pretune.server.wsgi import connection as con
 from pretune.server.wsgi.acceptor import Acceptor
@@ -50,7 +50,6 @@ _MASKS = {
 _ENDED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 BATCH = 64  # events a single thread takes at once
-SWEEP = 1.0  # s between two looks for connections that idle too long
 REST = 5.0  # s between two looks when there is none
 
 
@@ -105,7 +104,7 @@ class ThreadedWorker:
             now = time.monotonic()
             self.relief.look(now)
             self.door.resume(now)
-            if now - swept >= SWEEP:
+            if now - swept >= limits.SWEEP:
                 swept = now
                 self._sweep(now)
         return self._leave(poll)
@@ -114,7 +113,7 @@ class ThreadedWorker:
         if self.door.paused_until:
             return 0.05
         self.resting = not self.door.connections
-        return self.relief.patience(REST if self.resting else SWEEP)
+        return self.relief.patience(REST if self.resting else limits.SWEEP)
 
     def _hear(self, poll: select.poll, seconds: float) -> None:
         """Wait for the master, a signal, or a slow client."""

@@ -113,10 +113,11 @@ def test_idle_connections_survive_a_reload(serve, tmp_path):
 
 LEAVING_WORKER = """
 import os, socket, sys, types
-from pretune.server import handover, inheritance
+from pretune.server.workers import inheritance
+from pretune.server.wsgi import fd_passing
 from pretune.server.process.scoreboard import Scoreboard
 from pretune.server.process.channel import pair
-from pretune.server.config import Config
+from pretune.server.config.config import Config
 from pretune.server.workers.context import Context
 from pretune.server.wsgi.fd_passing import Passed
 from pretune.server.process.log import Log
@@ -137,7 +138,7 @@ clients = []
 for n in range(5):
     client, served = socket.socketpair()
     client.sendall(b"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
-    assert handover.give(give, Passed(served, "gone", ("", ""), 1))
+    assert fd_passing.give(give, Passed(served, "gone", ("", ""), 1))
     served.close()
     clients.append(client)
 context = Context(

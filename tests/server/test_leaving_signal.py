@@ -16,7 +16,7 @@ HEAD = """
 import os, signal, socket, threading, time, types
 from pretune.server.process.scoreboard import Scoreboard
 from pretune.server.process.channel import pair
-from pretune.server.config import Config
+from pretune.server.config.config import Config
 from pretune.server.workers.context import Context
 from pretune.server.process.log import Log
 from pretune.server.settings import Settings
@@ -93,8 +93,8 @@ def of_loop(module: str, worker: str, kind: str, app: str, patch: str = "") -> s
 PATCH = "import gevent.monkey; gevent.monkey.patch_all()"  # as the worker's, after the master's
 WORKERS = {
     "gthread": THREADS,
-    "asgi": of_loop("asgi", "AsgiWorker", "asgi", "asynchronous"),
-    "gevent": of_loop("greenlets", "GreenletWorker", "gevent", "app", PATCH),
+    "asgi": of_loop("asgi.worker", "AsgiWorker", "asgi", "asynchronous"),
+    "gevent": of_loop("wsgi.greenlets", "GreenletWorker", "gevent", "app", PATCH),
 }
 
 
