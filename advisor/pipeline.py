@@ -26,20 +26,22 @@ from pretune.advisor.model.predict import capacity, predict
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.preflight import preflight
 from pretune.advisor.preflight.options import SHORTEST_TIME_BUDGET_S, Options
-from pretune.advisor.preflight.preflight import Preflight, Progress
+from pretune.advisor.preflight.preflight import Preflight
 from pretune.advisor.preflight.servers import EMBEDDED
 from pretune.advisor.profiler.measurement import Conditions, Measurement
+from pretune.advisor.progress import Progress
 from pretune.advisor.quantity import Interval
 from pretune.advisor.recommendation import answer, search, today
 from pretune.advisor.recommendation.today import Today
 from pretune.advisor.recommendation.values import Recommendation
 from pretune.advisor.resources import cgroups
 from pretune.advisor.resources.budget import Budget
+from pretune.advisor.resources.trial_cgroup import MEMORY_FRACTION
 from pretune.advisor.reverse_proxy import cost, steps
-from pretune.advisor.reverse_proxy.cost import Fronted
+from pretune.advisor.reverse_proxy.values import Fronted
 from pretune.advisor.run import Failure, Run, Trial, Verification
 from pretune.advisor.trials import follow_up, plan
-from pretune.advisor.trials.bench import MEMORY_FRACTION, Bench
+from pretune.advisor.trials.bench import Bench
 from pretune.advisor.trials.plan import PlannedTrial
 from pretune.advisor.verdict import Verdict
 from pretune.advisor.workspace.directory import Workspace, log_tail

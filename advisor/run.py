@@ -25,7 +25,7 @@ from pretune.advisor.recommendation.today import Today
 from pretune.advisor.recommendation.values import Baseline, Candidate, Recommendation
 from pretune.advisor.resources.budget import Budget, Slo
 from pretune.advisor.resources.postgres import PostgresLimits
-from pretune.advisor.reverse_proxy.cost import Fronted
+from pretune.advisor.reverse_proxy.values import Fronted
 from pretune.advisor.verdict import Verdict
 from pretune.loadtests.workload import Workload
 

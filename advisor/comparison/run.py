@@ -34,15 +34,17 @@ from pretune.advisor.model.calibration import Calibration, calibrate
 from pretune.advisor.model.predict import capacity, predict
 from pretune.advisor.pipeline import Pipeline
 from pretune.advisor.preflight.options import Options
-from pretune.advisor.preflight.preflight import Preflight, Progress
+from pretune.advisor.preflight.preflight import Preflight
 from pretune.advisor.preflight.servers import EMBEDDED, GUNICORN, START
 from pretune.advisor.profiler.measurement import Measurement
+from pretune.advisor.progress import Progress
 from pretune.advisor.recommendation import search
 from pretune.advisor.resources import cgroups
 from pretune.advisor.resources.budget import Budget, Slo
+from pretune.advisor.resources.trial_cgroup import MEMORY_FRACTION
 from pretune.advisor.run import Failure, Trial
 from pretune.advisor.trials import plan
-from pretune.advisor.trials.bench import MEMORY_FRACTION, Bench, Stage
+from pretune.advisor.trials.bench import Bench, Stage
 from pretune.advisor.trials.plan import PlannedTrial
 from pretune.advisor.verdict import Verdict
 from pretune.advisor.workspace.directory import Workspace

@@ -11,8 +11,8 @@ from typing import Any
 
 from pretune.advisor.deployed.arguments import Said
 from pretune.advisor.deployed.value import Setting
-from pretune.advisor.preflight.inspection import BOOTSTRAP, read_within
 from pretune.advisor.workspace.directory import Workspace
+from pretune.advisor.workspace.interpreter import BOOTSTRAP, read_within
 
 SECONDS = 20.0
 _CLASS = "worker_class = "

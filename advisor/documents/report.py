@@ -27,8 +27,7 @@ from pretune.advisor.recommendation.values import Recommendation
 from pretune.advisor.resources.budget import Budget, Slo
 from pretune.advisor.resources.postgres import PostgresLimits
 from pretune.advisor.reverse_proxy import checks as front_checks
-from pretune.advisor.reverse_proxy.checks import Checks
-from pretune.advisor.reverse_proxy.cost import Fronted
+from pretune.advisor.reverse_proxy.values import Checks, Fronted
 from pretune.advisor.run import Row, Run, Trial
 from pretune.loadtests.workload import Workload
 

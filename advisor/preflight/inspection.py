@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
-import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import pretune.server
 from pretune.advisor.failure import AppFailed
 from pretune.advisor.workspace.directory import Workspace, log_tail
+from pretune.advisor.workspace.interpreter import BOOTSTRAP, describe_exit, read_within
 
-BOOTSTRAP = Path(pretune.server.__file__).with_name("bootstrap.py")
 IMPORT_SECONDS = 60.0
 
 
@@ -60,7 +57,7 @@ def inspect(
         code = process.returncode
         raise AppFailed(
             "import_died",
-            f"the process that imported {spec} ended before it was done, {how_it_ended(code)}",
+            f"the process that imported {spec} ended before it was done, {describe_exit(code)}",
             log_tail=tail,
         )
     # the first answer counts: an app that forks while it is imported gives two
@@ -68,28 +65,3 @@ def inspect(
     if not found["ok"]:
         raise AppFailed(found["kind"], found["message"], found.get("traceback", ""))
     return found
-
-
-def how_it_ended(code: int) -> str:
-    """Of a process: ``by SIGSEGV`` or ``with exit code 9``."""
-    if code >= 0:
-        return f"with exit code {code}"
-    try:
-        return f"by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"by signal {-code}"
-
-
-def read_within(process: subprocess.Popen[bytes], answer: IO[bytes], seconds: float) -> str | None:
-    """What the child wrote before it ended; None when it did not end in time."""
-    chunks: list[bytes] = []
-    reader = threading.Thread(target=lambda: chunks.append(answer.read()), daemon=True)
-    reader.start()
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return None
-    reader.join(2.0)  # a grandchild that inherited the pipe must not hold us
-    return b"".join(chunks).decode(errors="replace")

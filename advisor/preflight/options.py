@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pretune.advisor.preflight import servers
+from pretune.advisor.preflight import reverse_proxy, servers
 from pretune.advisor.preflight.location import Location
 from pretune.advisor.quantity import parse_duration, parse_size
-from pretune.advisor.reverse_proxy import cost as front
 from pretune.server.adapters.nginx_conf import Static
 
 DEFAULT_TIME_BUDGET_S = 120.0
@@ -37,7 +36,7 @@ class Options:
     p95_s: float | None = None
     rps: float | None = None
     server: str | None = None  # one of servers.NAMES; None: choose
-    front: str | None = None  # one of front.NAMES
+    front: str | None = None  # one of reverse_proxy.NAMES
     statics: tuple[Static, ...] = ()  # that the front serves; (): what the app's settings say
     workload: Path | None = None
     paths: tuple[str, ...] = ()
@@ -141,8 +140,10 @@ def _server(name: str) -> str:
 
 
 def _front(name: str) -> str:
-    if name not in front.NAMES:
-        raise ValueError(f"{name!r} cannot stand in front; there is {', '.join(front.NAMES)}")
+    if name not in reverse_proxy.NAMES:
+        raise ValueError(
+            f"{name!r} cannot stand in front; there is {', '.join(reverse_proxy.NAMES)}"
+        )
     return name
 
 

@@ -7,38 +7,28 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pretune.advisor.confidential import hide, known_secrets
 from pretune.advisor.deployed import conf, looking
 from pretune.advisor.deployed.arguments import Said
 from pretune.advisor.deployed.files import Place
+from pretune.advisor.deployed.notes import module_names, note_bounds
 from pretune.advisor.deployed.value import Look
 from pretune.advisor.failure import Refused
-from pretune.advisor.preflight import inspection, traffic
+from pretune.advisor.preflight import inspection, reverse_proxy, traffic
 from pretune.advisor.preflight.options import Options
+from pretune.advisor.preflight.reverse_proxy import Installed
 from pretune.advisor.preflight.servers import Servers, choose
 from pretune.advisor.preflight.target import Target
-from pretune.advisor.recommendation import today
+from pretune.advisor.progress import Progress
 from pretune.advisor.resources import limits, postgres
 from pretune.advisor.resources.budget import Budget, Slo, reserve
 from pretune.advisor.resources.postgres import PostgresLimits
-from pretune.advisor.reverse_proxy import cost as front
-from pretune.advisor.reverse_proxy.cost import Installed
 from pretune.advisor.workspace import cores
 from pretune.advisor.workspace.directory import Workspace
 from pretune.advisor.workspace.hooks import run_setup
 from pretune.loadtests.workload import Workload
-
-
-class Progress(Protocol):
-    """What is being done; ``reports.progress`` shows it."""
-
-    def phase(self, name: str, detail: str = "", expected_s: float = 0.0) -> None: ...
-
-    def update(self, detail: str) -> None: ...
-
-    def line(self, text: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -71,7 +61,7 @@ def run(
     ``learned`` gets the app's environment as soon as it is known, whatever happens afterwards.
     """
     location = options.location
-    installed = front.find(options.front, options.statics)
+    installed = reverse_proxy.find_installed(options.front, options.statics)
     environ = dict(options.environ)
     secrets = known_secrets(environ, location.config.get("setup") or "")
     if options.database_url:
@@ -136,7 +126,7 @@ def run(
         inspection=found,
         look=look,
         notes=tuple(notes),
-        front=replace(installed, statics=front.serving(found, options.statics))
+        front=replace(installed, statics=reverse_proxy.choose_statics(found, options.statics))
         if installed
         else None,
     )
@@ -172,7 +162,7 @@ def _look(
 
     file = target.file or options.location.file
     directory = file.parent if file is not None else target.chdir
-    names = today.names(target.spec, target.callable_name, file, target.chdir)
+    names = module_names(target.spec, target.callable_name, file, target.chdir)
     return looking.look(Place(directory, target.chdir, names, count, ask))
 
 
@@ -183,7 +173,7 @@ def _of_deployment(
     deployed = look.deployed
     if deployed is None:
         return [f"The deployment's files: {problem}." for problem in look.problems]
-    said = [f"{note}." for note in today.notes(deployed, budget, tuple(options.sources))]
+    said = [f"{note}." for note in note_bounds(deployed, budget, tuple(options.sources))]
     if servers.verified not in (deployed.server, options.server):
         said.append(
             f"{deployed.where} starts {deployed.server}, which the app's environment does not have "

@@ -14,10 +14,9 @@ from pretune.loadtests import file as workload_file
 from pretune.loadtests.asking import ask
 from pretune.loadtests.workload import Skipped, Workload
 from pretune.server.adapters import embedded
-from pretune.server.adapters.launch import BootFailed, Launch
+from pretune.server.adapters.launch import BOOT_SECONDS, BootFailed, Launch
 from pretune.server.settings import Settings
 
-BOOT_SECONDS = 60.0
 THREADS = 2  # one slow route must not hold up the others
 
 

@@ -7,18 +7,15 @@ does not know, more workers than it takes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from pretune.advisor.deployed.value import Deployed
 from pretune.advisor.model.case import DISCIPLINES
 from pretune.advisor.model.prediction import Prediction
-from pretune.advisor.quantity import format_bytes, parse_size
 from pretune.advisor.recommendation.baselines import MOST_WORKERS
 from pretune.advisor.recommendation.values import Recommendation
-from pretune.advisor.resources.budget import Budget
 from pretune.server.adapters.catalogue import SERVERS
 from pretune.server.settings import WORKER_CLASSES, Settings
 
@@ -93,17 +90,6 @@ def _class(deployed: Deployed, interface: str, values: Mapping[str, Any]) -> tup
     return kind, ""
 
 
-def names(spec: str, callable_name: str, file: Path | None, chdir: Path) -> tuple[str, ...]:
-    """The target's module by every name under which a deployment may know it."""
-    found = [callable_name.partition(":")[0]]
-    if not spec.partition(":")[0].endswith(".py"):
-        found.append(spec.partition(":")[0])
-    if file is not None and file.is_relative_to(chdir):
-        parts = file.relative_to(chdir).with_suffix("").parts
-        found.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
-    return tuple(dict.fromkeys(name for name in found if name))
-
-
 def compared(recommendation: Recommendation | None, today: Today | None) -> Recommendation | None:
     """With what is deployed in each reason, where it differs."""
     if recommendation is None or today is None:
@@ -138,34 +124,6 @@ def _shown(name: str, value: Any) -> str:
     if not value and (name in _TIMES or name == "max_requests"):
         return "off"
     return f"{value:g} s" if name in _TIMES else str(value)
-
-
-def notes(deployed: Deployed, budget: Budget, sources: Sequence[str]) -> tuple[str, ...]:
-    """Where a file bounds the deployment otherwise than the run's budget. ``sources``: of the
-    options that the user gave."""
-    found = []
-    for fact in deployed.facts:
-        if fact.name == "memory limit" and "ram" not in sources:
-            try:
-                limit = parse_size(fact.value)
-            except ValueError:
-                continue
-            if limit < budget.ram_bytes:
-                found.append(
-                    f"{fact.where} limits the memory to {format_bytes(limit)}, and the answer is "
-                    f"for {format_bytes(budget.ram_bytes)}: say --ram {fact.value} for it"
-                )
-        elif (
-            fact.name == "replicas"
-            and "instances" not in sources
-            and fact.value.isdigit()
-            and int(fact.value) != budget.instances
-        ):
-            found.append(
-                f"{fact.where} starts {fact.value} replicas, and the answer is for "
-                f"{budget.instances}: say --instances {fact.value} for all of them"
-            )
-    return tuple(found)
 
 
 def to_json(today: Today) -> dict[str, Any]:

@@ -12,6 +12,7 @@ made, so that the trial has one account of everything.
 from __future__ import annotations
 
 import contextlib
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from typing import NamedTuple
 from pretune.advisor.resources import cgroups
 from pretune.advisor.resources.kernel import parse_cpu_stat, read_pressure
 
+# A trial may use this part of what is free now; the kernel ends it there, not the machine.
+MEMORY_FRACTION = 0.8
 _REMOVE_S = 2.0
 
 
@@ -277,3 +280,14 @@ _READERS = {1: _usage_v1, 2: _usage_v2}
 def _number(path: Path) -> int:
     text = cgroups.read(path)
     return int(text) if text.isdigit() else 0
+
+
+def bound_memory(pid: int, workers: int) -> None:
+    """Bounds one process where no control group can be made: to its part of what is free now.
+
+    RLIMIT_DATA counts private writable memory, is inherited over fork, and fails allocations with
+    MemoryError in the one worker that asks too much.
+    """
+    part = int(cgroups.available_ram() * MEMORY_FRACTION) // max(1, workers)
+    with contextlib.suppress(OSError):
+        resource.prlimit(pid, resource.RLIMIT_DATA, (part, part))

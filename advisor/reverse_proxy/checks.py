@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +20,7 @@ import numpy as np
 from pretune.advisor.profiler.statistics import around, error_of_mean, percentiles, ratio
 from pretune.advisor.quantity import UNKNOWN, Interval
 from pretune.advisor.reverse_proxy.rig import Stand, Way, standing
+from pretune.advisor.reverse_proxy.values import Checks, Comparison
 from pretune.advisor.workspace import cores
 from pretune.loadtests import clients
 from pretune.loadtests.clients import Kept, Unanswered
@@ -44,39 +45,6 @@ LARGE_ROUNDS = 4
 QUESTION_S, LEAST_ROUNDS = 5.0, 3
 LOOK_S = 0.005  # between two looks at memory
 DOWNLOAD_BYTES = 4 << 20  # more than the sockets between take
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One quantity, its unit in the name; UNKNOWN where there is not enough data, with a ``note``.
-
-    ``without`` and ``behind``: nginx, or in the question of ``keepalive`` a connection for each
-    request and kept ones. ``rounds`` of each.
-    """
-
-    question: str
-    quantity: str
-    without: Interval
-    behind: Interval
-    rounds: int
-    note: str = ""
-
-    @property
-    def better(self) -> bool | None:
-        """Whether it is surely less with it; None: cannot be told."""
-        if self.behind.high < self.without.low:
-            return True
-        return False if self.behind.low > self.without.high else None
-
-
-@dataclass(frozen=True)
-class Checks:
-    """``slow``: clients at once in the questions that have slow ones."""
-
-    settings: Settings
-    slow: int
-    file_bytes: int
-    rows: tuple[Comparison, ...]
 
 
 def run(

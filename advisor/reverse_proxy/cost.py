@@ -7,96 +7,24 @@ is learned by contrast: a trial through it beside the same trial without it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from pretune.advisor.failure import Refused
+from pretune.advisor.preflight.reverse_proxy import Installed
 from pretune.advisor.quantity import UNKNOWN, Interval
-from pretune.server.adapters import nginx, nginx_conf
-from pretune.server.adapters.nginx_conf import Front, Static
+from pretune.advisor.reverse_proxy.values import FrontCost
+from pretune.server.adapters import nginx_conf
+from pretune.server.adapters.nginx_conf import Front
 from pretune.server.settings import Settings
 
 if TYPE_CHECKING:
     from pretune.advisor.demand.estimate import Demand
     from pretune.advisor.profiler.measurement import Measurement
-    from pretune.advisor.reverse_proxy.checks import Checks
 
-NAMES = (nginx_conf.NAME,)
 TRIAL = "front"
 # A process of it is one thread: beyond this part of one core a second one is worth its memory.
 BUSY = 0.5
-
-
-@dataclass(frozen=True)
-class Installed:
-    """``statics``: what it serves without asking the app."""
-
-    binary: Path
-    version: str
-    statics: tuple[Static, ...] = ()
-    name: str = nginx_conf.NAME
-
-    @property
-    def label(self) -> str:
-        return f"{self.name} {self.version}".strip()
-
-
-@dataclass(frozen=True)
-class FrontCost:
-    """Of one request through it, and of its processes. Seconds, bytes.
-
-    ``workers_change_s``: CPU of the workers per request behind it, less that without it; UNKNOWN
-    where no trial was alike.
-    """
-
-    cpu_s: Interval
-    pss_bytes: Interval
-    workers_change_s: Interval = UNKNOWN
-
-
-@dataclass(frozen=True)
-class Fronted:
-    """What a run knows of its front. ``told``: as it is to be deployed, once that is known."""
-
-    name: str
-    version: str
-    cost: FrontCost | None = None
-    told: Front | None = None
-    checks: Checks | None = None
-    keeps: bool = True  # connections to the server, where it does
-
-
-def find(asked: str | None, statics: tuple[Static, ...]) -> Installed | None:
-    """None where nobody asked for one. Raises Refused."""
-    if asked is None:
-        return None
-    binary = nginx.find()
-    if binary is None:
-        raise Refused(f"--front {asked}: nginx is not installed; {nginx_conf.INSTALL}")
-    return Installed(binary, nginx.version(binary), statics)
-
-
-def serving(said: Mapping[str, Any], given: tuple[Static, ...]) -> tuple[Static, ...]:
-    """What the user gave, else what the app's settings say and is there.
-
-    ``said``: the inspection's; a directory that holds nothing is served by nobody. Of two at one
-    address the first counts, as in the app: nginx would not start with both.
-    """
-    if given:
-        return given
-    found: dict[str, Static] = {}
-    for entry in said.get("statics", ()):
-        directory = Path(entry["directory"])
-        try:
-            static = Static(entry["url"], str(directory))
-            full = any(directory.iterdir())
-        except (ValueError, OSError):
-            continue
-        if full:
-            found.setdefault(static.url, static)
-    return tuple(found.values())
 
 
 def cost_of(through: Measurement, direct: Measurement | None) -> FrontCost | None:

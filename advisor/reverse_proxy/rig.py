@@ -1,4 +1,4 @@
-"""What is compared in the questions of ``front_checks``: a server, alone and behind nginx."""
+"""What is compared in the questions of ``checks``: a server, alone and behind nginx."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from pretune.advisor.preflight.servers import START
-from pretune.advisor.preflight.traffic import BOOT_SECONDS
 from pretune.advisor.profiler.processes import ProcessTree
+from pretune.advisor.resources.trial_cgroup import bound_memory
 from pretune.advisor.reverse_proxy import cost
-from pretune.advisor.trials.bench import bound_memory
 from pretune.loadtests.clients import Address
 from pretune.server.adapters import byte_app, nginx
-from pretune.server.adapters.launch import Launch, RunningServer
+from pretune.server.adapters.launch import BOOT_SECONDS, Launch, RunningServer
 from pretune.server.adapters.nginx import FrontLaunch, RunningFront
 from pretune.server.adapters.nginx_conf import Front, Static
 from pretune.server.adapters.process import address as written

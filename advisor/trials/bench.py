@@ -5,9 +5,7 @@ This is the only place where settings meet the world; what comes back is a Measu
 
 from __future__ import annotations
 
-import contextlib
 import os
-import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,26 +15,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pretune.advisor.failure import AppFailed, MeasurementInvalid, Refused
-from pretune.advisor.preflight.preflight import Preflight, Progress
+from pretune.advisor.preflight.preflight import Preflight
 from pretune.advisor.preflight.servers import EMBEDDED, START
-from pretune.advisor.preflight.traffic import BOOT_SECONDS
 from pretune.advisor.profiler import reclaimable
 from pretune.advisor.profiler.database import DatabaseObserver
 from pretune.advisor.profiler.measurement import Conditions, Measurement
 from pretune.advisor.profiler.reduce import measure
 from pretune.advisor.profiler.sampler import Profiler
 from pretune.advisor.profiler.samples import Samples
-from pretune.advisor.resources import cgroups
+from pretune.advisor.progress import Progress
 from pretune.advisor.resources.limits import TrialCgroup
+from pretune.advisor.resources.trial_cgroup import MEMORY_FRACTION, bound_memory
 from pretune.advisor.trials import routing
 from pretune.advisor.trials.routing import Routing
 from pretune.advisor.workspace import cores
 from pretune.advisor.workspace.directory import Workspace, log_tail
 from pretune.loadtests import records
 from pretune.loadtests.session import Driver, DriverFailed, LoadResult
-from pretune.loadtests.workload import Endpoint, Load, Workload
+from pretune.loadtests.workload import Load, Workload
 from pretune.server.adapters import nginx
-from pretune.server.adapters.launch import BootFailed, Launch, RunningServer
+from pretune.server.adapters.launch import BOOT_SECONDS, BootFailed, Launch, RunningServer
 from pretune.server.adapters.nginx import FrontFailed, FrontLaunch, RunningFront
 from pretune.server.adapters.nginx_conf import Front
 from pretune.server.adapters.process import address as written
@@ -55,8 +53,6 @@ FRONT_STOP_SECONDS = 3.0  # nobody asks it for anything any more
 BEFORE_STOP_SECONDS = 0.5  # of load, before a stop under load
 STOP_TAIL_SECONDS = 5.0  # the users go on for so much longer than a stop may take
 STRAGGLE_SECONDS = 65.0  # the driver's own network timeout and a little
-# A trial may use this part of what is free now; the kernel ends it there, not the machine.
-MEMORY_FRACTION = 0.8
 
 
 @dataclass(frozen=True)
@@ -346,8 +342,8 @@ class Bench:
             self._routing = routing.learn(sent.names, sent.raw, samples)
         names, numbers = self._routing.numbers(sent.names, sent.raw)
         client = routing.numbered(client, numbers)
-        self.workload = named(self.workload, names, client["endpoint"])
-        self.think_s = think_time(client)
+        self.workload = routing.name_endpoints(self.workload, names, client["endpoint"])
+        self.think_s = routing.think_time(client)
         return client, routing.samples_numbered(samples, numbers)
 
     def _check_alive(self, server: RunningServer, name: str) -> None:
@@ -357,35 +353,3 @@ class Bench:
 
 
 def _no_watch(pids: Sequence[int], telemetry: Path, part: float) -> None: ...
-
-
-def think_time(found: NDArray[np.void]) -> float:
-    """Mean seconds a user lets pass between an answer and its next request; 0 without pairs."""
-    ordered = np.sort(found, order=("user", "start"))
-    same = ordered["user"][1:] == ordered["user"][:-1]
-    ended = ordered["start"][:-1] + ordered["wall"][:-1]
-    pauses = (ordered["start"][1:] - ended)[same]
-    return float(np.clip(pauses, 0.0, None).mean()) if len(pauses) else 0.0
-
-
-def bound_memory(pid: int, workers: int) -> None:
-    """Where no control group can be made, each process may have its part of what is free now.
-
-    RLIMIT_DATA counts private writable memory, is inherited over fork, and fails allocations with
-    MemoryError in the one worker that asks too much.
-    """
-    part = int(cgroups.available_ram() * MEMORY_FRACTION) // max(1, workers)
-    with contextlib.suppress(OSError):
-        resource.prlimit(pid, resource.RLIMIT_DATA, (part, part))
-
-
-def named(workload: Workload, names: Sequence[str], numbers: NDArray[np.uint32]) -> Workload:
-    """A locustfile's endpoints, known once it has run: names as it gave them, shares as it sent."""
-    counts = [int((numbers == number).sum()) for number in range(1, len(names) + 1)]
-    total = max(1, sum(counts))
-    return replace(
-        workload,
-        endpoints=tuple(
-            Endpoint(name, (), count / total) for name, count in zip(names, counts, strict=True)
-        ),
-    )

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from pretune.loadtests.workload import Endpoint, Workload
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -108,3 +110,26 @@ def numbered(rows: NDArray[np.void], numbers: NDArray[np.uint32]) -> NDArray[np.
     known = rows["endpoint"] < len(numbers)
     rows["endpoint"] = numbers[np.where(known, rows["endpoint"], 0)]
     return rows
+
+
+def think_time(found: NDArray[np.void]) -> float:
+    """Mean seconds a user lets pass between an answer and its next request; 0 without pairs."""
+    ordered = np.sort(found, order=("user", "start"))
+    same = ordered["user"][1:] == ordered["user"][:-1]
+    ended = ordered["start"][:-1] + ordered["wall"][:-1]
+    pauses = (ordered["start"][1:] - ended)[same]
+    return float(np.clip(pauses, 0.0, None).mean()) if len(pauses) else 0.0
+
+
+def name_endpoints(
+    workload: Workload, names: Sequence[str], numbers: NDArray[np.uint32]
+) -> Workload:
+    """A locustfile's endpoints, known once it has run: names as it gave them, shares as it sent."""
+    counts = [int((numbers == number).sum()) for number in range(1, len(names) + 1)]
+    total = max(1, sum(counts))
+    return replace(
+        workload,
+        endpoints=tuple(
+            Endpoint(name, (), count / total) for name, count in zip(names, counts, strict=True)
+        ),
+    )

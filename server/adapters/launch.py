@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from pretune.server.settings import Settings
 
+BOOT_SECONDS = 60.0  # for a server to be ready, its app imported
+
 
 class BootFailed(Exception):
     """The app did not boot. ``traceback`` is the user's own, without our frames, or ""."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from support.judged import CONDITIONS, DEMAND, EXACT, GIB, MIB, capacity
 
-from pretune.advisor.deployed.value import Deployed, Fact, Setting
+from pretune.advisor.deployed.value import Deployed, Setting
 from pretune.advisor.documents.report import assemble
 from pretune.advisor.findings.diagnose import diagnose
 from pretune.advisor.recommendation import today
@@ -165,33 +164,6 @@ def test_reasons_compare_with_today() -> None:
     assert said == "instead of 30 s (gunicorn's default): the tail."
     assert today.compared(None, found) is None
     assert today.compared(answer, None) is answer
-
-
-def test_limits_in_the_files_that_the_run_does_not_have_are_noted() -> None:
-    said = replace(
-        deployed(),
-        facts=(
-            Fact("memory limit", "512m", "compose.yaml:9"),
-            Fact("replicas", "3", "compose.yaml:7"),
-            Fact("memory limit", "infinity", "shop.service:4"),
-        ),
-    )
-    notes = today.notes(said, BUDGET, ())
-    assert [note.partition(" ")[0] for note in notes] == ["compose.yaml:9", "compose.yaml:7"]
-    assert "--ram 512m" in notes[0]
-    assert "--instances 3" in notes[1]
-    assert today.notes(said, BUDGET, ("ram", "instances")) == ()
-
-
-def test_the_target_has_the_names_that_deployments_use() -> None:
-    chdir = Path("/srv")
-    assert today.names("shop.wsgi", "shop.wsgi:application", Path("/srv/shop/wsgi.py"), chdir) == (
-        "shop.wsgi",
-    )
-    assert today.names("/srv/app/main.py:api", "main:api", Path("/srv/app/main.py"), chdir) == (
-        "main",
-        "app.main",
-    )
 
 
 def test_the_document_holds_it_by_the_schema() -> None:

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from pretune.advisor.preflight import reverse_proxy
 from pretune.advisor.preflight.servers import Servers
 from pretune.advisor.quantity import UNKNOWN, Interval
 from pretune.advisor.reverse_proxy import checks as front_checks
-from pretune.advisor.reverse_proxy import cost
-from pretune.advisor.reverse_proxy.checks import Checks, Comparison
+from pretune.advisor.reverse_proxy.values import Checks, Comparison
 from pretune.advisor.workspace import cores
 from pretune.server.adapters import nginx
 from pretune.server.adapters import nginx_conf as nginx_front
@@ -57,7 +57,7 @@ class Place:
         self.temporary = directory
         self.pids: list[int] = []
         self.spawned = self.pids.append
-        found = cost.find("nginx", statics)
+        found = reverse_proxy.find_installed("nginx", statics)
         self.known: Any = SimpleNamespace(
             front=found,
             servers=Servers(server, server),

@@ -16,11 +16,13 @@ from pretune.advisor.failure import Refused
 from pretune.advisor.model import memory
 from pretune.advisor.model.case import Case
 from pretune.advisor.model.predict import capacity
+from pretune.advisor.preflight import reverse_proxy
+from pretune.advisor.preflight.reverse_proxy import Installed
 from pretune.advisor.preflight.servers import Servers
 from pretune.advisor.profiler.measurement import Conditions, FrontMeasurement
 from pretune.advisor.quantity import UNKNOWN, Interval
 from pretune.advisor.reverse_proxy import cost, steps
-from pretune.advisor.reverse_proxy.cost import FrontCost, Fronted, Installed
+from pretune.advisor.reverse_proxy.values import FrontCost, Fronted
 from pretune.advisor.run import Run
 from pretune.advisor.trials import plan
 from pretune.advisor.verdict import Verdict
@@ -36,8 +38,8 @@ HERE = Conditions(1.0, 0.0, False, False)
 def test_without_nginx_the_refusal_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nginx, "find", lambda: None)
     with pytest.raises(Refused, match="apt install nginx"):
-        cost.find("nginx", ())
-    assert cost.find(None, ()) is None
+        reverse_proxy.find_installed("nginx", ())
+    assert reverse_proxy.find_installed(None, ()) is None
 
 
 def test_files_are_those_given_else_those_of_the_settings_that_are_there(tmp_path: Path) -> None:
@@ -54,10 +56,10 @@ def test_files_are_those_given_else_those_of_the_settings_that_are_there(tmp_pat
             {"url": "/od$d/", "directory": str(full)},
         ]
     }
-    assert cost.serving(said, ()) == (Static("/static/", str(full)),)
+    assert reverse_proxy.choose_statics(said, ()) == (Static("/static/", str(full)),)
     given = (Static("/x/", str(empty)),)
-    assert cost.serving(said, given) == given
-    assert cost.serving({}, ()) == ()
+    assert reverse_proxy.choose_statics(said, given) == given
+    assert reverse_proxy.choose_statics({}, ()) == ()
 
 
 def test_a_process_more_for_each_half_of_a_core() -> None:

@@ -7,7 +7,8 @@ import sys
 import numpy as np
 
 from pretune.advisor.resources.cgroups import available_ram
-from pretune.advisor.trials.bench import MEMORY_FRACTION, bound_memory, named, think_time
+from pretune.advisor.resources.trial_cgroup import MEMORY_FRACTION, bound_memory
+from pretune.advisor.trials.routing import name_endpoints, think_time
 from pretune.loadtests import records
 from pretune.loadtests.workload import Workload
 
@@ -29,7 +30,7 @@ def test_without_a_control_group_each_worker_gets_its_part_of_free_memory() -> N
 
 def test_a_locustfile_s_endpoints_are_known_once_it_has_run() -> None:
     sent = np.array([1, 2, 2, 2], np.uint32)
-    endpoints = named(Workload(()), ("/login", "GET /"), sent).endpoints
+    endpoints = name_endpoints(Workload(()), ("/login", "GET /"), sent).endpoints
     assert [(e.name, e.share) for e in endpoints] == [("/login", 0.25), ("GET /", 0.75)]
 
 
