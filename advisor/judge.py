@@ -9,8 +9,7 @@ from dataclasses import replace
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.profiler.measurement import Measurement
 from pretune.advisor.quantity import Interval, format_bytes
-from pretune.advisor.recommendation.search import UNLOADED_SOURCE
-from pretune.advisor.resources.budget import Budget, Slo
+from pretune.advisor.resources.budget import UNLOADED_SOURCE, Budget, Slo
 from pretune.advisor.run import Row, Run
 from pretune.advisor.verdict import Verdict
 

@@ -35,7 +35,7 @@ from pretune.advisor.recommendation import answer, search, today
 from pretune.advisor.recommendation.today import Today
 from pretune.advisor.recommendation.values import Recommendation
 from pretune.advisor.resources import cgroups
-from pretune.advisor.resources.budget import Budget
+from pretune.advisor.resources.budget import UNLOADED_SOURCE, Budget
 from pretune.advisor.resources.trial_cgroup import MEMORY_FRACTION
 from pretune.advisor.reverse_proxy import cost, steps
 from pretune.advisor.reverse_proxy.values import Fronted
@@ -173,7 +173,7 @@ class Pipeline:
             budget=known.budget,
             database=known.database,
             slo=known.slo,
-            slo_source="" if known.slo.p95_s else search.UNLOADED_SOURCE,
+            slo_source="" if known.slo.p95_s else UNLOADED_SOURCE,
             workload=known.workload,
             boot_memory=known.inspection["boot_memory"],
             server=known.servers.label,
@@ -317,7 +317,7 @@ class Pipeline:
         source = "--p95"
         if slo.p95_s is None:
             slo = replace(slo, p95_s=search.slo_p95(there, slo))
-            source = search.UNLOADED_SOURCE
+            source = UNLOADED_SOURCE
         assert slo.p95_s is not None
         tuning = calibrate(found, measured, seed=self._options.seed)
         explained = breakdown.assemble(bench.workload, measured[0], measured[1])

@@ -40,7 +40,7 @@ from pretune.advisor.profiler.measurement import Measurement
 from pretune.advisor.progress import Progress
 from pretune.advisor.recommendation import search
 from pretune.advisor.resources import cgroups
-from pretune.advisor.resources.budget import Budget, Slo
+from pretune.advisor.resources.budget import P95_FACTOR, Budget, Slo
 from pretune.advisor.resources.trial_cgroup import MEMORY_FRACTION
 from pretune.advisor.run import Failure, Trial
 from pretune.advisor.trials import plan
@@ -188,7 +188,7 @@ class Comparison(Pipeline):
         slo = replace(known.slo, p95_s=search.slo_p95(found, known.slo))
         source = "--p95"
         if known.slo.p95_s is None:
-            source = f"{search.P95_FACTOR:g} x the unloaded p95, on the embedded server"
+            source = f"{P95_FACTOR:g} x the unloaded p95, on the embedded server"
         cores = min(known.budget.cores, bench.conditions().server_cores)
         self._run = replace(self._run, demand=found, slo=slo, slo_source=source)
         budget = replace(known.budget, cores=cores)

@@ -7,8 +7,8 @@ from typing import Any
 
 from pretune.advisor.documents.report import assemble
 from pretune.advisor.preflight.preflight import Preflight
-from pretune.advisor.resources import postgres
 from pretune.advisor.resources.pooler import Pooler
+from pretune.advisor.resources.postgres_url import redact
 from pretune.advisor.reverse_proxy import checks
 from pretune.advisor.reverse_proxy import cost as front
 from pretune.advisor.run import Run
@@ -75,7 +75,7 @@ def _database(known: Preflight) -> dict[str, Any] | None:
         return None
     database = known.database
     return {
-        "url": postgres.redact(known.database_url),
+        "url": redact(known.database_url),
         "version": database.version,
         "local": database.local,
         "pooler": _pooler(database.pooler),

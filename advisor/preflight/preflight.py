@@ -22,7 +22,7 @@ from pretune.advisor.preflight.reverse_proxy import Installed
 from pretune.advisor.preflight.servers import Servers, choose
 from pretune.advisor.preflight.target import Target
 from pretune.advisor.progress import Progress
-from pretune.advisor.resources import limits, postgres
+from pretune.advisor.resources import limits, postgres, postgres_url
 from pretune.advisor.resources.budget import Budget, Slo, reserve
 from pretune.advisor.resources.postgres import PostgresLimits
 from pretune.advisor.workspace import cores
@@ -94,7 +94,7 @@ def run(
     for database in found.get("databases", ()):
         _refuse_remote(database.get("url") or "", options.allow_remote_db)
     database = None
-    if url and not postgres.is_postgres(url):
+    if url and not postgres_url.is_postgres(url):
         notes.append(f"{source} is not Postgres: its connections are not measured.")
         url = None
     if url:
@@ -102,7 +102,7 @@ def run(
         _refuse_remote(url, options.allow_remote_db)
         try:
             database = postgres.inspect(url)
-        except postgres.PostgresError as error:
+        except postgres_url.PostgresError as error:
             raise Refused(f"{source}: {error}") from error
         budget = _with_connections(budget, options, database)
         if database.pooler and database.pooler.problem:
@@ -232,11 +232,11 @@ def _database_url(
 
 def _refuse_remote(url: str, allowed: bool) -> None:
     try:
-        refused = postgres.is_postgres(url) and not allowed and not postgres.is_local(url)
-    except postgres.Malformed as error:
+        refused = postgres_url.is_postgres(url) and not allowed and not postgres_url.is_local(url)
+    except postgres_url.Malformed as error:
         raise Refused(str(error)) from None
     if refused:
         raise Refused(
-            f"the database {postgres.redact(url)} is not on this machine, and the load would reach "
-            "it; point DATABASE_URL at a test database here, or add --allow-remote-db"
+            f"the database {postgres_url.redact(url)} is not on this machine, and the load would "
+            "reach it; point DATABASE_URL at a test database here, or add --allow-remote-db"
         )

@@ -32,7 +32,7 @@ from pretune.advisor.profiler import sockets
 from pretune.advisor.profiler.downsampling import Rows
 from pretune.advisor.profiler.processes import RunDelay
 from pretune.advisor.profiler.samples import DATABASE, SESSION
-from pretune.advisor.resources import postgres
+from pretune.advisor.resources import postgres, postgres_url
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,11 +95,11 @@ class DatabaseObserver:
             self._pooled = backend != self._connection.info.backend_pid
             if not self._pooled:  # else another client would get the setting with the session
                 self._connection.execute(f"set {_TIMEOUT}")
-            if postgres.is_local(url):
+            if postgres_url.is_local(url):
                 self.postmaster_pid = _postmaster(self._connection)
                 self.pooler_pid = sockets.listener(self._port) if self._pooled else None
-        except (postgres.PostgresError, psycopg.Error) as error:
-            self.problem = postgres.without_password(str(error), url)
+        except (postgres_url.PostgresError, psycopg.Error) as error:
+            self.problem = postgres_url.without_password(str(error), url)
             self._close()
 
     def start(self, worker_pids: Callable[[], tuple[int, ...]]) -> None:

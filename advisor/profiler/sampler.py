@@ -93,7 +93,7 @@ class Profiler:
         self._fds: dict[int, int] = {}
         self._footprint_at: dict[int, float] = {}
         self._threads_due = 0.0
-        self._cores_shape = self._machine.cores().shape
+        self._cores_shape = (len(self._machine.cores()), 3)
         self._kept = Kept(self._cores_shape)
 
         self._stop = threading.Event()
@@ -239,7 +239,7 @@ class Profiler:
         return usages
 
     def _watch_machine(self, now: float) -> None:
-        cores = self._machine.cores()
+        cores = np.array(self._machine.cores()).reshape(-1, 3)
         self._kept.machine.append(
             (
                 now,

@@ -35,7 +35,7 @@ from pretune.advisor.recommendation import reasons
 from pretune.advisor.recommendation.space import THREADS, Space, last, preload_pays
 from pretune.advisor.recommendation.values import UNKNOWN_BINDING, Candidate, Recommendation
 from pretune.advisor.recommendation.violations import broken, headroom
-from pretune.advisor.resources.budget import Budget, Slo
+from pretune.advisor.resources.budget import P95_FACTOR, Budget, Slo
 from pretune.advisor.verdict import Verdict
 from pretune.server.settings import Settings
 
@@ -54,8 +54,6 @@ SPREAD, CLIMBED, SHRUNK, SURROUNDED = 14, 22, 34, 40
 CONFIRMED = 4
 # How far below what is needed a smaller arrangement is still worth a full prediction.
 DOUBTFUL = 0.03
-P95_FACTOR = 3.0  # of the unloaded p95, when the user gave no p95
-UNLOADED_SOURCE = f"{P95_FACTOR:g} x the unloaded p95"
 
 
 @dataclass(frozen=True)

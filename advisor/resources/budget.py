@@ -8,6 +8,8 @@ from dataclasses import dataclass
 # 3 am and the deploy that copies files need room too.
 RESERVE_FRACTION = 0.05
 RESERVE_BYTES = 64 * 1024**2
+P95_FACTOR = 3.0  # of the unloaded p95, where the user gave no p95
+UNLOADED_SOURCE = f"{P95_FACTOR:g} x the unloaded p95"
 
 
 def reserve(ram_bytes: int) -> int:

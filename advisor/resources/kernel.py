@@ -1,4 +1,4 @@
-"""What the machine as a whole was doing: steal, throttling, pressure, everybody's CPU."""
+"""The kernel's counters of the whole machine: steal, throttling, pressure, everybody's CPU."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from numpy.typing import NDArray
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
-def parse_cores(text: str) -> NDArray[np.float64]:
-    """Per core ``(busy, steal, total)`` s since boot, from /proc/stat; shape (cores, 3).
+def parse_cores(text: str) -> list[tuple[float, float, float]]:
+    """Parses /proc/stat: ``(busy, steal, total)`` s since boot of each core.
 
     Busy is what processes used: interrupts, network packets over loopback among them, belong to
     no process and would look like somebody else's work. Guest time is already inside user time.
@@ -29,8 +25,9 @@ def parse_cores(text: str) -> NDArray[np.float64]:
         values = [int(x) for x in line.split()[1:9]]
         user, nice, system, idle, iowait, irq, softirq, steal = values
         busy = user + nice + system
-        rows.append((busy, steal, busy + steal + idle + iowait + irq + softirq))
-    return np.asarray(rows, dtype=np.float64).reshape(-1, 3) * _TICK_S
+        total = busy + steal + idle + iowait + irq + softirq
+        rows.append((busy * _TICK_S, steal * _TICK_S, total * _TICK_S))
+    return rows
 
 
 def parse_pressure(text: str) -> float:
@@ -87,7 +84,7 @@ class Machine:
         self._proc = proc
         self._cpu_stat = cpu_stat
 
-    def cores(self) -> NDArray[np.float64]:
+    def cores(self) -> list[tuple[float, float, float]]:
         return parse_cores((self._proc / "stat").read_text())
 
     def pressure(self) -> Pressure:

@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pretune.advisor.resources import cgroups
-from pretune.advisor.resources.trial_cgroup import CgroupUsage, TrialCgroup
-
-__all__ = ["CgroupUsage", "Limits", "TrialCgroup", "cpu_stat", "detect"]
 
 _ROOT = Path("/")
 

@@ -24,8 +24,7 @@ from pretune.advisor.profiler.reduce import measure
 from pretune.advisor.profiler.sampler import Profiler
 from pretune.advisor.profiler.samples import Samples
 from pretune.advisor.progress import Progress
-from pretune.advisor.resources.limits import TrialCgroup
-from pretune.advisor.resources.trial_cgroup import MEMORY_FRACTION, bound_memory
+from pretune.advisor.resources.trial_cgroup import MEMORY_FRACTION, TrialCgroup, bound_memory
 from pretune.advisor.trials import routing
 from pretune.advisor.trials.routing import Routing
 from pretune.advisor.workspace import cores

@@ -10,9 +10,8 @@ from pretune.advisor import judge
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.profiler.measurement import Conditions, Latency, Measurement
 from pretune.advisor.quantity import UNKNOWN, Interval
-from pretune.advisor.recommendation.search import UNLOADED_SOURCE
 from pretune.advisor.recommendation.values import Recommendation
-from pretune.advisor.resources.budget import Budget, Slo
+from pretune.advisor.resources.budget import UNLOADED_SOURCE, Budget, Slo
 from pretune.advisor.run import Row, Run, Trial, Verification
 from pretune.advisor.verdict import Verdict
 from pretune.loadtests.workload import Load

@@ -16,7 +16,7 @@ cpu0 {1 * HZ} {2 * HZ} {3 * HZ} {10 * HZ} {20 * HZ} {5 * HZ} {7 * HZ} {4 * HZ} 0
 cpu1 0 0 0 {HZ} 0 0 0 0 0 0
 intr 9 9 9
 """
-    assert parse_cores(text).tolist() == [[6, 4, 52], [0, 0, 1]]
+    assert parse_cores(text) == [(6, 4, 52), (0, 0, 1)]
 
 
 @pytest.mark.parametrize(
