@@ -15,11 +15,10 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from typing import Any
@@ -221,7 +220,7 @@ class AsgiWorker:
                 protocol = self._victims.pop()
                 # What it may have sent in the meantime will be answered.
                 known = protocol in self.connections and protocol.sock.fileno() >= 0
-                if known and protocol.evictable(now) and not _readable([protocol.sock]):
+                if known and protocol.evictable(now) and not listening.readable([protocol.sock]):
                     protocol.transport.close()
                     return True
             candidates = [p for p in self.connections if p.evictable(now)]
@@ -299,7 +298,7 @@ class AsgiWorker:
         while True:
             for protocol in tuple(self.connections):
                 protocol.go_away()
-            waiting = _readable(self._listeners.values())
+            waiting = listening.readable(self._listeners.values())
             doors = {fd: fd in waiting for fd in self._listeners}
             held = (self.connections, self._opening, self.calls, self.sockets)
             elapsed = time.monotonic() - began
@@ -324,7 +323,7 @@ class AsgiWorker:
             if protocol.idle and protocol.sock.fileno() >= 0:
                 idle[protocol.sock.fileno()] = protocol
         # A request may have come in the meantime: it will be answered.
-        waiting = _readable(idle)
+        waiting = listening.readable(idle)
         for fd, protocol in idle.items():
             if fd not in waiting:
                 protocol.transport.close()
@@ -347,14 +346,6 @@ async def _wind_up(loop: asyncio.AbstractEventLoop) -> None:
     if left:
         await asyncio.wait(left, timeout=1.0)
     await loop.shutdown_asyncgens()
-
-
-def _readable(things: Iterable[Any]) -> set[int]:
-    """Descriptors among these that have something to read."""
-    poll = select.poll()
-    for thing in things:
-        poll.register(thing, select.POLLIN)
-    return {fd for fd, _ in poll.poll(0)}
 
 
 def _server_of(listener: socket.socket) -> tuple[str, int | None]:

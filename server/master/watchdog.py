@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from pretune.server.config.config import boot_limit
 from pretune.server.master import crash_backoff
 from pretune.server.master.child import Worker, Zygote
+from pretune.server.process.dump_signal import DUMP_SIGNAL
 from pretune.server.process.log import Log
 from pretune.server.process.scoreboard import Scoreboard
-from pretune.server.workers.context import DUMP_SIGNAL
 
 _ABORTING = 1.0  # s the hook worker_abort gets
 _HURRY = 0.05  # s between looks at one whose end is due

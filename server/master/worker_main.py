@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import signal
 import time
@@ -14,10 +13,11 @@ from typing import TYPE_CHECKING
 from pretune.server.config import hooks, privileges
 from pretune.server.config.config import Config, choose_class
 from pretune.server.process.channel import MAX_MESSAGE, Channel
+from pretune.server.process.dump_signal import dump_on_signal
 from pretune.server.process.importing import Loaded, TargetBroken, TargetError, load, user_traceback
 from pretune.server.process.log import Log
 from pretune.server.telemetry import Ring
-from pretune.server.workers.context import DUMP_SIGNAL, Context
+from pretune.server.workers.context import Context
 from pretune.server.workers.inheritance import Inheritance
 
 if TYPE_CHECKING:
@@ -52,11 +52,6 @@ def report_failure(channel: Channel, error: Exception) -> int:
     trace = text.decode("utf-8", "replace")
     channel.send({"boot_failed": str(error)[:2000], "traceback": trace, "pid": os.getpid()})
     return BOOT_FAILED
-
-
-def dump_on_signal(log: Log) -> None:
-    """From now on the master can see where every thread of this process stands."""
-    faulthandler.register(DUMP_SIGNAL, file=log.error_fd, all_threads=True, chain=False)
 
 
 def become(config: Config, role: str) -> None:

@@ -18,6 +18,7 @@ from pretune.server.config.config import Config, choose_class
 from pretune.server.master import forking, worker_main
 from pretune.server.process import listening
 from pretune.server.process.channel import Channel, adopt
+from pretune.server.process.dump_signal import dump_on_signal
 from pretune.server.process.importing import TargetError, user_traceback
 from pretune.server.workers.inheritance import Inheritance
 
@@ -27,7 +28,7 @@ _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)  # the
 def main(config: Config, inheritance: Inheritance, channel: Channel) -> int:
     """Run the zygote until the master is gone or says stop and the last worker has ended."""
     began = time.monotonic()
-    worker_main.dump_on_signal(inheritance.log)
+    dump_on_signal(inheritance.log)
     try:
         worker_main.become(config, "zygote")
         loaded = worker_main.load_app(config)

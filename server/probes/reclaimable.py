@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-# Real-time, next to context.DUMP_SIGNAL: the ordinary ones are the app's to use.
+# Real-time, next to dump_signal.DUMP_SIGNAL: the ordinary ones are the app's to use.
 SIGNAL = signal.SIGRTMIN + 4
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 

@@ -18,6 +18,7 @@ import errno
 import json
 import os
 import re
+import select
 import socket
 import stat
 from collections.abc import Iterable, MutableMapping
@@ -291,6 +292,14 @@ def let_go(listener: socket.socket) -> None:
     """
     with contextlib.suppress(OSError), open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), listener.fileno(), inheritable=False)
+
+
+def readable(sockets: Iterable[socket.socket | int]) -> set[int]:
+    """The descriptors of those that have something to read or to accept, an end or an error."""
+    poll = select.poll()
+    for sock in sockets:
+        poll.register(sock, select.POLLIN)
+    return {fd for fd, _ in poll.poll(0)}
 
 
 def close(listeners: Iterable[socket.socket], *, unlink: bool) -> None:

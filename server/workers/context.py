@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,10 +19,6 @@ from pretune.server.telemetry import Ring
 if TYPE_CHECKING:
     from pretune.server.asgi.loop_lag import LoopLag
     from pretune.server.probes.journal import Journal
-
-# Makes a process print the stack of every thread to the error log, even when it is stuck in C.
-# A real-time signal: the ordinary ones are the app's to use.
-DUMP_SIGNAL = signal.SIGRTMIN + 3
 
 
 @dataclass(frozen=True)

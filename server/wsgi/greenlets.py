@@ -191,14 +191,19 @@ class GreenletWorker:
         patience = self.context.settings.graceful_timeout
         while True:
             assert self.leaving is not None
-            doors = {fd: _readable(sock) for fd, sock in self._doors.items()}
+            waiting = listening.readable(self._doors.values())
+            doors = {fd: fd in waiting for fd in self._doors}
             elapsed = time.monotonic() - began
             step = draining.next_step(self.leaving, elapsed, patience, doors, len(self.connections))
             for fd in step.close_doors:
                 listening.let_go(self._doors.pop(fd))
             if step.close_idle:
                 for conn in tuple(self.parked):
-                    if conn.phase == con.HEAD and not conn.buffer and not _readable(conn.sock):
+                    if (
+                        conn.phase == con.HEAD
+                        and not conn.buffer
+                        and not listening.readable([conn.sock])
+                    ):
                         self._dismiss(conn)
             if step.done:
                 return 0
@@ -291,9 +296,3 @@ class GreenletWorker:
     def _count(self) -> None:
         if self.leaving is None:
             self.context.board.set_connections(self.context.row, len(self.connections))
-
-
-def _readable(sock: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))

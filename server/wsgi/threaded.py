@@ -25,13 +25,13 @@ from __future__ import annotations
 import os
 import select
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
+from pretune.server.process import listening
 from pretune.server.process.scoreboard import NOT_SERVING
 from pretune.server.workers import draining, limits
 from pretune.server.workers.context import Context
@@ -164,7 +164,7 @@ class ThreadedWorker:
         for conn in tuple(self.parked.values()):
             if conn.phase != con.HEAD or conn.buffer or conn.sock.fileno() < 0:
                 continue
-            if _readable(conn.sock):
+            if listening.readable([conn.sock]):
                 continue  # a request came in the meantime: a thread will answer it
             if self.parked.pop(conn.fd, None) is conn:
                 self.door.drop(conn)
@@ -250,9 +250,3 @@ class ThreadedWorker:
         if conn.mask:
             conn.mask = select.EPOLLET
             self.epoll.modify(conn.fd, conn.mask)
-
-
-def _readable(sock: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))

@@ -208,7 +208,7 @@ def test_a_python_the_user_may_not_read_is_named(open_place):
     code = (
         "import os, sys\n"
         "from pretune.server import identity\n"
-        "from pretune.server.config import Config\n"
+        "from pretune.server.config.config import Config\n"
         f"os.__file__ = {str(library / 'os.py')!r}\n"
         f"identity.assume(Config('a', chdir='/', user={NOBODY}, group={NOBODY}))\n"
     )
