@@ -207,10 +207,10 @@ def test_a_python_the_user_may_not_read_is_named(open_place):
     library.mkdir(mode=0o700)
     code = (
         "import os, sys\n"
-        "from pretune.server import identity\n"
+        "from pretune.server.config import privileges\n"
         "from pretune.server.config.config import Config\n"
         f"os.__file__ = {str(library / 'os.py')!r}\n"
-        f"identity.assume(Config('a', chdir='/', user={NOBODY}, group={NOBODY}))\n"
+        f"privileges.assume(Config('a', chdir='/', user={NOBODY}, group={NOBODY}))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert f"user {NOBODY} may not read Python's own library, {library}" in done.stderr

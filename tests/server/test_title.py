@@ -36,8 +36,8 @@ def run(code: str, *arguments: str) -> str:
 
 LOOK = (
     "import sys\n"
-    "from pretune.server import title\n"
-    "said = title.show({!r})\n"
+    "from pretune.server.process import proctitle\n"
+    "said = proctitle.show({!r})\n"
     "print(said, open('/proc/self/cmdline').read().rstrip(chr(0)),"
     " open('/proc/self/comm').read().strip(), sys.orig_argv[-1],"
     " 'MARK=kept' in open('/proc/self/environ').read().split(chr(0)), sep='|')\n"
@@ -84,11 +84,11 @@ def test_where_the_kernel_does_not_allow_it_the_old_title_stays(where, monkeypat
 def test_a_process_that_gave_up_root_and_its_children_too():
     code = (
         "import os, ctypes\n"  # which strangers may not be able to read here
-        "from pretune.server import title\n"
+        "from pretune.server.process import proctitle\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "pid = os.fork()\n"
         "if pid: os.waitpid(pid, 0); os._exit(0)\n"
-        "said = title.show('pretune: worker [shop]')\n"
+        "said = proctitle.show('pretune: worker [shop]')\n"
         "print(said, open('/proc/self/cmdline').read().rstrip(chr(0)),"
         " open('/proc/self/comm').read().strip(), sep='|', flush=True)\n"
         "os._exit(0)\n"
