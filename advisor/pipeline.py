@@ -44,7 +44,8 @@ from pretune.advisor.trials import follow_up, plan
 from pretune.advisor.trials.bench import Bench
 from pretune.advisor.trials.plan import PlannedTrial
 from pretune.advisor.verdict import Verdict
-from pretune.advisor.workspace.directory import Workspace, log_tail
+from pretune.advisor.workspace.directory import Workspace
+from pretune.advisor.workspace.logs import log_tail
 from pretune.advisor.workspace.reaper import TIMED_OUT
 from pretune.server.adapters.catalogue import offer
 from pretune.server.settings import Settings

@@ -31,6 +31,11 @@ _SIZE = re.compile(rb"([0-9a-fA-F]{1,16})[ \t]*(;|$)")
 _COOKIE = re.compile(rb"\r\nset-cookie:[ \t]*([^=;\r]+)=([^;\r]*)([^\r]*)", re.IGNORECASE)
 _EXPIRED = re.compile(rb"max-age=(0|-\d+)\s*(;|$)|expires=thu, 01[ -]jan[ -]1970", re.IGNORECASE)
 
+# Every browser keeps this much of one site (RFC 6265, section 6.1); beyond it the oldest go. Some
+# keep more, but their users do not ask for thousands of pages in a row, as ours do.
+LARGEST_COOKIE: Final = 4096  # bytes of name and value
+MOST_COOKIES: Final = 50
+
 _READ_SIZE: Final = 1 << 16
 _MAX_HEAD: Final = 1 << 17
 _READ, _WRITE = 1, 2
@@ -226,10 +231,12 @@ class Connection:
 
     def _keep_cookies(self, head: bytes) -> None:
         for name, value, attributes in _COOKIE.findall(head):
-            if _EXPIRED.search(attributes):
-                self.cookies.pop(name, None)
-            else:
-                self.cookies[name] = value
+            self.cookies.pop(name, None)  # set again, it is the newest
+            if _EXPIRED.search(attributes) or len(name) + len(value) > LARGEST_COOKIE:
+                continue
+            self.cookies[name] = value
+            if len(self.cookies) > MOST_COOKIES:
+                del self.cookies[next(iter(self.cookies))]
 
 
 _KINDS = {

@@ -64,6 +64,8 @@ def read(path: Path, schema: Path = SCHEMA) -> dict[str, Any]:
     """The document saved at ``path``. Raises OSError, InvalidDocument."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise InvalidDocument(f"{path} is nested too deeply to be a report") from None
     except ValueError as error:
         raise InvalidDocument(f"{path} is not JSON: {error}") from None
     if isinstance(document, dict) and isinstance(document.get("schema"), int):

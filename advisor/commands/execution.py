@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 
+from pretune.advisor.commands.interruption import Interruption
 from pretune.advisor.confidential import hide, known_secrets
 from pretune.advisor.failure import AppFailed, MeasurementInvalid, Refused
 from pretune.advisor.preflight.config import ConfigError
@@ -47,8 +47,8 @@ Work = Callable[..., int]
 def execute(flags: Mapping[str, Any], *, gate: bool = False, work: Work | None = None) -> NoReturn:
     """Ends the process with the exit code of the verdict; ``work`` None: `advise` and `gate`."""
     console = _Console(stderr=bool(flags["as_json"]), highlight=False)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    Interruption().install()
+    secrets: tuple[str, ...] = ()
     try:
         options = _options(flags)
         if gate and options.instances is None:  # a gate holds a change to what there is
@@ -56,8 +56,10 @@ def execute(flags: Mapping[str, Any], *, gate: bool = False, work: Work | None =
         thresholds = _thresholds(options) if gate else None
         secrets = known_secrets(options.environ, options.database_url or "")
         workspace = Workspace(options.out)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
     except (UsageError, ConfigError, LocationError, OutputError, ValueError, OSError) as error:
-        _refuse(console, str(error))
+        _refuse(console, hide(str(error), secrets))
     try:
         code = (work or _execute)(options, workspace, console, flags, thresholds, secrets)
     except KeyboardInterrupt:
@@ -105,10 +107,6 @@ def _unexpected(console: Console, error: Exception, out: Path, secrets: tuple[st
         soft_wrap=True,
     )
     return EXIT_DEFECT
-
-
-def _interrupt(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _refuse(console: Console, message: str) -> NoReturn:

@@ -71,6 +71,8 @@ def find(start: Path) -> Config:
             continue
         try:
             tool = tomllib.loads(file.read_text()).get("tool", {})
+        except RecursionError:
+            raise ConfigError(f"{file}: nested too deeply to be read") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
             raise ConfigError(f"{file}: {error}") from error
         table = tool.get("pretune") if isinstance(tool, dict) else None

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pretune.advisor.failure import AppFailed
-from pretune.advisor.workspace.directory import Workspace, log_tail
+from pretune.advisor.workspace.directory import Workspace
 from pretune.advisor.workspace.interpreter import BOOTSTRAP, describe_exit, read_within
+from pretune.advisor.workspace.logs import log_tail
 
 IMPORT_SECONDS = 60.0
 
@@ -22,7 +23,7 @@ def inspect(
     """Imports the target in a child of the app's interpreter. Raises AppFailed."""
     log = workspace.log("inspect")
     read, write = os.pipe()
-    with log.open("wb") as output, os.fdopen(read, "rb") as answer:
+    with log.open("ab") as output, os.fdopen(read, "rb") as answer:
         process = subprocess.Popen(
             [
                 str(python),

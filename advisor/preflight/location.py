@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pretune.advisor.preflight import config as configuration
+from pretune.server.process import importing
 
 
 class LocationError(ValueError):
@@ -40,6 +41,10 @@ def locate(
     environ: Mapping[str, str],
 ) -> Location:
     """Raises LocationError, ConfigError."""
+    try:
+        importing.split(spec)
+    except importing.TargetMissing as error:
+        raise LocationError(f"TARGET: {error}") from error
     base = (cwd / chdir).resolve() if chdir else cwd
     if not base.is_dir():
         raise LocationError(f"--chdir {chdir}: no such directory")

@@ -8,7 +8,8 @@ from typing import Any
 
 from pretune.advisor.failure import AppFailed, Refused
 from pretune.advisor.preflight.options import Options
-from pretune.advisor.workspace.directory import Workspace, log_tail
+from pretune.advisor.workspace.directory import Workspace
+from pretune.advisor.workspace.logs import log_tail
 from pretune.loadtests import discovery
 from pretune.loadtests import file as workload_file
 from pretune.loadtests.asking import ask

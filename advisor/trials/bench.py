@@ -28,7 +28,8 @@ from pretune.advisor.resources.trial_cgroup import MEMORY_FRACTION, TrialCgroup,
 from pretune.advisor.trials import routing
 from pretune.advisor.trials.routing import Routing
 from pretune.advisor.workspace import cores
-from pretune.advisor.workspace.directory import Workspace, log_tail
+from pretune.advisor.workspace.directory import Workspace
+from pretune.advisor.workspace.logs import log_tail
 from pretune.loadtests import records
 from pretune.loadtests.session import Driver, DriverFailed, LoadResult
 from pretune.loadtests.workload import Load, Workload

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import tempfile
 from collections.abc import Mapping
@@ -10,9 +11,8 @@ from pathlib import Path
 
 from pretune.advisor.resources.trial_cgroup import TrialCgroup
 from pretune.advisor.workspace import output
+from pretune.advisor.workspace.logs import LogBound
 from pretune.advisor.workspace.reaper import MARK, SERVICE, TRIAL, Minder, session_members
-
-LOG_TAIL = 20
 
 
 class Workspace:
@@ -22,7 +22,8 @@ class Workspace:
         self.out = out
         self.services: list[int] = []  # sessions that the setup hook left behind
         self._closed: dict[str, object] | None = None
-        output.prepare(out)
+        self._claim = output.claim(out)
+        self._log_bound = LogBound(out / "logs")
         self.run_id = secrets.token_hex(8)
         self.minder = Minder(self.run_id)
         self.temporary = Path(tempfile.gettempdir(), f"pretune-{self.run_id}")
@@ -71,12 +72,6 @@ class Workspace:
             self._closed = {}
             with contextlib.suppress(KeyboardInterrupt):
                 self._closed = self.minder.close()
+            self._log_bound.close()
+            os.close(self._claim)
         return self._closed
-
-
-def log_tail(log: Path, lines: int = LOG_TAIL) -> str:
-    """The last ``lines`` of a log; "" when there is none."""
-    try:
-        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
-    except OSError:
-        return ""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pretune.advisor.confidential import hide, known_secrets
 from pretune.advisor.workspace.directory import Workspace
+from pretune.advisor.workspace.logs import log_tail
 
 SETUP_SECONDS = 300.0
 LOG_TAIL = 15
@@ -80,7 +81,8 @@ def _command(text: str, python: Path, name: str) -> list[str]:
 def _run(
     argv: list[str], chdir: Path, env: dict[str, str], log: Path, workspace: Workspace
 ) -> None:
-    with log.open("wb") as output:
+    log.unlink(missing_ok=True)
+    with log.open("ab") as output:  # appending, as LogBound needs it
         try:
             process = subprocess.Popen(
                 argv,
@@ -100,10 +102,10 @@ def _run(
             raise HookError(f"setup did not end within {SETUP_SECONDS:.0f} s") from None
     workspace.forget_if_empty(process.pid)
     if code != 0:
-        text = log.read_text(errors="replace")
+        text = log_tail(log, LOG_TAIL)
         command = shlex.join(argv)
         secrets = known_secrets(env, command, text)
-        tail = "\n".join(hide(text, secrets).splitlines()[-LOG_TAIL:])
+        tail = hide(text, secrets)
         shown = hide(command, secrets)
         raise HookError(f"setup ended with exit code {code}: {shown}\n{tail}".rstrip())
 

@@ -7,6 +7,7 @@ stand aside in ``previous/``.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -28,8 +29,12 @@ class OutputError(Exception):
     """The output directory cannot be written; the message names the fix."""
 
 
-def prepare(out: Path) -> None:
-    """Raises OutputError when nothing can be written to ``out``, or somebody's files would go."""
+def claim(out: Path) -> int:
+    """Prepare ``out`` for this run alone; gives a descriptor that holds it until it is closed.
+
+    Raises OutputError when nothing can be written there, when somebody's files would go, or while
+    another run has claimed it.
+    """
     if theirs := others(out):
         raise OutputError(
             f"{out} holds {' and '.join(theirs)} of somebody else, which a run would replace; name "
@@ -38,13 +43,23 @@ def prepare(out: Path) -> None:
     try:
         for name in DIRECTORIES:
             (out / name).mkdir(parents=True, exist_ok=True)
-        probe = out / f"{OURS}-{os.getpid()}"
-        probe.touch()
-        probe.rename(out / OURS)
+        claimed = os.open(out / OURS, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         raise OutputError(
             f"cannot write to {out}: {error.strerror}; name another directory with --out"
         ) from error
+    try:
+        fcntl.flock(claimed, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.read(claimed, 20).decode(errors="replace").strip()
+        os.close(claimed)
+        raise OutputError(
+            f"another run{f' (process {holder})' if holder.isdigit() else ''} is writing to {out}; "
+            "wait until it has ended, or name another directory with --out"
+        ) from None
+    os.truncate(claimed, 0)
+    os.write(claimed, str(os.getpid()).encode())
+    return claimed
 
 
 def others(out: Path) -> list[str]:
@@ -92,5 +107,5 @@ def answered(out: Path) -> bool:
 def _verdict(document: Path) -> str | None:
     try:
         return str(json.loads(document.read_bytes())["verdict"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -61,21 +61,31 @@ class Loaded:
     interface: str
 
 
-def parse(text: str, chdir: str = ".") -> Target:
-    """Take a target apart; a path is looked up in ``chdir``. Raises TargetMissing."""
+def split(text: str) -> tuple[str, str | None, bool]:
+    """Split a target into its place (a module or a file), its name and whether that is called.
+
+    Nothing is looked up. Raises TargetMissing for what cannot be a target.
+    """
     match = _TARGET.fullmatch(text.strip())
     if match is None:
         raise TargetMissing(f"{text!r} is not module, module:name, module:factory() or file.py")
-    place, name, call = match["place"], match["name"], match["call"] is not None
-    if place.endswith(".py") or os.sep in place:
-        path = os.path.join(os.path.abspath(chdir), os.path.expanduser(place))
-        if not os.path.isfile(path):
-            raise TargetMissing(f"there is no file {place}")
-        module, root = _module_of(os.path.normpath(path))
-        return Target(module, name, call, root)
-    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", place):
+    place = match["place"]
+    is_file = place.endswith(".py") or os.sep in place
+    if not is_file and not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", place):
         raise TargetMissing(f"{place!r} is neither a module's name nor a .py file")
-    return Target(place, name, call)
+    return place, match["name"], match["call"] is not None
+
+
+def parse(text: str, chdir: str = ".") -> Target:
+    """Take a target apart; a path is looked up in ``chdir``. Raises TargetMissing."""
+    place, name, call = split(text)
+    if not (place.endswith(".py") or os.sep in place):
+        return Target(place, name, call)
+    path = os.path.join(os.path.abspath(chdir), os.path.expanduser(place))
+    if not os.path.isfile(path):
+        raise TargetMissing(f"there is no file {place}")
+    module, root = _module_of(os.path.normpath(path))
+    return Target(module, name, call, root)
 
 
 def _module_of(path: str) -> tuple[str, str]:

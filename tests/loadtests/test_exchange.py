@@ -33,6 +33,10 @@ CHECKS = """
     assert connection.cookies == {b"b": b"x=y"}
     keep(b"HTTP/1.1 200 OK\\r\\nSet-Cookie: b=; expires=Thu, 01 Jan 1970 00:00:00 GMT\\r\\n")
     assert connection.cookies == {}
+    for n in range(1000):
+        keep(b"HTTP/1.1 200 OK\\r\\nSet-Cookie: c%d=%s\\r\\n" % (n, b"v" * 100))
+    keep(b"HTTP/1.1 200 OK\\r\\nSet-Cookie: large=%s\\r\\n" % (b"v" * 5000))
+    assert sorted(connection.cookies) == sorted(b"c%d" % n for n in range(950, 1000))
 """
 
 
