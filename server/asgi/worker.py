@@ -70,7 +70,7 @@ class AsgiWorker:
         self._opening: set[asyncio.Task[None]] = set()
         self._victims: list[Any] = []
         self._shortage = Shortage(context.log)
-        self._cells = context.board.cells(context.row)
+        self._cells = context.scoreboard.cells(context.slot)
         self._listeners: dict[int, socket.socket] = {}
 
     def run(self, ready: Callable[[], None]) -> int:
@@ -128,12 +128,12 @@ class AsgiWorker:
 
     def _leave(self, how: str) -> None:
         self.leaving = how
-        self.context.board.set_connections(self.context.row, NOT_SERVING)
+        self.context.scoreboard.set_connections(self.context.slot, NOT_SERVING)
         self._told_to_leave.set()
 
     def _beat(self) -> None:
         self._cells[0] = now = time.monotonic()
-        self.context.board.beat(self.context.row, now)
+        self.context.scoreboard.beat(self.context.slot, now)
         timeout = self.context.settings.timeout
         self.loop.call_later(min(1.0, timeout / 5) if timeout else 1.0, self._beat)
 
@@ -169,7 +169,7 @@ class AsgiWorker:
             if held >= self.context.settings.worker_connections and not self._evict():
                 self._be_deaf()
                 return
-            if held > self.context.board.fewest_connections():
+            if held > self.context.scoreboard.fewest_connections():
                 # A sibling has fewer: give it the time to be first.
                 self.loop.remove_reader(listener.fileno())
                 self.loop.call_later(limits.YIELD, self._accept_late, listener)
@@ -233,7 +233,7 @@ class AsgiWorker:
         """Tell the siblings how many connections we have."""
         if self.leaving is None:
             held = len(self.connections) + len(self._opening)
-            self.context.board.set_connections(self.context.row, held)
+            self.context.scoreboard.set_connections(self.context.slot, held)
 
     def lost(self, protocol: Any) -> None:
         """A connection has ended; there is room for another."""

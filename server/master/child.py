@@ -65,7 +65,7 @@ class Worker:
     ticket: int
     generation: Generation
     channel: Channel
-    row: int  # on the board
+    slot: int  # on the scoreboard
     cells: memoryview[float]  # there
     born: float
     view: hooks.Worker

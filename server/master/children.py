@@ -20,7 +20,7 @@ from pretune.server.workers.inheritance import Inheritance
 
 
 class Parent(Protocol):
-    """What the brood tells, and what it needs of the master."""
+    """What the children tells, and what it needs of the master."""
 
     def shed(self) -> None:
         """In a forked child: close what is the master's."""
@@ -76,18 +76,18 @@ class Children:
 
     def spawn(self, generation: Generation) -> None:
         """One more worker. Raises OSError if it cannot be forked, OverflowError if too many."""
-        row = self._inheritance.board.allot(generation.config.settings.threads)
+        slot = self._inheritance.scoreboard.allot(generation.config.settings.threads)
         ours, theirs = pair()
         self._tickets += 1
         made = Worker(
-            self._tickets, generation, ours, row, self._inheritance.board.cells(row),
+            self._tickets, generation, ours, slot, self._inheritance.scoreboard.cells(slot),
             time.monotonic(), hooks.Worker(generation.config, self._inheritance.log, self._tickets),
         )  # fmt: skip
         try:
             made.pid = self._fork_worker(made, theirs)
         except OSError:
             ours.close()
-            self._inheritance.board.release(row)
+            self._inheritance.scoreboard.release(slot)
             raise
         finally:
             theirs.close()
@@ -99,7 +99,7 @@ class Children:
         """Its pid, 0 if the zygote will tell it."""
         generation = made.generation
         if generation.zygote is not None:
-            message = {"fork": made.ticket, "row": made.row}
+            message = {"fork": made.ticket, "slot": made.slot}
             if not generation.zygote.channel.send(message, (theirs.fileno(),)):
                 raise OSError("the zygote does not listen")
             return 0
@@ -109,7 +109,7 @@ class Children:
         def role() -> int:
             made.channel.close()
             return worker_main.main(
-                generation.config, self._inheritance, theirs, made.row, made.view
+                generation.config, self._inheritance, theirs, made.slot, made.view
             )
 
         return self.fork(role)
@@ -131,7 +131,7 @@ class Children:
         return forking.fork(alone)
 
     def _known(self, who: Worker, state: float) -> None:
-        self._inheritance.board.set_state(who.row, state, who.pid)
+        self._inheritance.scoreboard.set_state(who.slot, state, who.pid)
         who.view.pid = who.pid
         if who.pid:
             self._inheritance.server.WORKERS[who.pid] = who.view
@@ -224,7 +224,7 @@ class Children:
         who.channel.close()
         self._inheritance.server.WORKERS.pop(who.pid, None)
         self._parent.lost(who, status)
-        self._inheritance.board.release(who.row)
+        self._inheritance.scoreboard.release(who.slot)
 
     def _ended_zygote(self, who: Zygote, status: int) -> None:
         self._last_words(who.channel)

@@ -1,7 +1,7 @@
 """The process that answers those who ask for metrics.
 
-A child of the master that reads the board, so that nothing a client sends can reach the master or a
-worker. It speaks just enough HTTP for a scraper; few connections at a time, none for long.
+A child of the master that reads the scoreboard, so that nothing a client sends can reach the master
+or a worker. It speaks just enough HTTP for a scraper; few connections at a time, none for long.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ BUDGET = 0.02  # s a scrape may spend reading memory; the rest is as it was
 
 
 class Memory:
-    """PSS by row, read in turn: reading it holds up the process that is read."""
+    """PSS by slot, read in turn: reading it holds up the process that is read."""
 
-    def __init__(self, board: Scoreboard) -> None:
-        self._board = board
-        self._known: dict[int, tuple[int, float, int]] = {}  # pid -> row, when, bytes
+    def __init__(self, scoreboard: Scoreboard) -> None:
+        self._scoreboard = scoreboard
+        self._known: dict[int, tuple[int, float, int]] = {}  # pid -> slot, when, bytes
 
     def read(self, now: float) -> list[tuple[int, int]]:
-        seen = {worker.pid: worker.row for worker in self._board.seen() if worker.pid}
+        seen = {worker.pid: worker.slot for worker in self._scoreboard.seen() if worker.pid}
         self._known = {pid: v for pid, v in self._known.items() if pid in seen}
         never = (0, -FRESH, 0)
         for pid in sorted(seen, key=lambda pid: self._known.get(pid, never)[1]):
@@ -46,7 +46,7 @@ class Memory:
                 self._known[pid] = (seen[pid], now, recycling.read_pss(pid))
             except OSError:
                 continue  # it has just ended, or its memory is none of our business
-        return sorted((row, size) for row, _, size in self._known.values())
+        return sorted((slot, size) for slot, _, size in self._known.values())
 
 
 class Exporter:
@@ -55,13 +55,13 @@ class Exporter:
     def __init__(
         self, config: Config, inheritance: Inheritance, doors: list[socket.socket], channel: Channel
     ) -> None:
-        self._board = inheritance.board
+        self._scoreboard = inheritance.scoreboard
         self._listeners = list(inheritance.listeners)
         self._doors = {door.fileno(): door for door in doors}
         self._channel = channel
-        self._memory = Memory(self._board)
-        # The difference of two clocks: the board has the other one.
-        self._started = time.time() - time.monotonic() + self._board.value(STARTED)
+        self._memory = Memory(self._scoreboard)
+        # The difference of two clocks: the scoreboard has the other one.
+        self._started = time.time() - time.monotonic() + self._scoreboard.value(STARTED)
         self._open: dict[int, tuple[socket.socket, float, bytearray, bytes]] = {}
         proctitle.show(proctitle.of("metrics", config.proc_name or config.target))
 
@@ -150,7 +150,7 @@ class Exporter:
         queues = [(listening.name(s), backlog.length(s)) for s in self._listeners]
         return metrics.text(
             metrics.families(
-                self._board,
+                self._scoreboard,
                 now,
                 self._started,
                 [(name, *lengths) for name, lengths in queues if lengths is not None],

@@ -21,10 +21,10 @@ BACKLOG = 16
 class Exporting:
     """Keeps an exporter alive while it is ours to answer; does nothing if nobody asked."""
 
-    def __init__(self, config: Config, inheritance: Inheritance, brood: Children) -> None:
+    def __init__(self, config: Config, inheritance: Inheritance, children: Children) -> None:
         self._config = config
         self._inheritance = inheritance
-        self._brood = brood
+        self._children = children
         self._pid = 0
         self._channel: Channel | None = None
         self._wanted = False
@@ -63,7 +63,7 @@ class Exporting:
 
         self._forking = True
         try:
-            self._pid = self._brood.fork(role)
+            self._pid = self._children.fork(role)
         except OSError:
             ours.close()
             self._loop = self._loop.died(0.0, now)

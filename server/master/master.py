@@ -32,10 +32,9 @@ from pretune.server.master.loop import Loop
 from pretune.server.master.notify import Notifier
 from pretune.server.master.pidfile import PidFile, PidFileTaken
 from pretune.server.master.watchdog import Watchdog
-from pretune.server.process import listening  # fmt: skip
-from pretune.server.process import scoreboard as b
+from pretune.server.process import listening
 from pretune.server.process.log import Log
-from pretune.server.process.scoreboard import Scoreboard
+from pretune.server.process.scoreboard import GENERATION, RELOADS, STARTED, WANTED, Scoreboard
 from pretune.server.workers import inheritance
 
 FAILED = 1  # exit code when the server cannot be what it was told to be
@@ -84,15 +83,15 @@ class Master:
         self.code = 0
         addresses = [listening.name(sock) for sock in listeners]
         self.server = hooks.Server(config, log, addresses, self.count)
-        self.board = Scoreboard(config.settings.threads, tallies=config.metrics is not None)
+        self.scoreboard = Scoreboard(config.settings.threads, tallies=config.metrics is not None)
         self.inheritance = inheritance.Inheritance(
-            tuple(listeners), self.board, log, inheritance.exchange(), self.server
+            tuple(listeners), self.scoreboard, log, inheritance.exchange(), self.server
         )
         self.loop = Loop()
-        self.brood = Children(self.loop, self.inheritance, self)
-        self.watch = Watchdog(self.board, log, self.boot_failed)
+        self.children = Children(self.loop, self.inheritance, self)
+        self.watch = Watchdog(self.scoreboard, log, self.boot_failed)
         self.recycling = recycling.Recycling(log)
-        self.exporting = exporting.Exporting(config, self.inheritance, self.brood)
+        self.exporting = exporting.Exporting(config, self.inheritance, self.children)
         self.notifier = Notifier(os.environ)
         self.oom = oom_kills.Counter()
         self.relatives = upgrade.Relatives(self, os.environ)
@@ -123,7 +122,7 @@ class Master:
             listening.close(self.listeners, unlink=self.relatives.none)
             return FAILED
         try:
-            while not (self.stopping_since is not None and self.brood.empty):
+            while not (self.stopping_since is not None and self.children.empty):
                 expected = time.monotonic() + self._patience()
                 self.loop.wait(expected - time.monotonic())
                 now = time.monotonic()
@@ -132,11 +131,11 @@ class Master:
                     self.watch.postpone(late, now)
                 for number in self.loop.signals():
                     self._handlers[number]()
-                self.watch.look(self.brood, self.brood.zygotes, time.monotonic())
+                self.watch.look(self.children, self.children.zygotes, time.monotonic())
                 self._reconcile(time.monotonic())
                 self.notifier.beat(now)
         finally:
-            self.brood.kill()
+            self.children.kill()
             self.exporting.stop()
             # The other master serves on: its sockets, its files.
             listening.close((*self.listeners, *self.exporting.doors), unlink=self.relatives.none)
@@ -160,7 +159,7 @@ class Master:
         except (PidFileTaken, listening.BindFailed) as error:
             self.log.error(str(error))
             return False
-        self.board.note(b.STARTED, time.monotonic())
+        self.scoreboard.note(STARTED, time.monotonic())
         self._set_count(self.count, first=True)
         address = ", ".join(self.server.address)
         self.log.info(f"listening at {address}, starting {self.count} workers")
@@ -173,7 +172,7 @@ class Master:
     def _patience(self) -> float:
         """Seconds until something has to be looked at."""
         now = time.monotonic()
-        nearest = self.watch.next(self.brood, self.brood.zygotes, now)
+        nearest = self.watch.next(self.children, self.children.zygotes, now)
         nearest = min(nearest, self.notifier.next_beat, self.exporting.due)
         if self.stopping_since is None:
             current = self.current
@@ -182,7 +181,7 @@ class Master:
             if self._unforkable > now:
                 nearest = min(nearest, self._unforkable)
             nearest = min(nearest, self.recycling.next(self._candidates()))
-            for each in self.brood:
+            for each in self.children:
                 late = each.ordered_at + worker_count.GONE_SOON
                 if each.ordered is not None and late > now:  # another may wait for it to be gone
                     nearest = min(nearest, late)
@@ -214,7 +213,7 @@ class Master:
 
     def _on_usr1(self) -> None:
         self.log.reopen()
-        for each in (*self.brood, *self.brood.zygotes):
+        for each in (*self.children, *self.children.zygotes):
             each.channel.send({"reopen": True})
 
     def _on_usr2(self) -> None:
@@ -229,14 +228,14 @@ class Master:
             self.log.debug("WINCH means nothing while no new master serves")
 
     def _on_chld(self) -> None:
-        for pid, status in self.brood.reap():
+        for pid, status in self.children.reap():
             if not self.relatives.ended(pid, status):
                 self.exporting.ended(pid, status)
 
     def _set_count(self, count: int, *, first: bool = False) -> None:
         before = None if first else self.count
         self.count = self.server.num_workers = count
-        self.board.note(b.WANTED, count)
+        self.scoreboard.note(WANTED, count)
         if count != before:
             self.hook(None, "nworkers_changed", self.server, count, before)
 
@@ -255,7 +254,7 @@ class Master:
             self.log.error(f"the configuration is broken, the old one stays: {error}")
             self._say_ready()
             return
-        self.board.note(b.RELOADS, self.board.value(b.RELOADS) + 1)
+        self.scoreboard.note(RELOADS, self.scoreboard.value(RELOADS) + 1)
         before = self.current.config
         for name in FIXED:
             if getattr(config, name) != getattr(before, name):
@@ -271,10 +270,10 @@ class Master:
 
     def _abandon(self, generation: Generation) -> None:
         self.coming = None
-        for each in self.brood:
+        for each in self.children:
             if each.generation is generation:
                 patience = generation.config.settings.graceful_timeout
-                self.brood.order(each, "stop", "retire", patience)
+                self.children.order(each, "stop", "retire", patience)
         if generation.zygote is not None:
             generation.zygote.stop()
 
@@ -295,7 +294,7 @@ class Master:
         if generation is not self.coming:
             return
         before, self.serving, self.coming = self.serving, generation, None
-        self.board.note(b.GENERATION, generation.number)
+        self.scoreboard.note(GENERATION, generation.number)
         if before is not None:
             self.server.cfg = hooks.View(generation.config)
             if generation.reloaded:  # as with gunicorn, HUP takes TTIN and TTOU back
@@ -315,13 +314,13 @@ class Master:
         generation = self.current
         plan = worker_count.plan(self._posts(now), self.wanted, proven=generation.proven)
         for ticket in plan.surplus:
-            who = self.brood.workers[ticket]
+            who = self.children.workers[ticket]
             how = "retire" if self.wanted else "yield"
-            self.brood.order(who, "stop", how, who.config.settings.graceful_timeout)
+            self.children.order(who, "stop", how, who.config.settings.graceful_timeout)
         if plan.replaced is not None:
-            who = self.brood.workers[plan.replaced]
+            who = self.children.workers[plan.replaced]
             reason = (who.asks if who.generation is generation else None) or "stop"
-            self.brood.order(who, reason, "retire", who.config.settings.graceful_timeout)
+            self.children.order(who, reason, "retire", who.config.settings.graceful_timeout)
         if plan.spawn and now >= max(generation.loop.not_before, self._unforkable):
             self._fork(generation, plan.spawn, now)
         if plan.complete and not generation.announced:
@@ -330,7 +329,7 @@ class Master:
 
     def _candidates(self) -> list[Worker]:
         """Who could be recycled."""
-        return [each for each in self.brood if each.serving and each.generation is self.current]
+        return [each for each in self.children if each.serving and each.generation is self.current]
 
     def _posts(self, now: float) -> list[worker_count.Post]:
         return [
@@ -341,16 +340,16 @@ class Master:
                 None if each.ordered is None else now - each.ordered_at,
                 each.asks_at if each.asks is not None else None,
             )
-            for each in self.brood
+            for each in self.children
         ]
 
     def _fork(self, generation: Generation, count: int, now: float) -> None:
         try:
             if not generation.begun:
-                self.brood.begin(generation)
+                self.children.begin(generation)
             if generation.zygote is None or generation.zygote.loaded:
                 for _ in range(count):
-                    self.brood.spawn(generation)
+                    self.children.spawn(generation)
         except (OSError, OverflowError) as error:
             self._unforkable = now + 1.0
             self.log.error(f"no process can be forked, trying again in 1 s: {error}")
@@ -362,10 +361,10 @@ class Master:
             return True
         if self.serving is None:
             return False  # the first workers are still coming
-        mine = [each for each in self.brood if each.generation is self.coming]
+        mine = [each for each in self.children if each.generation is self.coming]
         return bool(mine) and now > mine[0].born + STALE
 
-    # -- what the brood tells
+    # -- what the children tells
 
     def became_ready(self, who: Worker, boot_s: float) -> None:
         self.log.info(f"worker {who.pid} is ready after {boot_s:.2f} s")
@@ -394,11 +393,11 @@ class Master:
         self.events.emit(
             "worker_exit", pid=who.pid, status=status, reason=reason, shutdown_s=shutdown
         )
-        self.board.count_exit(reason)
+        self.scoreboard.count_exit(reason)
         who.view.alive = False
         self.hook(who.generation, "child_exit", self.server, who.view)
         zygote = who.generation.zygote
-        last = all(each.generation is not who.generation for each in self.brood)
+        last = all(each.generation is not who.generation for each in self.children)
         if last and zygote is not None and zygote.stopping and not zygote.deadline:
             zygote.deadline = now + LINGERS
         if reason in ("crash", "boot"):
@@ -423,7 +422,7 @@ class Master:
 
     def _loops(self, generation: Generation, last: str, now: float) -> None:
         many = f"{generation.loop.quick} workers in a row ended at once, the last with {last}"
-        serving = sum(each.serving for each in self.brood)
+        serving = sum(each.serving for each in self.children)
         if serving:
             pause = max(0.0, generation.loop.not_before - now)
             self.log.error(f"{many}; trying again in {pause:.0f} s, {serving} workers serve on")
@@ -490,7 +489,7 @@ class Master:
             self._resting = resting
             self.current.announced = resting
             self.log.info("the workers leave" if resting else "the workers come back")
-            self.board.note(b.WANTED, self.wanted)
+            self.scoreboard.note(WANTED, self.wanted)
 
     # -- the end
 
@@ -505,8 +504,8 @@ class Master:
             self.exporting.closed()
         # What waits in the queue is ours to answer, unless another master does.
         how = "stop" if self.relatives.none else "yield"
-        for each in self.brood:
-            self.brood.order(each, "stop", how if patience else None, patience or HURRIED)
-        for zygote in self.brood.zygotes:
+        for each in self.children:
+            self.children.order(each, "stop", how if patience else None, patience or HURRIED)
+        for zygote in self.children.zygotes:
             zygote.stop()
             zygote.deadline = time.monotonic() + (patience or HURRIED) + LINGERS

@@ -10,12 +10,20 @@ import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pretune.server.process import scoreboard as b
-from pretune.server.process.scoreboard import Scoreboard
+from pretune.server.process.scoreboard import (
+    BOOTING,
+    GENERATION,
+    LEAVING,
+    RELOADS,
+    SERVING,
+    STARTED,
+    WANTED,
+    Scoreboard,
+)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_STATES = {b.BOOTING: "booting", b.SERVING: "serving", b.LEAVING: "leaving"}
+_STATES = {BOOTING: "booting", SERVING: "serving", LEAVING: "leaving"}
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -62,7 +70,7 @@ def _value(value: float) -> str:
 
 
 def families(
-    board: Scoreboard,
+    scoreboard: Scoreboard,
     now: float,
     started: float,
     queues: Sequence[tuple[str, int, int]],
@@ -71,11 +79,11 @@ def families(
 ) -> list[Family]:
     """Everything there is to say.
 
-    ``now`` monotonic s, ``started`` Unix s; ``queues``: address, length, limit; ``memory``: row and
-    PSS bytes.
+    ``now`` monotonic s, ``started`` Unix s; ``queues``: address, length, limit; ``memory``: slot
+    and PSS bytes.
     """
-    seen = board.seen()
-    requests, busy, errors = board.totals()
+    seen = scoreboard.seen()
+    requests, busy, errors = scoreboard.totals()
     states = [
         ((("state", name),), sum(1 for w in seen if w.state == state))
         for state, name in _STATES.items()
@@ -89,11 +97,11 @@ def families(
     return [
         Family("pretune_build_info", "gauge", "Always 1; versions as labels.", [(build, 1.0)]),
         one("start_time_seconds", "gauge", "When the master started, in Unix time.", started),
-        one("uptime_seconds", "gauge", "Since then.", now - board.value(b.STARTED)),
+        one("uptime_seconds", "gauge", "Since then.", now - scoreboard.value(STARTED)),
         Family("pretune_workers", "gauge", "Workers by state.", states),
-        one("workers_wanted", "gauge", "Workers there should be.", board.value(b.WANTED)),
-        one("generation", "gauge", "Number of the code that serves.", board.value(b.GENERATION)),
-        one("reloads_total", "counter", "Reloads that were begun.", board.value(b.RELOADS)),
+        one("workers_wanted", "gauge", "Workers there should be.", scoreboard.value(WANTED)),
+        one("generation", "gauge", "Number of the code that serves.", scoreboard.value(GENERATION)),
+        one("reloads_total", "counter", "Reloads that were begun.", scoreboard.value(RELOADS)),
         one("connections", "gauge", "Open connections.", sum(w.connections for w in seen)),
         one("threads", "gauge", "Threads that serve.", sum(w.threads for w in seen)),
         one("busy_threads", "gauge", "Threads inside a request.", sum(w.busy for w in seen)),
@@ -104,7 +112,7 @@ def families(
             "pretune_worker_exits_total",
             "counter",
             "Workers that have ended, by reason.",
-            [((("reason", reason),), count) for reason, count in board.exits().items()],
+            [((("reason", reason),), count) for reason, count in scoreboard.exits().items()],
         ),
         Family(
             "pretune_accept_queue_length",
@@ -122,6 +130,6 @@ def families(
             "pretune_worker_pss_bytes",
             "gauge",
             "Memory of a worker: private, and its share of what is shared.",
-            [((("worker", str(row)),), size) for row, size in memory],
+            [((("worker", str(slot)),), size) for slot, size in memory],
         ),
     ]

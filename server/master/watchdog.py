@@ -23,9 +23,9 @@ class Watchdog:
     """``boot_failed(pid, message)`` is told of boots that take too long."""
 
     def __init__(
-        self, board: Scoreboard, log: Log, boot_failed: Callable[[int, str], None]
+        self, scoreboard: Scoreboard, log: Log, boot_failed: Callable[[int, str], None]
     ) -> None:
-        self._board = board
+        self._scoreboard = scoreboard
         self._log = log
         self._boot_failed = boot_failed
         self._next = 0.0
@@ -76,7 +76,7 @@ class Watchdog:
         """Is one of its requests stuck? When to ask again."""
         timeout = each.config.settings.timeout
         stuck = crash_backoff.overdue(each.cells, now, timeout)
-        beat = self._board.last_beat(each.row)
+        beat = self._scoreboard.last_beat(each.slot)
         if stuck or crash_backoff.silent(beat, now, timeout):
             what = "a request takes" if stuck else "it has not been heard of for"
             limit = timeout if stuck else max(timeout, crash_backoff.BEAT)

@@ -66,13 +66,13 @@ def main(
     config: Config,
     inheritance: Inheritance,
     channel: Channel,
-    row: int,
+    slot: int,
     me: hooks.Worker,
     loaded: Loaded | None = None,
 ) -> int:
     """Run a worker; ``loaded`` if the zygote has imported the app already. The exit code."""
     began = time.monotonic()
-    log, board = inheritance.log, inheritance.board
+    log, scoreboard = inheritance.log, inheritance.scoreboard
     me.pid = os.getpid()
     dump_on_signal(log)
     if config.telemetry is not None:
@@ -90,8 +90,8 @@ def main(
             loaded=loaded,
             listeners=inheritance.listeners,
             channel=channel,
-            board=board,
-            row=row,
+            scoreboard=scoreboard,
+            slot=slot,
             log=log,
             ring=Ring(config.telemetry, os.getpid()) if config.telemetry is not None else None,
             exchange=inheritance.exchange,
@@ -131,12 +131,12 @@ def _run(name: str, context: Context, ready: Callable[[], None]) -> int:
     if name == "asgi":
         from pretune.server.asgi.worker import AsgiWorker
 
-        context.board.beats_in_cells(context.row)
+        context.scoreboard.beats_in_cells(context.slot)
         return AsgiWorker(context).run(ready)
     if name == "gevent":
         from pretune.server.wsgi.greenlets import GreenletWorker
 
-        context.board.beats_in_cells(context.row)
+        context.scoreboard.beats_in_cells(context.slot)
         return GreenletWorker(context).run(ready)
     from pretune.server.wsgi.threaded import ThreadedWorker
 

@@ -60,15 +60,15 @@ def main(config: Config, inheritance: Inheritance, channel: Channel) -> int:
                 os._exit(1)  # the master is gone; the workers notice it themselves
             if "fork" in message:
                 (end,) = fds
-                row = message["row"]
+                slot = message["slot"]
                 me = hooks.Worker(config, inheritance.log, message["fork"])
                 _before_fork(config, inheritance, me)
 
-                def role(end: int = end, row: int = row, me: hooks.Worker = me) -> int:
+                def role(end: int = end, slot: int = slot, me: hooks.Worker = me) -> int:
                     channel.close()
                     os.close(wake)
                     os.close(woken)
-                    return worker_main.main(config, inheritance, adopt(end), row, me, loaded)
+                    return worker_main.main(config, inheritance, adopt(end), slot, me, loaded)
 
                 try:
                     pid = forking.fork(role)

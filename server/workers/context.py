@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Context:
     """A worker's surroundings.
 
-    ``row`` is the worker's on the board. ``channel`` takes ``{"retire": n}`` to ask for a
+    ``slot`` is the worker's on the scoreboard. ``channel`` takes ``{"retire": n}`` to ask for a
     successor and gives ``{"leave": how}`` (leaving.py); its end means the master is gone.
     """
 
@@ -34,8 +34,8 @@ class Context:
     loaded: Loaded
     listeners: tuple[socket.socket, ...]
     channel: Channel
-    board: Scoreboard
-    row: int
+    scoreboard: Scoreboard
+    slot: int
     log: Log
     ring: Ring | None
     # Two ends for connections handed from a busy worker to an idle one: give, take. All workers of
@@ -46,7 +46,7 @@ class Context:
 
     def tally(self, thread: int) -> Tally | None:
         """Where a thread counts what it serves; None when nobody reads metrics."""
-        return self.board.tally(self.row, thread) if self.board.tallies else None
+        return self.scoreboard.tally(self.slot, thread) if self.scoreboard.tallies else None
 
     def told(self) -> str | None:
         """How to leave, if the master has said so by now; what else it said is done."""

@@ -19,7 +19,7 @@ class Inheritance:
     """
 
     listeners: tuple[socket.socket, ...]
-    board: Scoreboard
+    scoreboard: Scoreboard
     log: Log
     exchange: tuple[socket.socket, socket.socket]
     server: hooks.Server  # what hooks are called with

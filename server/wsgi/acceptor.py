@@ -130,9 +130,9 @@ class Acceptor:
     def accept(self, fd: int) -> Connection | None:
         """Take the next one; None if a sibling was faster or there is no room."""
         if self._balanced and fd != self._take:
-            board = self._context.board
+            scoreboard = self._context.scoreboard
             for _ in range(limits.YIELDS):
-                if len(self.connections) <= board.fewest_connections(idle=True):
+                if len(self.connections) <= scoreboard.fewest_connections(idle=True):
                     break
                 time.sleep(limits.YIELD)
         try:
@@ -231,4 +231,4 @@ class Acceptor:
     def _tell(self) -> None:
         """Let the siblings know how many we have."""
         if not self.leaving:
-            self._context.board.set_connections(self._context.row, len(self.connections))
+            self._context.scoreboard.set_connections(self._context.slot, len(self.connections))

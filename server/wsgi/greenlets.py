@@ -81,7 +81,7 @@ class GreenletSlot(ThreadSlot):
     def __init__(self, context: Context, index: int, meter: Meter) -> None:
         super().__init__(context, 0)
         self.index = index
-        self.cells = {}  # type: ignore[assignment]  # the board's is the hub's
+        self.cells = {}  # type: ignore[assignment]  # the scoreboard's is the hub's
         self.runq = None  # the thread's, and so not one request's
         self._meter = meter
 
@@ -125,7 +125,7 @@ class GreenletWorker:
         self._gevent.signal_handler(signal.SIGTERM, self._on_term)
         for quick in (signal.SIGINT, signal.SIGQUIT):
             self._gevent.signal_handler(quick, os._exit, 0)
-        self.context.board.beats_in_cells(self.context.row)
+        self.context.scoreboard.beats_in_cells(self.context.slot)
         for number, sock in enumerate(self.context.listeners):
             self._doors[sock.fileno()] = sock
             spawn(self._listen, sock, number)
@@ -137,7 +137,10 @@ class GreenletWorker:
         return self._leave()
 
     def _beat(self) -> None:
-        cells, timeout = self.context.board.cells(self.context.row), self.context.settings.timeout
+        cells, timeout = (
+            self.context.scoreboard.cells(self.context.slot),
+            self.context.settings.timeout,
+        )
         while True:
             cells[0] = time.monotonic()
             self._gevent.sleep(min(1.0, timeout / 5) if timeout else 1.0)
@@ -146,7 +149,7 @@ class GreenletWorker:
         ring, metered = self.context.ring, False
         while True:
             now = time.monotonic()
-            self.context.board.beat(self.context.row, now)
+            self.context.scoreboard.beat(self.context.slot, now)
             for conn in tuple(self.parked):
                 if now > conn.deadline and conn in self.parked:
                     self._dismiss(conn, _Late)
@@ -185,7 +188,7 @@ class GreenletWorker:
         self._told.set()
 
     def _leave(self) -> int:
-        self.context.board.set_connections(self.context.row, NOT_SERVING)
+        self.context.scoreboard.set_connections(self.context.slot, NOT_SERVING)
         self.service.leave()
         began = time.monotonic()
         patience = self.context.settings.graceful_timeout
@@ -212,11 +215,11 @@ class GreenletWorker:
     # -- connections
 
     def _listen(self, listener: socket.socket, number: int) -> None:
-        fd, board = listener.fileno(), self.context.board
+        fd, scoreboard = listener.fileno(), self.context.scoreboard
         while fd in self._doors:
             if not self._await(fd, select.POLLIN, draining.LOOK if self.leaving else 1.0):
                 continue
-            if len(self.connections) > board.fewest_connections():
+            if len(self.connections) > scoreboard.fewest_connections():
                 self._gevent.sleep(limits.YIELD)  # a sibling has fewer: it may be first
             if fd not in self._doors:
                 return
@@ -295,4 +298,4 @@ class GreenletWorker:
 
     def _count(self) -> None:
         if self.leaving is None:
-            self.context.board.set_connections(self.context.row, len(self.connections))
+            self.context.scoreboard.set_connections(self.context.slot, len(self.connections))

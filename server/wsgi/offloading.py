@@ -3,8 +3,8 @@
 A connection parked at a worker whose threads are stuck in long requests would wait for one of them,
 while a sibling is idle. The main thread looks for that: every LOOK seconds while threads work, and
 not at all while none does (the first event then wakes it up). Looking at the parked connections is
-dearer, so it is done only when all threads have been busy since the last look and the board shows
-an idle sibling, and never for more than a fiftieth of the time.
+dearer, so it is done only when all threads have been busy since the last look and the scoreboard
+shows an idle sibling, and never for more than a fiftieth of the time.
 
 What the main thread cannot do is run while a request holds the GIL.
 """
@@ -35,8 +35,8 @@ class Offloading:
         context = worker.context
         self._worker = worker
         self._on = worker.door.exchange is not None
-        self._board = context.board
-        self._cells = context.board.cells(context.row)
+        self._scoreboard = context.scoreboard
+        self._cells = context.scoreboard.cells(context.slot)
         self._asleep = False
         self._not_before = 0.0
         self.drowsy = self._on
@@ -67,17 +67,17 @@ class Offloading:
         latest = now - LOOK
         if not all(since and since < latest for since in self._cells):
             return
-        if self._board.fewest_connections(idle=True) == math.inf:
+        if self._scoreboard.fewest_connections(idle=True) == math.inf:
             return
         waiting = self._readable()
         for conn in waiting[:MOST]:
-            if self._board.fewest_connections(idle=True) == math.inf or not self._give(conn):
+            if self._scoreboard.fewest_connections(idle=True) == math.inf or not self._give(conn):
                 break
         self._not_before = now + SHARE * (time.monotonic() - now)
 
     def give_idle(self) -> None:
         """All idle connections, if there is a sibling to take them."""
-        if not self._on or self._board.fewest_connections() == math.inf:
+        if not self._on or self._scoreboard.fewest_connections() == math.inf:
             return
         for conn in self._between_requests():
             if not self._give(conn):

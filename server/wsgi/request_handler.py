@@ -44,7 +44,7 @@ class ThreadSlot:
 
     def __init__(self, context: Context, index: int) -> None:
         self.index = index
-        self.cells = context.board.cells(context.row)
+        self.cells = context.scoreboard.cells(context.slot)
         self.tally = context.tally(index)
         self.cpu = _thread_time()  # up to here it is accounted for; negative: unknown
         self.account = Account()

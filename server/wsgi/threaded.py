@@ -137,7 +137,7 @@ class ThreadedWorker:
 
     def _leave(self, poll: select.poll) -> int:
         self.door.leaving = True
-        self.context.board.set_connections(self.context.row, NOT_SERVING)
+        self.context.scoreboard.set_connections(self.context.slot, NOT_SERVING)
         self.service.leave()
         began = time.monotonic()
         patience = self.context.settings.graceful_timeout
@@ -171,7 +171,7 @@ class ThreadedWorker:
 
     def _sweep(self, now: float) -> None:
         """Close connections that wait for longer than they may."""
-        self.context.board.beat(self.context.row, now)
+        self.context.scoreboard.beat(self.context.slot, now)
         if self.context.ring is not None:
             self.context.ring.check(now)
         for conn in tuple(self.parked.values()):

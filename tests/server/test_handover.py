@@ -143,8 +143,8 @@ for n in range(5):
     clients.append(client)
 context = Context(
     config=Config(target="x", settings=settings), settings=settings,
-    loaded=types.SimpleNamespace(app=app), listeners=(listener,), channel=worker, board=board,
-    row=board.allot(), log=Log(), ring=None, exchange=(give, take),
+    loaded=types.SimpleNamespace(app=app), listeners=(listener,), channel=worker, scoreboard=board,
+    slot=board.allot(), log=Log(), ring=None, exchange=(give, take),
 )
 code = ThreadedWorker(context).run(lambda: master.send({"leave": "stop"}))
 for client in clients:

@@ -39,8 +39,9 @@ def context(kind, app):
     master, worker = pair()
     made = Context(
         config=Config(target="x", settings=settings), settings=settings,
-        loaded=types.SimpleNamespace(app=app), listeners=(listener,), channel=worker, board=board,
-        row=board.allot(), log=Log(), ring=None,
+        loaded=types.SimpleNamespace(app=app), listeners=(listener,), channel=worker,
+        scoreboard=board,
+        slot=board.allot(), log=Log(), ring=None,
     )
     return made, master
 

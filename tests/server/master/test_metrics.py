@@ -194,34 +194,34 @@ def test_any_label_and_value_survives_the_format(samples, help_):
 
 
 def test_what_a_dead_worker_has_served_stays():
-    board = Scoreboard(2, tallies=True)
-    rows = [board.allot(), board.allot()]
-    for row in rows:
-        board.set_state(row, SERVING, 1)
-        board.tally(row, 1).add(0.5, 200)
-        board.tally(row, 0).add(0.25, 503)
-    assert board.totals() == [4.0, 1.5, 2.0]
-    board.release(rows[0])
-    assert board.totals() == [4.0, 1.5, 2.0]
-    again = board.allot()
-    assert board.served(again) == [0.0, 0.0, 0.0]
-    board.release(rows[1])
-    board.release(rows[1])  # twice does no harm
-    assert board.totals() == [4.0, 1.5, 2.0]
-    assert [w.state for w in board.seen()] == [BOOTING]
+    scoreboard = Scoreboard(2, tallies=True)
+    slots = [scoreboard.allot(), scoreboard.allot()]
+    for slot in slots:
+        scoreboard.set_state(slot, SERVING, 1)
+        scoreboard.tally(slot, 1).add(0.5, 200)
+        scoreboard.tally(slot, 0).add(0.25, 503)
+    assert scoreboard.totals() == [4.0, 1.5, 2.0]
+    scoreboard.release(slots[0])
+    assert scoreboard.totals() == [4.0, 1.5, 2.0]
+    again = scoreboard.allot()
+    assert scoreboard.served(again) == [0.0, 0.0, 0.0]
+    scoreboard.release(slots[1])
+    scoreboard.release(slots[1])  # twice does no harm
+    assert scoreboard.totals() == [4.0, 1.5, 2.0]
+    assert [w.state for w in scoreboard.seen()] == [BOOTING]
 
 
 def test_rows_of_different_widths_do_not_overlap():
-    board = Scoreboard(1, tallies=True)
-    narrow, wide = board.allot(), board.allot(5)
-    board.cells(wide)[4] = 7.0
-    board.tally(narrow, 0).add(1.0, 200)
-    assert list(board.cells(narrow)) == [0.0]
-    assert board.served(wide) == [0.0, 0.0, 0.0]
-    board.release(wide)
-    assert len(board.cells(board.allot(2))) == 2
+    scoreboard = Scoreboard(1, tallies=True)
+    narrow, wide = scoreboard.allot(), scoreboard.allot(5)
+    scoreboard.cells(wide)[4] = 7.0
+    scoreboard.tally(narrow, 0).add(1.0, 200)
+    assert list(scoreboard.cells(narrow)) == [0.0]
+    assert scoreboard.served(wide) == [0.0, 0.0, 0.0]
+    scoreboard.release(wide)
+    assert len(scoreboard.cells(scoreboard.allot(2))) == 2
     with pytest.raises(IndexError):
-        board.tally(narrow, 1)
+        scoreboard.tally(narrow, 1)
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6, socket.AF_UNIX])

@@ -427,4 +427,4 @@ def test_a_slow_client_is_not_a_stuck_request(serve):
 
 
 def _apps() -> Path:
-    return Path(__file__).parent / "apps"
+    return Path(__file__).parents[1] / "apps"

@@ -397,7 +397,9 @@ def test_a_broken_file_never_starts_anything(tune, tmp_path, text, code):
 
 
 def test_a_trial_is_not_changed_by_a_file_that_lies_there(serve, tmp_path):
-    (tmp_path / "plain.py").write_text((Path(__file__).parent / "apps" / "plain.py").read_text())
+    (tmp_path / "plain.py").write_text(
+        (Path(__file__).parents[1] / "apps" / "plain.py").read_text()
+    )
     (tmp_path / "gunicorn.conf.py").write_text("raise SystemExit('read')\n")
     served = serve("plain", chdir=tmp_path, env={"GUNICORN_CMD_ARGS": "--nonsense"})
     assert served.text("/hello") == "hello"
