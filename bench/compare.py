@@ -103,7 +103,7 @@ _HEAD = """\
 `python -m bench.compare` writes this page from what it stored in `bench/results/compare/`:
 `tune compare --servers all` on the three examples of this repository, each server at the settings
 that are best for it there. How each number is made, and what "lost" and "no difference" mean, is in
-[METHOD.md](METHOD.md#comparison-of-servers); the servers are in [SERVERS.md](SERVERS.md). Intervals
+[method/comparison.md](method/comparison.md); the servers are in [SERVERS.md](SERVERS.md). Intervals
 are 95%, over the rounds.
 
 {machine}"""

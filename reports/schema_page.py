@@ -19,6 +19,46 @@ FILES = (
     ("report.json", document.SCHEMA, ""),
     ("comparison.json", comparison.SCHEMA, "comparison "),
 )
+# Where it is explained how an object's figures are made, below docs/method/.
+METHOD = {
+    "allocator": "memory.md#other-allocators",
+    "baseline": "recommendation.md#other-formulas",
+    "boot_memory": "memory.md#memory-at-boot",
+    "budget": "preflight.md",
+    "candidate": "recommendation.md#the-search",
+    "comparison check": "comparison.md#what-is-lost-under-signals",
+    "comparison pair": "comparison.md#over-the-rounds",
+    "comparison server": "comparison.md",
+    "comparison turn": "comparison.md#a-round",
+    "cpu_accounting": "measurement.md#cpu-by-three-clocks",
+    "database": "preflight.md#postgres-connections",
+    "database_time": "database.md#time",
+    "demand": "demand.md#what-a-request-costs",
+    "endpoint_demand": "demand.md#what-a-request-costs",
+    "extrapolation": "extrapolation.md",
+    "fleet": "recommendation.md#instances",
+    "front": "reverse-proxy.md",
+    "front_checks": "reverse-proxy.md#what-it-gives",
+    "gate": "verification.md#findings-and-gate",
+    "holders": "memory.md#leaks",
+    "inside": "demand.md#where-the-time-goes",
+    "interval": "measurement.md#intervals",
+    "load": "trials.md",
+    "measured": "measurement.md",
+    "predicted": "model.md",
+    "recommendation": "recommendation.md",
+    "server_cost": "demand.md#what-a-server-costs",
+    "settings": "recommendation.md#settings",
+    "shared_database": "recommendation.md#instances",
+    "source_line": "demand.md#where-the-time-goes",
+    "surroundings": "trials.md#safety-and-validity",
+    "today": "recommendation.md#todays-deployment",
+    "trial": "trials.md",
+    "verification": "verification.md",
+    "worker": "trials.md#processes-and-machine",
+    "worker_demand": "memory.md#parts",
+    "workload": "preflight.md#traffic",
+}
 
 _HEAD = """\
 # Every field of report.json and comparison.json
@@ -63,7 +103,9 @@ def _inner(field: Node, prefix: str, path: str) -> Iterator[tuple[str, str, str]
 
 
 def _section(heading: str, node: Node, prefix: str) -> str:
-    lines = [heading, "", node["description"], ""]
+    page = METHOD.get(heading.lstrip("# "), "")
+    how = f" [How it is made](method/{page})." if page else ""
+    lines = [heading, "", node["description"] + how, ""]
     lines += ["| field | type | what it is |", "|---|---|---|"]
     lines += [f"| `{path}` | {kind} | {text} |" for path, kind, text in rows(node, prefix)]
     return "\n".join(lines) + "\n"

@@ -12,7 +12,8 @@ from pretune.advisor.findings.diagnose import RULES
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "docs" / "GUIDE.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+ROOMS = ("advisor", "server", "loadtests", "reports", "bench", "examples")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -22,7 +23,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_its_links_lead_somewhere(page: Path) -> None:
     for link in LINK.findall(page.read_text()):
         name, _, anchor = link.partition("#")
@@ -50,3 +51,10 @@ def test_the_architecture_has_every_folder(room: str) -> None:
     folders = {str(file.parent.relative_to(ROOT)) for file in (ROOT / room).rglob("__init__.py")}
     folders -= {"server/importable/pretune"}  # a seam, no room
     assert {name for name in folders if f"`{name}/`" not in ARCHITECTURE} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_files_it_names_are_there(page: Path) -> None:
+    """A module or folder in backquotes, by its path from the repository's root."""
+    paths = re.findall(rf"`((?:{'|'.join(ROOMS)})/[\w./-]*)`", page.read_text())
+    assert [path for path in paths if not (ROOT / path).exists()] == []

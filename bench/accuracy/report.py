@@ -95,7 +95,7 @@ def _intro(found: Sequence[Judged]) -> list[str]:
     return [
         "# Accuracy, measured",
         "Written by `make accuracy` from what is stored in `bench/accuracy/results`, predicted by "
-        "the model as it is now. How each number is made: [METHOD.md](METHOD.md).",
+        "the model as it is now. How each number is made: [method/](method/README.md).",
         f"**{len(found)} applications, {len(points)} points of real gunicorn "
         f"{versions['gunicorn']}**, {repeated} of them second runs, and {again} reruns, each of "
         f"{_seconds(p.load_s for p in points)} s of load, "

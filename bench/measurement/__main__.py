@@ -122,7 +122,7 @@ def render(document: dict[str, Any], *, markdown: bool) -> str:
     if markdown:
         said.append("# Measurement, measured")
         said.append("Written by `python -m bench.measurement --markdown docs/MEASUREMENT_BENCH.md`."
-                    " How each number is made: [METHOD.md](METHOD.md).")  # fmt: skip
+                    " How each number is made: [method/](method/README.md).")  # fmt: skip
     aims = {
         name: Result.from_json(part["result"]).aims
         for name, part in document["parts"].items()
