@@ -15,7 +15,7 @@ from typing import Any
 from pretune.advisor import judge
 from pretune.advisor.demand import allocators, breakdown, server_costs
 from pretune.advisor.demand import estimate as demand
-from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.demand.values import Demand
 from pretune.advisor.failure import AppFailed, MeasurementInvalid
 from pretune.advisor.findings import diagnose
 from pretune.advisor.model import extrapolation, memory

@@ -12,8 +12,7 @@ from typing import Any
 from pretune.advisor.demand.allocation_sites import Holders
 from pretune.advisor.demand.allocators import Saving
 from pretune.advisor.demand.breakdown import Inside
-from pretune.advisor.demand.estimate import Demand
-from pretune.advisor.demand.server_costs import Kind, ServerCost
+from pretune.advisor.demand.values import Demand, Kind, ServerCost
 from pretune.advisor.model.extrapolation import Extrapolation
 from pretune.advisor.model.lock import OwnLock
 from pretune.advisor.model.prediction import Prediction

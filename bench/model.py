@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pretune.advisor.demand.estimate import TUPLE, Demand, WorkerDemand
+from pretune.advisor.demand.values import TUPLE, Demand, WorkerDemand
 from pretune.advisor.model import memory
 from pretune.advisor.model.case import Case
 from pretune.advisor.model.predict import capacity

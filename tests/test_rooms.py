@@ -1,7 +1,10 @@
 """Who may import whom, as docs/ARCHITECTURE.md says."""
 
 import ast
+import re
+import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,32 @@ STARTERS = tuple(
     f"pretune.server.adapters.{name}"
     for name in ("commands", "embedded", "gunicorn", "hosted", "launch", "nginx.", "process")
 )
+
+
+# Folders and files at the top of a room, lowest first: each may import what stands before it.
+FLOORS = {
+    "advisor": (
+        *("quantity", "failure", "confidential", "verdict", "progress"),
+        *("resources", "workspace", "profiler", "observations", "deployed", "preflight"),
+        *("demand", "model", "trials", "reverse_proxy", "recommendation", "run"),
+        *("findings", "judge", "verification", "conclusion", "documents", "gate"),
+        *("pipeline", "comparison", "commands", "cli", "__main__"),
+    ),
+    "server": (
+        *("settings", "telemetry", "http11", "process", "probes", "config"),
+        *("workers", "wsgi", "asgi", "master", "hosted", "adapters"),
+        *("inspection", "checking", "entry", "cli", "bootstrap"),
+    ),
+}
+# The package itself, and what stands for it on the path of the app's interpreter.
+NO_FLOOR = {"__init__", "importable"}
+# Imports upward that are still to be cut.
+UPWARD = {
+    ("advisor/reverse_proxy/steps.py", "run"),
+    ("advisor/trials/follow_up.py", "run"),
+    ("server/probes/stacks.py", "asgi"),
+    ("server/workers/context.py", "asgi"),
+}
 
 
 def imports(file: Path, *, top_level_only: bool = False) -> set[str]:
@@ -90,3 +119,59 @@ def test_gevent_is_imported_only_when_its_class_is_asked_for() -> None:
     file = ROOT / "server" / "wsgi" / "greenlets.py"
     firsts = {name.partition(".")[0] for name in imports(file, top_level_only=True)}
     assert not firsts & {"gevent", "greenlet"}
+
+
+@pytest.mark.parametrize("room", FLOORS)
+def test_no_import_goes_upward(room: str) -> None:
+    """Neither one for the type checker, nor one inside a function."""
+    floor = {name: number for number, name in enumerate(FLOORS[room])}
+    upward = set()
+    for file in modules(room):
+        mine = file.relative_to(ROOT / room).parts[0].removesuffix(".py")
+        if mine in NO_FLOOR:
+            continue
+        for name in imports(file):
+            top, _, rest = name.removeprefix("pretune.").partition(".")
+            other = rest.partition(".")[0]
+            if top == room and other in floor and floor[other] > floor[mine]:
+                upward.add((str(file.relative_to(ROOT)), other))
+    assert upward == {pair for pair in UPWARD if pair[0].startswith(room)}
+
+
+@pytest.mark.parametrize("room", FLOORS)
+def test_every_folder_has_its_floor_in_the_architecture_too(room: str) -> None:
+    tops = {p.relative_to(ROOT / room).parts[0].removesuffix(".py") for p in modules(room)}
+    assert tops - NO_FLOOR <= set(FLOORS[room])
+    text = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
+    told = re.findall(rf"^\| `{room}/(\w+)/` \|", text, re.MULTILINE)
+    assert told == [name for name in FLOORS[room] if (ROOT / room / name).is_dir()]
+
+
+@pytest.mark.parametrize("room", ["advisor", "loadtests", "reports"])
+def test_no_imports_make_a_circle(room: str) -> None:
+    """Between modules; the type checker's imports and those inside a function count."""
+    files = {dotted(file): file for file in modules(room)}
+    graph = {
+        module: {
+            other
+            for name in imports(file)
+            for other in (name, name.rpartition(".")[0])
+            if other in files and other != module
+        }
+        for module, file in files.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(reversed(error.args[1])))
+
+
+def dotted(file: Path) -> str:
+    return "pretune." + ".".join(file.relative_to(ROOT).with_suffix("").parts)
+
+
+def test_asking_what_to_measure_loads_no_numbers() -> None:
+    """A refused option or a broken app is answered before numba could be imported."""
+    asked = "import sys, pretune.advisor.preflight.preflight; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert not {"numba", "scipy", "numpy", "locust", "gevent"} & set(ran.stdout.split())

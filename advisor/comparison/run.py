@@ -28,7 +28,7 @@ from pretune.advisor.comparison.steps import (
 )
 from pretune.advisor.demand import estimate as demand
 from pretune.advisor.demand import server_costs
-from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.demand.values import Demand
 from pretune.advisor.failure import AppFailed, MeasurementInvalid
 from pretune.advisor.model.calibration import Calibration, calibrate
 from pretune.advisor.model.predict import capacity, predict

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pretune.advisor.demand.estimate import TRIAL_SCATTER
+from pretune.advisor.demand.values import TRIAL_SCATTER
 from pretune.advisor.profiler.measurement import Measurement
 from pretune.advisor.quantity import Interval
 

@@ -24,15 +24,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pretune.advisor.demand.values import Kind, ServerCost
 from pretune.advisor.quantity import Interval
 
 if TYPE_CHECKING:
-    from pretune.advisor.demand.estimate import Demand, WorkerDemand
+    from pretune.advisor.demand.values import Demand, WorkerDemand
     from pretune.advisor.profiler.measurement import Measurement, MemorySeries
 
 DEMAND_TRIAL, CONTRAST_TRIAL = "demand", "contrast"
@@ -50,31 +51,6 @@ SYNC_MOST = 1.65
 # Of a cycle of one user: with less CPU in it, what its waits scatter by is more than any tail.
 TAIL_VISIBLE = 0.4
 _Z95 = 1.959964
-
-# (server, worker class)
-Kind = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class ServerCost:
-    """Of one request, one worker, one master, the app's own included; seconds and bytes."""
-
-    cpu_s: Interval
-    generator_cpu_s: float
-    worker_bytes: float  # backed by no file
-    master_bytes: float
-    file_bytes: float  # there once
-    requests: float = 0.0  # that a worker had served when its memory was read
-    further_threads: int = 0  # beyond the first, of a worker
-    wake_cpu_s: float = 0.0  # more for a request that wakes another worker than the last
-    tail_cpu_s: float = 0.0  # of cpu_s, what the server does after its answer
-
-    def kept_bytes(self, slope: float) -> float:
-        """A worker's, without what leaked: bytes per request."""
-        return self.worker_bytes - slope * self.requests
-
-    def to_json(self) -> dict[str, object]:
-        return {**vars(self), "cpu_s": self.cpu_s.to_json()}
 
 
 def cost_of(trial: Measurement) -> ServerCost | None:

@@ -14,7 +14,7 @@ from typing import Any
 from pretune.advisor.demand import server_costs as costs
 from pretune.advisor.demand.allocation_sites import Holders
 from pretune.advisor.demand.breakdown import EndpointInside, Host, Inside
-from pretune.advisor.demand.estimate import Demand, EndpointDemand
+from pretune.advisor.demand.values import Demand, EndpointDemand
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.preflight.target import Target
 from pretune.advisor.profiler.measurement import Conditions, Latency, Measurement

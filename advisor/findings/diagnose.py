@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pretune.advisor.demand.breakdown import FEWEST_LOOKS
-from pretune.advisor.demand.estimate import Demand, EndpointDemand
+from pretune.advisor.demand.values import Demand, EndpointDemand
 from pretune.advisor.findings import deployed, environment
 from pretune.advisor.findings import memory as findings_memory
 from pretune.advisor.findings.rule import Case, Evidence, Rule

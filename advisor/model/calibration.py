@@ -33,8 +33,8 @@ from functools import cache
 
 import numpy as np
 
-from pretune.advisor.demand.estimate import Demand
 from pretune.advisor.demand.server_costs import SYNC_ALONE_TRIAL, on
+from pretune.advisor.demand.values import Demand
 from pretune.advisor.model import cpu
 from pretune.advisor.model import lock as locks
 from pretune.advisor.model.case import Case, Traffic, crowding

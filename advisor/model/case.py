@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.demand.values import Demand
 from pretune.advisor.model import bounds
 from pretune.advisor.model.cpu import crowd
 from pretune.advisor.model.lock import serial_s

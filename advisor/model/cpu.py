@@ -27,7 +27,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from pretune.advisor.demand import server_costs
-from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.demand.values import Demand
 from pretune.advisor.model.rows import Z95
 from pretune.advisor.profiler.measurement import Measurement
 

@@ -22,8 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pretune.advisor.demand.estimate import Demand, EndpointDemand
-from pretune.advisor.demand.server_costs import ServerCost
+from pretune.advisor.demand.values import Demand, EndpointDemand, ServerCost
 from pretune.advisor.model.calibration import Calibration
 from pretune.advisor.quantity import Interval
 from pretune.advisor.resources.budget import Budget

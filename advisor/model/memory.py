@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from pretune.advisor.demand.estimate import TRIAL_SCATTER, WorkerDemand
+from pretune.advisor.demand.values import TRIAL_SCATTER, WorkerDemand
 from pretune.advisor.quantity import Interval
 from pretune.server.settings import Settings
 

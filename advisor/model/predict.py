@@ -27,8 +27,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.stats import t as student
 
-from pretune.advisor.demand.estimate import Demand
 from pretune.advisor.demand.server_costs import on
+from pretune.advisor.demand.values import Demand
 from pretune.advisor.model import bounds, memory
 from pretune.advisor.model.calibration import (
     PRIOR_LATENCY_SD,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.demand.values import Demand
 from pretune.advisor.model.simulation import MAX_SEGMENTS
 from pretune.advisor.model.state import ROW
 from pretune.advisor.profiler.measurement import Conditions

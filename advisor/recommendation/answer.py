@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.demand.values import Demand
 from pretune.advisor.model.calibration import Calibration
 from pretune.advisor.model.predict import capacity, predict
 from pretune.advisor.model.prediction import Prediction

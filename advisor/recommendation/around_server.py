@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.demand.values import Demand
 from pretune.advisor.model import memory
 from pretune.advisor.quantity import format_seconds
 from pretune.advisor.recommendation.fleet import Fleet

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.demand.values import Demand
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.profiler.measurement import Conditions
 from pretune.advisor.quantity import format_bytes

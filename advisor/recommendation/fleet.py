@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.demand.values import Demand
 from pretune.advisor.model import memory
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.quantity import Interval, format_bytes, format_seconds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.demand.values import Demand
 from pretune.advisor.model import memory
 from pretune.advisor.quantity import Interval, format_bytes
 from pretune.advisor.recommendation import recycling

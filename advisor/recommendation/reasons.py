@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.demand.values import Demand
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.quantity import format_bytes, format_seconds
 from pretune.advisor.recommendation import recycling, tail

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.demand.values import Demand
 from pretune.advisor.model import paired
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.profiler.measurement import Conditions

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.demand.values import Demand
 from pretune.advisor.model import bounds, memory
 from pretune.advisor.profiler.measurement import Conditions
 from pretune.advisor.quantity import Interval

@@ -19,7 +19,7 @@ from pretune.server.adapters.nginx_conf import Front
 from pretune.server.settings import Settings
 
 if TYPE_CHECKING:
-    from pretune.advisor.demand.estimate import Demand
+    from pretune.advisor.demand.values import Demand
     from pretune.advisor.profiler.measurement import Measurement
 
 TRIAL = "front"

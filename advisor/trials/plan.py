@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from pretune.advisor.demand.estimate import WorkerDemand
 from pretune.advisor.demand.server_costs import (
     ALONE_TRIAL,
     COST_TRIAL,
     SYNC_ALONE_TRIAL,
     SYNC_TRIAL,
 )
+from pretune.advisor.demand.values import WorkerDemand
 from pretune.advisor.model import memory
 from pretune.advisor.profiler.measurement import Measurement
 from pretune.loadtests.workload import Load

@@ -8,7 +8,7 @@ from bench.accuracy import grid
 from bench.accuracy.store import Trials
 from pretune.advisor.demand import estimate as demand
 from pretune.advisor.demand import server_costs
-from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.demand.values import Demand
 from pretune.advisor.model import memory
 from pretune.advisor.model.calibration import Calibration, calibrate
 from pretune.advisor.model.case import discipline

@@ -17,7 +17,7 @@ from bench.measurement.apps.work import KINDS, LEAKED, NUMBER, Kind
 from bench.measurement.pairs import Pair
 from bench.measurement.stage import Trial
 from pretune.advisor.demand import estimate as demand
-from pretune.advisor.demand.estimate import Demand
+from pretune.advisor.demand.values import Demand
 from pretune.advisor.profiler.measurement import Latency, Measurement
 from pretune.advisor.quantity import Interval
 from pretune.loadtests.workload import Workload

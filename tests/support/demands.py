@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pretune.advisor.demand.estimate import Demand, EndpointDemand, WorkerDemand
+from pretune.advisor.demand.values import Demand, EndpointDemand, WorkerDemand
 from pretune.advisor.quantity import Interval
 
 MIB = 1 << 20

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pretune.advisor.demand.estimate import TUPLE, Demand, WorkerDemand
+from pretune.advisor.demand.values import TUPLE, Demand, WorkerDemand
 from pretune.advisor.model import memory
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.profiler.measurement import Conditions, Latency

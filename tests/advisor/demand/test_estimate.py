@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from support.measured import EXACT, MIB, WORKLOAD, measurement, telemetry, worker
 
-from pretune.advisor.demand.estimate import Demand, assemble, means
-from pretune.advisor.demand.server_costs import ServerCost, on
+from pretune.advisor.demand.estimate import assemble, means
+from pretune.advisor.demand.server_costs import on
+from pretune.advisor.demand.values import Demand, ServerCost
 from pretune.advisor.model import memory
 from pretune.advisor.profiler.measurement import (
     DatabaseTime,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from support.demands import MIB, make_demand
 
-from pretune.advisor.demand.server_costs import ServerCost, cost_of, learned, on
+from pretune.advisor.demand.server_costs import cost_of, learned, on
+from pretune.advisor.demand.values import ServerCost
 from pretune.advisor.profiler.measurement import Conditions, Latency, Measurement, MemorySeries
 from pretune.advisor.quantity import UNKNOWN, Interval
 from pretune.loadtests.workload import Load

@@ -14,7 +14,7 @@ import pytest
 from pretune.advisor.demand.allocation_sites import Holder, Holders
 from pretune.advisor.demand.allocators import Saving
 from pretune.advisor.demand.breakdown import Blocking, EndpointInside, Host, Inside, Line, Loop
-from pretune.advisor.demand.estimate import TUPLE, Demand, EndpointDemand, WorkerDemand
+from pretune.advisor.demand.values import TUPLE, Demand, EndpointDemand, WorkerDemand
 from pretune.advisor.findings import deployed
 from pretune.advisor.findings.diagnose import RULES, diagnose
 from pretune.advisor.model.lock import OwnLock

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pretune.advisor.demand.estimate import Demand, EndpointDemand, WorkerDemand
+from pretune.advisor.demand.values import Demand, EndpointDemand, WorkerDemand
 from pretune.advisor.model import cpu
 from pretune.advisor.model.calibration import (
     PRIOR_LATENCY_SD,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pretune.advisor.demand.estimate import WorkerDemand
+from pretune.advisor.demand.values import WorkerDemand
 from pretune.advisor.model import memory
 from pretune.advisor.quantity import UNKNOWN, Interval
 from pretune.server.settings import Settings

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.demands import FIELDS, around, make_demand
 
-from pretune.advisor.demand.estimate import TUPLE
+from pretune.advisor.demand.values import TUPLE
 from pretune.advisor.model import paired
 from pretune.advisor.model.calibration import calibrate
 from pretune.advisor.model.case import Case

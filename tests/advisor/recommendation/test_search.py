@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pretune.advisor.demand.estimate import TUPLE, Demand, WorkerDemand
+from pretune.advisor.demand.values import TUPLE, Demand, WorkerDemand
 from pretune.advisor.model import memory
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.profiler.measurement import Conditions, Latency
