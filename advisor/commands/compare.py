@@ -83,6 +83,7 @@ def _compare(
     from pretune.advisor.comparison import plan
     from pretune.advisor.comparison.run import Comparison
     from pretune.advisor.confidential import hide, known_secrets
+    from pretune.advisor.session import Session
     from pretune.advisor.verdict import Verdict, exit_code
     from pretune.advisor.workspace import output
     from pretune.reports import comparison_terminal
@@ -91,12 +92,13 @@ def _compare(
     output.set_aside(options.out)
     if options.sources.get("time_budget") != "--time-budget":  # that of an answer is too short
         options = replace(options, time_budget_s=plan.budget_s(len(asked or plan.USUAL)))
-    run = Comparison(options, workspace, asked)
+    session = Session(options, workspace)
+    comparison = Comparison(session, asked)
     with Progress(console, options.time_budget_s) as progress:
-        with ending(run, workspace, progress):
-            run.compare(progress)
-        secrets = known_secrets({**options.environ, **run.environ}, *run.database_urls)
-        document = hide(documents.assemble(run.outcome()), secrets)
+        with ending(session, progress):
+            comparison.compare(progress)
+        secrets = known_secrets({**options.environ, **session.environ}, *session.database_urls)
+        document = hide(documents.assemble(comparison.outcome()), secrets)
         document["files"] = _write(document, options.out)
     if as_json:
         show_json(document)

@@ -37,7 +37,7 @@ from pretune.advisor.workspace.hooks import HookError
 from pretune.advisor.workspace.output import OutputError
 
 if TYPE_CHECKING:
-    from pretune.advisor.pipeline import Pipeline
+    from pretune.advisor.session import Session
     from pretune.reports.progress import Progress
 
 # (options, workspace, console, flags, thresholds of a gate, secrets) -> exit code
@@ -142,32 +142,34 @@ def _execute(
     thresholds: Mapping[str, Any] | None,
     secrets: tuple[str, ...],
 ) -> int:
-    from pretune.advisor import pipeline
     from pretune.advisor.documents.report import assemble
+    from pretune.advisor.pipeline import Pipeline
+    from pretune.advisor.session import Session
     from pretune.reports.progress import Progress
 
     if not flags.get("dry_run"):
         output.set_aside(options.out)
-    run = pipeline.Pipeline(options, workspace)
+    session = Session(options, workspace)
+    pipeline = Pipeline(session)
     plan = None
     with Progress(console, options.time_budget_s) as progress:
-        with ending(run, workspace, progress):
+        with ending(session, progress):
             if flags.get("dry_run"):
-                plan = run.dry_run(progress)
+                plan = pipeline.dry_run(progress)
             else:
-                run.advise(progress)
+                pipeline.advise(progress)
         if plan is None:
             progress.phase("report", "writing the report", 2.0)
-            document = assemble(run.result())
+            document = assemble(session.run)
             if thresholds is not None:
                 document = _judge(document, thresholds)
             # what setup gave the app is known only now
-            secrets = known_secrets({**options.environ, **run.environ}, *run.database_urls)
+            secrets = known_secrets({**options.environ, **session.environ}, *session.database_urls)
             document = hide(document, secrets)
             if not flags.get("dry_run"):
                 document["files"] = _write(document, options.out)
     if plan is not None:
-        secrets = known_secrets({**options.environ, **run.environ}, *run.database_urls)
+        secrets = known_secrets({**options.environ, **session.environ}, *session.database_urls)
         return _show_plan(hide(plan, secrets), console, bool(flags["as_json"]))
     if flags["as_json"]:
         show_json(document)
@@ -179,16 +181,16 @@ def _execute(
 
 
 @contextmanager
-def ending(run: Pipeline, workspace: Workspace, progress: Progress) -> Iterator[None]:
+def ending(session: Session, progress: Progress) -> Iterator[None]:
     """What fails of the app or the measurement is the run's verdict; then all it started ends."""
     try:
         yield
     except AppFailed as error:
-        run.failed(Verdict.APP_FAILED, error)
+        session.fail(Verdict.APP_FAILED, error)
     except MeasurementInvalid as error:
-        run.failed(Verdict.MEASUREMENT_INVALID, error)
+        session.fail(Verdict.MEASUREMENT_INVALID, error)
     progress.phase("clean-up", "ending what the run started", 1.0)
-    run.cleaned(workspace.close())
+    session.note_cleanup(session.workspace.close())
 
 
 def _show_plan(plan: dict[str, Any], console: Console, as_json: bool) -> int:

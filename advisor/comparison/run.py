@@ -7,10 +7,9 @@ cores that measure, not for the budget's: every number is then about the same th
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,57 +25,56 @@ from pretune.advisor.comparison.steps import (
     next_users,
     step_of,
 )
-from pretune.advisor.demand import estimate as demand
+from pretune.advisor.conclusion import Estimate, ask, estimate
 from pretune.advisor.demand import server_costs
-from pretune.advisor.demand.values import Demand
 from pretune.advisor.failure import AppFailed, MeasurementInvalid
-from pretune.advisor.model.calibration import Calibration, calibrate
-from pretune.advisor.model.predict import capacity, predict
-from pretune.advisor.pipeline import Pipeline
-from pretune.advisor.preflight.options import Options
+from pretune.advisor.model import simulation
+from pretune.advisor.observations import Observations
+from pretune.advisor.preflight.facts import Facts
 from pretune.advisor.preflight.preflight import Preflight
-from pretune.advisor.preflight.servers import EMBEDDED, GUNICORN, START
-from pretune.advisor.profiler.measurement import Measurement
+from pretune.advisor.preflight.servers import EMBEDDED, START, Servers
+from pretune.advisor.profiler.measurement import Measurement, Role
 from pretune.advisor.progress import Progress
 from pretune.advisor.recommendation import search
+from pretune.advisor.recommendation.answer import Question
 from pretune.advisor.resources import cgroups
-from pretune.advisor.resources.budget import P95_FACTOR, Budget, Slo
 from pretune.advisor.resources.trial_cgroup import MEMORY_FRACTION
-from pretune.advisor.run import Failure, Trial
-from pretune.advisor.trials import plan
+from pretune.advisor.run import Failure
+from pretune.advisor.session import Session
+from pretune.advisor.trials import plan, sequence
 from pretune.advisor.trials.bench import Bench, Stage
-from pretune.advisor.trials.plan import PlannedTrial
+from pretune.advisor.trials.plan import PlannedTrial, Terms
+from pretune.advisor.trials.runner import Trials
 from pretune.advisor.verdict import Verdict
-from pretune.advisor.workspace.directory import Workspace
+from pretune.advisor.verification import runnable
 from pretune.loadtests.workload import Load
 from pretune.server.adapters.launch import Launch
 
+FIRST = frozenset({Role.DEMAND, Role.CONTRAST, Role.CROWD})  # trials on the embedded server
 STEP_RAMP_S = 0.5  # users of a step begin at random moments of so many seconds
 STEP_WARM_S = 0.3  # and so long after that counts for nothing
 CHECK_S = 1.5  # of load before anything is done to a server
 CHECK_USERS = 8  # at least: so that some requests wait when it happens
 
 
-@dataclass(frozen=True)
-class _Known:
-    """What every server's answer is made of."""
+class Comparison:
+    """One comparison. ``compare`` may raise; ``outcome`` gives what is known whatever happened.
 
-    demand: Demand
-    budget: Budget
-    slo: Slo
-    tuning: Calibration
-    think_s: float
+    ``bench`` makes what runs the trials: the real one, or a stand-in.
+    """
 
-
-class Comparison(Pipeline):
-    """``compare`` may raise; ``outcome`` gives what is known whatever happened."""
-
-    def __init__(self, options: Options, workspace: Workspace, asked: Sequence[str] | None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        asked: Sequence[str] | None,
+        bench: Callable[..., Bench] = Bench,
+    ) -> None:
         # One instance, as much as it carries, on these cores: what a comparison is about.
-        alone = replace(
-            options, server=EMBEDDED, front=None, rps=None, instances=1, cpu_factor=None
+        session.options = replace(
+            session.options, server=EMBEDDED, front=None, rps=None, instances=1, cpu_factor=None
         )
-        super().__init__(alone, workspace)
+        self._session = session
+        self._make_bench = bench
         self._asked = asked
         self._entries: dict[str, Entry] = {}
         self._absent: tuple[contestants.Absent, ...] = ()
@@ -85,121 +83,126 @@ class Comparison(Pipeline):
 
     def outcome(self) -> Result:
         return Result(
-            run=self._run,
+            run=self._session.run,
             entries=tuple(self._entries.values()),
             absent=self._absent,
             users=self._users,
-            time_budget_s=self._budget(),
-            took_s=time.monotonic() - self._began,
+            time_budget_s=self._budget_s,
+            took_s=time.monotonic() - self._session.began,
         )
 
     def compare(self, progress: Progress) -> None:
         """Raises AppFailed, MeasurementInvalid, Refused, HookError."""
-        model = threading.Thread(target=_warm_up, name="model-warm-up", daemon=True)
-        model.start()
-        known = self._preflight(progress)
+        session = self._session
+        compiling = simulation.start_warm_up()
+        known = session.preflight(progress)
         target = known.target
         here, self._absent = contestants.find(self._asked, target.interface, target.python)
         self._entries = {server.verified: Entry(server) for server in here}
         self._set_times()
-        model.join()
+        compiling.join()
         if not here:
             self._end(Verdict.NOT_ENOUGH_DATA, "none of the servers asked for can carry this app")
             return
-        bench = Bench(self._workspace, known, progress)
+        bench = self._make_bench(session.workspace, known, progress)
+        trials = Trials(bench, progress, session.options.seed, session.deadline)
         try:
-            first = self._first_trials(known, bench, progress)
-            self._recommend(self._learn(known, bench, first), bench, progress)
-            self._rounds(bench, progress)
-            self._live(known, bench, progress)
+            observations = self._observe(known, trials)
+            facts = self._facts(known, bench)
+            estimate = self._estimate(facts, observations)
+            self._recommend(facts, estimate, trials)
+            self._rounds(trials)
+            self._live(known, trials)
         finally:
             bench.close()
         self._conclude_comparison()
 
+    @property
+    def _budget_s(self) -> float:
+        return self._session.options.time_budget_s
+
     def _set_times(self) -> None:
-        count = len(self._entries)
-        if self._options.sources.get("time_budget") != "--time-budget":
-            self._options = replace(self._options, time_budget_s=times.budget_s(count))
-        self._plan = times.plan(self._budget(), count)
+        session, count = self._session, len(self._entries)
+        if session.options.sources.get("time_budget") != "--time-budget":
+            session.options = replace(session.options, time_budget_s=times.budget_s(count))
+        self._plan = times.plan(self._budget_s, count)
 
     # ---- what the app costs, and what each server adds
 
-    def _first_trials(
-        self, known: Preflight, bench: Bench, progress: Progress
-    ) -> list[Measurement]:
-        interface, connections = known.target.interface, known.budget.pg_connections
-        alone, together, *_ = plan.trials(interface, self._budget(), connections, preloads=False)
-        alone = replace(alone, duration_s=self._plan.demand_s)
-        together = replace(together, duration_s=self._plan.contrast_s)
-        measured = [self._trial(bench, alone, EMBEDDED, progress, after_s=0.0)]
-        together = plan.busy_contrast(together, measured[0], connections)
-        measured.append(self._trial(bench, together, EMBEDDED, progress, after_s=0.0))
-        cores = measured[1].conditions.server_cores
-        crowd = plan.crowd_trial(together, cores, self._budget(), connections)
-        if crowd is not None:
-            crowd = replace(crowd, duration_s=self._plan.cost_s)
-            measured.append(self._trial(bench, crowd, EMBEDDED, progress, after_s=math.inf))
-        kind = together.settings.worker_class
-        found = {(EMBEDDED, kind): server_costs.cost_of(measured[1])}
+    def _observe(self, known: Preflight, trials: Trials) -> Observations:
+        """Run the app's first trials on the embedded server, then one on each other server."""
+        terms = self._terms(known)
+
+        def run(planned: PlannedTrial, server: str, after_s: float) -> Measurement:
+            measured = trials.run(planned, server, after_s)
+            self._session.add_trial(measured)
+            return measured
+
+        *_, observations = sequence.observe(terms, run, FIRST)
         for name in self._entries:
-            if name == EMBEDDED:
-                continue
-            there = self._cost_trial(bench, name, together, progress)
-            if there is not None:
-                measured.append(replace(there, name=server_costs.COST_TRIAL))
-                found[name, kind] = server_costs.cost_of(there)
-                if (name, kind) == (GUNICORN, "gthread"):
-                    found[name, "sync"] = found[name, kind]
-        self._run = replace(
-            self._run,
-            workload=bench.workload,
-            server_costs={key: cost for key, cost in found.items() if cost is not None},
+            if name != EMBEDDED:
+                there = replace(terms, servers=Servers(EMBEDDED, name))
+                observations = self._observe_server(there, observations, trials)
+        self._session.run = replace(
+            self._session.run,
+            workload=trials.bench.workload,
+            server_costs=server_costs.learn_costs(observations),
         )
-        return measured
+        return observations
 
-    def _cost_trial(
-        self, bench: Bench, name: str, contrast: PlannedTrial, progress: Progress
-    ) -> Measurement | None:
-        planned = replace(
-            contrast,
-            name=f"{name}-cost",
-            why=f"the same on {name}: what changes there",
-            duration_s=self._plan.cost_s,
-            ramp_s=plan.RAMP_S,
-            stop_under_load=False,
+    def _terms(self, known: Preflight) -> Terms:
+        return Terms(
+            interface=known.target.interface,
+            servers=Servers(EMBEDDED, EMBEDDED),
+            cores=known.budget.cores,
+            pg_connections=known.budget.pg_connections,
+            seconds={
+                Role.DEMAND: self._plan.demand_s,
+                Role.CONTRAST: self._plan.contrast_s,
+                Role.CROWD: self._plan.cost_s,
+                Role.SERVER: self._plan.cost_s,
+            },
         )
+
+    def _observe_server(
+        self, terms: Terms, observations: Observations, trials: Trials
+    ) -> Observations:
+        """Run the contrast trial on another server; it drops out where that fails."""
+        server = terms.servers.verified
+        planned = plan.plan_server(terms, observations)
+        assert planned is not None
+        planned = replace(planned, name=f"{server}-cost", ramp_s=plan.RAMP_S, stop_under_load=False)
         try:
-            return self._trial(bench, planned, name, progress, after_s=math.inf)
+            measured = trials.run(planned, server)
         except (AppFailed, MeasurementInvalid) as error:
-            self._change(name, failure=_first_line(error))
-            return None
+            self._change(server, failure=_first_line(error))
+            return observations
+        self._session.add_trial(measured)
+        return observations.plus(measured)
 
-    def _learn(self, known: Preflight, bench: Bench, measured: Sequence[Measurement]) -> _Known:
-        found = demand.assemble(
-            bench.workload,
-            measured[0],
-            measured[1],
-            [m for m in measured[2:] if m.name != server_costs.COST_TRIAL],
-            returned_at_boot_bytes=known.inspection["boot_memory"]["returned_bytes"],
-            costs=self._run.server_costs,
-            seed=self._options.seed,
-        )
-        tuning = calibrate(found, measured, seed=self._options.seed)
-        slo = replace(known.slo, p95_s=search.slo_p95(found, known.slo))
-        source = "--p95"
-        if known.slo.p95_s is None:
-            source = f"{P95_FACTOR:g} x the unloaded p95, on the embedded server"
+    def _facts(self, known: Preflight, bench: Bench) -> Facts:
+        """Preflight's, with a budget of the cores that measure."""
         cores = min(known.budget.cores, bench.conditions().server_cores)
-        self._run = replace(self._run, demand=found, slo=slo, slo_source=source)
         budget = replace(known.budget, cores=cores)
-        return _Known(found, budget, slo, tuning, bench.think_s)
+        return replace(known.facts, workload=bench.workload, budget=budget)
+
+    def _estimate(self, facts: Facts, observations: Observations) -> Estimate:
+        found = estimate(facts, observations, seed=self._session.options.seed)
+        source = found.slo_source
+        if facts.slo.p95_s is None:
+            source = f"{source}, on the embedded server"
+        self._session.run = replace(
+            self._session.run, demand=found.demand, slo=found.slo, slo_source=source
+        )
+        return found
 
     # ---- each at its own best
 
-    def _recommend(self, known: _Known, bench: Bench, progress: Progress) -> None:
+    def _recommend(self, facts: Facts, known: Estimate, trials: Trials) -> None:
         for name in self._going():
-            progress.phase("model", f"what is best on {name}", times.MODEL_S)
-            self._recommend_for(name, known, bench)
+            trials.progress.phase("model", f"what is best on {name}", times.MODEL_S)
+            question = self._ask(name, facts, known, trials.bench)
+            self._recommend_for(name, question)
         if not self._going():
             return
         most = [
@@ -209,65 +212,80 @@ class Comparison(Pipeline):
         for name in self._going():
             settings = self._entries[name].settings
             assert settings is not None
-            there = server_costs.on(known.demand, name, settings.worker_class)
-            conditions = replace(
-                bench.conditions(name), generator_cpu_s_per_request=there.generator_cpu_s
+            question = self._ask(name, facts, known, trials.bench, settings.worker_class)
+            alike = question.predict(
+                question.demand,
+                settings,
+                self._users,
+                question.conditions,
+                seed=question.seed,
+                reserve_bytes=facts.budget.reserve_bytes,
+                **question.given,
             )
-            alike = predict(
-                there, settings, self._users, conditions,
-                reserve_bytes=known.budget.reserve_bytes, **self._given(known),
-            )  # fmt: skip
             self._change(name, alike=alike)
 
-    def _given(self, known: _Known) -> dict[str, Any]:
-        return {
-            "seed": self._options.seed,
-            "calibration": known.tuning,
-            "think_s": known.think_s,
-        }
-
-    def _recommend_for(self, name: str, known: _Known, bench: Bench) -> None:
-        interface = self._run.target.interface if self._run.target else "wsgi"
-        kind = "asgi" if interface == "asgi" else "gthread"
-        there = server_costs.on(known.demand, name, kind)
-        conditions = replace(
-            bench.conditions(name), generator_cpu_s_per_request=there.generator_cpu_s
+    def _ask(
+        self,
+        name: str,
+        facts: Facts,
+        known: Estimate,
+        bench: Bench,
+        worker_class: str | None = None,
+    ) -> Question:
+        """The question of a server's best settings, in the conditions of its trials here."""
+        question = ask(
+            facts,
+            known,
+            bench.conditions(name),
+            seed=self._session.options.seed,
+            think_s=bench.think_s,
+            worker_class=worker_class,
         )
-        given = self._given(known)
-        seed = given.pop("seed")
-        model = partial(capacity, **given)
+        generator_cpu_s = question.demand.generator_cpu_s
+        return replace(
+            question,
+            conditions=replace(question.conditions, generator_cpu_s_per_request=generator_cpu_s),
+        )
+
+    def _recommend_for(self, name: str, question: Question) -> None:
         found = search.recommend(
-            there, known.budget, known.slo, conditions, interface, model, seed=seed
+            question.demand,
+            question.budget,
+            question.slo,
+            question.conditions,
+            question.interface,
+            partial(question.capacity, **question.given),
+            seed=question.seed,
         )
         if found.recommendation is None:
             self._change(name, failure=found.reason)
             return
-        settings = plan.verifiable(
+        settings = runnable(
             found.recommendation.settings,
-            there.worker,
+            question.demand.worker,
             cgroups.available_ram() * MEMORY_FRACTION,
-            conditions.server_cores,
-            known.budget.pg_connections,
+            question.conditions.server_cores,
+            question.budget.pg_connections,
         )
         self._change(name, recommendation=found.recommendation, settings=settings)
 
     # ---- turn after turn
 
-    def _rounds(self, bench: Bench, progress: Progress) -> None:
+    def _rounds(self, trials: Trials) -> None:
         number, took = 0, 0.0
-        while self._going() and times.another(number, self._left(), took, len(self._going())):
+        while self._going() and times.another(number, trials.left_s, took, len(self._going())):
             began = time.monotonic()
             order = self._going()
             for name in order[number % len(order) :] + order[: number % len(order)]:
                 if self._late():
                     return
-                turn = self._turn(bench, self._entries[name], number + 1, progress)
+                turn = self._turn(trials, self._entries[name], number + 1)
                 self._change(name, turns=(*self._entries[name].turns, turn))
             number, took = number + 1, time.monotonic() - began
 
-    def _turn(self, bench: Bench, entry: Entry, number: int, progress: Progress) -> Turn | None:
+    def _turn(self, trials: Trials, entry: Entry, number: int) -> Turn | None:
         assert entry.settings is not None
-        slo = self._run.slo
+        slo, progress = self._session.run.slo, trials.progress
         assert slo is not None
         steps: list[Step] = []
         first, most = self._first_users(entry)
@@ -281,18 +299,18 @@ class Comparison(Pipeline):
         progress.phase(f"round {number}", entry.server.label, self._plan.turn_s)
         load = self._load(self._plan.alike_s, number)
         try:
-            measured = bench.run(
+            measured = trials.bench.run(
                 name, entry.settings, load, server=entry.name, then=look_for_the_end
             )
         except AppFailed as error:
             self._change(entry.name, failure=f"round {number}: {_first_line(error)}")
             return None
         except MeasurementInvalid as error:
-            self._run = self._run.with_notes(f"{name} gave nothing: {error}")
+            self._session.note(f"{name} gave nothing: {error}")
             return None
         if measured.disturbed:
             progress.line(f"{name}: disturbed ({measured.disturbed})")
-        self._run = replace(self._run, trials=(*self._run.trials, Trial(measured, entry.alike)))
+        self._session.add_trial(measured, entry.alike)
         return Turn(name, measured, tuple(steps), crossing(steps, slo))
 
     def _first_users(self, entry: Entry) -> tuple[int, int]:
@@ -323,13 +341,14 @@ class Comparison(Pipeline):
 
     def _seed(self, number: int) -> int:
         """Every server has the same traffic in one round."""
-        return self._options.seed + number
+        return self._session.options.seed + number
 
     # ---- what deploys and supervisors do to it
 
-    def _live(self, known: Preflight, bench: Bench, progress: Progress) -> None:
+    def _live(self, known: Preflight, trials: Trials) -> None:
+        bench, progress = trials.bench, trials.progress
         if bench.workload.locustfile:
-            self._run = self._run.with_notes(
+            self._session.note(
                 "reload, recycling and TERM were not tried: the users of a locustfile may act on "
                 "what is lost"
             )
@@ -376,34 +395,34 @@ class Comparison(Pipeline):
         try:
             bench.run(name, settings, self._check_load(), server=entry.name, then=act)
         except (AppFailed, MeasurementInvalid) as error:
-            self._run = self._run.with_notes(f"{name} gave nothing: {_first_line(error)}")
+            self._session.note(f"{name} gave nothing: {_first_line(error)}")
 
     def _try_broken(self, known: Preflight, entry: Entry, progress: Progress) -> None:
         progress.phase("lifecycle", f"{entry.server.label}: an app that does not boot", 3.0)
         assert entry.settings is not None
-        directory = self._workspace.directory("broken")
+        directory = self._session.workspace.directory("broken")
         directory.chmod(0o755)
         tries = broken.write(directory)
-        rings = self._workspace.directory(f"broken-{entry.name}")
+        rings = self._session.workspace.directory(f"broken-{entry.name}")
         launch = Launch(
             target=broken.TARGET,
             settings=entry.settings,
             python=known.target.python,
             chdir=directory,
-            env=self._workspace.marked(known.environ),
-            log=self._workspace.log(f"{entry.name}-broken"),
+            env=self._session.workspace.marked(known.environ),
+            log=self._session.workspace.log(f"{entry.name}-broken"),
             bind=broken.free_address(),
             telemetry=rings,
             cores=known.core_plan.server,
-            on_spawn=self._workspace.spawned,
+            on_spawn=self._session.workspace.spawned,
         )
         self._learn_of(entry.name, boot=broken.watch(START[entry.name], launch, tries))
 
     # ---- the entries
 
     def _late(self) -> bool:
-        limit = times.limit_s(self._budget(), len(self._entries))
-        return time.monotonic() - self._began > limit
+        limit = times.limit_s(self._budget_s, len(self._entries))
+        return time.monotonic() - self._session.began > limit
 
     def _going(self) -> list[str]:
         """Who has not dropped out."""
@@ -425,7 +444,7 @@ class Comparison(Pipeline):
                 "is too busy for a comparison",
             )
         elif any(t.crossing is not None for e in entries for t in e.done):
-            self._run = replace(self._run, verdict=Verdict.FITS)
+            self._session.run = replace(self._session.run, verdict=Verdict.FITS)
         elif any(step.enough for e in entries for t in e.done for step in t.steps):
             self._end(Verdict.DOES_NOT_FIT, "no server keeps the SLO, with the fewest users tried")
         elif any(e.done for e in entries):
@@ -435,14 +454,9 @@ class Comparison(Pipeline):
             self._end(Verdict.DOES_NOT_FIT, said or "no server could be measured")
 
     def _end(self, verdict: Verdict, why: str) -> None:
-        self._run = replace(self._run, verdict=verdict, failure=Failure("verdict", why))
+        run = self._session.run
+        self._session.run = replace(run, verdict=verdict, failure=Failure("verdict", why))
 
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
-
-
-def _warm_up() -> None:
-    from pretune.advisor.model.simulation import warm_up
-
-    warm_up()

@@ -34,13 +34,9 @@ from pretune.advisor.quantity import Interval
 
 if TYPE_CHECKING:
     from pretune.advisor.demand.values import Demand, WorkerDemand
+    from pretune.advisor.observations import Observations
     from pretune.advisor.profiler.measurement import Measurement, MemorySeries
 
-DEMAND_TRIAL, CONTRAST_TRIAL = "demand", "contrast"
-COST_TRIAL, ALONE_TRIAL = "server", "server-alone"
-SYNC_TRIAL, SYNC_ALONE_TRIAL = "sync", "sync-alone"
-SATURATED_TRIALS = (CONTRAST_TRIAL, COST_TRIAL)
-COST_TRIALS = (COST_TRIAL, ALONE_TRIAL, SYNC_TRIAL, SYNC_ALONE_TRIAL)
 # Between two trials minutes apart CPU per request scatters by so much, relatively.
 SCATTER = 0.03
 # Of three sync workers that were started again it scatters more: four pairs of runs on a quiet
@@ -70,38 +66,32 @@ def cost_of(trial: Measurement) -> ServerCost | None:
     )
 
 
-def learned(trials: Iterable[Measurement]) -> dict[Kind, ServerCost]:
-    """Of every server and class among the trials of a run: the demand and contrast trials and those
-    named in COST_TRIALS count. {} where there is nothing to compare.
+def learn_costs(observations: Observations) -> dict[Kind, ServerCost]:
+    """Costs of every server and class among a run's trials; {} with nothing to compare.
 
     Where class sync was not measured it is taken to cost what the same server's gthread does.
     """
-    by_name = {t.name: t for t in trials}
-    several = [by_name[name] for name in SATURATED_TRIALS if name in by_name]
     found: dict[Kind, ServerCost] = {}
     series: dict[Kind, tuple[MemorySeries, ...]] = {}
-    for trial in several:
+    for trial in observations.saturated():
         if (cost := cost_of(trial)) is not None:
             found[trial.kind] = cost
             series[trial.kind] = trial.memory_series
-    waits = _waits(by_name.get(DEMAND_TRIAL))
-    one = [by_name.get(name) for name in (DEMAND_TRIAL, ALONE_TRIAL)]
-    if all(t is not None and t.kind in found and cost_of(t) is not None for t in one):
-        for t in one:
-            assert t is not None
-            found[t.kind] = _with_one_user(found[t.kind], t, waits)
-    sync = {n: t for n in (SYNC_TRIAL, SYNC_ALONE_TRIAL) if (t := by_name.get(n)) is not None}
-    server = next((t.conditions.server for t in sync.values()), None)
+    waits = _waits(observations.demand)
+    alone = observations.alone
+    if alone is not None:
+        one = (observations.demand, alone)
+        if all(t.kind in found and cost_of(t) is not None for t in one):
+            for t in one:
+                found[t.kind] = _with_one_user(found[t.kind], t, waits)
+    busy, single = observations.sync, observations.sync_alone
+    server = next((t.conditions.server for t in (busy, single) if t is not None), None)
     for (there, kind), cost in list(found.items()):
-        if kind == "gthread" and (there == server or len(found) > 1):
-            mine = sync if there == server else {}
-            found[there, "sync"] = _of_sync(cost, mine, series[there, kind], waits)
+        if kind != "gthread" or not (there == server or len(found) > 1):
+            continue
+        mine = (busy, single) if there == server else (None, None)
+        found[there, "sync"] = _of_sync(cost, *mine, series[there, kind], waits)
     return found if len(found) > 1 else {}
-
-
-def with_one_user(trials: Iterable[Measurement]) -> frozenset[str]:
-    """Servers whose CPU per request ``learned`` takes from a trial of one user."""
-    return frozenset(t.conditions.server for t in trials if t.name == ALONE_TRIAL)
 
 
 def _with_one_user(cost: ServerCost, trial: Measurement, waits: float | None) -> ServerCost:
@@ -109,9 +99,9 @@ def _with_one_user(cost: ServerCost, trial: Measurement, waits: float | None) ->
     return replace(cost, cpu_s=trial.cpu_s_per_request, tail_cpu_s=_tail(trial, waits))
 
 
-def _waits(trial: Measurement | None) -> float | None:
-    """Of a cycle of one user, what is neither the server's CPU nor the generator's."""
-    if trial is None or not trial.throughput_rps.value > 0:
+def _waits(trial: Measurement) -> float | None:
+    """Seconds of one user's cycle that are neither the server's CPU nor the generator's."""
+    if not trial.throughput_rps.value > 0:
         return None
     cycle, generator = _cycle(trial)
     return max(0.0, cycle - generator - trial.cpu_s_per_request.value)
@@ -133,21 +123,22 @@ def _cycle(trial: Measurement) -> tuple[float, float]:
 
 def _of_sync(
     threaded: ServerCost,
-    trials: Mapping[str, Measurement],
+    busy_trial: Measurement | None,
+    alone_trial: Measurement | None,
     threaded_series: Iterable[MemorySeries],
     waits: float | None,
 ) -> ServerCost:
-    known = {name: cost for name, t in trials.items() if (cost := cost_of(t)) is not None}
-    busy, alone = known.get(SYNC_TRIAL), known.get(SYNC_ALONE_TRIAL)
+    busy = None if busy_trial is None else cost_of(busy_trial)
     if busy is None:
-        known_s = threaded.cpu_s
-        most = max(known_s.high, SYNC_MOST * known_s.value)
-        return replace(threaded, cpu_s=Interval(known_s.value, known_s.low, most))
-    more = 0.0
-    if alone is not None:
+        cpu_s = threaded.cpu_s
+        most = max(cpu_s.high, SYNC_MOST * cpu_s.value)
+        return replace(threaded, cpu_s=Interval(cpu_s.value, cpu_s.low, most))
+    more = tail = 0.0
+    if alone_trial is not None and (alone := cost_of(alone_trial)) is not None:
         # any of them is woken, so one in as many is the last one again
-        others = 1 - 1 / trials[SYNC_ALONE_TRIAL].settings.workers
+        others = 1 - 1 / alone_trial.settings.workers
         more = max(0.0, alone.cpu_s.value - busy.cpu_s.value) / max(others, 0.5)
+        tail = _tail(alone_trial, waits)
     half = _Z95 * SYNC_SCATTER * busy.cpu_s.value
     cpu_s = Interval(
         busy.cpu_s.value,
@@ -160,7 +151,7 @@ def _of_sync(
         worker_bytes=busy.worker_bytes + _grown(threaded_series, busy.requests),
         requests=max(busy.requests, threaded.requests),
         wake_cpu_s=more,
-        tail_cpu_s=0.0 if alone is None else _tail(trials[SYNC_ALONE_TRIAL], waits),
+        tail_cpu_s=tail,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pretune.advisor.documents.report import assemble
 from pretune.advisor.preflight.preflight import Preflight
+from pretune.advisor.profiler.measurement import Role
 from pretune.advisor.resources.pooler import Pooler
 from pretune.advisor.resources.postgres_url import redact
 from pretune.advisor.reverse_proxy import checks
@@ -15,6 +16,8 @@ from pretune.advisor.run import Run
 from pretune.advisor.trials import plan
 from pretune.advisor.trials.plan import PlannedTrial
 
+# Trials that are run whatever server the answer is for; the others depend on what is measured.
+ALWAYS = frozenset({Role.DEMAND, Role.CONTRAST, Role.PRELOAD})
 # of the document, shown as they would stand in it
 SHOWN = ("target", "machine", "budget", "slo", "workload", "today", "notes")
 
@@ -31,13 +34,17 @@ def describe(
     ``time_budget_s`` of the trials, ``total_s`` of all.
     """
     document = assemble(run)
-    verification = plan.duration("verification", time_budget_s) + plan.AROUND_S
+    verification = plan.duration(Role.VERIFICATION, time_budget_s) + plan.AROUND_S
     return {
         **{key: document[key] for key in SHOWN},
         "database": _database(known),
         "deployment_files": list(known.look.read),
         "trials": [
-            *({"name": p.name, "detail": p.why, "expected_s": p.expected_s} for p in planned),
+            *(
+                {"name": p.name, "detail": p.why, "expected_s": p.expected_s}
+                for p in planned
+                if p.role in ALWAYS
+            ),
             *_front(known, time_budget_s),
             {
                 "name": "verification",
@@ -53,7 +60,7 @@ def _front(known: Preflight, time_budget_s: float) -> list[dict[str, Any]]:
     """What is asked of a front before the verification through it."""
     if known.front is None:
         return []
-    cost_s = plan.front_duration(time_budget_s) + plan.AROUND_S
+    cost_s = plan.duration(Role.FRONT, time_budget_s) + plan.AROUND_S
     cost = f"the same through {known.front.name}: what it costs"
     gives = "the same server without it and behind it"
     return [

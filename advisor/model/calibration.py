@@ -33,14 +33,14 @@ from functools import cache
 
 import numpy as np
 
-from pretune.advisor.demand.server_costs import SYNC_ALONE_TRIAL, on
+from pretune.advisor.demand.server_costs import on
 from pretune.advisor.demand.values import Demand
 from pretune.advisor.model import cpu
 from pretune.advisor.model import lock as locks
 from pretune.advisor.model.case import Case, Traffic, crowding
 from pretune.advisor.model.rows import Z95, Factors, build_rows, central, mean_rows, sample
 from pretune.advisor.model.simulation import Open
-from pretune.advisor.profiler.measurement import Measurement
+from pretune.advisor.profiler.measurement import Measurement, Role
 from pretune.advisor.quantity import Interval, format_seconds
 
 # Spread (standard deviation of the logarithm) of measured over predicted before anything is
@@ -128,7 +128,7 @@ def calibrate(
     latency: list[cpu.Residual] = []
     tail: list[cpu.Residual] = []
     for trial in usable:
-        if trial.name == SYNC_ALONE_TRIAL:  # its CPU holds what the simulation would add again
+        if trial.role is Role.SYNC_ALONE:  # its CPU holds what the simulation would add again
             continue
         there = _there(demand, trial)
         case = _case(there, trial)

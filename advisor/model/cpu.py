@@ -26,10 +26,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import t as student
 
-from pretune.advisor.demand import server_costs
 from pretune.advisor.demand.values import Demand
 from pretune.advisor.model.rows import Z95
-from pretune.advisor.profiler.measurement import Measurement
+from pretune.advisor.profiler.measurement import Measurement, Role
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,6 +47,7 @@ STATE_SD, STATE_WEIGHT = 0.03, 1.0
 # minutes apart beside one to two busy cores on a machine of two (docs/ACCURACY.md, its first
 # sweep). Half of them differed by less than 2.5%, the worst by 28%: as Student's t of few degrees.
 DISTURBED_SD, DISTURBED_PRIOR_WEIGHT = 0.06, 6.0
+COSTS_OF_ONE = (Role.ALONE, Role.SYNC, Role.SYNC_ALONE)  # a cost was learned from each by itself
 LEAST_FREEDOM = 3.0  # of the scatter; with fewer its interval would say nothing
 DISTURBED_WEIGHT = 0.25  # of a disturbed trial beside quiet ones, and of its residual anywhere
 
@@ -153,13 +153,10 @@ def fitted(trials: Sequence[Measurement]) -> list[Measurement]:
     learned from agrees with itself. What several requests at once add differs between servers:
     where the answer's own has a trial of them, the other's says nothing.
     """
-    servers = server_costs.with_one_user(trials)
-    there = {t.name for t in trials if t.conditions.server in servers}
-    left_out = {server_costs.ALONE_TRIAL, server_costs.SYNC_TRIAL, server_costs.SYNC_ALONE_TRIAL}
-    left_out.add(
-        server_costs.CONTRAST_TRIAL if server_costs.COST_TRIAL in there else server_costs.COST_TRIAL
-    )
-    return [t for t in trials if t.name not in left_out and not t.settings.preload_app]
+    alone = {t.conditions.server for t in trials if t.role is Role.ALONE}
+    there = {t.role for t in trials if t.conditions.server in alone}
+    left_out = {*COSTS_OF_ONE, Role.CONTRAST if Role.SERVER in there else Role.SERVER}
+    return [t for t in trials if t.role not in left_out and not t.settings.preload_app]
 
 
 def seen(demand: Demand, trial: Measurement, busy: float, crowd: float = 0.0) -> Seen:

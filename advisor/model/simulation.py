@@ -52,6 +52,7 @@ Everything random comes from one seed. Compiled by numba; ``warm_up`` compiles o
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -266,8 +267,14 @@ _MEANS = (
 )  # fmt: skip
 
 
+def start_warm_up() -> threading.Thread:
+    """Compile, or load from numba's cache, beside other work: seconds the first time."""
+    thread = threading.Thread(target=warm_up, name="model-warm-up", daemon=True)
+    thread.start()
+    return thread
+
+
 def warm_up() -> None:
-    """Compile, or load from numba's cache. Takes seconds the first time; call it in a thread."""
     rows = np.ones(1, ROW)
     picks = np.zeros(1, np.int64)
     simulate(rows, picks, Arrangement(1, 1, 1.0), Closed(1), requests=1, seed=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from pretune.advisor.deployed.notes import module_names, note_bounds
 from pretune.advisor.deployed.value import Look
 from pretune.advisor.failure import Refused
 from pretune.advisor.preflight import inspection, reverse_proxy, traffic
+from pretune.advisor.preflight.facts import Facts
 from pretune.advisor.preflight.options import Options
-from pretune.advisor.preflight.reverse_proxy import Installed
 from pretune.advisor.preflight.servers import Servers, choose
 from pretune.advisor.preflight.target import Target
 from pretune.advisor.progress import Progress
@@ -28,26 +28,25 @@ from pretune.advisor.resources.postgres import PostgresLimits
 from pretune.advisor.workspace import cores
 from pretune.advisor.workspace.directory import Workspace
 from pretune.advisor.workspace.hooks import run_setup
-from pretune.loadtests.workload import Workload
 
 
-@dataclass(frozen=True)
-class Preflight:
-    """What a trial needs to know. ``environ`` is the app's whole environment."""
+@dataclass(frozen=True, kw_only=True)
+class Preflight(Facts):
+    """The facts, and what a trial needs besides: handles and secrets, which nothing stores.
 
-    target: Target
-    budget: Budget
-    slo: Slo
-    workload: Workload
+    ``environ`` is the app's whole environment; ``database_urls`` are all that the app is set to
+    use, ``database_url`` the one that is measured.
+    """
+
     environ: Mapping[str, str]
-    database: PostgresLimits | None
     database_url: str | None
+    database_urls: tuple[str, ...]
     core_plan: cores.CorePlan
-    servers: Servers
-    inspection: Mapping[str, Any]
-    look: Look = field(default_factory=Look)  # at the project's deployment files
-    notes: tuple[str, ...] = ()
-    front: Installed | None = None  # what is to stand in front of the server
+
+    @property
+    def facts(self) -> Facts:
+        """What may be stored."""
+        return Facts(**{each.name: getattr(self, each.name) for each in fields(Facts)})
 
 
 def run(
@@ -123,7 +122,9 @@ def run(
         database_url=url,
         core_plan=cores.plan(available, budget.cores),
         servers=servers,
-        inspection=found,
+        boot_memory=found["boot_memory"],
+        settings=found.get("settings"),
+        database_urls=tuple(d["url"] for d in found.get("databases", ()) if d.get("url")),
         look=look,
         notes=tuple(notes),
         front=replace(installed, statics=reverse_proxy.choose_statics(found, options.statics))

@@ -24,6 +24,7 @@ from pretune.advisor.profiler.measurement import (
     Latency,
     Measurement,
     MemorySeries,
+    Role,
     Settled,
     WorkerMeasurement,
 )
@@ -64,6 +65,7 @@ def measure(
     client_records: NDArray[np.void],
     events: Sequence[Event],
     *,
+    role: Role | None = None,
     stopped_under_load: bool = False,
 ) -> Measurement:
     """``client_records`` as ``loadtests.records.dtype()``; ``events`` as the server wrote them."""
@@ -126,6 +128,7 @@ def measure(
         stopped_under_load=stopped_under_load,
         notes=samples.notes.within(window.start, window.end) if samples.notes else None,
         front=_front(samples, blocks, inside),
+        role=role,
     )
 
 

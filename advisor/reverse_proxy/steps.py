@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from pretune.advisor.preflight.facts import Facts
 from pretune.advisor.preflight.preflight import Preflight
 from pretune.advisor.profiler.measurement import Measurement
 from pretune.advisor.reverse_proxy import checks as front_checks
 from pretune.advisor.reverse_proxy import cost as front
 from pretune.advisor.reverse_proxy.checks import SECONDS as ASKING_S
 from pretune.advisor.run import Run
-from pretune.advisor.trials import plan
-from pretune.advisor.trials.plan import PlannedTrial
 from pretune.advisor.workspace.directory import Workspace
 from pretune.loadtests.workload import Workload
 from pretune.server.adapters.launch import BootFailed
@@ -23,30 +22,7 @@ from pretune.server.adapters.nginx import FrontFailed
 from pretune.server.adapters.nginx_conf import Front
 from pretune.server.settings import Settings
 
-__all__ = ["ASKING_S", "asked", "cost_trial", "expected_s", "learned", "through", "told"]
-
-
-def expected_s(known: Preflight, time_budget_s: float) -> float:
-    """Of the trial that learns the cost."""
-    if known.front is None:
-        return 0.0
-    return plan.front_duration(time_budget_s) + plan.AROUND_S
-
-
-def cost_trial(
-    run: Run,
-    known: Preflight,
-    workload: Workload,
-    contrast: PlannedTrial,
-    direct: Measurement,
-    time_budget_s: float,
-) -> PlannedTrial:
-    """The contrast trial again, through it. ``direct``: the last such trial on its server."""
-    assert known.front is not None
-    rate = None if workload.locustfile else known.slo.rps
-    carried = direct.throughput_rps.value
-    planned = plan.front_trial(known.front.name, contrast, rate, carried, time_budget_s)
-    return replace(planned, front=through(run, known, workload, contrast.settings, carried, 1.0))
+__all__ = ["ASKING_S", "asked", "learned", "through", "told"]
 
 
 def learned(run: Run, measured: Measurement, direct: Measurement) -> Run:
@@ -65,7 +41,7 @@ def learned(run: Run, measured: Measurement, direct: Measurement) -> Run:
 
 def through(
     run: Run,
-    known: Preflight,
+    known: Facts,
     workload: Workload,
     settings: Settings,
     rps: float,
@@ -76,7 +52,7 @@ def through(
     return _front(run, known, settings, rps, cores, told_scheme=scheme)
 
 
-def told(run: Run, known: Preflight) -> Run:
+def told(run: Run, known: Facts) -> Run:
     """As it is to be deployed with what is recommended."""
     if run.front is None or run.recommendation is None:
         return run
@@ -87,7 +63,7 @@ def told(run: Run, known: Preflight) -> Run:
 
 
 def _front(
-    run: Run, known: Preflight, settings: Settings, rps: float, cores: float, *, told_scheme: bool
+    run: Run, known: Facts, settings: Settings, rps: float, cores: float, *, told_scheme: bool
 ) -> Front | None:
     if known.front is None or run.front is None:
         return None

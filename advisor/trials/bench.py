@@ -19,7 +19,7 @@ from pretune.advisor.preflight.preflight import Preflight
 from pretune.advisor.preflight.servers import EMBEDDED, START
 from pretune.advisor.profiler import reclaimable
 from pretune.advisor.profiler.database import DatabaseObserver
-from pretune.advisor.profiler.measurement import Conditions, Measurement
+from pretune.advisor.profiler.measurement import Conditions, Measurement, Role
 from pretune.advisor.profiler.reduce import measure
 from pretune.advisor.profiler.sampler import Profiler
 from pretune.advisor.profiler.samples import Samples
@@ -97,6 +97,7 @@ class _How:
     name: str
     settings: Settings
     load: Load
+    role: Role | None
     server: str
     probes: bool
     stop_under_load: bool
@@ -154,6 +155,7 @@ class Bench:
         settings: Settings,
         load: Load,
         *,
+        role: Role | None = None,
         server: str = EMBEDDED,
         probes: bool = False,
         stop_under_load: bool = False,
@@ -175,7 +177,7 @@ class Bench:
             self.pinned = self.pinned and confined
             return self._run(
                 _How(
-                    name, settings, load, server, probes, stop_under_load,
+                    name, settings, load, role, server, probes, stop_under_load,
                     environ or {}, watch or _no_watch, then, front,
                 )
             )  # fmt: skip
@@ -265,6 +267,7 @@ class Bench:
             samples,
             client,
             server.events(),
+            role=how.role,
             stopped_under_load=how.stop_under_load,
         )
 

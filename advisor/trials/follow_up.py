@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pretune.advisor.demand import allocation_sites, allocators
 from pretune.advisor.profiler import snapshots as holding
-from pretune.advisor.profiler.measurement import Measurement
+from pretune.advisor.profiler.measurement import Measurement, Role
 from pretune.advisor.run import Run
 from pretune.advisor.trials.bench import Watch
 from pretune.advisor.trials.plan import AROUND_S, PlannedTrial
@@ -36,7 +36,9 @@ class Question:
 
 def questions(run: Run, environ: Mapping[str, str], installed: Sequence[Path]) -> list[Question]:
     """The most important first. ``environ``: the app's; ``installed``: other allocators."""
-    contrast = next((t.measurement for t in run.trials if t.measurement.name == "contrast"), None)
+    contrast = next(
+        (t.measurement for t in run.trials if t.measurement.role is Role.CONTRAST), None
+    )
     if run.demand is None or contrast is None:
         return []
     found = []

@@ -129,12 +129,11 @@ def _plans(
 
 def _learned(app: Application, on: stage.Stage) -> store.Trials:
     """The trials of an app and what is to be swept, the tool's own answer among it."""
-    trials, seconds = on.trials()
+    observations, seconds = on.observe()
     found = store.Trials(
         app=app.name,
-        trials=tuple(store.thinned(t) for t in trials),
-        workload=on.workload,
-        returned_at_boot_bytes=on.returned_at_boot_bytes,
+        preflight=on.preflight,
+        observations=store.thinned_all(observations),
         seconds=seconds,
         shapes=(),
         users=(),

@@ -78,7 +78,7 @@ def advise(app: applications.Application) -> Advice | None:
         return None
     solved = model.solve(stored)
     began = time.monotonic()
-    answered = solved.answered()
+    answered = solved.conclude().answer
     search_s = time.monotonic() - began
     recommendation = answered.found.recommendation
     assert solved.slo.p95_s is not None
@@ -104,4 +104,4 @@ def advise(app: applications.Application) -> Advice | None:
 
 def alone(stored: Trials, solved: model.Solved) -> Level:
     """One user by himself: where every arrangement's curve begins."""
-    return 1.0, stored.trials[0].throughput_rps.value, solved.demand.unloaded_p95_s
+    return 1.0, stored.observations.demand.throughput_rps.value, solved.demand.unloaded_p95_s

@@ -26,7 +26,7 @@ class Rivals:
 
 
 def rivals_of(advice: Advice, seeds: int) -> Rivals:
-    trials = len(advice.trials.trials)
+    trials = len(advice.trials.observations.all())
     draws = (trials, FIVE_TIMES * trials)
     regrets = [judge.regret(advice.rates, s) for s in advice.rates]
     once, more = rivals.tpe(advice.rates, draws, seeds)
@@ -76,7 +76,7 @@ def _regret(found: Sequence[Advice], others: Mapping[str, Rivals], seeds: int) -
             "",
         )
     )
-    trials = sorted({len(a.trials.trials) for a in found})
+    trials = sorted({len(a.trials.observations.all()) for a in found})
     count = " to ".join(str(n) for n in trials)
     return [
         "## Regret",

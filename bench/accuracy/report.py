@@ -88,7 +88,7 @@ def _intro(found: Sequence[Judged]) -> list[str]:
     points = [p for j in found for p in j.points]
     trials = found[0].advice.trials
     machine, versions = trials.machine, trials.versions
-    cores = trials.trials[0].conditions.server_cores
+    cores = trials.observations.demand.conditions.server_cores
     repeated = sum(p.repeat > 0 for p in points)
     left_out = sum(j.advice.left_out for j in found)
     again = sum(len(pair.ours) + len(pair.best) for j in found for pair in j.advice.reruns)

@@ -21,23 +21,25 @@ from bench.accuracy.apps import orm_table
 from bench.accuracy.grid import Task
 from bench.measurement.stage import Quiet
 from examples import postgres, upstream
-from pretune.advisor.demand import server_costs
+from pretune.advisor.observations import Observations
 from pretune.advisor.preflight import preflight
+from pretune.advisor.preflight.facts import Facts
 from pretune.advisor.preflight.location import locate
 from pretune.advisor.preflight.options import resolve
 from pretune.advisor.preflight.servers import GUNICORN
 from pretune.advisor.profiler.measurement import Measurement
-from pretune.advisor.trials import plan
+from pretune.advisor.trials import plan, sequence
 from pretune.advisor.trials.bench import Bench
+from pretune.advisor.trials.plan import PlannedTrial, Terms
 from pretune.advisor.workspace.cores import confined
 from pretune.advisor.workspace.cores import plan as plan_cores
 from pretune.advisor.workspace.directory import Workspace
 from pretune.loadtests.workload import Load, Workload
-from pretune.server.adapters.catalogue import offer
 
 # Of the tool's default of 120 s: half of it, so the trials are half as long as a user's.
 TIME_BUDGET_S = 60.0
 SEED = 1
+ROOT = Path(__file__).parents[2]
 PACKAGES = ("gunicorn", "flask", "fastapi", "sqlalchemy", "psycopg", "numpy", "locust")
 
 
@@ -109,51 +111,50 @@ class Stage:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def trials(self) -> tuple[tuple[Measurement, ...], float]:
-        """What a run of the tool measures before it answers, and the seconds that took."""
-        began = time.monotonic()
-        servers = self._known.servers
-        connections = self._known.budget.pg_connections
-        found: list[Measurement] = []
-        for planned in plan.trials(self._app.interface, TIME_BUDGET_S, connections):
-            server = servers.measured
-            if planned.name == server_costs.CONTRAST_TRIAL:
-                planned = plan.busy_contrast(planned, found[0], connections)
-            if planned.name == "preload":
-                planned = plan.busy_preload(planned, found[1])
-            if planned.name == "preload" and servers.differ:
-                server, planned = servers.verified, replace(planned, ramp_s=plan.RAMP_S)
-            found.append(self._trial(planned, server))
-            if planned.name != server_costs.CONTRAST_TRIAL:
-                continue
-            there = plan.there(
-                plan.Server(GUNICORN, servers.differ, offer(GUNICORN)),
-                planned,
-                found[-1].conditions.server_cores,
-                TIME_BUDGET_S,
-                connections,
-                carried_rps=found[-1].throughput_rps.value,
-            )
-            found += [self._trial(each, GUNICORN) for each in there]
-        return tuple(found), time.monotonic() - began
+    def observe(self) -> tuple[Observations, float]:
+        """What a run of the tool measures before it answers, and the seconds that took.
 
-    def _trial(self, planned: plan.PlannedTrial, server: str) -> Measurement:
-        """Once only: what disturbs it is told of it."""
-        return self._bench.run(
-            planned.name,
-            planned.settings,
-            planned.load(SEED),
-            server=server,
-            probes=planned.probes,
+        Each trial once only: what disturbs it is told of it.
+        """
+        began = time.monotonic()
+
+        def run(planned: PlannedTrial, server: str, after_s: float) -> Measurement:
+            return self._bench.run(
+                planned.name,
+                planned.settings,
+                planned.load(SEED),
+                role=planned.role,
+                server=server,
+                probes=planned.probes,
+            )
+
+        terms = Terms(
+            interface=self._app.interface,
+            servers=self._known.servers,
+            cores=self._known.budget.cores,
+            pg_connections=self._known.budget.pg_connections,
+            seconds=plan.durations(TIME_BUDGET_S),
         )
+        *_, observations = sequence.observe(terms, run)
+        return observations, time.monotonic() - began
 
     @property
     def workload(self) -> Workload:
         return self._bench.workload
 
     @property
-    def returned_at_boot_bytes(self) -> float:
-        return float(self._known.inspection["boot_memory"]["returned_bytes"])
+    def preflight(self) -> Facts:
+        """As it may be stored: of no machine in particular."""
+        directory = APPS.relative_to(ROOT)
+        target = replace(
+            self._known.target,
+            spec=self._app.name,
+            chdir=directory,
+            python=Path(),
+            file=directory / self._app.file.name,
+        )
+        known = replace(self._known.facts, target=target, database=None)
+        return replace(known, workload=self._bench.workload)
 
     def point(self, task: Task) -> store.Point:
         """As a verification does it: on gunicorn, the users beginning at random moments."""

@@ -8,7 +8,6 @@ type of each value; telemetry in single precision, thinned evenly to a bounded n
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import gzip
 import json
@@ -19,24 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pretune.advisor.profiler import measurement
-from pretune.advisor.profiler.measurement import Measurement
-from pretune.advisor.quantity import Interval
-from pretune.loadtests.workload import Endpoint, Load, Skipped, Workload
+from pretune.advisor.documents import stored
+from pretune.advisor.observations import Observations
+from pretune.advisor.preflight.facts import Facts
+from pretune.advisor.profiler.measurement import Measurement, Role
 from pretune.server.settings import Settings
 
 RESULTS = Path(__file__).with_name("results")
-ROWS = {"demand": 2000}  # of telemetry that is kept; what other trials' requests cost is not asked
+# Of telemetry that is kept; what other trials' requests cost is not asked.
+ROWS = {Role.DEMAND: 2000}
 FEW_ROWS = 50
-TYPES = {
-    cls.__name__: cls
-    for cls in (
-        *(c for c in vars(measurement).values() if isinstance(c, type)),
-        Interval, Settings, Load, Workload, Endpoint, Skipped,
-    )
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,20 +40,13 @@ class Trials:
     """
 
     app: str
-    trials: tuple[Measurement, ...]  # demand, contrast, preload, server
-    workload: Workload
-    returned_at_boot_bytes: float
+    preflight: Facts
+    observations: Observations
     seconds: float
     shapes: tuple[Settings, ...]
     users: tuple[int, ...]
     machine: dict[str, Any]
     versions: dict[str, str]
-
-    def named(self, name: str) -> Measurement | None:
-        return next((t for t in self.trials if t.name == name), None)
-
-
-TYPES["Trials"] = Trials
 
 
 @dataclass(frozen=True)
@@ -174,17 +159,21 @@ def _known(share: float | None) -> float | None:
 def thinned(trial: Measurement) -> Measurement:
     """With as much of it as predictions need."""
     rows = trial.telemetry
-    most = ROWS.get(trial.name, FEW_ROWS)
+    most = FEW_ROWS if trial.role is None else ROWS.get(trial.role, FEW_ROWS)
     if len(rows) > most:
         rows = rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
     return replace(trial, telemetry=rows, notes=None)
+
+
+def thinned_all(observations: Observations) -> Observations:
+    return Observations.of(thinned(trial) for trial in observations.all())
 
 
 # --- files -----------------------------------------------------------------------------------
 
 
 def save_trials(found: Trials, directory: Path = RESULTS) -> None:
-    text = json.dumps(encoded(found)).encode()
+    text = json.dumps(stored.encode(found, single=True)).encode()
     directory.mkdir(exist_ok=True)
     (directory / f"{found.app}.trials.gz").write_bytes(gzip.compress(text, mtime=0))
 
@@ -194,7 +183,8 @@ def load_trials(app: str, directory: Path = RESULTS) -> Trials | None:
     path = directory / f"{app}.trials.gz"
     if not path.exists():
         return None
-    found = decoded(json.loads(gzip.decompress(path.read_bytes())))
+    tree = json.loads(gzip.decompress(path.read_bytes()))
+    found = stored.decode(tree, {**stored.TYPES, Trials.__name__: Trials})
     assert isinstance(found, Trials)
     return found
 
@@ -230,69 +220,3 @@ def load_reruns(app: str, directory: Path = RESULTS) -> list[Rerun]:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-# --- values as JSON --------------------------------------------------------------------------
-
-
-def encoded(value: Any) -> Any:
-    """Dataclasses and arrays become objects that name their type; sequences become lists."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: encoded(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"type": type(value).__name__, **fields}
-    if isinstance(value, np.ndarray):
-        return _array(value)
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, dict):
-        return {"type": "dict", "items": {key: encoded(each) for key, each in value.items()}}
-    if isinstance(value, tuple | list):
-        return [encoded(each) for each in value]
-    return value
-
-
-def decoded(value: Any) -> Any:
-    """The value that was encoded, its sequences as tuples. Raises KeyError for a type unknown."""
-    if isinstance(value, list):
-        return tuple(decoded(each) for each in value)
-    if not isinstance(value, dict):
-        return value
-    kind = value["type"]
-    if kind == "dict":
-        return {key: decoded(each) for key, each in value["items"].items()}
-    if kind == "array":
-        stored, dtype = _dtype(value["stored"]), _dtype(value["dtype"])
-        return np.frombuffer(base64.b64decode(value["base64"]), stored).astype(dtype)
-    return TYPES[kind](**{key: decoded(each) for key, each in value.items() if key != "type"})
-
-
-def _array(value: NDArray[Any]) -> dict[str, Any]:
-    """Times in single precision: 0.1 us of a second. A table's ``start`` counts from its first."""
-    if value.dtype.names and "start" in value.dtype.names and len(value):
-        value = value.copy()
-        value["start"] -= value["start"].min()
-    stored = _narrow(value.dtype)
-    return {
-        "type": "array",
-        "dtype": _described(value.dtype),
-        "stored": _described(stored),
-        "base64": base64.b64encode(value.astype(stored).tobytes()).decode(),
-    }
-
-
-def _narrow(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    if dtype.names:
-        return np.dtype([(name, _narrow(dtype[name])) for name in dtype.names])
-    return np.dtype("<f4") if dtype == np.float64 else dtype
-
-
-def _described(dtype: np.dtype[Any]) -> Any:
-    if dtype.names:
-        return [[name, dtype[name].str] for name in dtype.names]
-    return dtype.str
-
-
-def _dtype(described: Any) -> np.dtype[Any]:
-    if isinstance(described, str):
-        return np.dtype(described)
-    return np.dtype([(name, kind) for name, kind in described])

@@ -36,10 +36,12 @@ from pretune.advisor.preflight import preflight
 from pretune.advisor.preflight.location import locate
 from pretune.advisor.preflight.options import DEFAULT_TIME_BUDGET_S, Options
 from pretune.advisor.preflight.preflight import Preflight
+from pretune.advisor.preflight.servers import Servers
 from pretune.advisor.profiler import snapshots as holding
-from pretune.advisor.profiler.measurement import Measurement, MemorySeries, Settled
-from pretune.advisor.trials import follow_up, plan
+from pretune.advisor.profiler.measurement import Measurement, MemorySeries, Role, Settled
+from pretune.advisor.trials import follow_up, plan, sequence
 from pretune.advisor.trials.bench import Bench
+from pretune.advisor.trials.plan import Terms
 from pretune.advisor.workspace.directory import Workspace
 from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings
@@ -59,17 +61,17 @@ class Condition:
     """Which of the run's trials are looked at, and how they are changed."""
 
     name: str
-    trials: tuple[str, ...]
+    trials: tuple[Role, ...]
     max_requests: int = 0
 
 
-DEFAULT = Condition("default", ("demand", "contrast", "preload"))
+DEFAULT = Condition("default", (Role.DEMAND, Role.CONTRAST, Role.PRELOAD))
 CONDITIONS = {
     c.name: c
     for c in (
         DEFAULT,
-        Condition("preload", ("preload",)),
-        Condition("recycling", ("contrast",), RECYCLED),
+        Condition("preload", (Role.PRELOAD,)),
+        Condition("recycling", (Role.CONTRAST,), RECYCLED),
     )
 }
 
@@ -110,12 +112,14 @@ def stage(app: Path, environ: Mapping[str, str]) -> Iterator[tuple[Bench, Prefli
 def collect(name: str, out: Path, time_budget_s: float, conditions: Iterable[Condition]) -> None:
     """Runs the trials of one behaviour; ``out/<condition>/<name>.npz`` keeps its series."""
     with stage(APP, {"BEHAVIOUR": name}) as (bench, known):
-        boot = known.inspection["boot_memory"]["returned_bytes"]
+        boot = known.boot_memory["returned_bytes"]
+        seconds = plan.durations(time_budget_s)
+        terms = Terms(known.target.interface, Servers(), known.budget.cores, None, seconds)
         for condition in conditions:
             found = [
                 _trial(bench, planned, condition)
-                for planned in plan.trials(known.target.interface, time_budget_s, None)
-                if planned.name in condition.trials
+                for planned in sequence.planned(terms)
+                if planned.role in condition.trials
             ]
             save(out / condition.name / f"{name}.npz", found, boot)
 

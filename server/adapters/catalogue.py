@@ -37,8 +37,7 @@ class FieldServer:
     """``classes``: worker class -> what is run. ``most_workers`` None: any number.
 
     ``signals``: by the names of launch.SIGNALS. ``single``: those of one worker, where the server
-    then has no master. ``fixed``: options that are always given, with their reason. ``refusals``:
-    of servers that stay up without the app.
+    then has no master. ``fixed``: options that are always given, with their reason.
     """
 
     name: str
@@ -53,7 +52,6 @@ class FieldServer:
     drains: bool = True  # surely answers at "stop" what it has begun
     fixed: tuple[tuple[str, str, str], ...] = ()  # (option, value, why)
     remarks: tuple[str, ...] = field(default=())
-    refusals: tuple[tuple[str, int], ...] = ()  # see launch.ServerKind
 
     @property
     def interfaces(self) -> tuple[str, ...]:
@@ -121,7 +119,6 @@ UVICORN = FieldServer(
     name="uvicorn",
     module="uvicorn",
     distribution="uvicorn",
-    refusals=((r"Child process \[\d+\] died", 3),),
     classes={"asgi": "an event loop in each process"},
     settings={
         "workers": Meaning(
@@ -305,7 +302,6 @@ UWSGI = FieldServer(
     name="uwsgi",
     module="pyuwsgi",
     distribution="pyuwsgi",
-    refusals=((r"unable to load app \d+", 1), (r"DAMN ! worker \d+ .*died", 3)),
     classes={"gthread": "threads that accept for themselves, a connection for each request"},
     settings={
         "workers": Meaning("processes", "The same.", _whole("workers")),
@@ -375,7 +371,6 @@ MOD_WSGI = FieldServer(
     name="mod_wsgi",
     module="mod_wsgi",
     distribution="mod_wsgi",
-    refusals=((r"Unable to execute Python script file", 1), (r"child pid \d+ exit signal", 3)),
     classes={"gthread": "Apache takes the connections, daemon processes with threads run the app"},
     settings={
         "workers": Meaning("processes", "Daemons, beside Apache's own.", _whole("workers")),

@@ -1,13 +1,20 @@
 """Sweeps are stored so that everything can be predicted again without measuring again."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from support.measured import WORKLOAD, measurement, telemetry
 
 from bench.accuracy import model, store
+from pretune.advisor.observations import Observations
+from pretune.advisor.preflight.facts import Facts
+from pretune.advisor.preflight.servers import Servers
+from pretune.advisor.preflight.target import Target
+from pretune.advisor.profiler.measurement import Role
 from pretune.advisor.quantity import Interval
+from pretune.advisor.resources.budget import Budget, Slo
 from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings
 
@@ -17,12 +24,20 @@ ONE, FOUR = Settings(1, 1), Settings(1, 4)
 @pytest.fixture
 def trials() -> store.Trials:
     demand = measurement(ONE)
-    contrast = replace(measurement(FOUR), name="contrast", load=Load(8, 10.0))
+    contrast = replace(measurement(FOUR), role=Role.CONTRAST, load=Load(8, 10.0))
+    target = Target("known", Path("apps"), Path(), "wsgi", "flask", "known:app", None, "3.11", 0.1)
     return store.Trials(
         app="known",
-        trials=tuple(store.thinned(t) for t in (demand, contrast)),
-        workload=WORKLOAD,
-        returned_at_boot_bytes=0.0,
+        preflight=Facts(
+            target,
+            Budget(1 << 30, 1.0, None, 1024),
+            Slo(None),
+            WORKLOAD,
+            None,
+            Servers("embedded", "gunicorn"),
+            {"returned_bytes": 0.0},
+        ),
+        observations=store.thinned_all(Observations(demand, contrast)),
         seconds=12.0,
         shapes=(ONE, Settings(3, 1, "sync")),
         users=(2, 8),
@@ -34,9 +49,9 @@ def trials() -> store.Trials:
 def test_trials_come_back_as_they_were(trials, tmp_path):
     store.save_trials(trials, tmp_path)
     found = store.load_trials("known", tmp_path)
-    for name in ("app", "workload", "seconds", "shapes", "users", "machine", "versions"):
+    for name in ("app", "preflight", "seconds", "shapes", "users", "machine", "versions"):
         assert getattr(found, name) == getattr(trials, name), name
-    for mine, theirs in zip(found.trials, trials.trials, strict=True):
+    for mine, theirs in zip(found.observations.all(), trials.observations.all(), strict=True):
         # told, not compared: what is not known (NaN) equals nothing
         assert repr(replace(mine, telemetry=None)) == repr(replace(theirs, telemetry=None))
         assert mine.telemetry.dtype == theirs.telemetry.dtype
@@ -55,7 +70,7 @@ def test_the_same_demand_comes_from_what_was_stored(trials, tmp_path):
 def test_thinning_keeps_the_mean_request_and_bounds_the_rows():
     trial = measurement(ONE, rows=telemetry(n=20_000))
     thin = store.thinned(trial)
-    assert len(thin.telemetry) == store.ROWS["demand"]
+    assert len(thin.telemetry) == store.ROWS[Role.DEMAND]
     # twice the standard error of a mean of so many lognormal draws of two kinds
     assert thin.telemetry["cpu"].mean() == pytest.approx(trial.telemetry["cpu"].mean(), rel=0.05)
 

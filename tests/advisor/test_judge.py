@@ -8,12 +8,13 @@ import pytest
 
 from pretune.advisor import judge
 from pretune.advisor.model.prediction import Prediction
-from pretune.advisor.profiler.measurement import Conditions, Latency, Measurement
+from pretune.advisor.profiler.measurement import Conditions, Latency, Measurement, Role
 from pretune.advisor.quantity import UNKNOWN, Interval
 from pretune.advisor.recommendation.values import Recommendation
 from pretune.advisor.resources.budget import UNLOADED_SOURCE, Budget, Slo
 from pretune.advisor.run import Row, Run, Trial, Verification
 from pretune.advisor.verdict import Verdict
+from pretune.advisor.verification import rows
 from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings
 
@@ -79,12 +80,12 @@ def judged(
 
 
 def missed(measured: Measurement) -> tuple[str, ...]:
-    found = judge.rows(PREDICTED, measured, BUDGET, SLO)
+    found = rows(PREDICTED, measured, BUDGET, SLO)
     return Verification(Trial(measured, PREDICTED), found).misses
 
 
 def row(name: str, measured: Measurement) -> Row:
-    (found,) = [r for r in judge.rows(PREDICTED, measured, BUDGET, SLO) if r.name == name]
+    (found,) = [r for r in rows(PREDICTED, measured, BUDGET, SLO) if r.name == name]
     return found
 
 
@@ -155,7 +156,7 @@ def test_a_p95_takes_five_requests_beyond_it(requests: int, verdict: Verdict) ->
     [(UNLOADED_SOURCE, Verdict.NOT_ENOUGH_DATA), ("--p95", Verdict.FITS)],
 )
 def test_an_slo_made_of_too_few_requests_is_none(source: str, verdict: Verdict) -> None:
-    demand = Trial(replace(MEASURED, name="demand", requests=17))
+    demand = Trial(replace(MEASURED, name="demand", role=Role.DEMAND, requests=17))
     run = Run(
         "app", 1, Verdict.NOT_ENOUGH_DATA, slo_source=source, trials=(demand,),
         recommendation=Recommendation(SETTINGS, PREDICTED, "cpu", (), ()),
@@ -191,7 +192,7 @@ def test_what_binds_is_open_where_the_rate_came_out_otherwise(
     throughput: float, binding: str, left: str | None
 ) -> None:
     measured = replace(MEASURED, throughput_rps=around(throughput, 0.03))
-    found = judge.rows(PREDICTED, measured, BUDGET, SLO)
+    found = rows(PREDICTED, measured, BUDGET, SLO)
     run = Run(
         "app", 1, Verdict.FITS, recommendation=Recommendation(SETTINGS, PREDICTED, binding, (), ()),
         verification=Verification(Trial(measured, PREDICTED), found),
@@ -217,14 +218,6 @@ def test_what_is_doubted_is_doubted_in_reasons_too() -> None:
 def test_a_trial_without_an_answer_says_nothing_of_throughput() -> None:
     nothing = replace(MEASURED, requests=0, throughput_rps=Interval.exact(0.0))
     assert row("throughput_rps", nothing).kept is None
-
-
-def test_silence_is_told_from_errors() -> None:
-    silent = replace(MEASURED, requests=0, error_rate=0.0)
-    assert "no request was answered in 10 s" in judge.unanswered(silent)
-    failing = replace(silent, error_rate=1.0, errors=(("500 on /", 9),))
-    assert judge.unanswered(failing) == ""
-    assert judge.unanswered(MEASURED) == ""
 
 
 def test_nothing_recommended_is_the_search_s_verdict() -> None:

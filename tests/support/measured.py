@@ -8,6 +8,7 @@ from pretune.advisor.profiler.measurement import (
     Conditions,
     Latency,
     Measurement,
+    Role,
     WorkerMeasurement,
 )
 from pretune.advisor.profiler.telemetry import RECORD
@@ -61,7 +62,7 @@ def measurement(
 ) -> Measurement:
     nothing = Latency(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
     return Measurement(
-        name="demand", settings=settings, load=Load(1, 10.0),
+        name="demand", role=Role.DEMAND, settings=settings, load=Load(1, 10.0),
         conditions=Conditions(cores, 0, True, False), steady=True, steady_note="", window_s=10.0,
         requests=1000, throughput_rps=EXACT(rps), latency=nothing, error_rate=0.0, errors=(),
         by_endpoint=(), pss_bytes=Interval(pss, pss * 0.99, pss * 1.01), rss_bytes=2 * pss,

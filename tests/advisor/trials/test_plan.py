@@ -1,56 +1,77 @@
-import pytest
-from support.demands import MIB, make_demand
+"""Each trial by itself: settings, load and seconds, from the terms and what was observed."""
 
+from dataclasses import replace
+
+import pytest
+from support.measured import EXACT, measurement
+
+from pretune.advisor.observations import Observations
+from pretune.advisor.preflight.servers import Servers
+from pretune.advisor.profiler.measurement import Role
 from pretune.advisor.trials import plan
-from pretune.server.adapters.catalogue import offer
+from pretune.advisor.trials.plan import Terms
+from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings
 
+FIRST = (Role.DEMAND, Role.CONTRAST, Role.PRELOAD, Role.VERIFICATION)
 
-def test_all_load_together_takes_its_part_of_the_time_budget() -> None:
-    total = sum(plan.duration(name, 120.0) for name in plan.SHARES)
+
+def terms(verified: str = "embedded", interface: str = "wsgi", **changes: object) -> Terms:
+    found = Terms(interface, Servers("embedded", verified), 1.0, None, plan.durations(120.0))
+    return replace(found, **changes)
+
+
+def seen(*, rps: float = 300.0, threads: int = 4, cores: float = 1.0) -> Observations:
+    demand = measurement(Settings(1, 1), cores=cores)
+    contrast = replace(
+        measurement(Settings(1, threads), rps=rps, cores=cores),
+        role=Role.CONTRAST,
+        load=Load(2 * threads, 10.0),
+    )
+    return Observations(demand, contrast)
+
+
+def test_the_load_of_every_run_takes_its_part_of_the_time_budget() -> None:
+    total = sum(plan.duration(role, 120.0) for role in FIRST)
     assert total == pytest.approx(120.0 * plan.LOAD_FRACTION)
 
 
 @pytest.mark.parametrize("interface", ["wsgi", "asgi"])
 def test_the_first_trial_is_undisturbed_and_probed(interface: str) -> None:
-    first = plan.trials(interface, 120.0, None)[0]
-    assert (first.name, first.users, first.probes) == ("demand", 1, True)
+    first = plan.plan_demand(terms(interface=interface), None)
+    assert (first.name, first.role, first.users, first.probes) == ("demand", Role.DEMAND, 1, True)
     assert (first.settings.workers, first.settings.threads) == (1, 1)
     assert first.settings.interface == interface
 
 
-@pytest.mark.parametrize("connections", [1, 2, 3, 4, 100])
-def test_no_trial_takes_more_connections_than_the_budget(connections: int) -> None:
-    for trial in plan.trials("wsgi", 120.0, connections):
-        assert trial.settings.slots <= connections
+@pytest.mark.parametrize(
+    ("waits", "threads", "users"),
+    [(1.0, 4, 8), (9.0, 12, 24), (100.0, 32, 64)],  # of a request, in times of its CPU
+)
+def test_the_contrast_has_as_many_requests_at_once_as_keep_the_processor_busy(
+    waits: float, threads: int, users: int
+) -> None:
+    cpu_s = 0.0045
+    demand = measurement(Settings(1, 1), cpu_s=cpu_s, rps=1 / (cpu_s * waits))
+    planned = plan.plan_contrast(terms(), Observations(demand))
+    assert (planned.settings.threads, planned.users) == (threads, users)
+    loop = plan.plan_contrast(terms(interface="asgi"), Observations(demand))
+    assert (loop.settings.threads, loop.users) == (1, users)
 
 
 def test_on_the_server_of_the_answer_the_contrast_trial_is_run_again() -> None:
-    contrast = plan.trials("wsgi", 120.0, None)[1]
-    again = plan.server_trial("gunicorn", contrast, None, 300.0, 120.0)
-    assert (again.settings, again.users, again.rps) == (contrast.settings, contrast.users, None)
-    assert 0 < again.duration_s < contrast.duration_s
+    observed = seen(threads=7)
+    again = plan.plan_server(terms("gunicorn"), observed)
+    assert again is not None
+    assert observed.contrast is not None
+    assert again.settings == observed.contrast.settings
+    assert (again.users, again.rps, again.stop_under_load) == (14, None, True)
+    assert 0 < again.duration_s < plan.duration(Role.CONTRAST, 120.0)
     # what it surely carries, whatever is asked for
-    assert plan.server_trial("gunicorn", contrast, 1000.0, 300.0, 120.0).rps == 180.0
-    assert plan.server_trial("gunicorn", contrast, 50.0, 300.0, 120.0).rps == 50.0
-
-
-def names(server: plan.Server, interface: str = "wsgi", **given: float) -> list[str]:
-    contrast = plan.trials(interface, 120.0, None)[1]
-    return [t.name for t in plan.there(server, contrast, 1.0, 120.0, None, **given)]
-
-
-def test_of_the_server_of_the_answer_is_asked_what_it_does_otherwise() -> None:
-    gunicorn = plan.Server("gunicorn", True, offer("gunicorn"))
-    assert names(gunicorn) == ["server", "server-alone", "sync", "sync-alone", "crowd"]
-    assert names(gunicorn, "asgi") == ["server", "server-alone", "crowd"]
-    # each arrival has a connection of its own
-    assert names(gunicorn, rps=50.0, carried_rps=300.0) == ["server", "sync", "sync-alone", "crowd"]
-    same = plan.Server("embedded", False, offer("embedded"))
-    assert "server" not in names(same)
-    assert names(same)[-1] == "crowd"
-    # one process, whatever is asked for
-    assert names(plan.Server("waitress", True, offer("waitress"))) == ["server", "server-alone"]
+    for asked, sent in ((1000.0, 180.0), (50.0, 50.0)):
+        planned = plan.plan_server(terms("gunicorn", rps=asked), observed)
+        assert planned is not None
+        assert planned.rps == sent
 
 
 @pytest.mark.parametrize(
@@ -68,66 +89,66 @@ def test_of_the_server_of_the_answer_is_asked_what_it_does_otherwise() -> None:
 def test_one_worker_more_than_cores_shows_what_sharing_costs(
     cores: float, connections: int | None, shape: tuple[int, int] | None
 ) -> None:
-    contrast = plan.trials("wsgi", 120.0, None)[1]
-    found = plan.crowd_trial(contrast, cores, 120.0, connections)
+    asked = terms(pg_connections=connections)
+    found = plan.plan_crowd(asked, seen(cores=cores))
     assert (found and (found.settings.workers, found.settings.threads)) == shape
     if found is not None:
         assert found.users >= found.settings.slots
-        assert found.duration_s < contrast.duration_s
+        assert found.duration_s < plan.duration(Role.CONTRAST, 120.0)
+    # before anything was observed, by the budget's cores
+    before = plan.plan_crowd(replace(asked, cores=cores), None)
+    assert (before is None) == (shape is None)
 
 
 @pytest.mark.parametrize(
-    ("interface", "connections", "names"),
-    [
-        ("wsgi", None, ["sync", "sync-alone"]),
-        ("wsgi", 3, ["sync", "sync-alone"]),
-        ("wsgi", 2, []),
-        ("asgi", None, []),
-    ],
+    ("interface", "connections", "asked"),
+    [("wsgi", None, True), ("wsgi", 3, True), ("wsgi", 2, False), ("asgi", None, False)],
 )
-def test_sync_workers_are_looked_at_where_there_are_any(
-    interface: str, connections: int | None, names: list[str]
+def test_sync_workers_are_tried_where_there_are_any(
+    interface: str, connections: int | None, asked: bool
 ) -> None:
-    contrast = plan.trials("wsgi", 120.0, None)[1]
-    found = plan.sync_trials(interface, contrast, 120.0, connections)
-    assert [t.name for t in found] == names
-    for trial in found:
+    given = terms(interface=interface, pg_connections=connections)
+    found = [f(given, seen()) for f in (plan.plan_sync, plan.plan_sync_alone)]
+    planned = [trial for trial in found if trial is not None]
+    assert len(planned) == (2 if asked else 0)
+    for trial in planned:
         assert trial.settings.worker_class == "sync"
         assert trial.settings.workers > 1  # one alone is never woken in vain
-    assert [t.users for t in found] == [8, 1][: len(names)]
-    assert sum(t.expected_s for t in found) <= 10.0
+    assert [t.users for t in planned] == [8, 1][: len(planned)]
+    assert sum(t.expected_s for t in planned) <= 10.0
 
 
-def test_the_verification_makes_room_for_a_leaks_lines_but_stays_a_verification() -> None:
-    whole = plan.duration("verification", 120.0)
-
-    def planned(left_s: float, after_s: float) -> float:
-        return plan.verification_duration(120.0, left_s, after_s)
-
-    assert planned(60.0, 15.0) == whole
-    assert planned(33.0, 15.0) == 33.0 - 15.0 - plan.AROUND_S
-    assert planned(20.0, 15.0) == planned(-5.0, 15.0) == whole / 2
-    assert planned(5.0, 0.0) == whole  # nothing else to do with the time
+def test_under_asgi_preload_is_tried_with_as_many_users_as_the_contrast() -> None:
+    busy = seen(threads=30)
+    loop, threads = (
+        plan.plan_preload(terms(interface=interface), busy) for interface in ("asgi", "wsgi")
+    )
+    assert loop is not None
+    assert threads is not None
+    assert (loop.users, threads.users) == (60, 8)
 
 
-@pytest.mark.parametrize(
-    ("free", "cores", "connections", "workers"),
-    [
-        (16_000 * MIB, 4.0, None, 20),  # all of them
-        (400 * MIB, 4.0, None, 6),  # 20 MiB once, 60 + 2 each, 1.2 more for each at the upper end
-        (16_000 * MIB, 4.0, 12, 6),  # two connections each
-        (1 * MIB, 4.0, None, 1),
-    ],
-)
-def test_as_many_workers_are_verified_as_this_machine_runs(
-    free: float, cores: float, connections: int | None, workers: int
-) -> None:
-    wanted = Settings(20, 2)
-    got = plan.verifiable(wanted, make_demand().worker, free, cores, connections)
-    assert got.workers == workers
-    assert got.threads == wanted.threads
+def test_preload_is_not_tried_where_a_server_cannot_or_connections_are_few() -> None:
+    assert plan.plan_preload(terms("waitress"), None) is None
+    assert plan.plan_preload(terms(pg_connections=3), None) is None
+    # users begin at random moments where another server than the first is loaded
+    elsewhere, here = (plan.plan_preload(terms(name), None) for name in ("gunicorn", "embedded"))
+    assert elsewhere is not None
+    assert here is not None
+    assert (elsewhere.ramp_s, here.ramp_s) == (plan.RAMP_S, 0.0)
 
 
-def test_a_verification_does_not_wait_for_hours_of_boots() -> None:
-    worker = make_demand().worker  # 0.5 s each
-    assert plan.verifiable(Settings(60, 1), worker, 1e12, 1.0, None).workers == 40
+def test_through_a_front_the_contrast_is_run_again_at_what_the_server_carried() -> None:
+    asked: list[float] = []
+    given = terms("gunicorn", front="nginx", through=lambda settings, rps: asked.append(rps))
+    server = replace(measurement(Settings(1, 4), rps=250.0), role=Role.SERVER)
+    planned = plan.plan_front(given, seen().plus(server))
+    assert planned is not None
+    assert (planned.name, planned.role, planned.stop_under_load) == ("front", Role.FRONT, False)
+    assert asked == [250.0]
+    assert plan.plan_front(terms(), seen()) is None
+
+
+def test_what_is_unknown_of_the_first_trial_asks_for_no_absurd_load() -> None:
+    demand = replace(measurement(Settings(1, 1)), throughput_rps=EXACT(0.0))
+    assert plan.plan_contrast(terms(), Observations(demand)).settings.threads == 32

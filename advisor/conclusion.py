@@ -1,0 +1,176 @@
+"""From what a run measured to its answer: the only path, and pure.
+
+``tune``, ``tune compare``, ``tune report --again`` and the accuracy bench all take it, so that what
+the bench says of its accuracy holds for what users get.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pretune.advisor.demand import breakdown, server_costs
+from pretune.advisor.demand import estimate as demands
+from pretune.advisor.demand.breakdown import Inside
+from pretune.advisor.demand.values import Demand
+from pretune.advisor.model import extrapolation
+from pretune.advisor.model.calibration import Calibration, calibrate
+from pretune.advisor.model.extrapolation import Extrapolation
+from pretune.advisor.model.lock import OwnLock
+from pretune.advisor.observations import Observations
+from pretune.advisor.preflight.facts import Facts
+from pretune.advisor.profiler.measurement import Conditions
+from pretune.advisor.recommendation import answer, search, today
+from pretune.advisor.recommendation.answer import Answer, Question
+from pretune.advisor.recommendation.values import Recommendation
+from pretune.advisor.resources.budget import UNLOADED_SOURCE, Slo
+from pretune.advisor.reverse_proxy import cost
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the trials tell of the application.
+
+    ``demand`` and ``calibration`` are of this machine, the demand on the server of the first
+    trials. ``slo`` is the budget machine's, its p95 known; ``p95_here_s`` is the same promise in
+    this machine's time.
+    """
+
+    demand: Demand
+    calibration: Calibration
+    breakdown: Inside | None
+    extrapolation: Extrapolation
+    slo: Slo
+    slo_source: str
+    p95_here_s: float
+
+    @property
+    def own_lock(self) -> OwnLock | None:
+        """The application's own lock, where one shows."""
+        return self.calibration.lock
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """An estimate and the answer that rests on it. ``arrivals``: the load is an open one."""
+
+    estimate: Estimate
+    answer: Answer
+    arrivals: bool
+
+    @property
+    def recommendation(self) -> Recommendation | None:
+        """None where nothing keeps the budgets."""
+        return self.answer.found.recommendation
+
+    @property
+    def rps(self) -> float | None:
+        """The rate of one instance under an open load; None under a closed one."""
+        return self.answer.each_rps if self.arrivals else None
+
+
+def estimate(preflight: Facts, observations: Observations, *, seed: int) -> Estimate:
+    """Estimate demand, calibration and SLO. ``preflight.workload`` as the trials have named it.
+
+    Raises ValueError where the demand trial served no request of the workload.
+    """
+    first, contrast = observations.demand, observations.contrast
+    found = demands.assemble(
+        preflight.workload,
+        first,
+        contrast,
+        observations.memory_trials(),
+        returned_at_boot_bytes=preflight.boot_memory["returned_bytes"],
+        costs=server_costs.learn_costs(observations),
+        seed=seed,
+    )
+    if observations.front is not None:
+        direct = observations.saturated()[-1]
+        found = cost.on(found, cost.cost_of(observations.front, direct))
+    there = _moved(preflight, found, preflight.servers.verified)
+    slo, source = preflight.slo, "--p95"
+    if slo.p95_s is None:
+        slo, source = replace(slo, p95_s=search.slo_p95(there, slo)), UNLOADED_SOURCE
+    assert slo.p95_s is not None
+    return Estimate(
+        demand=found,
+        calibration=calibrate(found, observations.all(), seed=seed),
+        breakdown=breakdown.assemble(preflight.workload, first, contrast),
+        extrapolation=extrapolation.extrapolate(preflight.budget, first.conditions.server_cores),
+        slo=slo,
+        slo_source=source,
+        p95_here_s=slo.p95_s * found.unloaded_p95_s / there.unloaded_p95_s,
+    )
+
+
+def ask(
+    preflight: Facts,
+    known: Estimate,
+    conditions: Conditions,
+    *,
+    seed: int,
+    think_s: float,
+    worker_class: str | None = None,
+) -> Question:
+    """State the question to the model: the best settings under ``conditions``, on their server.
+
+    ``worker_class``: of the demand; None: the class of the first trials.
+    """
+    deployed = preflight.look.deployed
+    there = None
+    if deployed is not None:
+        there = today.of(deployed, preflight.target.interface, preflight.servers.verified).settings
+    return Question(
+        demand=_moved(preflight, known.demand, conditions.server, worker_class),
+        budget=preflight.budget,
+        slo=known.slo,
+        conditions=conditions,
+        interface=preflight.target.interface,
+        calibration=extrapolation.widened(known.calibration, known.extrapolation.log_sd),
+        think_s=think_s,
+        arrivals=preflight.rps is not None,
+        seed=seed,
+        today=there,
+    )
+
+
+def conclude(
+    preflight: Facts,
+    observations: Observations,
+    *,
+    seed: int,
+    think_s: float,
+    front_keeps: bool = True,
+    conditions: Conditions | None = None,
+) -> Conclusion:
+    """Conclude from all trials so far.
+
+    ``think_s``: seconds users let pass, where a locustfile's do. ``front_keeps``: what stands in
+    front keeps its connections to the server. ``conditions``: of the answer; None: the budget's.
+    Raises ValueError where the demand trial served no request of the workload.
+    """
+    known = estimate(preflight, observations, seed=seed)
+    if conditions is None:
+        conditions = budget_conditions(preflight, front_keeps=front_keeps)
+    question = ask(preflight, known, conditions, seed=seed, think_s=think_s)
+    return Conclusion(known, answer.solve(question), question.arrivals)
+
+
+def budget_conditions(preflight: Facts, *, front_keeps: bool = True) -> Conditions:
+    """The machine of the budget: no generator runs there, a local database competes."""
+    return Conditions(
+        server_cores=preflight.budget.cores,
+        shared_cores=0.0,
+        pinned=False,
+        database_local=preflight.database_local,
+        server=preflight.servers.verified,
+        front=preflight.front.name if preflight.front else "",
+        front_keeps=front_keeps,
+    )
+
+
+def _moved(
+    preflight: Facts, demand: Demand, server: str, worker_class: str | None = None
+) -> Demand:
+    """The demand on another server and on the budget's cores."""
+    on_server = server_costs.on(demand, server, worker_class or demand.served_by[1])
+    return extrapolation.moved(on_server, preflight.budget.cpu_factor or 1.0)

@@ -1,0 +1,48 @@
+"""What a run amounts to: its conclusion, the verdict and the findings, put into one value. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pretune.advisor import judge
+from pretune.advisor.conclusion import Conclusion
+from pretune.advisor.findings import diagnose
+from pretune.advisor.preflight.facts import Facts
+from pretune.advisor.recommendation import today
+from pretune.advisor.reverse_proxy import steps
+from pretune.advisor.run import Failure, Run
+
+
+def with_conclusion(run: Run, facts: Facts, conclusion: Conclusion) -> Run:
+    """Put what was concluded in the place of what was concluded before."""
+    known, answer = conclusion.estimate, conclusion.answer
+    deployed = run.today
+    if deployed is not None and answer.today is not None:
+        predicted, violates = answer.today.predicted, answer.today.violates
+        deployed = replace(deployed, predicted=predicted, violates=violates)
+    run = replace(
+        run,
+        demand=known.demand,
+        server_costs=known.demand.costs,
+        extrapolation=known.extrapolation,
+        inside=known.breakdown,
+        own_lock=known.own_lock,
+        slo=known.slo,
+        slo_source=known.slo_source,
+        candidates=answer.found.candidates,
+        recommendation=today.compared(conclusion.recommendation, run.today),
+        baselines=answer.baselines,
+        today=deployed,
+        fleet=answer.fleet,
+    )
+    return steps.told(run, facts)
+
+
+def finish(run: Run, facts: Facts, conclusion: Conclusion) -> Run:
+    """Judge and diagnose the run."""
+    found, budget = conclusion.answer.found, conclusion.answer.budget
+    slo = conclusion.estimate.slo
+    verdict, why = judge.verdict(run, budget, slo, found.verdict, found.reason)
+    failure = Failure("verdict", why) if why else None
+    run = judge.with_doubt(replace(run, verdict=verdict, failure=failure))
+    return replace(run, findings=diagnose.diagnose(run, facts.settings))

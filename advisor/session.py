@@ -1,0 +1,106 @@
+"""One run of the tool: what it was asked, where it works, and the value that it fills in.
+
+What a run has learned stays in ``run`` however it ends, so that a run which ends early still
+leaves a report.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from pretune.advisor.failure import AppFailed, MeasurementInvalid
+from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.preflight import preflight
+from pretune.advisor.preflight.options import Options
+from pretune.advisor.preflight.preflight import Preflight
+from pretune.advisor.profiler.measurement import Measurement
+from pretune.advisor.progress import Progress
+from pretune.advisor.recommendation import today
+from pretune.advisor.resources.budget import UNLOADED_SOURCE
+from pretune.advisor.reverse_proxy.values import Fronted
+from pretune.advisor.run import Failure, Run, Trial
+from pretune.advisor.verdict import Verdict
+from pretune.advisor.workspace.directory import Workspace
+from pretune.advisor.workspace.logs import log_tail
+from pretune.advisor.workspace.reaper import TIMED_OUT
+
+
+class Session:
+    """``environ`` and ``database_urls`` are what the app was given: secrets that no report may
+    repeat. ``find`` is preflight's ``run``, or a stand-in."""
+
+    def __init__(
+        self,
+        options: Options,
+        workspace: Workspace,
+        find: Callable[..., Preflight] = preflight.run,
+    ) -> None:
+        self.options = options
+        self.workspace = workspace
+        self.run = Run(options.location.spec, options.seed, Verdict.NOT_ENOUGH_DATA)
+        self.environ: Mapping[str, str] = {}
+        self.database_urls: tuple[str, ...] = ()
+        self.began = time.monotonic()
+        self._find = find
+
+    @property
+    def deadline(self) -> float:
+        """When the time budget is used up, by ``time.monotonic``."""
+        return self.began + self.options.time_budget_s
+
+    def preflight(self, progress: Progress) -> Preflight:
+        """Raises AppFailed, Refused, HookError."""
+        known = self._find(self.options, self.workspace, progress, self._learn_environment)
+        self.database_urls = (known.database_url or "", *known.database_urls)
+        deployed = known.look.deployed
+        interface, server = known.target.interface, known.servers.verified
+        self.run = replace(
+            self.run,
+            target=known.target,
+            budget=known.budget,
+            database=known.database,
+            slo=known.slo,
+            slo_source="" if known.slo.p95_s else UNLOADED_SOURCE,
+            workload=known.workload,
+            boot_memory=known.boot_memory,
+            server=known.servers.label,
+            front=Fronted(known.front.name, known.front.version) if known.front else None,
+            today=None if deployed is None else today.of(deployed, interface, server),
+            notes=known.notes,
+        )
+        return known
+
+    def _learn_environment(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+
+    def add_trial(self, measured: Measurement, predicted: Prediction | None = None) -> None:
+        self.run = replace(self.run, trials=(*self.run.trials, Trial(measured, predicted)))
+
+    def note(self, sentence: str) -> None:
+        self.run = self.run.with_notes(sentence)
+
+    def fail(self, verdict: Verdict, error: AppFailed | MeasurementInvalid) -> None:
+        """End the run here; what was learned before stays."""
+        if isinstance(error, AppFailed):
+            tail = error.log_tail or self._last_log_tail()
+            failure = Failure(error.kind, error.message, error.traceback, tail)
+        else:
+            failure = Failure("measurement", str(error))
+        self.run = replace(self.run, verdict=verdict, failure=failure)
+
+    def _last_log_tail(self) -> str:
+        """Of the server of the last trial."""
+        if not self.run.trials:
+            return ""
+        return log_tail(self.workspace.log(self.run.trials[-1].measurement.name))
+
+    def note_cleanup(self, outcome: Mapping[str, object]) -> None:
+        """Note a teardown that failed; ``outcome`` is the reaper's."""
+        code = outcome.get("teardown")
+        if code in (None, 0):
+            return
+        said = "did not end in time" if code == TIMED_OUT else f"ended with exit code {code}"
+        log = self.workspace.log("teardown")
+        self.note(f"the teardown command {said}; its output is in {log}")

@@ -1,0 +1,118 @@
+"""The order of a run's trials, as a table: in which role, on which server, planned how, and what
+must be true of one before the next is worth running."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from pretune.advisor.failure import AppFailed, MeasurementInvalid
+from pretune.advisor.observations import Observations
+from pretune.advisor.preflight.servers import Servers
+from pretune.advisor.profiler.measurement import Measurement, Role
+from pretune.advisor.trials import plan
+from pretune.advisor.trials.plan import PlannedTrial, Seen, Terms
+
+
+class Side(Enum):
+    """Of the two servers of a run, the one a trial runs on."""
+
+    MEASURED = "measured"
+    VERIFIED = "verified"
+
+    def of(self, servers: Servers) -> str:
+        return servers.measured if self is Side.MEASURED else servers.verified
+
+
+@dataclass(frozen=True)
+class Step:
+    """One row. ``plan`` gives None where the trial is not run; ``check`` raises AppFailed or
+    MeasurementInvalid where the run cannot go on. A trial that ``counts_once`` is not repeated when
+    the machine disturbed it: it is short, and its figures are compared with wide margins."""
+
+    role: Role
+    side: Side
+    plan: Callable[[Terms, Seen], PlannedTrial | None]
+    counts_once: bool = False
+    check: Callable[[Measurement], None] | None = None
+
+
+def check_demand(measured: Measurement) -> None:
+    """Raise AppFailed or MeasurementInvalid for a demand trial that can carry no advice."""
+    if silent := unanswered(measured):
+        raise MeasurementInvalid(silent)
+    if measured.requests == 0 or measured.error_rate == 1.0:
+        shown = "; ".join(f"{what} ({count})" for what, count in measured.errors[:5])
+        raise AppFailed(
+            "only_errors",
+            f"under load the app answered only errors: {shown or 'no answer at all'}",
+        )
+    if measured.generator_saturated:
+        raise MeasurementInvalid(
+            f"the load generator used {measured.generator_cpu:.0%} of its core: "
+            "what it saw is not what the app can do"
+        )
+
+
+def unanswered(measured: Measurement) -> str:
+    """Say why nothing can be told from a trial in which nothing came back, not even an error.
+
+    Whether the app never answers or this machine gave it no time, it cannot tell. "" for any other
+    trial.
+    """
+    if measured.requests or measured.errors or measured.error_rate:
+        return ""
+    return (
+        f"no request was answered in {measured.load.duration_s:.0f} s: one takes longer than that, "
+        "or the machine had no time for it; give more with --time-budget, on a quieter machine"
+    )
+
+
+STEPS = (
+    Step(Role.DEMAND, Side.MEASURED, plan.plan_demand, check=check_demand),
+    Step(Role.CONTRAST, Side.MEASURED, plan.plan_contrast),
+    Step(Role.SERVER, Side.VERIFIED, plan.plan_server, counts_once=True),
+    Step(Role.ALONE, Side.VERIFIED, plan.plan_alone, counts_once=True),
+    Step(Role.SYNC, Side.VERIFIED, plan.plan_sync, counts_once=True),
+    Step(Role.SYNC_ALONE, Side.VERIFIED, plan.plan_sync_alone, counts_once=True),
+    Step(Role.CROWD, Side.VERIFIED, plan.plan_crowd, counts_once=True),
+    Step(Role.FRONT, Side.VERIFIED, plan.plan_front, counts_once=True),
+    Step(Role.PRELOAD, Side.VERIFIED, plan.plan_preload),
+)
+
+# (trial, server, seconds that the trials after it take) -> what it gave
+RunTrial = Callable[[PlannedTrial, str, float], Measurement]
+
+
+def observe(
+    terms: Terms, run: RunTrial, roles: Collection[Role] = tuple(Role)
+) -> Iterator[Observations]:
+    """Run the trials in their order, those of ``roles``; after each, yield all so far.
+
+    Raises what ``run`` raises, and AppFailed and MeasurementInvalid of a check.
+    """
+    seen: Observations | None = None
+    steps = [step for step in STEPS if step.role in roles]
+    for number, step in enumerate(steps):
+        planned = step.plan(terms, seen)
+        if planned is None:
+            continue
+        after_s = math.inf if step.counts_once else expected_s(terms, seen, steps[number + 1 :])
+        measured = run(planned, step.side.of(terms.servers), after_s)
+        if step.check is not None:
+            step.check(measured)
+        seen = Observations(measured) if seen is None else seen.plus(measured)
+        yield seen
+
+
+def planned(terms: Terms, seen: Seen = None) -> tuple[PlannedTrial, ...]:
+    """All trials, as far as they can be planned by now."""
+    return tuple(p for step in STEPS if (p := step.plan(terms, seen)) is not None)
+
+
+def expected_s(terms: Terms, seen: Seen, steps: Collection[Step]) -> float:
+    """Seconds that these steps take, boots and stops included."""
+    planned = (step.plan(terms, seen) for step in steps)
+    return sum(trial.expected_s for trial in planned if trial is not None)
