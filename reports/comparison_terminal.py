@@ -35,7 +35,9 @@ def render(document: Document, console: Console) -> None:
 
 def _capacity(document: Document, console: Console) -> None:
     heading(console, "Requests/s within the SLO")
-    made = table(console, "server", "settings", "requests/s", "over the best", right=frozenset({2}))
+    made = table(
+        console, "server", "settings", "requests/s", "relative to the best", right=frozenset({2})
+    )
     for name, settings, rate, words in summary.capacities(document):
         style = "green" if words == summary.BEST else ""
         made.add_row(Text(name), Text(settings), Text(rate, style="bold"), Text(words, style=style))
@@ -56,7 +58,7 @@ def _alike(document: Document, console: Console) -> None:
 
 def _life(document: Document, console: Console) -> None:
     heading(console, "Requests lost while the server is")
-    made = table(console, "", "reloaded", "recycling", "told TERM")
+    made = table(console, "", "reloaded", "recycling", "stopped by TERM")
     rows = summary.lives(document)
     for name, checks, _ in rows:
         made.add_row(Text(name), *map(Text, checks))

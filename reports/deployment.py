@@ -87,10 +87,14 @@ def _notes(document: Document, server: FieldServer) -> str:
     for name, reason in document["recommendation"]["reasons"].items():
         meaning = server.settings.get(name)
         if meaning is not None and meaning.option:
-            there = "" if meaning.says.rstrip(".") in reason else f" There: {meaning.says}"
+            there = (
+                "" if meaning.says.rstrip(".") in reason else f" On {server.name}: {meaning.says}"
+            )
             lines.append(commented.comment(f"{meaning.option}: {reason}{there}"))
         elif meaning is not None:
-            lines.append(commented.comment(f"{name} is not there: {meaning.says}"))
+            lines.append(
+                commented.comment(f"{name}: {server.name} has no such option. {meaning.says}")
+            )
     return "\n".join([*lines, *map(commented.comment, server.remarks)])
 
 

@@ -97,7 +97,7 @@ def _limits(console: Console, budget: Any, slo: Any) -> None:
     for name, value in shown.items():
         if budget[name] is None:
             continue
-        label = {"reserve_bytes": "reserve of RAM"}.get(name, summary.resource(name))
+        label = {"reserve_bytes": "RAM kept in reserve"}.get(name, summary.resource(name))
         made.add_row(Text(label), Text(value), Text(numbers.line(sources.get(name, "default"))))
     if slo:
         if slo["p95_ms"] is None:
@@ -120,7 +120,7 @@ def _today(plan: Mapping[str, Any], console: Console) -> None:
     terminal.heading(console, "Today's deployment")
     if not said:
         where = f" in {', '.join(files)}" if files else ""
-        terminal.paragraph(console, f"none was found{where}")
+        terminal.paragraph(console, f"none found{where}")
         return
     made = terminal.table(console, "setting", "value", "by", right=frozenset({1}))
     for name, (value, where) in today.said(plan).items():

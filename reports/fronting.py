@@ -30,7 +30,7 @@ def _cost(document: Document, cost: Any) -> list[str]:
     if not cost:
         return ["What it costs could not be measured: too few requests went through it."]
     said = [f"It takes {numbers.seconds(cost['cpu_s'])} of CPU per request and "
-            f"{numbers.size(cost['pss_bytes'])} of memory, both within the budget"]  # fmt: skip
+            f"{numbers.size(cost['pss_bytes'])} of memory, both counted in the budget"]  # fmt: skip
     rps = numbers.middle(((document.get("recommendation") or {}).get("predicted") or {}).get(
         "throughput_rps"
     ))  # fmt: skip
@@ -42,9 +42,11 @@ def _cost(document: Document, cost: Any) -> list[str]:
     change = numbers.middle(cost["workers_change_s"])
     if change is not None and low is not None and high is not None:
         if low <= 0 <= high:
-            text = "The workers' own CPU per request is the same behind it, within what was seen"
+            text = "Behind it the workers' own CPU per request is the same, as far as can be told"
         else:
-            text = f"The workers' own CPU per request is {'more' if change > 0 else 'less'}"
+            text = (
+                f"Behind it the workers' own CPU per request is {'more' if change > 0 else 'less'}"
+            )
         said.append(f"{text}: {_signed(change)}, {_signed(low)} to {_signed(high)}.")
     return said
 
@@ -58,11 +60,11 @@ def _told(told: Any) -> list[str]:
         return []
     if told["idle"]:
         kept = (
-            f"keeps {told['idle']} connections to the server, each for "
-            f"{numbers.digits(told['idle_s'])} s without use, which is less than the server does"
+            f"keeps up to {told['idle']} idle connections to the server for "
+            f"{numbers.digits(told['idle_s'])} s, which is shorter than the server keeps them"
         )
     else:
-        kept = "opens a connection to the server for each request, because the server closes each"
+        kept = "opens a new connection to the server for each request, because the server closes it"
     many = told["worker_processes"]
     said = [
         f"It has {many} process{'es' if many > 1 else ''}, {kept}, and waits "
@@ -80,16 +82,16 @@ _QUESTIONS = {
     "slow_upload": "{slow} slow uploads of {slow_s} s",
     "slow_download": "{slow} slow readers of {slow_s} s",
     "large_upload": "{slow} uploads of {upload}",
-    "keepalive": "to the server: new, kept",
+    "keepalive": "connections to the server: new, kept",
 }
 _QUANTITIES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "cpu_s": ("CPU per request", numbers.seconds),
     "p95_s": ("p95", numbers.seconds),
     "others_s": ("others wait", numbers.seconds),
     "held_s": ("time in the app", numbers.seconds),
-    "growth_bytes": ("memory on top", numbers.size),
+    "growth_bytes": ("additional memory", numbers.size),
 }
-_WORDS = {True: "better", False: "worse", None: "not told apart"}
+_WORDS = {True: "better", False: "worse", None: "no difference seen"}
 
 
 def checks(document: Document) -> list[tuple[str, str, str, str, str]]:
@@ -123,7 +125,7 @@ def checked_on(document: Document) -> str:
     if not found:
         return ""
     return (
-        f"Compared on {setting.arrangement(found['settings'])} of the server with an application "
-        "that only reads and sends, because yours may not be sent uploads; in turn, without and "
-        "behind. Of connections to the server: a new one for each request, and kept ones."
+        f"The server ran with {setting.arrangement(found['settings'])} and an application that "
+        "only reads and sends, because uploads to yours could change its data. Both ways took "
+        "turns. Connections were compared behind the proxy: a new one per request, and kept ones."
     )

@@ -255,7 +255,7 @@ def machine(document: Document) -> list[tuple[str, str]]:
         ),
         ("CPU time stolen", numbers.percent(here["cpu_steal"])),
         ("tool", f"{document['tool']} on Python {here['python']}, seed {document['seed']}"),
-        ("made", document["created"]),
+        ("created", document["created"]),
     ]
     rows = [(label, value) for label, value in rows if value.strip()]
     budget = document.get("budget")
@@ -273,8 +273,8 @@ def machine(document: Document) -> list[tuple[str, str]]:
                 continue
             source = budget["sources"].get(name, "")
             label = {
-                "reserve_bytes": "reserve of RAM",
-                "cpu_factor": "speed of a core, over one here",
+                "reserve_bytes": "RAM kept in reserve",
+                "cpu_factor": "speed of a core, relative to this machine's",
             }.get(name, summary.resource(name))
             rows.append((f"budget: {label}", f"{value}{f' (from {source})' if source else ''}"))
     return [*rows, *_database(document.get("database"))]

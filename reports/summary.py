@@ -243,8 +243,8 @@ def boot_check(document: Document) -> str:
     if not weighed or not weighed.get("worker_anon_bytes"):
         return ""
     return (
-        f"Together {numbers.size(weighed['process']['anon_bytes'])} private to a process that "
-        "imported the app; a worker of the first trial had "
+        f"A process that imported the app has {numbers.size(weighed['process']['anon_bytes'])} of "
+        "private memory; a worker of the first trial had "
         f"{numbers.size(weighed['worker_anon_bytes'])} before its first request."
     )
 
@@ -293,7 +293,7 @@ def _used(name: str, document: Document) -> str:
 
 # advice -> (label, unit)
 _AROUND = {
-    "pool_size": ("app's pool, a worker", ""),
+    "pool_size": ("app's pool, per worker", ""),
     "pgbouncer": ("PgBouncer", ""),
     "nofile": ("descriptors (ulimit -n)", ""),
     "stop_grace_s": ("time to stop", " s"),
@@ -326,8 +326,8 @@ def extrapolated(document: Document) -> list[str]:
     if said:
         low, high = numbers.bounds(found["cpu"])
         said.append(
-            f"Together one request's CPU there is {numbers.digits(low)} to {numbers.digits(high)} "
-            "times what was measured here; all intervals hold that."
+            f"Altogether a request's CPU there may be {numbers.digits(low)} to {numbers.digits(high)} "
+            "times what was measured here; every interval includes that."
         )
     return [text[:1].upper() + text[1:] for text in said]
 
@@ -410,20 +410,20 @@ def waiting_for_each_other(document: Document) -> list[str]:
     loop, contention = inside.get("loop"), inside.get("contention")
     if loop:
         said.append(
-            f"The event loop heard of things {numbers.seconds(numbers.middle(loop['lag_p50_s']))} "
-            f"late (median), {numbers.seconds(loop['lag_p99_s'])} in the 99th percentile, "
-            f"{numbers.seconds(loop['lag_max_s'])} at most."
+            f"The event loop responded {numbers.seconds(numbers.middle(loop['lag_p50_s']))} late "
+            f"(median), {numbers.seconds(loop['lag_p99_s'])} late at the 99th percentile and "
+            f"{numbers.seconds(loop['lag_max_s'])} late at most."
         )
         said += [
-            f"{numbers.line(b['endpoint']) or 'A task of no request'} held it {b['times']} times, "
+            f"{numbers.line(b['endpoint']) or 'A task outside any request'} blocked it {b['times']} times, "
             f"for up to {numbers.seconds(b['longest_s'])}, at "
             f"{numbers.line(b['file'])}:{b['line']} in {numbers.line(b['function'])}."
             for b in loop["blocking"]
         ]
     if contention:
-        lock = {"gil": "the GIL", "loop": "their turn of the loop"}[contention["lock"]]
+        lock = {"gil": "the GIL", "loop": "its turn on the loop"}[contention["lock"]]
         said.append(
-            f"With {contention['requests']} requests at once in one worker each waited "
+            f"With {contention['requests']} requests at once in one worker, each waited "
             f"{numbers.seconds(contention['wait_s'])} for {lock}."
         )
     return said

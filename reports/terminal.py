@@ -194,7 +194,7 @@ def _front(document: Document, console: Console) -> None:
     rows = fronting.checks(document)
     if not rows:
         return
-    heading(console, "What it gives")
+    heading(console, "What the proxy gives")
     made = table(console, "check", "measured", "without", "behind", "")
     # what was done may wrap, its numbers may not
     made.columns[0].no_wrap = False
@@ -211,7 +211,7 @@ def _limits(document: Document, console: Console) -> None:
     bound = summary.binding(document)
     if not bound:
         return
-    heading(console, "What binds")
+    heading(console, "What limits capacity")
     paragraph(console, bound)
     rows = summary.headroom(document)
     if rows:
@@ -260,7 +260,7 @@ def _boot_memory(document: Document, console: Console) -> None:
     rows = summary.boot_memory(document, _PACKAGES)
     if not rows:
         return
-    heading(console, "What a worker's memory at boot is made of")
+    heading(console, "Memory of a worker at boot, by package")
     made = table(console, "package", "memory", "private", "import", right=frozenset({1, 2, 3}))
     for name, rss, anon, _, seconds in rows[:_PACKAGES]:
         made.add_row(
@@ -321,7 +321,7 @@ def _baselines(document: Document, console: Console) -> None:
         )
     put(console, made)
     if left:
-        paragraph(console, f"and {left} more formulas, in the report")
+        paragraph(console, f"and {left} more formulas in the report")
 
 
 def _candidates(document: Document, console: Console) -> None:
@@ -354,7 +354,7 @@ def _workload(document: Document, console: Console) -> None:
             text = f"{numbers.line(row['name'])}  {numbers.line(row['reason'])}"
             paragraph(console, text)
         if len(skipped) > 8:
-            paragraph(console, f"and {len(skipped) - 8} more, in the report")
+            paragraph(console, f"and {len(skipped) - 8} more in the report")
     for note in notes:
         paragraph(console, f"note: {note}", indent=0)
 

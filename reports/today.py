@@ -56,7 +56,7 @@ def sentences(document: Document) -> list[str]:
         found.append(f"Not predicted: {today['why']}.")
     if today["facts"]:
         facts = (f"{f['name']} {f['value']} ({f['where']})" for f in today["facts"])
-        found.append(f"Around it: {', '.join(facts)}.")
+        found.append(f"Limits there: {', '.join(facts)}.")
     if today["unknown"]:
         found.append(f"Not understood: {', '.join(today['unknown'])}.")
     found += [f"{text}." for text in (*today["others"], *today["problems"])]

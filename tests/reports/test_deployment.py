@@ -134,7 +134,7 @@ def test_uwsgi_takes_every_line_of_its_file(load: Load, tmp_path: Path) -> None:
 
 def test_what_a_server_lacks_is_named(load: Load) -> None:
     text = deployment.of(verified_on(load, "waitress")).text
-    assert "max_requests is not there: " in text
+    assert "max_requests: waitress has no such option. " in text
     given = SERVERS["waitress"].options(Settings(timeout=7.0, keepalive=3.0))
     assert ("channel-timeout", "3") in given
     assert "7" not in dict(given).values()

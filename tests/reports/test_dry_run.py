@@ -91,4 +91,4 @@ def test_what_was_read_of_a_deployment_is_shown(plan, show, load):
     ):
         assert fact in text
     plan |= {"today": None, "deployment_files": ["Dockerfile"]}
-    assert "none was found in Dockerfile" in show(dry_run.render, plan, width=120)
+    assert "none found in Dockerfile" in show(dry_run.render, plan, width=120)

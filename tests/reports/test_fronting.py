@@ -117,8 +117,8 @@ def test_it_says_what_it_costs_and_what_it_was_told(
     for words in (
         "nginx 1.22.1 in front",
         "40.0 (30.0-50.0) us of CPU per request",
-        "the same behind it, within what was seen: +10.0 us, -20.0 us to +40.0 us",
-        "keeps 6 connections to the server, each for 2.50 s",
+        "CPU per request is the same, as far as can be told: +10.0 us, -20.0 us to +40.0 us",
+        "keeps up to 6 idle connections to the server for 2.50 s",
         "/static/ from /srv/static",
     ):
         assert words in shown
@@ -133,11 +133,13 @@ def test_each_check_says_what_was_seen_or_that_there_is_not_enough_data(
     rows = {(done, measured): (*rest,) for done, measured, *rest in fronting.checks(fronted)}
     slow = rows["6 slow uploads of 0.4 s", "others wait"]
     assert slow == ("200 (180-220) ms", "2 (1.80-2.20) ms", "better")
-    assert rows["to the server: new, kept", "CPU per request"][2] == ("not told apart")
-    assert rows["6 uploads of 8 MiB", "memory on top"][2] == "not enough data"
+    assert (
+        rows["connections to the server: new, kept", "CPU per request"][2] == "no difference seen"
+    )
+    assert rows["6 uploads of 8 MiB", "additional memory"][2] == "not enough data"
     assert rows["a file of 16 KiB", ""][2] == "not enough data: status 403"
     shown = " ".join(show(terminal.render, fronted, width=200).split())
-    assert "What it gives" in shown
+    assert "What the proxy gives" in shown
     assert "others wait 200 (180-220) ms 2 (1.80-2.20) ms better" in shown
     assert "status 403" in html.render(fronted)
 

@@ -304,9 +304,9 @@ def test_lines_hosts_and_waiting_for_each_other_are_shown(load, without_charts):
     for said in (
         "shop/views.py:41 in Cursor.execute",
         "72% (66%-78%) of the waiting",
-        "(no line of yours)",
+        "(not your code)",
         "api.example:443",
         "each waited 12.1 (10.2-14.3) ms for the GIL",
-        "/slow held it 40 times, for up to 80 ms, at shop/views.py:9 in sleep",
+        "/slow blocked it 40 times, for up to 80 ms, at shop/views.py:9 in sleep",
     ):
         assert said in text

@@ -153,7 +153,7 @@ def test_a_document_with_nothing_optional_still_renders(load, show):
 def test_what_a_worker_is_made_of_is_listed_by_size(load, show):
     document = load("fits")
     text = show(terminal.render, document)
-    section = text.partition("memory at boot is made of")[2].partition("\n\n")[0]
+    section = text.partition("at boot, by package")[2].partition("\n\n")[0]
     names = [line.strip().partition("  ")[0] for line in section.splitlines()[2:]]
     assert names[:3] == ["the interpreter", "django", "the standard library"]
     assert len(names) == 6

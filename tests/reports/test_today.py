@@ -20,7 +20,7 @@ def test_the_terminal_shows_it_beside_the_recommendation(load: Any, show: Any) -
         "On this budget it would carry 187",
         "break: RAM: 4.1 GiB > 4 GiB.",
         "Not understood: --frobnicate (Procfile:2).",
-        "Around it: memory limit 4g (compose.yaml:9).",
+        "Limits there: memory limit 4g (compose.yaml:9).",
         "Dockerfile:12 starts gunicorn with 4 workers, 1 threads.",
         "shop.service:6: /etc/shop.env is read at run time",
         "today (Procfile:2)",
