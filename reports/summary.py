@@ -326,8 +326,8 @@ def extrapolated(document: Document) -> list[str]:
     if said:
         low, high = numbers.bounds(found["cpu"])
         said.append(
-            f"Altogether a request's CPU there may be {numbers.digits(low)} to {numbers.digits(high)} "
-            "times what was measured here; every interval includes that."
+            f"Altogether a request's CPU there may be {numbers.digits(low)} to "
+            f"{numbers.digits(high)} times what was measured here; every interval includes that."
         )
     return [text[:1].upper() + text[1:] for text in said]
 
@@ -415,8 +415,8 @@ def waiting_for_each_other(document: Document) -> list[str]:
             f"{numbers.seconds(loop['lag_max_s'])} late at most."
         )
         said += [
-            f"{numbers.line(b['endpoint']) or 'A task outside any request'} blocked it {b['times']} times, "
-            f"for up to {numbers.seconds(b['longest_s'])}, at "
+            f"{numbers.line(b['endpoint']) or 'A task outside any request'} blocked it "
+            f"{b['times']} times, for up to {numbers.seconds(b['longest_s'])}, at "
             f"{numbers.line(b['file'])}:{b['line']} in {numbers.line(b['function'])}."
             for b in loop["blocking"]
         ]
