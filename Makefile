@@ -40,10 +40,11 @@ $(VENV)/.dev: pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[examples,dev]'
 	touch $@
 
-# mod_wsgi is compiled against Apache, and its daemons need an interpreter that others can read.
+# mod_wsgi is compiled against Apache and this Python: a wheel from the cache may be linked with another.
+# Its daemons need an interpreter that others can read.
 build/apache/.done:
 	/usr/bin/python3 -m venv build/apache
-	build/apache/bin/pip install --quiet mod_wsgi flask django
+	build/apache/bin/pip install --quiet --no-cache-dir mod_wsgi flask django
 	touch $@
 
 clean:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -214,56 +214,56 @@ class EndpointMeasurement:
     latency: Latency | None  # None with too few requests for percentiles
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
     """One trial's result. Times in seconds, memory in bytes, rates per second."""
 
     name: str  # for files, progress and reports; what it is evidence of is its role
+    role: Role | None = None  # None: nothing is concluded from it
     settings: Settings
     load: Load
     conditions: Conditions
-    steady: bool
-    steady_note: str  # why the window was chosen, or why none was found
-    window_s: float
-    requests: int
     throughput_rps: Interval
     latency: Latency
     error_rate: float
-    errors: tuple[tuple[str, int], ...]  # "500 on /search", count; most frequent first
-    by_endpoint: tuple[EndpointMeasurement, ...]
+    # the larger of Wilson's interval and that of batch means: errors come in clusters
+    error_interval: Interval = UNKNOWN
     # the whole process tree of the server: master, zygote, workers
     pss_bytes: Interval  # peak of the tree's memory, each page once, nothing shared with others
     rss_bytes: float  # peak of summed RSS, the misleading figure people look at
     master_pss_bytes: float  # master and zygote, without workers
-    kernel_bytes: float  # charged to the cgroup beyond the processes; 0 where unreadable
-    workers: tuple[WorkerMeasurement, ...]
-    memory_series: tuple[MemorySeries, ...]
-    pg_connections_peak: int | None  # of the app, as Postgres counts; None without Postgres
-    pg_idle_in_transaction_peak: int | None
-    db_cpu_s_per_request: Interval | None  # Postgres's own CPU when local, else None
-    cpu_s_per_request: Interval  # workers' process CPU over requests
-    telemetry: NDArray[np.void]  # records of pretune.server.telemetry inside the window
-    telemetry_lost: int  # records overwritten before they were read
-    generator_cpu: float  # busy fraction of one core
-    generator_saturated: bool
-    disturbed: str  # "" or what disturbed the trial: "steal 4.1%", "another process used 0.8 cores"
-    worker_exits: tuple[tuple[str, int], ...] = field(default=())  # reason, count
     # parts of pss_bytes; None and 0 where they were not told apart
     anon_bytes: Interval | None = None  # backed by no file and no shared memory
     file_bytes: float = 0.0  # the rest, which all processes of the tree share
     master_anon_bytes: float | None = None  # of master and zygote, with what workers share of it
     db_pss_bytes: float | None = None  # a local Postgres, all its processes, after the load
-    # the larger of Wilson's interval and that of batch means: errors come in clusters
-    error_interval: Interval = UNKNOWN
+    kernel_bytes: float  # charged to the cgroup beyond the processes; 0 where unreadable
+    pg_connections_peak: int | None  # of the app, as Postgres counts; None without Postgres
     # at least what one look saw, at most what all workers held at their own peaks
     pg_connections_interval: Interval | None = None
-    cpu_accounting: CpuAccounting | None = None
-    database_time: DatabaseTime | None = None  # None without Postgres 14 or later
-    surroundings: Surroundings | None = None
+    pg_idle_in_transaction_peak: int | None
+    cpu_s_per_request: Interval  # workers' process CPU over requests
+    db_cpu_s_per_request: Interval | None  # Postgres's own CPU when local, else None
+    requests: int
+    window_s: float
+    steady: bool
+    steady_note: str  # why the window was chosen, or why none was found
+    disturbed: str  # "" or what disturbed the trial: "steal 4.1%", "another process used 0.8 cores"
+    generator_cpu: float  # busy fraction of one core
+    generator_saturated: bool
+    errors: tuple[tuple[str, int], ...]  # "500 on /search", count; most frequent first
+    by_endpoint: tuple[EndpointMeasurement, ...]
+    workers: tuple[WorkerMeasurement, ...]
+    worker_exits: tuple[tuple[str, int], ...] = ()  # reason, count
+    telemetry_lost: int  # records overwritten before they were read
     stopped_under_load: bool = False  # so the workers' shutdown_s is what it takes under load
-    notes: Notes | None = None  # of the probes, inside the window; None without them
+    database_time: DatabaseTime | None = None  # None without Postgres 14 or later
+    cpu_accounting: CpuAccounting | None = None
+    surroundings: Surroundings | None = None
     front: FrontMeasurement | None = None  # not in pss_bytes; None where nothing stood there
-    role: Role | None = None  # None: nothing is concluded from it
+    memory_series: tuple[MemorySeries, ...]
+    telemetry: NDArray[np.void]  # records of pretune.server.telemetry inside the window
+    notes: Notes | None = None  # of the probes, inside the window; None without them
 
     @property
     def kind(self) -> tuple[str, str]:

@@ -37,7 +37,8 @@ class FieldServer:
     """``classes``: worker class -> what is run. ``most_workers`` None: any number.
 
     ``signals``: by the names of launch.SIGNALS. ``single``: those of one worker, where the server
-    then has no master. ``fixed``: options that are always given, with their reason.
+    then has no master. ``fixed``: options that are always given, with their reason. ``refusals``:
+    of servers that stay up without the app.
     """
 
     name: str
@@ -52,6 +53,7 @@ class FieldServer:
     drains: bool = True  # surely answers at "stop" what it has begun
     fixed: tuple[tuple[str, str, str], ...] = ()  # (option, value, why)
     remarks: tuple[str, ...] = field(default=())
+    refusals: tuple[tuple[str, int], ...] = ()  # see launch.ServerKind
 
     @property
     def interfaces(self) -> tuple[str, ...]:
@@ -119,6 +121,7 @@ UVICORN = FieldServer(
     name="uvicorn",
     module="uvicorn",
     distribution="uvicorn",
+    refusals=((r"Child process \[\d+\] died", 3),),
     classes={"asgi": "an event loop in each process"},
     settings={
         "workers": Meaning(
@@ -302,6 +305,7 @@ UWSGI = FieldServer(
     name="uwsgi",
     module="pyuwsgi",
     distribution="pyuwsgi",
+    refusals=((r"unable to load app \d+", 1), (r"DAMN ! worker \d+ .*died", 3)),
     classes={"gthread": "threads that accept for themselves, a connection for each request"},
     settings={
         "workers": Meaning("processes", "The same.", _whole("workers")),
@@ -371,6 +375,7 @@ MOD_WSGI = FieldServer(
     name="mod_wsgi",
     module="mod_wsgi",
     distribution="mod_wsgi",
+    refusals=((r"Unable to execute Python script file", 1), (r"child pid \d+ exit signal", 3)),
     classes={"gthread": "Apache takes the connections, daemon processes with threads run the app"},
     settings={
         "workers": Meaning("processes", "Daemons, beside Apache's own.", _whole("workers")),

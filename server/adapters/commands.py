@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from pretune.server.adapters import catalogue, hosted
 from pretune.server.adapters.hosted import APPLICATION, Command
-from pretune.server.adapters.launch import Launch
+from pretune.server.adapters.launch import Launch, ServerKind
 from pretune.server.adapters.process import ServerProcess, address
 
 APACHE_USER = "www-data"  # of the daemons, when we are root: Apache does not run them as root
@@ -79,6 +80,10 @@ def _mod_wsgi(launch: Launch, where: tuple[str, int]) -> list[str]:
 
 def apache_hindrance(python: Path) -> str:
     """Why Apache's daemons could not run this interpreter, "" when they can."""
+    return _other_library(python) or _forbidden(python)
+
+
+def _forbidden(python: Path) -> str:
     if os.getuid() != 0:
         return ""
     try:
@@ -89,6 +94,46 @@ def apache_hindrance(python: Path) -> str:
     except (OSError, LookupError, subprocess.SubprocessError):
         return f"its daemons run as {APACHE_USER}, who cannot run {python}"
     return ""
+
+
+# Prints the shared library of this interpreter ("" for one that is linked statically) and the
+# modules of mod_wsgi that it would give to Apache, a line each.
+_LIBRARIES = """
+import glob, importlib.util, os, sysconfig
+get = sysconfig.get_config_var
+shared = os.path.join(get("LIBDIR") or "", get("INSTSONAME") or "")
+print(shared if get("Py_ENABLE_SHARED") else "")
+for root in importlib.util.find_spec("mod_wsgi").submodule_search_locations:
+    print(*glob.glob(glob.escape(root) + "/server/mod_wsgi-py*.so"), sep="\\n")
+"""
+_LINKED = re.compile(r"(libpython\S+) => (not found|\S+)")
+
+
+def _other_library(python: Path) -> str:
+    """mod_wsgi is linked with the library of one interpreter; pip installs a wheel that it built
+    for another of the same version, and the daemons then miss the standard library's modules."""
+    library, modules, linked = "", [""], None
+    try:
+        library, *modules = _output(python, "-c", _LIBRARIES).splitlines()
+        linked = _LINKED.search(_output("ldd", *filter(None, modules)))
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return ""  # nothing is known; the start says what there is
+    if linked is None or not library:
+        return ""  # either has its Python inside
+    if os.path.realpath(linked[2]) == os.path.realpath(library):
+        return ""
+    found = linked[1] + ", which is not found" if linked[2] == "not found" else linked[2]
+    return (
+        f"its module is linked with {found}, and {python} runs on {library}; build it again: "
+        f"{python} -m pip install --no-cache-dir --force-reinstall mod_wsgi"
+    )
+
+
+def _output(*command: str | Path) -> str:
+    return subprocess.run(
+        command, cwd="/", env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+        capture_output=True, text=True, timeout=20, check=True,
+    ).stdout  # fmt: skip
 
 
 _COMMANDS: Mapping[str, Command] = {
@@ -102,9 +147,10 @@ _COMMANDS: Mapping[str, Command] = {
 
 
 def start(name: str, launch: Launch) -> ServerProcess:
-    """Start a server of ``field.SERVERS`` and return at once. Raises KeyError for another."""
-    signals = catalogue.SERVERS[name].signals_of(launch.settings)
-    return hosted.start(launch, _COMMANDS[name], signals)
+    """Start a server of ``catalogue.SERVERS`` and return at once. Raises KeyError for another."""
+    server = catalogue.SERVERS[name]
+    kind = ServerKind(name, server.signals_of(launch.settings), server.refusals)
+    return hosted.start(launch, _COMMANDS[name], kind)
 
 
 STARTS = {name: partial(start, name) for name in _COMMANDS}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pretune.server.adapters.launch import Launch
+from pretune.server.adapters.launch import Launch, ServerKind
 from pretune.server.adapters.process import BOOTSTRAP, SIGNALS, ServerProcess, address
 from pretune.server.adapters.process import start as start_process
 from pretune.server.settings import Settings
+
+KIND = ServerKind("the embedded server", SIGNALS)
 
 # field of Settings -> flag
 _FLAGS = {
@@ -24,7 +26,7 @@ _FLAGS = {
 
 def start(launch: Launch) -> ServerProcess:
     """Start the server and return at once; ``wait_ready`` says when it answers."""
-    return start_process(launch, command, SIGNALS)
+    return start_process(launch, command, KIND)
 
 
 def command(launch: Launch, events_fd: int) -> list[str]:

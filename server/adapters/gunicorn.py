@@ -10,13 +10,16 @@ import json
 import subprocess
 from pathlib import Path
 
-from pretune.server.adapters.launch import Launch
+from pretune.server.adapters.launch import Launch, ServerKind
 from pretune.server.adapters.process import BOOTSTRAP, SIGNALS, ServerProcess, address
 from pretune.server.adapters.process import start as start_process
 from pretune.server.hosted.under_gunicorn import OWN_ASGI, UVICORN
 
 NAME = "gunicorn"
 INSTALL = {"wsgi": "pip install gunicorn", "asgi": f"pip install 'gunicorn>={OWN_ASGI[0]}'"}
+
+# A worker that was killed while it booted is started again, without end.
+KIND = ServerKind(NAME, SIGNALS, ((r"was sent SIG(?!TERM)", 3), (r"Worker failed to boot", 1)))
 
 _LOOK_S = 20.0
 
@@ -46,7 +49,7 @@ def installed(python: Path, interface: str) -> str | None:
 
 def start(launch: Launch) -> ServerProcess:
     """Start the server and return at once; ``wait_ready`` says when it answers."""
-    return start_process(launch, command, SIGNALS)
+    return start_process(launch, command, KIND)
 
 
 def command(launch: Launch, events_fd: int) -> list[str]:

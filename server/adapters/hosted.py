@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from pretune.server.adapters import process
-from pretune.server.adapters.launch import Launch
+from pretune.server.adapters.launch import Launch, ServerKind
 from pretune.server.adapters.process import ServerProcess, address
+from pretune.server.adapters.server_log import ServerLog
 from pretune.server.hosted.hosted_app import VARIABLE, Task
 
 IMPORTABLE = Path(__file__).resolve().parent.parent / "importable"
@@ -56,8 +57,9 @@ def installed(python: Path, module: str, distribution: str) -> str | None:
     return done.stdout.strip() or None
 
 
-def start(launch: Launch, command: Command, signals: Mapping[str, int]) -> ServerProcess:
-    """Spawn the server and return at once; ``signals`` as in ServerProcess."""
+def start(launch: Launch, command: Command, kind: ServerKind) -> ServerProcess:
+    """Spawn the server and return at once."""
+    log = ServerLog(launch.log)
     name = f"pretune-{secrets.token_hex(16)}"
     ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     ear.bind("\0" + name)
@@ -84,7 +86,7 @@ def start(launch: Launch, command: Command, signals: Mapping[str, int]) -> Serve
         raise
     listener = _Listener(ear, held, write, started.pid, where)
     threading.Thread(target=listener.run, daemon=True).start()
-    return process.watch(started, read, launch, signals)
+    return process.watch(started, read, launch, kind, log)
 
 
 def hold(bind: tuple[str, int]) -> socket.socket:

@@ -61,6 +61,18 @@ SIGNALS = {
 }
 
 
+@dataclass(frozen=True)
+class ServerKind:
+    """A server as its adapter knows it. ``signals``: what it understands, by the names of SIGNALS.
+
+    ``refusals``: (pattern, times) of the lines by which its log says that the app cannot be loaded.
+    """
+
+    name: str
+    signals: Mapping[str, int]
+    refusals: tuple[tuple[str, int], ...] = ()
+
+
 class RunningServer(Protocol):
     """A started server. None of these raises if the server is already gone.
 

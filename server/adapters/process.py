@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from pretune.server.adapters.launch import BootFailed, Event, Launch
+from pretune.server.adapters.launch import BootFailed, Event, Launch, ServerKind
+from pretune.server.adapters.server_log import ServerLog, refuses
 from pretune.server.process import listening
 
 BOOTSTRAP = Path(__file__).resolve().parent.parent / "bootstrap.py"
@@ -33,10 +34,15 @@ SIGNALS = {
 }
 
 
+_TICK_S = 0.25  # between two looks at the log of a server that is not ready
+_GRACE_S = 1.0  # for the event that says better what the log says
+
+
 def start(
-    launch: Launch, command: Callable[[Launch, int], list[str]], signals: Mapping[str, int]
+    launch: Launch, command: Callable[[Launch, int], list[str]], kind: ServerKind
 ) -> ServerProcess:
-    """Spawn ``command(launch, events_fd)`` and return at once; ``signals`` as in ServerProcess."""
+    """Spawn ``command(launch, events_fd)`` and return at once."""
+    log = ServerLog(launch.log)
     read, write = os.pipe()
     try:
         process = spawn(launch, command(launch, write), (write,))
@@ -45,7 +51,7 @@ def start(
         raise
     finally:
         os.close(write)
-    return watch(process, read, launch, signals)
+    return watch(process, read, launch, kind, log)
 
 
 class Place(Protocol):
@@ -82,12 +88,17 @@ def spawn(
 
 
 def watch(
-    process: subprocess.Popen[bytes], events_fd: int, launch: Launch, signals: Mapping[str, int]
+    process: subprocess.Popen[bytes],
+    events_fd: int,
+    launch: Launch,
+    kind: ServerKind,
+    log: ServerLog,
 ) -> ServerProcess:
-    """Of a spawned process whose events come out of ``events_fd``, which is then ours to close."""
+    """A spawned process whose events come out of ``events_fd``, which is then ours to close.
+    ``log``: made before the spawn."""
     launch.on_spawn(process.pid)
     pinned = pin(process.pid, launch.cores)
-    return ServerProcess(process, events_fd, launch.settings.workers, signals, pinned=pinned)
+    return ServerProcess(process, events_fd, launch.settings.workers, kind, log, pinned=pinned)
 
 
 def address(bind: tuple[str, int]) -> str:
@@ -110,8 +121,7 @@ def pin(pid: int, cores: frozenset[int] | None) -> bool:
 class ServerProcess:
     """A started server; see launch.RunningServer.
 
-    ``signals``: what it understands, by the names of ``launch.SIGNALS``. ``pinned``: whether its
-    affinity could be set.
+    ``pinned``: whether its affinity could be set.
     """
 
     def __init__(
@@ -119,14 +129,16 @@ class ServerProcess:
         process: subprocess.Popen[bytes],
         events_fd: int,
         workers: int,
-        signals: Mapping[str, int],
+        kind: ServerKind,
+        log: ServerLog,
         *,
         pinned: bool,
     ) -> None:
         self._process = process
         self.master_pid = process.pid
         self.pinned = pinned
-        self.signals = signals
+        self.signals = kind.signals
+        self._kind, self._log = kind, log
         self._expected = workers
         self._events: list[Event] = []
         self._said: dict[int, str] = {}  # why a worker is about to leave, in its own words
@@ -177,19 +189,48 @@ class ServerProcess:
         return there and self._first("listening") is not None
 
     def wait_ready(self, timeout: float) -> tuple[str, int]:
-        """The address, once every worker can answer. Raises BootFailed, TimeoutError."""
+        """The address, once every worker can answer. Raises BootFailed, also as soon as the server
+        has said that it cannot load the app, and TimeoutError, with the server's own last error."""
+        deadline = time.monotonic() + timeout
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._over or self._ready() or self._first("boot_failed"), timeout
-            )
+            while not self._settled():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(
+                        f"{self._kind.name} was not ready after {timeout:g} s: {self._progress()}; "
+                        f"{self._log.quote()}"
+                    )
+                if not self._alive() and refuses(self._log.text(), self._kind.refusals):
+                    self._changed.wait_for(self._settled, _GRACE_S)
+                    if not self._settled():
+                        raise BootFailed(f"{self._kind.name} cannot start: {self._log.quote()}")
+                self._changed.wait_for(self._settled, min(left, _TICK_S))
             failed, listens = self._first("boot_failed"), self._first("listening")
             if self._ready() and listens is not None:
                 return listening.split(listens.data["address"])
             if failed is not None:
                 raise BootFailed(failed.data["message"], failed.data["traceback"])
-            if self._over:
-                raise BootFailed("the server ended before it was ready; see its log")
-        raise TimeoutError(f"the server was not ready after {timeout:g} s")
+            raise BootFailed(self._end())
+
+    def _settled(self) -> bool:
+        """Nothing more to wait for: it is ready, has ended, or has said that the app failed."""
+        return self._over or self._ready() or self._first("boot_failed") is not None
+
+    def _progress(self) -> str:
+        """The part of being ready that has happened."""
+        if len(self._alive()) >= self._expected:
+            return "its workers had loaded the app, but nothing listened on its address"
+        return f"{len(self._alive())} of {self._expected} workers had loaded the app"
+
+    def _end(self) -> str:
+        """How it ended before it was ready."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_S)
+        code = self._process.poll()
+        how = "" if code is None else f" with exit code {code}"
+        if code is not None and code < 0:
+            how = f", killed by signal {-code},"
+        return f"{self._kind.name} ended{how} before it was ready; {self._log.quote()}"
 
     def _alive(self) -> dict[int, None]:
         pids: dict[int, None] = {}

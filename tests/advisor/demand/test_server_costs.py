@@ -61,11 +61,16 @@ def of(
     exact = Interval.exact
     shape = (1, 4) if worker_class == "gthread" else (3, 1)
     return Measurement(
-        name, Settings(*shape, worker_class), Load(8, 5.0),
-        Conditions(1.0, 1.0, True, False, server=server), True, "", 5.0, requests, exact(200.0),
-        Latency(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN), 0.0, (), (), exact(6e7), 6e7, 1e7, 0.0, (),
-        (series,), None, None, None, exact(cpu_s), np.zeros(0, [("seq", "u8")]), 0, 0.1, False, "",
-        anon_bytes=exact(5e7), master_anon_bytes=1e7, role=Role(name),
+        name=name, role=Role(name), settings=Settings(*shape, worker_class), load=Load(8, 5.0),
+        conditions=Conditions(1.0, 1.0, True, False, server=server), steady=True, steady_note="",
+        window_s=5.0, requests=requests, throughput_rps=exact(200.0),
+        latency=Latency(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN), error_rate=0.0, errors=(),
+        by_endpoint=(), pss_bytes=exact(6e7), rss_bytes=6e7, master_pss_bytes=1e7,
+        kernel_bytes=0.0, workers=(), memory_series=(series,), pg_connections_peak=None,
+        pg_idle_in_transaction_peak=None, db_cpu_s_per_request=None,
+        cpu_s_per_request=exact(cpu_s), telemetry=np.zeros(0, [("seq", "u8")]), telemetry_lost=0,
+        generator_cpu=0.1, generator_saturated=False, disturbed="", anon_bytes=exact(5e7),
+        master_anon_bytes=1e7,
     )  # fmt: skip
 
 
