@@ -17,10 +17,19 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from field.scenarios import SCENARIOS, Scenario
-from field.servers import PRETUNE, Field, Kind, NotOffered
+from field.servers import (
+    GUNICORN_CLASSES,
+    GUNICORN_FLAGS,
+    PRETUNE,
+    Field,
+    Kind,
+    NotOffered,
+    flags_of,
+)
 
 from bench.servers import environment, machine
 from bench.servers.tables import table
+from pretune.server.adapters import catalogue
 
 OUT = environment.CACHE / "field.json"
 
@@ -32,19 +41,8 @@ def others(bin_: Path) -> list[Kind]:
         Kind(
             name="gunicorn",
             command=[python, "-m", "gunicorn", "--no-control-socket"],
-            classes={name: ["--worker-class", name] for name in ("sync", "gthread", "asgi")},
-            flags={
-                "port": ["--bind", "127.0.0.1:{}"],
-                "workers": ["--workers", "{}"],
-                "threads": ["--threads", "{}"],
-                "timeout": ["--timeout", "{}"],
-                "graceful_timeout": ["--graceful-timeout", "{}"],
-                "keepalive": ["--keep-alive", "{}"],
-                "max_requests": ["--max-requests", "{}"],
-                "max_requests_jitter": ["--max-requests-jitter", "{}"],
-                "worker_connections": ["--worker-connections", "{}"],
-                "preload": ["--preload"],
-            },
+            classes=GUNICORN_CLASSES,
+            flags=GUNICORN_FLAGS,
         ),
         Kind(
             name="uwsgi",
@@ -53,12 +51,11 @@ def others(bin_: Path) -> list[Kind]:
             classes={"sync": [], "gthread": []},
             flags={
                 "port": ["--http11-socket", "127.0.0.1:{}"],
-                "workers": ["--processes", "{}"],
-                "threads": ["--threads", "{}"],
-                "timeout": ["--harakiri", "{}"],
+                **flags_of(
+                    catalogue.UWSGI,
+                    ("workers", "threads", "timeout", "max_requests", "max_requests_jitter"),
+                ),
                 "keepalive": ["--so-keepalive"],
-                "max_requests": ["--max-requests", "{}"],
-                "max_requests_jitter": ["--max-requests-delta", "{}"],
                 "preload": [],
                 "max_worker_memory": ["--reload-on-rss", "200"],
             },
@@ -82,10 +79,10 @@ def others(bin_: Path) -> list[Kind]:
             classes={"asgi": ["--http", "httptools"]},
             flags={
                 "port": ["--port", "{}"],
-                "workers": ["--workers", "{}"],
-                "keepalive": ["--timeout-keep-alive", "{}"],
-                "max_requests": ["--limit-max-requests", "{}"],
-                "max_requests_jitter": ["--limit-max-requests-jitter", "{}"],
+                **flags_of(
+                    catalogue.UVICORN,
+                    ("workers", "keepalive", "max_requests", "max_requests_jitter"),
+                ),
             },
         ),
     ]  # fmt: skip

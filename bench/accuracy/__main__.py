@@ -20,6 +20,7 @@ from bench.accuracy.applications import Application
 from bench.accuracy.grid import Task
 from bench.accuracy.rerun import Match
 from bench.servers import machine
+from bench.services import Services
 from pretune.server.settings import Settings
 
 REPEATS, PAIRS = 1, 6
@@ -52,7 +53,7 @@ def arguments() -> argparse.Namespace:
 class Stages:
     """Those of the apps that were asked for, opened when first used."""
 
-    def __init__(self, services: stage.Services, stack: ExitStack) -> None:
+    def __init__(self, services: Services, stack: ExitStack) -> None:
         self._services, self._stack = services, stack
         self._open: dict[str, stage.Stage] = {}
 
@@ -72,7 +73,7 @@ class Stages:
 
 @contextmanager
 def stages() -> Iterator[Stages]:
-    with stage.Services() as services, ExitStack() as stack:
+    with stage.start_services() as services, ExitStack() as stack:
         yield Stages(services, stack)
 
 

@@ -8,7 +8,8 @@ import shutil
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -20,7 +21,7 @@ from bench.accuracy.applications import APPS, POSTGRES, UPSTREAM, Application
 from bench.accuracy.apps import orm_table
 from bench.accuracy.grid import Task
 from bench.measurement.stage import Quiet
-from examples import postgres, upstream
+from bench.services import Services
 from pretune.advisor.observations import Observations
 from pretune.advisor.preflight import preflight
 from pretune.advisor.preflight.facts import Facts
@@ -31,8 +32,6 @@ from pretune.advisor.profiler.measurement import Measurement
 from pretune.advisor.trials import plan, sequence
 from pretune.advisor.trials.bench import Bench
 from pretune.advisor.trials.plan import PlannedTrial, Terms
-from pretune.advisor.workspace.cores import confined
-from pretune.advisor.workspace.cores import plan as plan_cores
 from pretune.advisor.workspace.directory import Workspace
 from pretune.loadtests.workload import Load, Workload
 
@@ -43,33 +42,13 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("gunicorn", "flask", "fastapi", "sqlalchemy", "psycopg", "numpy", "locust")
 
 
-class Services:
-    """Postgres with the table of ``orm``, and a slow upstream, on the generator's cores."""
-
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-        self.environ: dict[str, str] = {}
-
-    def __enter__(self) -> Services:
-        directory = Path(tempfile.mkdtemp(prefix="accuracy-"))
-        directory.chmod(0o711)  # Postgres may run under another user
-        self._stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        available = frozenset(os.sched_getaffinity(0))
-        try:
-            with confined(plan_cores(available, len(available)).generator):
-                self._stack.callback(postgres.stop, directory)
-                self.environ[POSTGRES] = postgres.start(directory, "accuracy")
-                self._stack.callback(upstream.stop, directory)
-                self.environ[UPSTREAM] = upstream.start(directory)
-            with psycopg.connect(self.environ[POSTGRES], autocommit=True) as connection:
-                connection.execute(orm_table.FILL)
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+@contextmanager
+def start_services() -> Iterator[Services]:
+    """The upstream, and a Postgres with the table of ``orm``."""
+    with Services(POSTGRES, UPSTREAM) as started:
+        with psycopg.connect(started.environ[POSTGRES], autocommit=True) as connection:
+            connection.execute(orm_table.FILL)
+        yield started
 
 
 class Stage:

@@ -19,7 +19,7 @@ from typing import Any
 from bench.measurement import truth
 from bench.measurement.pairs import HEAD, Coverage, Pair
 from bench.measurement.result import Aim, Result, Table
-from bench.measurement.stage import Services, Stage
+from bench.measurement.stage import Stage, start_services
 from bench.measurement.truth import Repeat
 from pretune.advisor.quantity import Interval
 from pretune.loadtests.workload import Load
@@ -107,7 +107,7 @@ def run(*, quick: bool) -> Result:
     repeats = QUICK_REPEATS if quick else REPEATS
     seconds = QUICK_SECONDS if quick else SECONDS
     with ExitStack() as stack:
-        services = stack.enter_context(Services())
+        services = stack.enter_context(start_services())
         stages = {
             kind: stack.enter_context(Stage(kind.app, kind.paths, services, held_mib=kind.held_mib))
             for kind in kinds

@@ -19,7 +19,7 @@ from typing import Any
 from unittest import mock
 
 from bench.measurement.result import Aim, Result, Table
-from bench.measurement.stage import Services, Stage
+from bench.measurement.stage import Stage, start_services
 from pretune.advisor.demand import estimate
 from pretune.advisor.profiler.measurement import Measurement
 from pretune.advisor.resources.trial_cgroup import TrialCgroup
@@ -92,7 +92,7 @@ class Seen:
 def run(*, quick: bool) -> Result:
     rounds, seconds = (2, TRIAL_S / 2) if quick else (ROUNDS, TRIAL_S)
     seen: dict[str, list[Seen]] = {name: [] for name in CONDITIONS}
-    with Services() as services, Stage("fixed_wsgi.py", PATHS, services) as stage:
+    with start_services() as services, Stage("fixed_wsgi.py", PATHS, services) as stage:
         for _ in range(rounds):
             for name, condition in CONDITIONS.items():
                 with condition():

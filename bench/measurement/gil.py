@@ -11,7 +11,7 @@ import os
 from bench.measurement import truth
 from bench.measurement.pairs import HEAD, Coverage, Pair
 from bench.measurement.result import Aim, Result, Table
-from bench.measurement.stage import Services, Stage
+from bench.measurement.stage import Stage, start_services
 from pretune.advisor.demand import estimate
 from pretune.advisor.workspace.cores import CorePlan
 from pretune.loadtests.workload import Load
@@ -31,7 +31,7 @@ def run(*, quick: bool) -> Result:
     pairs: list[Pair] = []
     told: dict[str, list[str]] = {kind: [] for kind in KINDS}
     disturbed = 0
-    with Services() as services:
+    with start_services() as services:
         for _ in range(rounds):
             for kind in KINDS:
                 with Stage(

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.measurement.apps import work
-from examples import postgres, upstream
+from bench.services import Services
 from pretune.advisor.preflight import preflight
 from pretune.advisor.preflight.location import locate
 from pretune.advisor.preflight.options import resolve
 from pretune.advisor.profiler.measurement import Measurement
 from pretune.advisor.profiler.steady import Window, find_window
 from pretune.advisor.trials.bench import Bench
-from pretune.advisor.workspace.cores import CorePlan, confined, plan
+from pretune.advisor.workspace.cores import CorePlan
 from pretune.advisor.workspace.directory import Workspace
 from pretune.loadtests.session import LoadResult
 from pretune.loadtests.workload import Load, Workload
@@ -73,30 +73,8 @@ class Recording(Bench):
         return self.client, result
 
 
-class Services:
-    """Postgres and the upstream, for any number of stages."""
-
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-        self.environ: dict[str, str] = {}
-
-    def __enter__(self) -> Services:
-        directory = Path(tempfile.mkdtemp(prefix="known-"))
-        directory.chmod(0o711)  # Postgres may run under another user
-        self._stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        try:
-            with confined(_cores().generator):
-                self._stack.callback(postgres.stop, directory)
-                self.environ["DATABASE_URL"] = postgres.start(directory, "known")
-                self._stack.callback(upstream.stop, directory)
-                self.environ["KNOWN_UPSTREAM"] = upstream.start(directory, UPSTREAM_S)
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+def start_services() -> Services:
+    return Services("DATABASE_URL", "KNOWN_UPSTREAM", delay_s=UPSTREAM_S)
 
 
 class Stage:
@@ -190,8 +168,3 @@ def read_diaries(directory: Path) -> NDArray[np.void]:
     found = [np.frombuffer(file.read_bytes(), DIARY) for file in directory.glob("*.diary")]
     rows = np.concatenate(found) if found else np.empty(0, DIARY)
     return rows[np.argsort(rows["start"], kind="stable")]
-
-
-def _cores() -> CorePlan:
-    available = frozenset(os.sched_getaffinity(0))
-    return plan(available, len(available))

@@ -10,7 +10,7 @@ from pretune.server.settings import Settings
 KIND = ServerKind("the embedded server", SIGNALS)
 
 # field of Settings -> flag
-_FLAGS = {
+FLAGS = {
     "workers": "--workers",
     "threads": "--threads",
     "worker_class": "--worker-class",
@@ -47,6 +47,6 @@ def command(launch: Launch, events_fd: int) -> list[str]:
 
 def _setting_flags(settings: Settings) -> list[str]:
     line: list[str] = []
-    for name, flag in _FLAGS.items():
+    for name, flag in FLAGS.items():
         line += [flag, str(getattr(settings, name))]
     return [*line, "--preload"] if settings.preload_app else line

@@ -10,12 +10,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pretune.server
+from pretune.server.adapters import embedded
+from pretune.server.adapters.catalogue import FieldServer
 
 HERE = Path(__file__).resolve().parent
 APPS = (HERE / "apps", HERE.parents[1] / "bench" / "apps")
@@ -60,26 +62,30 @@ class Kind:
         return [*line, *self.before_target, self.target.format(app)]
 
 
+# gunicorn's, which the embedded server takes, too
+GUNICORN_CLASSES = {name: ["--worker-class", name] for name in ("sync", "gthread", "asgi")}
+GUNICORN_FLAGS: Flags = {
+    "port": ["--bind", "127.0.0.1:{}"],
+    **{name: [flag, "{}"] for name, flag in embedded.FLAGS.items()},
+    "preload": ["--preload"],
+}
+
 PRETUNE = Kind(
     name="pretune",
     command=[os.environ.get("FIELD_PYTHON", sys.executable), str(BOOTSTRAP), "serve"],
-    classes={name: ["--worker-class", name] for name in ("sync", "gthread", "asgi")},
+    classes=GUNICORN_CLASSES,
     flags={
-        "port": ["--bind", "127.0.0.1:{}"],
-        "workers": ["--workers", "{}"],
-        "threads": ["--threads", "{}"],
-        "timeout": ["--timeout", "{}"],
+        **GUNICORN_FLAGS,
         "boot_timeout": ["--boot-timeout", "{}"],
-        "graceful_timeout": ["--graceful-timeout", "{}"],
-        "keepalive": ["--keep-alive", "{}"],
-        "max_requests": ["--max-requests", "{}"],
-        "max_requests_jitter": ["--max-requests-jitter", "{}"],
-        "worker_connections": ["--worker-connections", "{}"],
-        "preload": ["--preload"],
         "max_worker_memory": ["--max-worker-memory", "{}"],
         "metrics": ["--metrics", "127.0.0.1:{}"],
     },
 )
+
+
+def flags_of(server: FieldServer, names: Sequence[str]) -> Flags:
+    """Of a server's own options, those of ``names``, as the table of servers has them."""
+    return {name: [f"--{server.settings[name].option}", "{}"] for name in names}
 
 
 class Server:

@@ -9,7 +9,7 @@ import os
 import pytest
 
 from bench.measurement import truth
-from bench.measurement.stage import Services, Stage
+from bench.measurement.stage import Stage, start_services
 from pretune.advisor.demand import estimate
 from pretune.advisor.workspace.cores import CorePlan
 from pretune.loadtests.workload import Load
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def services():
-    with Services() as services:
+    with start_services() as services:
         yield services
 
 

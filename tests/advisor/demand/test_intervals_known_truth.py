@@ -10,7 +10,7 @@ from scipy import stats
 
 from bench.measurement import truth
 from bench.measurement.pairs import Coverage
-from bench.measurement.stage import Services, Stage
+from bench.measurement.stage import Stage, start_services
 from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings
 
@@ -22,7 +22,7 @@ MIB = 1 << 20
 
 @pytest.fixture(scope="module")
 def services():
-    with Services() as services:
+    with start_services() as services:
         yield services
 
 

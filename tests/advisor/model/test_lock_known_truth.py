@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from bench.measurement.stage import Services, Stage
+from bench.measurement.stage import Stage, start_services
 from pretune.advisor.demand import estimate
 from pretune.advisor.model.calibration import calibrate
 from pretune.advisor.model.predict import predict
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def services():
-    with Services() as services:
+    with start_services() as services:
         yield services
 
 
