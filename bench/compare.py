@@ -101,10 +101,10 @@ _HEAD = """\
 # Which server for the examples
 
 `python -m bench.compare` writes this page from what it stored in `bench/results/compare/`:
-`tune compare --servers all` on the three examples of this repository, each server at the settings
-that are best for it there. How each number is made, and what "lost" and "no difference" mean, is in
-[method/comparison.md](method/comparison.md); the servers are in [SERVERS.md](SERVERS.md). Intervals
-are 95%, over the rounds.
+`tune compare --servers all` on the three examples of this repository, each server with the settings
+that are best for it there. [method/comparison.md](method/comparison.md) explains how each number is
+made and what "lost" and "no difference" mean; [SERVERS.md](SERVERS.md) describes the servers.
+Intervals are 95% intervals over the rounds.
 
 {machine}"""
 _NOTHING = """\
@@ -132,11 +132,11 @@ def _example(name: str, record: Stored) -> str:
     document = record["document"]
     parts = [f"## {name}", f"{summary.sentence(document)}.", summary.setup(document)]
     if summary.measured(document):
-        head = ["server", "workers x threads", "requests/s within the SLO", "over the best"]
+        head = ["server", "workers x threads", "requests/s within the SLO", "relative to the best"]
         parts.append(_table(head, summary.capacities(document)))
         users = document["users"]
         plural = "s" if users != 1 else ""
-        parts.append(f"With {users} user{plural} each; = is no difference from the lowest:")
+        parts.append(f"With {users} user{plural} each; = means no difference from the lowest:")
         head = ["server", "p95", "memory (PSS)", "CPU per request", "Postgres connections"]
         rows = [
             (server, *(f"{c.text}{' =' if c.alike else ''}" for c in cells), connections)
@@ -150,7 +150,12 @@ def _example(name: str, record: Stored) -> str:
                 head, [(server, *checks, boot) for server, checks, boot in summary.lives(document)]
             )
         )
-        head = ["server", "CPU per request, one worker", "over the embedded one", "busiest worker"]
+        head = [
+            "server",
+            "CPU per request, one worker",
+            "compared with the embedded server",
+            "busiest worker",
+        ]
         parts.append(_table(head, summary.costs(document)))
     left = summary.left_out(document)
     if left:
@@ -187,9 +192,9 @@ def errors_table(records: Mapping[str, Stored]) -> str:
 
 def _errors(records: Mapping[str, Stored]) -> str:
     return (
-        "## Predicted beside measured\n\nMeasured less predicted at the users alike for all: the "
-        f"median of the sizes, and each example's ({', '.join(records)}; those that carry it).\n\n"
-        + errors_table(records)
+        "## Predicted beside measured\n\nError of the prediction under the common load: the "
+        f"median of its absolute values, and each example's ({', '.join(records)}; those that "
+        "carry it).\n\n" + errors_table(records)
     )
 
 

@@ -199,15 +199,15 @@ def boot(found: Mapping[str, Any] | None) -> str:
     reason = "says why" if found["said"] else "does not say why"
     times = "" if found["tries"] == 1 else f" after {found['tries']} tries"
     if found["exit_code"] is not None:
-        seen = "seen" if found["seen"] else "not seen"
+        noticed = "noticed" if found["seen"] else "unnoticed"
         took = numbers.seconds(found["took_s"])
-        return f"{seen}: ends with {found['exit_code']}{times} in {took}, {reason}"
+        return f"{noticed}: exits with {found['exit_code']}{times} in {took}, {reason}"
     meanwhile = {
         "": "nobody listens",
-        "no answer": "clients are not answered",
+        "no answer": "clients get no answer",
     }.get(found["answer"], f"clients get {numbers.line(found['answer'])}")
     tries = f"{found['tries']} tries" if found["tries"] != 1 else "one try"
-    return f"not seen: goes on, {tries}, {meanwhile}, {reason}"
+    return f"unnoticed: keeps running, {tries}, {meanwhile}, {reason}"
 
 
 # quantity at the alike users, its name among the errors, how it is shown

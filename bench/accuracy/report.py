@@ -95,7 +95,7 @@ def _intro(found: Sequence[Judged]) -> list[str]:
     return [
         "# Accuracy, measured",
         "Written by `make accuracy` from what is stored in `bench/accuracy/results`, predicted by "
-        "the model as it is now. How each number is made: [method/](method/README.md).",
+        "the current model. How each number is made: [method/](method/README.md).",
         f"**{len(found)} applications, {len(points)} points of real gunicorn "
         f"{versions['gunicorn']}**, {repeated} of them second runs, and {again} reruns, each of "
         f"{_seconds(p.load_s for p in points)} s of load, "
@@ -108,11 +108,11 @@ def _intro(found: Sequence[Judged]) -> list[str]:
         + ", ".join(f"{name} {version}" for name, version in versions.items())
         + ".",
         _quiet(points),
-        "The model sees of each app what a run of `tune --time-budget 60s` measures: one worker "
-        "with one user and kept busy by several, the same again on gunicorn, its sync workers, two "
-        "workers on one core, two preloaded ones. No parameter is fitted over the applications, "
-        "none was tuned to one of them: each app is judged by its own trials alone, so every "
-        "prediction is one for an app left out.",
+        "For each app the model sees what a run of `tune --time-budget 60s` measures: "
+        "one worker with one user and one kept busy by several, the same on gunicorn, "
+        "its sync workers, two workers on one core, and two preloaded ones. No parameter is "
+        "fitted over the applications, none was tuned to one of them: each app is "
+        "judged by its own trials alone, so every prediction is one for an app left out.",
         table(
             ("application", "what it does", "users", "arrangements"),
             [
@@ -233,11 +233,11 @@ def _errors(found: Sequence[Judged]) -> list[str]:
     head = ("application", "points", *(NAMES.get(q, q) for q in QUANTITIES))
     return [
         "## Errors",
-        "Median of the relative error without its sign; in brackets the median distance of two "
-        "runs of the same point, an hour apart or minutes: the sweep's and the reruns' (- where "
-        "none was repeated). An error below that distance cannot "
-        "be told from none. The generator brings the load in closed loops, so a point over its "
-        "knee is saturated, and its percentiles are not promised; they are shown all the same.",
+        "Median of the absolute relative error; in brackets the median distance between "
+        "two runs of the same point, minutes or an hour apart, in the sweep and the "
+        "reruns (- where none was repeated). An error below that distance cannot be "
+        "told from none. The load is closed, so a point beyond its knee is saturated "
+        "and its percentiles are not promised; they are shown all the same.",
         table(head, rows, markdown=True),
     ]
 
@@ -299,8 +299,8 @@ def _coverage(found: Sequence[Judged]) -> list[str]:
     ]
     return [
         "## Claimed intervals",
-        "How many of the 95% intervals hold what was measured, and how wide they are (median half "
-        "width).",
+        "How many of the 95% intervals contain what was measured, and how wide they are "
+        "(median half width).",
         table(("quantity", "covered", "undisturbed", "half width"), rows, markdown=True),
     ]
 
@@ -327,9 +327,10 @@ def _servers() -> list[str]:
     return [
         "## Each server",
         "From the runs of `tune compare` on the examples ([COMPARE.md](COMPARE.md)): each server "
-        "at the settings that are best for it there, under the users alike for all, predicted "
-        "from one trial of a few seconds on it. Measured less predicted: the median of the sizes, "
-        f"and each example's ({', '.join(records)}; those that the server carries).",
+        "with the settings that are best for it there, under the common "
+        "load, predicted from one trial of a few seconds on it. Error of the "
+        "prediction: the median of its absolute values, and each example's "
+        f"({', '.join(records)}; those that the server carries).",
         compare.errors_table(records),
     ]
 
@@ -340,15 +341,16 @@ def _limits() -> list[str]:
         "- One core for the server: what more cores do to workers and the GIL is not in it.\n"
         "- Runs of seconds: p99 rests on the slowest few requests of each.\n"
         "- Closed loads only, and no app that was written by somebody else.\n"
-        "- In the sweep arrangements run without preload and recycling; in reruns, as recommended."
+        "- In the sweep arrangements ran without preload and recycling; in reruns, as "
+        "recommended."
         "\n"
-        "- No parameter was fitted to these points, but what is measured before an answer was last "
-        "changed after looking at them: one user on the server of the answer, workers that share a "
-        "core, and as many requests at once as keep the processor busy. The verifications above "
-        "are later than that.\n"
-        "- How a loop's worker's memory is told was changed after four verifications of tickets, "
-        "two of which did not hold (memory 4% more, where 3% was claimed; once throughput, too). "
-        "Those four are not among the runs above.",
+        "- No parameter was fitted to these points, but the trials before an answer were "
+        "last changed after looking at them: one user on the chosen server, workers that "
+        "share a core, and as many requests at once as keep the processor busy were "
+        "added. The verifications above are later than that.\n"
+        "- The estimate of an event loop's memory was changed after four verifications of "
+        "tickets, two of which did not hold (memory was 4% more where 3% was claimed; "
+        "once throughput missed too). Those four are not among the runs above.",
     ]
 
 
@@ -361,9 +363,9 @@ def _again() -> list[str]:
         "python -m bench.verification measure --again --minutes 150   # 60 runs: two hours\n"
         "python -m bench.accuracy report\n"
         "```",
-        "Each stores what it has measured at once: stopped by its minutes or otherwise, it goes on "
-        "where it was, without `--again`. `--first` (root, Linux 6.12) measures before other work "
-        "of the machine.",
+        "Each stores every measurement at once. Stopped by its minutes or otherwise, it "
+        "continues where it was if called without `--again`. `--first` (root, Linux "
+        "6.12) gives the measurements priority over the machine's other work.",
     ]
 
 

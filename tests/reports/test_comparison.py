@@ -75,7 +75,7 @@ def test_what_was_lost_is_told_by_kind_and_what_was_not_tried_by_its_reason(docu
     )
     assert recycling == "There is none"
     assert term == "0 of 90 lost; 800 ms, p95 30 ms"
-    assert boot == "not seen: goes on, 41 tries, nobody listens, says why"
+    assert boot == "unnoticed: keeps running, 41 tries, nobody listens, says why"
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
