@@ -1,25 +1,25 @@
 """The file to deploy, for the server that the answer was verified on.
 
-gunicorn and the embedded server read gunicorn.conf.py, uWSGI an ini file; the rest of the field
-takes flags, so their file is the command.
+gunicorn and the embedded server read gunicorn.conf.py; of the rest of the field some read a file of
+options, the others take flags, so their file is the command.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pretune.reports import commented, gunicorn_conf, redaction
 from pretune.reports.document import Document
 from pretune.server.adapters import nginx_conf as nginx
-from pretune.server.adapters.catalogue import SERVERS, FieldServer
+from pretune.server.adapters.catalogue import SERVERS, ini_files
 from pretune.server.adapters.nginx_conf import Front, Static
+from pretune.server.adapters.server import FieldServer, IniFile, Words
 from pretune.server.settings import Settings
 
-CONF, INI, SCRIPT = "gunicorn.conf.py", "uwsgi.ini", "start.sh"
+CONF, SCRIPT = "gunicorn.conf.py", "start.sh"
 FRONT = "nginx.conf"
-NAMES = (CONF, INI, SCRIPT, FRONT)
+NAMES = (CONF, *ini_files(), SCRIPT, FRONT)
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ def of(document: Document) -> Deployment:
         command = gunicorn_conf.start_command(document)
         return Deployment(CONF, gunicorn_conf.render(document), command)
     document = redaction.redacted(document)
-    if server.name == "uwsgi":
-        return Deployment(INI, _ini(document, server), f"uwsgi --ini {INI}")
-    return Deployment(SCRIPT, _script(document, server), f"sh {SCRIPT}")
+    if isinstance(server.deployed, IniFile):
+        return _ini(document, server, server.deployed)
+    return _script(document, server, server.deployed)
 
 
 def before(document: Document) -> Deployment | None:
@@ -98,47 +98,24 @@ def _notes(document: Document, server: FieldServer) -> str:
     return "\n".join([*lines, *map(commented.comment, server.remarks)])
 
 
-def _ini(document: Document, server: FieldServer) -> str:
+def _ini(document: Document, server: FieldServer, file: IniFile) -> Deployment:
     options = server.options(_settings(document))
     lines = [f"{option} = {value or 'true'}" for option, value in options]
     name = commented.application(document)
-    return (
-        f"{commented.header(document, f'uwsgi --ini {INI}')}\n#\n{_notes(document, server)}\n\n"
-        "[uwsgi]\n"
-        "# It was measured with http-socket; behind nginx it may be socket.\n"
-        f"http-socket = 127.0.0.1:8000\nmodule = {name}\n" + "\n".join(lines) + "\n"
+    text = (
+        f"{commented.header(document, file.command)}\n#\n{_notes(document, server)}\n\n"
+        f"{file.head.format(application=name)}" + "\n".join(lines) + "\n"
     )
+    return Deployment(file.name, text, file.command)
 
 
-def _callable(application: str) -> list[str]:
-    name = application.partition(":")[2]
-    return [f"--callable-object={name}"] if name else []
-
-
-# name -> words of the command before the flags, and after them
-_COMMANDS: Mapping[str, Callable[[str, Settings], tuple[list[str], list[str]]]] = {
-    "uvicorn": lambda app, s: (["uvicorn", app, "--port", "8000", "--no-access-log"], []),
-    "hypercorn": lambda app, s: (["hypercorn", "--bind", "127.0.0.1:8000"], [app]),
-    "waitress": lambda app, s: (["waitress-serve", "--listen=127.0.0.1:8000"], [app]),
-    "mod_wsgi": lambda app, s: (
-        ["mod_wsgi-express", "start-server", "--application-type=module", "--port=8000"],
-        [*_callable(app), app.partition(":")[0]],
-    ),
-    "granian": lambda app, s: (["granian", "--interface", s.interface, "--port", "8000"], [app]),
-}
-
-
-def command(server: FieldServer, application: str, settings: Settings) -> list[str]:
-    """Words of the command line of a server that takes flags."""
-    before, after = _COMMANDS[server.name](application, settings)
+def _script(document: Document, server: FieldServer, words: Words) -> Deployment:
+    settings = _settings(document)
+    before, after = words(commented.application(document), settings)
     flags = [f"--{option}={value}" for option, value in server.options(settings)]
-    return [*before, *flags, *after]
-
-
-def _script(document: Document, server: FieldServer) -> str:
-    words = command(server, commented.application(document), _settings(document))
-    return (
+    text = (
         "#!/bin/sh\n"
         f"{commented.header(document, f'sh {SCRIPT}')}\n#\n{_notes(document, server)}\n\n"
-        f"exec {' '.join(map(shlex.quote, words))}\n"
+        f"exec {' '.join(map(shlex.quote, [*before, *flags, *after]))}\n"
     )
+    return Deployment(SCRIPT, text, f"sh {SCRIPT}")

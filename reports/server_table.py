@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from pretune.server.adapters import nginx_conf
-from pretune.server.adapters.catalogue import SERVERS, FieldServer
+from pretune.server.adapters.catalogue import SERVERS, every
+from pretune.server.adapters.server import FieldServer
 
 _HEAD = """\
 # The other servers
@@ -48,13 +49,14 @@ begun.
 
 def render() -> str:
     """The whole page."""
-    closes = ", ".join(f"{server}'s `{kind}`" for server, kind in sorted(nginx_conf.CLOSES))
+    closing = [(s.name, kind) for s in every() for kind, c in s.classes.items() if c.closes]
+    closes = ", ".join(f"{server}'s `{kind}`" for server, kind in sorted(closing))
     sections = [_section(server) for server in SERVERS.values()]
     return "\n".join([_HEAD, *sections, _FRONT.format(closes=closes)])
 
 
 def _section(server: FieldServer) -> str:
-    kinds = "; ".join(f"`{kind}`: {what}" for kind, what in server.classes.items())
+    kinds = "; ".join(f"`{kind}`: {c.says}" for kind, c in server.classes.items())
     lines = [
         f"## {server.name}",
         "",

@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 import rich_click as click
 
 from pretune.advisor.commands.completion import targets
+from pretune.server.adapters.catalogue import every
+
+_SERVERS = [server.name for server in every()]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -74,9 +77,9 @@ ARGUMENTS = (
     click.option(
         "--server",
         metavar="NAME",
-        help="Measure and verify on this server: embedded, gunicorn, uvicorn, hypercorn, "
-        "waitress, granian, uwsgi or mod_wsgi. Default: measure on the embedded one, verify on "
-        "the one that the project's files deploy, else on the app's gunicorn, if it has one.",
+        help=f"Measure and verify on this server: {', '.join(_SERVERS[:-1])} or {_SERVERS[-1]}. "
+        "Default: measure on the embedded one, verify on the one that the project's files deploy, "
+        "else on the app's gunicorn, if it has one.",
     ),
     click.option(
         "--front",

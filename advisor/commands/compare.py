@@ -91,7 +91,7 @@ def _compare(
 
     output.set_aside(options.out)
     if options.sources.get("time_budget") != "--time-budget":  # that of an answer is too short
-        options = replace(options, time_budget_s=plan.budget_s(len(asked or plan.USUAL)))
+        options = replace(options, time_budget_s=plan.budget_s(len(asked) if asked else None))
     session = Session(options, workspace)
     comparison = Comparison(session, asked)
     with Progress(console, options.time_budget_s) as progress:

@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pretune.advisor.trials.plan import AROUND_S
+from pretune.server.adapters.catalogue import every
 
-# Who takes part where nobody was named, for an estimate before it is known who is there.
-USUAL = ("embedded", "gunicorn", "waitress", "granian", "uwsgi")
 ROUNDS = 3  # at least
 MOST_ROUNDS = 12
 FIRST_TRIALS = 3  # demand, contrast and crowd, on the embedded server
@@ -42,8 +41,11 @@ class Plan:
         return Plan(**{name: value * factor for name, value in vars(self).items()})
 
 
-def budget_s(servers: int) -> float:
-    """When nobody said how long it may take."""
+def budget_s(servers: int | None) -> float:
+    """Seconds a comparison takes when nobody said how long it may. ``servers`` None: nobody was
+    named, and it is not known yet who is there."""
+    if servers is None:
+        servers = sum(server.usual for server in every())
     return BEGIN_S + EACH_S * servers
 
 

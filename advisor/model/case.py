@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ from pretune.advisor.model.simulation import (
     simulate,
 )
 from pretune.advisor.profiler.measurement import Conditions
+from pretune.server.adapters import catalogue
+from pretune.server.adapters.server import Dispatch
 from pretune.server.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,37 +37,14 @@ Traffic = int | Open  # a number of users, or arrivals
 # have begun after so long.
 RAMP, LONGEST_RAMP_S = 1.0, 1.0
 DRAWS = 8  # runs, where connections may be spread unevenly
-_CENTRAL = Discipline(when_free=True, sticky=True, pick="idlest")
 _GREEDY = Discipline(when_free=False, sticky=True, pick="awake")
-_GREEDY_POOL = replace(_GREEDY, goes_on=True)
-_GREEDY_APART = Discipline(when_free=False, sticky=True, pick="random")
-_ONE_BY_ONE = Discipline(when_free=True, sticky=False, pick="random")
-# By server and worker class. The embedded server: a request waits in the shared backlog until a
-# slot is idle, and the slot that takes a connection goes to the end of the line. gunicorn: a sync
-# worker accepts when it is idle and closes each connection; of the others' workers whichever wakes
-# first takes a connection at once, busy or not, and keeps it (gunicorn#908, #3433); the threads of
-# its gthread worker take requests from a queue that gives without waiting. So do the loops
-# of uvicorn and hypercorn, and waitress's one process. granian's threads that accept need no
-# interpreter. A thread of uWSGI accepts when it is idle and closes each connection; to mod_wsgi's
-# daemons each request comes over a connection of its own.
-DISCIPLINES = {
-    "embedded": {"sync": _ONE_BY_ONE, "gthread": _CENTRAL, "asgi": _CENTRAL},
-    "gunicorn": {"sync": _ONE_BY_ONE, "gthread": _GREEDY_POOL, "asgi": _GREEDY},
-    "uvicorn": {"asgi": _GREEDY},
-    "hypercorn": {"asgi": _GREEDY},
-    "waitress": {"gthread": _GREEDY},
-    "granian": {"gthread": _GREEDY_APART, "asgi": _GREEDY_APART},
-    "uwsgi": {"gthread": _ONE_BY_ONE},
-    "mod_wsgi": {"gthread": _ONE_BY_ONE},
+DISCIPLINES: Mapping[Dispatch, Discipline] = {
+    Dispatch.SHARED_QUEUE: Discipline(when_free=True, sticky=True, pick="idlest"),
+    Dispatch.ONE_BY_ONE: Discipline(when_free=True, sticky=False, pick="random"),
+    Dispatch.FIRST_AWAKE: _GREEDY,
+    Dispatch.THREAD_POOL: replace(_GREEDY, goes_on=True),
+    Dispatch.ANY_WORKER: replace(_GREEDY, pick="random"),
 }
-
-
-# The worker classes in which a request's timeout ends it: gunicorn's is a heartbeat, which only a
-# sync worker cannot give while it serves. Under asgi it is how long the loop may stand still.
-# uWSGI's harakiri kills in every mode.
-KILLING = {"embedded": ("sync", "gthread"), "gunicorn": ("sync",), "uwsgi": ("gthread",)}
-# Whose new worker is ready before the old one goes.
-OVERLAPPING = ("embedded",)
 
 
 def crowding(settings: Settings, conditions: Conditions, inside: float) -> float:
@@ -77,7 +57,7 @@ def crowding(settings: Settings, conditions: Conditions, inside: float) -> float
 
 def discipline(server: str, settings: Settings) -> Discipline:
     """How a server hands requests out; without keep-alive every request is a connection."""
-    found = DISCIPLINES[server][settings.worker_class]
+    found = DISCIPLINES[catalogue.find(server).classes[settings.worker_class].dispatch]
     return found if settings.keepalive > 0 else replace(found, sticky=False)
 
 
@@ -130,7 +110,7 @@ class Case:
             max_requests=self.settings.max_requests,
             max_requests_jitter=self.settings.max_requests_jitter,
             boot_s=self._boot_s(),
-            overlap=self.conditions.server in OVERLAPPING,
+            overlap=catalogue.find(self.conditions.server).overlaps,
             timeout_s=self._timeout_s(),
             wake_cpu_s=self._wake_cpu_s() * factors.inflation,
             tail_cpu_s=self.demand.tail_cpu_s * factors.inflation,
@@ -159,8 +139,12 @@ class Case:
         return self.demand.wake_cpu_s if crowded else 0.0
 
     def _timeout_s(self) -> float:
-        kills = self.settings.worker_class in KILLING.get(self.conditions.server, ())
-        return self.settings.timeout if kills and self.settings.timeout > 0 else math.inf
+        workers = catalogue.find(self.conditions.server).classes[self.settings.worker_class]
+        return (
+            self.settings.timeout
+            if workers.timeout_kills and self.settings.timeout > 0
+            else math.inf
+        )
 
     def _front_s(self, factors: Factors) -> float:
         return factors.front_s if self.conditions.front else 0.0

@@ -9,6 +9,7 @@ from pathlib import Path
 from pretune.advisor.failure import Refused
 from pretune.server.adapters import catalogue, commands, embedded, gunicorn, hosted
 from pretune.server.adapters.launch import Launch, RunningServer
+from pretune.server.adapters.server import FieldServer
 from pretune.server.hosted import under_gunicorn
 
 EMBEDDED, GUNICORN = "embedded", "gunicorn"
@@ -73,7 +74,7 @@ def choose(asked: str | None, interface: str, python: Path, deployed: str | None
     )
 
 
-def _of_the_field(server: catalogue.FieldServer, interface: str, python: Path) -> Servers:
+def _of_the_field(server: FieldServer, interface: str, python: Path) -> Servers:
     if interface not in server.interfaces:
         raise Refused(
             f"{server.name} serves {' and '.join(server.interfaces).upper()} only; "
@@ -84,7 +85,7 @@ def _of_the_field(server: catalogue.FieldServer, interface: str, python: Path) -
         raise Refused(
             f"{server.name} is not in the app's environment; {python} -m {server.install}"
         )
-    hindrance = commands.apache_hindrance(python) if server.name == "mod_wsgi" else ""
+    hindrance = commands.hindrance(server.name, python)
     if hindrance:
         raise Refused(f"{server.name}: {hindrance}")
     return Servers(server.name, server.name, version)

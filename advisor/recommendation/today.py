@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pretune.advisor.deployed.value import Deployed
-from pretune.advisor.model.case import DISCIPLINES
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.recommendation.baselines import MOST_WORKERS
 from pretune.advisor.recommendation.values import Recommendation
-from pretune.server.adapters.catalogue import SERVERS
+from pretune.server.adapters import catalogue
 from pretune.server.settings import WORKER_CLASSES, Settings
 
 MOST_THREADS = 128
@@ -56,8 +55,9 @@ def _settings(deployed: Deployed, interface: str, server: str) -> tuple[Settings
     kind, why = _class(deployed, interface, values)
     if kind is None:
         return None, why
-    if kind not in DISCIPLINES[server]:
-        others = [k for k in DISCIPLINES[server] if WORKER_CLASSES.get(k) == interface]
+    classes = catalogue.find(server).classes
+    if kind not in classes:
+        others = [k for k in classes if WORKER_CLASSES.get(k) == interface]
         if kind not in ("sync", "gthread", "asgi") or not others:
             return None, f"the model does not know {kind} workers of {server}"
         kind = others[0]
@@ -72,7 +72,7 @@ def _settings(deployed: Deployed, interface: str, server: str) -> tuple[Settings
 
 def _class(deployed: Deployed, interface: str, values: Mapping[str, Any]) -> tuple[str | None, str]:
     """The worker class that really runs, or why that cannot be said."""
-    field = SERVERS.get(deployed.server)
+    field = catalogue.SERVERS.get(deployed.server)
     if field is not None:
         if "worker_class" in values:  # greenlets
             return None, f"the model does not know {values['worker_class']} of {field.name}"

@@ -24,7 +24,7 @@ from pretune.advisor.reverse_proxy.values import Checks, Comparison
 from pretune.advisor.workspace import cores
 from pretune.loadtests import clients
 from pretune.loadtests.clients import Kept, Unanswered
-from pretune.server.adapters.nginx_conf import keeps
+from pretune.server.adapters import catalogue
 from pretune.server.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,10 +54,11 @@ def run(
     settings = replace(
         settings, workers=min(MOST_WORKERS, settings.workers), preload_app=False, max_requests=0
     )
+    server = catalogue.find(known.servers.verified)
     with cores.confined(known.core_plan.generator), standing(known, workspace, settings) as stand:
         rows: list[Comparison] = []
         for question, ask in _QUESTIONS.items():
-            if question == "keepalive" and not keeps(known.servers.verified, settings):
+            if question == "keepalive" and not server.keeps_connections(settings):
                 continue
             update(question.replace("_", " "))
             try:

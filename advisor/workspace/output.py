@@ -14,11 +14,12 @@ import shutil
 from pathlib import Path
 
 from pretune.advisor.verdict import Verdict
+from pretune.server.adapters.catalogue import ini_files
 
 PREVIOUS = "previous"
 DOCUMENTS = ("report.json", "comparison.json")
 PAGES = ("report.html", "comparison.html")
-ANSWERS = (*DOCUMENTS, *PAGES, "gunicorn.conf.py", "uwsgi.ini", "start.sh", "nginx.conf")
+ANSWERS = (*DOCUMENTS, *PAGES, "gunicorn.conf.py", *ini_files(), "start.sh", "nginx.conf")
 DIRECTORIES = ("logs", "samples")
 OURS = ".pretune"  # stands in a directory that runs write to
 # Verdicts that say something about the app's capacity.

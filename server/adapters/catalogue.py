@@ -1,86 +1,29 @@
-"""The servers of the field: what each carries, and what gunicorn's settings are there.
+"""All servers that can be measured: what each carries, and what gunicorn's settings are there.
 
-One table. The command lines that are measured, the files that are deployed and docs/SERVERS.md are
-made of it, so they cannot disagree. Sources: the servers' own documentation and source, and the
-tests in tests/server/adapters, which start every one of them.
+One table. The command lines that are measured, the model's server, the files that are deployed and
+docs/SERVERS.md are made of it, so they cannot disagree. A further server is a row here and the
+command line of its trials in ``commands``. Sources: the servers' own documentation and source, and
+the tests in tests/server/adapters, which start every one of them.
 """
 
 from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from pretune.server.settings import WORKER_CLASSES, Settings
-
-# What a setting is worth on a server's command line; None: it is not given.
-Value = Callable[[Settings], "str | None"]
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """What one of gunicorn's settings is on another server.
-
-    ``option``: its name there, "" where it does not exist; ``says``: what it really does, or what
-    happens instead; ``value`` None: it is never given.
-    """
-
-    option: str
-    says: str
-    value: Value | None = None
-
-
-@dataclass(frozen=True)
-class FieldServer:
-    """``classes``: worker class -> what is run. ``most_workers`` None: any number.
-
-    ``signals``: by the names of launch.SIGNALS. ``single``: those of one worker, where the server
-    then has no master. ``fixed``: options that are always given, with their reason. ``refusals``:
-    of servers that stay up without the app.
-    """
-
-    name: str
-    module: str
-    distribution: str
-    classes: Mapping[str, str]
-    settings: Mapping[str, Meaning]
-    signals: Mapping[str, int]
-    single: Mapping[str, int] | None = None
-    most_workers: int | None = None
-    preloads: bool = False
-    drains: bool = True  # surely answers at "stop" what it has begun
-    fixed: tuple[tuple[str, str, str], ...] = ()  # (option, value, why)
-    remarks: tuple[str, ...] = field(default=())
-    refusals: tuple[tuple[str, int], ...] = ()  # see launch.ServerKind
-
-    @property
-    def interfaces(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(WORKER_CLASSES[kind] for kind in self.classes))
-
-    @property
-    def install(self) -> str:
-        return f"pip install {self.distribution}"
-
-    def signals_of(self, settings: Settings) -> Mapping[str, int]:
-        return self.single if self.single is not None and settings.workers == 1 else self.signals
-
-    def options(self, settings: Settings) -> list[tuple[str, str]]:
-        """(option, value) of all that it can be told, the value "" for a switch."""
-        given = [(option, value) for option, value, _ in self.fixed]
-        for meaning in self.settings.values():
-            value = meaning.value(settings) if meaning.value is not None else None
-            if value is not None:
-                given.append((meaning.option, value))
-        return given
-
-    def flags(self, settings: Settings) -> list[str]:
-        """The same as words of a command line."""
-        words = []
-        for option, value in self.options(settings):
-            words += [f"--{option}", value] if value else [f"--{option}"]
-        return words
+from pretune.server.adapters.server import (
+    Dispatch,
+    FieldServer,
+    IniFile,
+    Meaning,
+    Server,
+    Value,
+    WorkerClass,
+)
+from pretune.server.settings import Settings
 
 
 def _whole(name: str) -> Value:
@@ -104,6 +47,11 @@ def _jitter(settings: Settings) -> str | None:
     return str(settings.max_requests_jitter)
 
 
+def _callable_object(application: str) -> list[str]:
+    name = application.partition(":")[2]
+    return [f"--callable-object={name}"] if name else []
+
+
 def _somaxconn() -> int:
     try:
         with open("/proc/sys/net/core/somaxconn", encoding="ascii") as file:
@@ -117,12 +65,35 @@ _NO_PRELOAD = "There is none: every worker imports the app for itself."
 _APP_THREADS = "There are none: the app's own thread pool runs what is not async."
 _NO_RECYCLING = "There is none: a worker is never replaced for its requests."
 
+EMBEDDED = Server(
+    name="embedded",
+    classes={
+        "sync": WorkerClass(Dispatch.ONE_BY_ONE, timeout_kills=True, closes=True),
+        "gthread": WorkerClass(Dispatch.SHARED_QUEUE, timeout_kills=True),
+        "asgi": WorkerClass(Dispatch.SHARED_QUEUE),
+    },
+    preloads=True,
+    overlaps=True,
+    usual=True,
+)
+GUNICORN = Server(
+    name="gunicorn",
+    classes={
+        # its timeout is a heartbeat, which only a sync worker cannot give while it serves
+        "sync": WorkerClass(Dispatch.ONE_BY_ONE, timeout_kills=True, closes=True),
+        "gthread": WorkerClass(Dispatch.THREAD_POOL),
+        "asgi": WorkerClass(Dispatch.FIRST_AWAKE),
+    },
+    preloads=True,
+    usual=True,
+)
+
 UVICORN = FieldServer(
     name="uvicorn",
     module="uvicorn",
     distribution="uvicorn",
     refusals=((r"Child process \[\d+\] died", 3),),
-    classes={"asgi": "an event loop in each process"},
+    classes={"asgi": WorkerClass(Dispatch.FIRST_AWAKE, says="an event loop in each process")},
     settings={
         "workers": Meaning(
             "workers",
@@ -164,6 +135,7 @@ UVICORN = FieldServer(
             lambda s: str(s.worker_connections + 1),
         ),
     },
+    deployed=lambda app, s: (["uvicorn", app, "--port", "8000", "--no-access-log"], []),
     signals={
         "reload": signal.SIGHUP,
         "add_worker": signal.SIGTTIN,
@@ -183,7 +155,7 @@ HYPERCORN = FieldServer(
     name="hypercorn",
     module="hypercorn",
     distribution="hypercorn",
-    classes={"asgi": "an event loop in each process"},
+    classes={"asgi": WorkerClass(Dispatch.FIRST_AWAKE, says="an event loop in each process")},
     settings={
         "workers": Meaning("workers", "Processes that accept from one socket.", _whole("workers")),
         "threads": Meaning("", _APP_THREADS),
@@ -206,6 +178,7 @@ HYPERCORN = FieldServer(
         "backlog": Meaning("backlog", "The same.", _whole("backlog")),
         "worker_connections": Meaning("", "There is no limit."),
     },
+    deployed=lambda app, s: (["hypercorn", "--bind", "127.0.0.1:8000"], [app]),
     signals={"reload": signal.SIGHUP, "stop": signal.SIGTERM},
     drains=False,
     remarks=(
@@ -219,8 +192,12 @@ WAITRESS = FieldServer(
     module="waitress",
     distribution="waitress",
     classes={
-        "gthread": "one process, a thread that reads and writes, and a pool that runs the app"
+        "gthread": WorkerClass(
+            Dispatch.FIRST_AWAKE,
+            says="one process, a thread that reads and writes, and a pool that runs the app",
+        )
     },
+    usual=True,
     settings={
         "workers": Meaning("", "There is one process, always: one GIL for all requests."),
         "threads": Meaning("threads", "Requests in the app at a time.", _whole("threads")),
@@ -243,6 +220,7 @@ WAITRESS = FieldServer(
             _whole("worker_connections"),
         ),
     },
+    deployed=lambda app, s: (["waitress-serve", "--listen=127.0.0.1:8000"], [app]),
     signals={"stop": signal.SIGINT, "stop_now": signal.SIGTERM},
     most_workers=1,
     fixed=(
@@ -265,9 +243,14 @@ GRANIAN = FieldServer(
     module="granian",
     distribution="granian",
     classes={
-        "gthread": "HTTP in Rust, a pool of threads that runs the app",
-        "asgi": "HTTP in Rust, an event loop in each process",
+        "gthread": WorkerClass(
+            Dispatch.ANY_WORKER, says="HTTP in Rust, a pool of threads that runs the app"
+        ),
+        "asgi": WorkerClass(
+            Dispatch.ANY_WORKER, says="HTTP in Rust, an event loop in each process"
+        ),
     },
+    usual=True,
     settings={
         "workers": Meaning("workers", "Processes that accept from one socket.", _whole("workers")),
         "threads": Meaning(
@@ -298,6 +281,7 @@ GRANIAN = FieldServer(
             lambda s: str(s.worker_connections),
         ),
     },
+    deployed=lambda app, s: (["granian", "--interface", s.interface, "--port", "8000"], [app]),
     signals={"reload": signal.SIGHUP, "stop": signal.SIGTERM},
 )
 
@@ -306,7 +290,15 @@ UWSGI = FieldServer(
     module="pyuwsgi",
     distribution="pyuwsgi",
     refusals=((r"unable to load app \d+", 1), (r"DAMN ! worker \d+ .*died", 3)),
-    classes={"gthread": "threads that accept for themselves, a connection for each request"},
+    classes={
+        "gthread": WorkerClass(
+            Dispatch.ONE_BY_ONE,
+            timeout_kills=True,
+            closes=True,
+            says="threads that accept for themselves, a connection for each request",
+        )
+    },
+    usual=True,
     settings={
         "workers": Meaning("processes", "The same.", _whole("workers")),
         "threads": Meaning("threads", "Requests in one process at a time.", _whole("threads")),
@@ -349,6 +341,13 @@ UWSGI = FieldServer(
         ),
         "worker_connections": Meaning("", "A connection has a thread, so threads limit them."),
     },
+    deployed=IniFile(
+        "uwsgi.ini",
+        "uwsgi --ini uwsgi.ini",
+        "[uwsgi]\n"
+        "# It was measured with http-socket; behind nginx it may be socket.\n"
+        "http-socket = 127.0.0.1:8000\nmodule = {application}\n",
+    ),
     signals={"reload": signal.SIGHUP, "stop": signal.SIGTERM, "stop_now": signal.SIGQUIT},
     preloads=True,
     fixed=(
@@ -376,7 +375,14 @@ MOD_WSGI = FieldServer(
     module="mod_wsgi",
     distribution="mod_wsgi",
     refusals=((r"Unable to execute Python script file", 1), (r"child pid \d+ exit signal", 3)),
-    classes={"gthread": "Apache takes the connections, daemon processes with threads run the app"},
+    classes={
+        # to its daemons each request comes over a connection of its own
+        "gthread": WorkerClass(
+            Dispatch.ONE_BY_ONE,
+            says="Apache takes the connections, daemon processes with threads run the app",
+        )
+    },
+    longest_request_s=lambda s: s.timeout * (1 + math.log(s.threads)),
     settings={
         "workers": Meaning("processes", "Daemons, beside Apache's own.", _whole("workers")),
         "threads": Meaning("threads", "Requests in one daemon at a time.", _whole("threads")),
@@ -403,6 +409,10 @@ MOD_WSGI = FieldServer(
         "backlog": Meaning("server-backlog", "Apache's; the daemons have 100.", _whole("backlog")),
         "worker_connections": Meaning("", "Apache's max-clients is left as it is."),
     },
+    deployed=lambda app, s: (
+        ["mod_wsgi-express", "start-server", "--application-type=module", "--port=8000"],
+        [*_callable_object(app), app.partition(":")[0]],
+    ),
     signals={"reload": signal.SIGHUP, "stop": signal.SIGTERM},
     drains=False,
     remarks=(
@@ -411,9 +421,27 @@ MOD_WSGI = FieldServer(
     ),
 )
 
-SERVERS: Mapping[str, FieldServer] = {
+SERVERS: dict[str, FieldServer] = {
     server.name: server for server in (UVICORN, HYPERCORN, WAITRESS, GRANIAN, UWSGI, MOD_WSGI)
 }
+# Those that read gunicorn.conf.py; their settings are as they are called.
+_CONFIGURED: Mapping[str, Server] = {server.name: server for server in (EMBEDDED, GUNICORN)}
+
+
+def find(name: str) -> Server:
+    """The server of that name. Raises KeyError."""
+    return _CONFIGURED[name] if name in _CONFIGURED else SERVERS[name]
+
+
+def every() -> tuple[Server, ...]:
+    """All servers, the embedded one first."""
+    return (*_CONFIGURED.values(), *SERVERS.values())
+
+
+def ini_files() -> tuple[str, ...]:
+    """Names of the files of options to deploy."""
+    files = (server.deployed for server in SERVERS.values())
+    return tuple(file.name for file in files if isinstance(file, IniFile))
 
 
 @dataclass(frozen=True)
@@ -426,8 +454,6 @@ class Offer:
 
 
 def offer(name: str) -> Offer:
-    """Of the embedded server and gunicorn: all there is."""
-    server = SERVERS.get(name)
-    if server is None:
-        return Offer()
+    """What may be asked of the server of that name. Raises KeyError."""
+    server = find(name)
     return Offer(server.most_workers, "sync" in server.classes, server.preloads)

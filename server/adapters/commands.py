@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -78,12 +78,18 @@ def _mod_wsgi(launch: Launch, where: tuple[str, int]) -> list[str]:
     return [*line, *catalogue.MOD_WSGI.flags(launch.settings), APPLICATION.partition(":")[0]]
 
 
-def apache_hindrance(python: Path) -> str:
-    """Why Apache's daemons could not run this interpreter, "" when they can."""
+def hindrance(name: str, python: Path) -> str:
+    """Why a server that is installed could not run this interpreter, "" when it can."""
+    check = _HINDRANCES.get(name)
+    return check(python) if check is not None else ""
+
+
+def _apache_hindrance(python: Path) -> str:
     return _other_library(python) or _forbidden(python)
 
 
 def _forbidden(python: Path) -> str:
+    """Apache's daemons run as another user, when we are root."""
     if os.getuid() != 0:
         return ""
     try:
@@ -136,7 +142,7 @@ def _output(*command: str | Path) -> str:
     ).stdout  # fmt: skip
 
 
-_COMMANDS: Mapping[str, Command] = {
+COMMANDS: Mapping[str, Command] = {
     "uvicorn": _uvicorn,
     "hypercorn": _hypercorn,
     "waitress": _waitress,
@@ -150,7 +156,8 @@ def start(name: str, launch: Launch) -> ServerProcess:
     """Start a server of ``catalogue.SERVERS`` and return at once. Raises KeyError for another."""
     server = catalogue.SERVERS[name]
     kind = ServerKind(name, server.signals_of(launch.settings), server.refusals)
-    return hosted.start(launch, _COMMANDS[name], kind)
+    return hosted.start(launch, COMMANDS[name], kind)
 
 
-STARTS = {name: partial(start, name) for name in _COMMANDS}
+_HINDRANCES: Mapping[str, Callable[[Path], str]] = {"mod_wsgi": _apache_hindrance}
+STARTS = {name: partial(start, name) for name in catalogue.SERVERS}

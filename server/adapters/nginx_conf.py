@@ -16,6 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pretune.server.adapters import catalogue
 from pretune.server.settings import Settings
 
 NAME = "nginx"
@@ -33,8 +34,6 @@ LARGEST_BODY = 16 << 20
 # Descriptors that a process may have without asking: the usual soft limit.
 USUAL_FDS = 1024
 _ADDRESS = re.compile(r"[\w.:/\[\]-]+", re.ASCII)
-# (server, worker class) that end each connection after its answer
-CLOSES = frozenset({("gunicorn", "sync"), ("embedded", "sync"), ("uwsgi", "gthread")})
 
 
 @dataclass(frozen=True)
@@ -97,11 +96,6 @@ class Instance:
     user: str = ""
 
 
-def keeps(server: str, settings: Settings) -> bool:
-    """Whether a connection to the server can be used for a second request."""
-    return settings.keepalive > 0 and (server, settings.worker_class) not in CLOSES
-
-
 def before(
     server: str,
     settings: Settings,
@@ -114,7 +108,7 @@ def before(
 ) -> Front:
     """What fits a server of these settings."""
     slots = min(settings.slots, MOST_IDLE * processes)
-    kept = keeps(server, settings)
+    kept = catalogue.find(server).keeps_connections(settings)
     return Front(
         listen=listen,
         upstream=upstream,
@@ -133,10 +127,7 @@ def read_timeout(server: str, settings: Settings) -> float:
     """Longer than the server's own; where that ends no request, the only one there is."""
     if settings.timeout <= 0:
         return NO_TIMEOUT_S
-    own = settings.timeout
-    if server == "mod_wsgi":  # its request-timeout is stretched so by the threads
-        own *= 1 + math.log(settings.threads)
-    return math.ceil(own) + READ_MARGIN_S
+    return math.ceil(catalogue.find(server).longest_request_s(settings)) + READ_MARGIN_S
 
 
 # One directive with its reason, or a block of them.

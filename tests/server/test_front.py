@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from pretune.server.adapters import embedded, gunicorn, nginx, nginx_conf
+from pretune.server.adapters import catalogue, embedded, gunicorn, nginx, nginx_conf
 from pretune.server.adapters.catalogue import SERVERS
 from pretune.server.adapters.commands import STARTS
 from pretune.server.adapters.launch import Launch, RunningServer
@@ -185,7 +185,7 @@ def test_timeouts_are_in_an_order_that_closes_no_connection_under_a_request(name
     assert made.idle_s < settings.keepalive
     assert made.client_idle_s > 60
     assert made.connect_s < made.read_s
-    assert (made.idle > 0) == nginx_conf.keeps(name, settings)
+    assert (made.idle > 0) == catalogue.find(name).keeps_connections(settings)
 
 
 def test_connections_are_kept_for_as_many_requests_as_are_served_at_once() -> None:

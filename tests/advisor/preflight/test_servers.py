@@ -9,7 +9,8 @@ from pretune.advisor.failure import Refused
 from pretune.advisor.model.case import DISCIPLINES
 from pretune.advisor.preflight.servers import NAMES, Servers, choose
 from pretune.advisor.recommendation import reasons
-from pretune.server.adapters.catalogue import SERVERS, offer
+from pretune.server.adapters.catalogue import SERVERS, every, offer
+from pretune.server.adapters.server import Dispatch
 
 HERE, NOWHERE = Path(sys.executable), Path("/nowhere/python")
 
@@ -103,9 +104,8 @@ def test_a_server_is_not_asked_for_what_it_does_not_serve() -> None:
 
 
 def test_the_model_knows_how_each_server_hands_requests_out() -> None:
-    assert set(DISCIPLINES) == set(NAMES)
-    for name, server in SERVERS.items():
-        assert set(DISCIPLINES[name]) == set(server.classes)
+    assert set(DISCIPLINES) == set(Dispatch)
+    assert [server.name for server in every()] == list(NAMES)
 
 
 def test_no_more_is_offered_than_a_server_has() -> None:

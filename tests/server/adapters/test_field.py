@@ -253,9 +253,9 @@ def test_an_interpreter_that_apache_s_daemons_cannot_run_is_said_beforehand(tmp_
     hidden = tmp_path / "python"  # below a directory of our own alone
     hidden.symlink_to(sys.executable)
     tmp_path.chmod(0o700)
-    assert "www-data, who cannot run" in commands.apache_hindrance(hidden)
+    assert "www-data, who cannot run" in commands.hindrance("mod_wsgi", hidden)
     if APACHE.exists():
-        assert commands.apache_hindrance(APACHE) == ""
+        assert commands.hindrance("mod_wsgi", APACHE) == ""
 
 
 def test_what_is_not_installed_is_none() -> None:

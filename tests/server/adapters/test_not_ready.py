@@ -134,14 +134,14 @@ def other_module(tmp_path: Path) -> Path:
 
 
 def test_a_module_built_for_another_python_is_said_before_the_start(other_module: Path) -> None:
-    hindrance = commands.apache_hindrance(other_module)
+    hindrance = commands.hindrance("mod_wsgi", other_module)
     assert hindrance.startswith("its module is linked with /")
     assert f"{other_module} runs on /" in hindrance
     assert hindrance.endswith(
         f"{other_module} -m pip install --no-cache-dir --force-reinstall mod_wsgi"
     )
     assert "\n" not in hindrance
-    assert commands.apache_hindrance(APACHE) == ""
+    assert commands.hindrance("mod_wsgi", APACHE) == ""
     with pytest.raises(Refused, match="mod_wsgi: its module is linked with"):
         servers.choose("mod_wsgi", "wsgi", other_module)
 

@@ -1,0 +1,144 @@
+"""A server as all else must know it: how its workers serve, and what gunicorn's settings are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from pretune.server.settings import WORKER_CLASSES, Settings
+
+# What a setting is worth on a server's command line; None: it is not given.
+Value = Callable[[Settings], "str | None"]
+
+
+class Dispatch(Enum):
+    """How connections and requests reach the workers.
+
+    ``SHARED_QUEUE``: a request waits in the shared backlog until a slot is idle, and the slot that
+    takes a connection goes to the end of the line. ``ONE_BY_ONE``: a slot accepts when it is idle,
+    each request over a connection of its own. ``FIRST_AWAKE``: of the workers whichever wakes first
+    takes a connection at once, busy or not, and keeps it (gunicorn#908, #3433). ``THREAD_POOL``:
+    the same, and a worker's threads take requests from a queue that gives without waiting.
+    ``ANY_WORKER``: the same as ``FIRST_AWAKE``, by threads that accept without the interpreter.
+    """
+
+    SHARED_QUEUE = "shared queue"
+    ONE_BY_ONE = "one by one"
+    FIRST_AWAKE = "first awake"
+    THREAD_POOL = "thread pool"
+    ANY_WORKER = "any worker"
+
+
+@dataclass(frozen=True)
+class WorkerClass:
+    """How workers of a class treat connections and requests.
+
+    ``timeout_kills``: a request that takes longer than ``timeout`` is ended; elsewhere it is a
+    heartbeat, or how long the loop may stand still. ``closes``: each connection ends after its
+    answer, whatever ``keepalive`` says. ``says``: what is run, for docs/SERVERS.md.
+    """
+
+    dispatch: Dispatch
+    timeout_kills: bool = False
+    closes: bool = False
+    says: str = ""
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What one of gunicorn's settings is on another server.
+
+    ``option``: its name there, "" where it does not exist; ``says``: what it really does, or what
+    happens instead; ``value`` None: it is never given.
+    """
+
+    option: str
+    says: str
+    value: Value | None = None
+
+
+@dataclass(frozen=True)
+class IniFile:
+    """A file of options, for a server that is deployed so. ``head``: lines before the options, with
+    ``{application}``; ``command``: what starts the server with the file."""
+
+    name: str
+    command: str
+    head: str
+
+
+# (application, settings) -> words of the command to deploy before the options, and after them
+Words = Callable[[str, Settings], "tuple[list[str], list[str]]"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """What the model, the trials and nginx's file depend on.
+
+    ``most_workers`` None: any number. ``overlaps``: a new worker is ready before the old one goes.
+    ``longest_request_s``: what it makes of ``timeout``, where that is above 0. ``usual``: it is
+    taken to be installed before anybody has looked.
+    """
+
+    name: str
+    classes: Mapping[str, WorkerClass]
+    most_workers: int | None = None
+    preloads: bool = False
+    overlaps: bool = False
+    longest_request_s: Callable[[Settings], float] = lambda settings: settings.timeout
+    usual: bool = False
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(WORKER_CLASSES[kind] for kind in self.classes))
+
+    def keeps_connections(self, settings: Settings) -> bool:
+        """Whether a connection can be used for a second request."""
+        workers = self.classes.get(settings.worker_class)
+        return settings.keepalive > 0 and not (workers and workers.closes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldServer(Server):
+    """A server that reads no gunicorn.conf.py: what gunicorn's settings are there.
+
+    ``signals``: by the names of launch.SIGNALS. ``single``: those of one worker, where the server
+    then has no master. ``fixed``: options that are always given, with their reason. ``deployed``:
+    the file of options, or the command that people start it with. ``refusals``: of servers that
+    stay up without the app.
+    """
+
+    module: str
+    distribution: str
+    settings: Mapping[str, Meaning]
+    signals: Mapping[str, int]
+    deployed: Words | IniFile
+    single: Mapping[str, int] | None = None
+    drains: bool = True  # surely answers at "stop" what it has begun
+    fixed: tuple[tuple[str, str, str], ...] = ()  # (option, value, why)
+    remarks: tuple[str, ...] = ()
+    refusals: tuple[tuple[str, int], ...] = ()  # see launch.ServerKind
+
+    @property
+    def install(self) -> str:
+        return f"pip install {self.distribution}"
+
+    def signals_of(self, settings: Settings) -> Mapping[str, int]:
+        return self.single if self.single is not None and settings.workers == 1 else self.signals
+
+    def options(self, settings: Settings) -> list[tuple[str, str]]:
+        """(option, value) of all that it can be told, the value "" for a switch."""
+        given = [(option, value) for option, value, _ in self.fixed]
+        for meaning in self.settings.values():
+            value = meaning.value(settings) if meaning.value is not None else None
+            if value is not None:
+                given.append((meaning.option, value))
+        return given
+
+    def flags(self, settings: Settings) -> list[str]:
+        """The same as words of a command line."""
+        words = []
+        for option, value in self.options(settings):
+            words += [f"--{option}", value] if value else [f"--{option}"]
+        return words
