@@ -30,6 +30,7 @@ class Gathered:
     notes: tuple[tuple[str, str], ...]
     check: bool = False
     show: bool = False
+    place: str | None = None  # of the configuration file, if one was read
 
     def value(self, name: str) -> tuple[Any, str]:
         """A setting's value and who said it; the default's source is "default"."""
@@ -73,7 +74,8 @@ def gather(argv: Sequence[str], directory: str | None = None) -> Gathered:
     if not any("wsgi_app" in layer for _, layer in layers):
         made.error("which application? Give a target, such as myapp.wsgi")
     show = options.print_config
-    return Gathered(tuple(layers), Hooks(hooks), tuple(notes), options.check_config or show, show)
+    check = options.check_config or show
+    return Gathered(tuple(layers), Hooks(hooks), tuple(notes), check, show, place)
 
 
 def _complain(where: str, said: conffile.Settings, notes: list[tuple[str, str]]) -> None:
@@ -165,8 +167,24 @@ def assemble(gathered: Gathered, directory: str) -> Config:
         proc_name=said["proc_name"],
         metrics=said["metrics"],
         hooks=gathered.hooks,
-        notes=gathered.notes,
+        notes=(*gathered.notes, *_exposed(gathered.place, said["user"])),
         events_fd=said["events_fd"],
         telemetry=path("telemetry"),
         probes=said["probes"],
     )
+
+
+def _exposed(place: str | None, user: int | None) -> list[tuple[str, str]]:
+    """A warning if the app's user could become root by the file that root executes."""
+    if place is None or place.startswith("python:") or user is None or os.geteuid() != 0:
+        return []
+    from pretune.server.process.path_rights import controller
+
+    try:
+        who = controller(place)
+    except OSError:  # read, and gone since
+        return []
+    if who == 0:
+        return []
+    text = f"{place} runs as root, and user {who} can change it: give it and its directory to root"
+    return [("warning", text)]

@@ -12,6 +12,8 @@ from __future__ import annotations
 import fcntl
 import os
 
+from pretune.server.process.path_rights import place_of, refuse_hard_link
+
 
 class PidFileTaken(Exception):
     """A master that lives holds the file, or it cannot be written."""
@@ -40,7 +42,8 @@ class PidFile:
         """Go on under another name, replacing what is there. Raises PidFileTaken."""
         try:
             if self._ours():
-                os.rename(self.path, path)
+                with place_of(self.path, link=False) as old, place_of(path, link=False) as new:
+                    os.rename(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
                 self.path = path
                 return
             # Somebody removed it: say our pid again, under the new name.
@@ -54,7 +57,8 @@ class PidFile:
         """Remove the file, unless it is another's by now. Raises nothing."""
         try:
             if self._ours():
-                os.unlink(self.path)
+                with place_of(self.path, link=False) as place:
+                    os.unlink(place.name, dir_fd=place.dir_fd)
         except OSError:
             pass
         self._close()
@@ -79,8 +83,11 @@ class PidFile:
 def _locked(path: str) -> int:
     """A descriptor of the file, which is locked. Raises PidFileTaken, OSError."""
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        with place_of(path, link=False) as place:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            fd = os.open(place.name, flags, 0o644, dir_fd=place.dir_fd)
         try:
+            refuse_hard_link(place, os.fstat(fd))
             try:
                 fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

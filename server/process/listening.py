@@ -23,6 +23,8 @@ import socket
 import stat
 from collections.abc import Iterable, MutableMapping
 
+from pretune.server.process import path_rights
+
 SYSTEMD_FIRST = 3  # the first descriptor of sd_listen_fds(3)
 LEGACY = "PRETUNE_FDS"  # JSON: bind -> descriptor
 
@@ -131,16 +133,19 @@ def _open(
 def _open_unix(
     path: str, bind: str, backlog: int, umask: int | None, owner: tuple[int, int] | None
 ) -> Listener:
-    _remove_stale(path)
     sock = Listener(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.file, sock.bind_ = None, bind
     before = os.umask(umask or 0)
     try:
-        sock.file, sock.bind_ = None, bind
-        sock.bind(path)
-        info = os.stat(path)
-        sock.file = (os.path.abspath(path), info.st_dev, info.st_ino)
+        with path_rights.place_of(path) as place:
+            _remove_stale(path, place)
+            # By its name, which clients see. Whoever else can move the directories on the way there
+            # has a socket's file made elsewhere, and then it is not found at the place.
+            sock.bind(path)
+            file = path_rights.socket_at(place)
+        sock.file = (os.path.abspath(path), *file)
         if owner is not None and os.geteuid() == 0:
-            os.chown(path, *owner)
+            path_rights.give_socket(path, file, owner)
         sock.listen(backlog)
         sock.setblocking(False)
     except OSError:
@@ -151,10 +156,11 @@ def _open_unix(
     return sock
 
 
-def _remove_stale(path: str) -> None:
+def _remove_stale(path: str, place: path_rights.Place) -> None:
     """Remove what a killed server left. Anything but a socket is somebody's file."""
+    at = place.dir_fd
     try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
+        if not stat.S_ISSOCK(os.stat(place.name, dir_fd=at, follow_symlinks=False).st_mode):
             raise FileExistsError(errno.EEXIST, "there is a file that is not a socket")
     except FileNotFoundError:
         return
@@ -164,7 +170,7 @@ def _remove_stale(path: str) -> None:
             probe.connect(path)
         except (ConnectionRefusedError, FileNotFoundError):
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+                os.unlink(place.name, dir_fd=at)
             return
         except BlockingIOError:
             pass  # its queue is full: it lives all the more
@@ -223,7 +229,7 @@ def from_master(environ: MutableMapping[str, str]) -> dict[str, Listener]:
             found[bind] = sock = _adopt(fd, bind)
             path = sock.getsockname() if sock.family == socket.AF_UNIX else None
             if isinstance(path, str) and os.path.exists(path):
-                info = os.stat(path)
+                info = os.lstat(path)
                 sock.file = (path, info.st_dev, info.st_ino)
     except (ValueError, TypeError, AttributeError) as error:
         raise BindFailed(f"the master before us left what cannot be served: {error}") from error
@@ -307,8 +313,8 @@ def close(listeners: Iterable[socket.socket], *, unlink: bool) -> None:
     for sock in listeners:
         file = getattr(sock, "file", None)
         if unlink and file is not None:
-            with contextlib.suppress(OSError):
-                info = os.lstat(file[0])
+            with contextlib.suppress(OSError), path_rights.place_of(file[0]) as place:
+                info = os.stat(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
                 if (info.st_dev, info.st_ino) == file[1:]:
-                    os.unlink(file[0])
+                    os.unlink(place.name, dir_fd=place.dir_fd)
         sock.close()

@@ -9,6 +9,7 @@ says how many were lost.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -16,10 +17,33 @@ import socket
 import stat
 from collections.abc import Callable
 
+from pretune.server.process.path_rights import Place, place_of, refuse_hard_link
+
 PATIENCE = 1.0  # s
 # O_NONBLOCK means nothing to a file, and lets a named pipe open.
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC
 _STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
+
+
+def _open_at(place: Place) -> tuple[int, bool]:
+    """A descriptor, and whether the file was made for it. Raises OSError."""
+    flags, name, at = _FLAGS | place.no_follow, place.name, place.dir_fd
+    with contextlib.suppress(FileExistsError):
+        return os.open(name, flags | os.O_EXCL, 0o644, dir_fd=at), True
+    try:
+        fd = os.open(name, flags, 0o644, dir_fd=at)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        # A pipe, unread yet.
+        read_too = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | place.no_follow
+        fd = os.open(name, read_too, dir_fd=at)
+    try:
+        refuse_hard_link(place, os.fstat(fd))
+    except OSError:
+        os.close(fd)
+        raise
+    return fd, False
 
 
 class Sink:
@@ -43,17 +67,12 @@ class Sink:
         self.fd = self._open() if given is None else self._take(given)
 
     def _open(self) -> int:
-        try:
-            fd = os.open(self.path, _FLAGS, 0o644)
-        except OSError as error:
-            if error.errno != errno.ENXIO:
-                raise
-            fd = os.open(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe, unread yet
-        if self._owner is not None and os.geteuid() == 0:
-            # Workers open it again after they have given up root.
-            info = os.fstat(fd)
-            if stat.S_ISREG(info.st_mode) and info.st_uid == 0:
-                os.fchown(fd, *self._owner)
+        with place_of(self.path) as place:
+            fd, created = _open_at(place)
+        if created and self._owner is not None and os.geteuid() == 0:
+            # Workers open it again after they have given up root. Never a file that was there:
+            # who put it there may have meant another.
+            os.fchown(fd, *self._owner)
         return fd
 
     def _take(self, given: int) -> int:

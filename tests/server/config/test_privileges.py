@@ -168,6 +168,56 @@ def test_workers_of_another_user_reopen_the_logs(tune, open_place, preload):
 
 
 @AS_ROOT
+@PRELOADS
+def test_a_log_directory_of_the_app_gives_it_no_file_of_roots(tune, open_place, preload):
+    """The app puts a link in place of its log; every way to open it again is tried."""
+    logs, victim = open_place / "logs", open_place / "victim"
+    logs.mkdir()
+    os.chown(logs, NOBODY, NOBODY)
+    victim.write_text("secret\n")
+    victim.chmod(0o600)
+    flags = (
+        "app", "-w1", "-b", "127.0.0.1:0", "-u", str(NOBODY), "-g", str(NOBODY),
+        "--access-logfile", "logs/access", "-p", "logs/pid", *preload,
+    )  # fmt: skip
+    server = tune(*flags, cwd=open_place, python=PYTHON).ready()
+    server.get()
+    assert (logs / "access").stat().st_uid == NOBODY
+    (logs / "access").unlink()
+    (logs / "access").symlink_to("../victim")
+    for number, words in ((signal.SIGUSR1, "is not reopened"), (signal.SIGHUP, "is broken")):
+        server.signal(number)
+        server.wait_for(lambda words=words: words in server.log())
+    server.get()
+    before = server.log()
+    server.signal(signal.SIGUSR2)
+    server.wait_for(lambda: "did not come up" in server.log())
+    assert server.log().count("cannot open the access log") > before.count("cannot open the access")
+    (logs / "pid").unlink()
+    (logs / "pid").symlink_to("../victim")
+    assert server.stop() == 0
+    (logs / "access").unlink()
+    again = tune(*flags, cwd=open_place, python=PYTHON)
+    assert again.end() == 1
+    assert "cannot write the pid file" in again.log()
+    assert victim.read_text() == "secret\n"
+    info = victim.stat()
+    assert (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)) == (0, 0, 0o600)
+
+
+@AS_ROOT
+def test_a_configuration_that_the_app_can_change_is_warned_of(tune, open_place):
+    (open_place / "gunicorn.conf.py").write_text("workers = 1\n")
+    flags = ("app", "-b", "127.0.0.1:0", "-u", str(NOBODY), "-g", str(NOBODY))
+    server = tune(*flags, cwd=open_place, python=PYTHON).ready()
+    assert "runs as root" not in server.log()
+    server.stop()
+    os.chown(open_place, NOBODY, NOBODY)
+    server = tune(*flags, cwd=open_place, python=PYTHON).ready()
+    assert f"runs as root, and user {NOBODY} can change it" in server.log()
+
+
+@AS_ROOT
 def test_a_unix_socket_belongs_to_the_workers_user(tune, open_place):
     server = tune(
         "app",
