@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from pretune.advisor.preflight.facts import Facts
 from pretune.advisor.preflight.options import Options
 from pretune.advisor.preflight.servers import Servers, choose
 from pretune.advisor.preflight.target import Target
+from pretune.advisor.profiler.peers import Peer, find_postgres
 from pretune.advisor.progress import Progress
 from pretune.advisor.resources import limits, postgres, postgres_url
 from pretune.advisor.resources.budget import Budget, Slo, reserve
@@ -28,6 +30,11 @@ from pretune.advisor.resources.postgres import PostgresLimits
 from pretune.advisor.workspace import cores
 from pretune.advisor.workspace.directory import Workspace
 from pretune.advisor.workspace.hooks import run_setup
+
+# Loaded, an app may connect to what the environment names.
+POSTGRES_DRIVERS = frozenset({"psycopg", "psycopg2", "asyncpg"})
+MOST_PEERS = 8  # named in a note
+_REMEDY = "let it use a test database here (DATABASE_URL, --env-file), or add --allow-remote-db"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +49,8 @@ class Preflight(Facts):
     database_url: str | None
     database_urls: tuple[str, ...]
     core_plan: cores.CorePlan
+    # where no trial may reach a Postgres of another machine; None: --allow-remote-db
+    postgres_ports: frozenset[int] | None = None
 
     @property
     def facts(self) -> Facts:
@@ -64,7 +73,7 @@ def run(
     environ = dict(options.environ)
     secrets = known_secrets(environ, location.config.get("setup") or "")
     if options.database_url:
-        _refuse_remote(options.database_url, options.allow_remote_db)
+        _refuse_remote(options.database_url, environ, options.allow_remote_db)
         environ["DATABASE_URL"] = options.database_url
     if location.config.get("setup"):
         progress.phase("setup", hide(location.config.get("setup"), secrets), 4.0)
@@ -79,7 +88,7 @@ def run(
     if options.database_url:  # what the user says now beats what setup started
         environ["DATABASE_URL"] = options.database_url
     learned(environ)
-    _refuse_remote(environ.get("DATABASE_URL", ""), options.allow_remote_db)
+    _refuse_remote(environ.get("DATABASE_URL", ""), environ, options.allow_remote_db)
     progress.phase("preflight", f"importing {location.spec}", 3.0)
     found = inspection.inspect(location.spec, location.chdir, location.python, environ, workspace)
     target = _target(options, found)
@@ -90,16 +99,20 @@ def run(
     budget = _budget(options)
     notes = _of_deployment(look, servers, target.interface, budget, options)
     url, source = _database_url(options, environ, found)
-    for database in found.get("databases", ()):
-        _refuse_remote(database.get("url") or "", options.allow_remote_db)
+    named = [each.get("url") or "" for each in found.get("databases", ())]
+    if POSTGRES_DRIVERS & found["versions"].keys():
+        named.append(_from_environment(environ))
+    for each in named:
+        _refuse_remote(each, environ, options.allow_remote_db)
     database = None
     if url and not postgres_url.is_postgres(url):
         notes.append(f"{source} is not Postgres: its connections are not measured.")
         url = None
     if url:
         progress.update("asking Postgres for its limits")
-        _refuse_remote(url, options.allow_remote_db)
+        _refuse_remote(url, environ, options.allow_remote_db)
         try:
+            url = postgres_url.complete(url, environ)
             database = postgres.inspect(url)
         except postgres_url.PostgresError as error:
             raise Refused(f"{source}: {error}") from error
@@ -110,7 +123,15 @@ def run(
                 f"tell its limits: {database.pooler.problem}. The server's own limits are taken."
             )
     progress.update("trying the routes")
-    workload = traffic.find(options, location.spec, found, environ, workspace)
+    ports = None
+    if not options.allow_remote_db:
+        ports = _postgres_ports([*named, url or ""], environ)
+
+    def check_peers(reached: set[Peer]) -> None:
+        refuse_postgres(reached, ports)
+        notes.extend(_of_peers(reached))
+
+    workload = traffic.find(options, location.spec, found, environ, workspace, check_peers)
     available = frozenset(os.sched_getaffinity(0))
     return Preflight(
         target=target,
@@ -127,6 +148,7 @@ def run(
         database_urls=tuple(d["url"] for d in found.get("databases", ()) if d.get("url")),
         look=look,
         notes=tuple(notes),
+        postgres_ports=ports,
         front=replace(installed, statics=reverse_proxy.choose_statics(found, options.statics))
         if installed
         else None,
@@ -231,13 +253,59 @@ def _database_url(
     return None, ""
 
 
-def _refuse_remote(url: str, allowed: bool) -> None:
+def _refuse_remote(text: str, environ: Mapping[str, str], allowed: bool) -> None:
+    """Raises Refused for a Postgres of another machine, unless it is allowed."""
     try:
-        refused = postgres_url.is_postgres(url) and not allowed and not postgres_url.is_local(url)
+        if allowed or not postgres_url.is_postgres(text) or postgres_url.is_local(text, environ):
+            return
     except postgres_url.Malformed as error:
         raise Refused(str(error)) from None
-    if refused:
+    shown = postgres_url.redact(text)
+    hosts = ", ".join(sorted({each.host for each in postgres_url.addresses(text, environ)}))
+    where = shown if hosts in shown else f"{shown} (which leads to {hosts})"
+    raise Refused(
+        f"the database {where} is not on this machine, and the load would reach it; {_REMEDY}"
+    )
+
+
+def _from_environment(environ: Mapping[str, str]) -> str:
+    """What a driver connects to that is told nothing else; "" without a host in ``environ``."""
+    names = ("PGHOST", "PGHOSTADDR", "PGSERVICE")
+    database = environ.get("PGDATABASE") or environ.get("PGUSER") or "postgres"
+    return f"dbname={database}" if any(environ.get(name) for name in names) else ""
+
+
+def _postgres_ports(named: list[str], environ: Mapping[str, str]) -> frozenset[int]:
+    """The ports that the app's own settings give for Postgres. Raises nothing."""
+    ports: set[int] = set()
+    for text in filter(postgres_url.is_postgres, named):
+        with contextlib.suppress(postgres_url.Malformed):
+            ports |= {each.port for each in postgres_url.addresses(text, environ)}
+    if environ.get("PGPORT", "").isdigit():
+        ports.add(int(environ["PGPORT"]))
+    return frozenset(ports)
+
+
+def refuse_postgres(reached: set[Peer], ports: frozenset[int] | None) -> None:
+    """Raises Refused where the app has connected to a Postgres of another machine.
+
+    ``ports``: where it is known to listen; None: it is allowed.
+    """
+    peer = find_postgres(reached, ports) if ports is not None else None
+    if peer is not None:
         raise Refused(
-            f"the database {postgres_url.redact(url)} is not on this machine, and the load would "
-            "reach it; point DATABASE_URL at a test database here, or add --allow-remote-db"
+            f"the application connected to {peer}, a Postgres that is not on this machine, and the "
+            f"load would reach it; {_REMEDY}"
         )
+
+
+def _of_peers(reached: set[Peer]) -> list[str]:
+    """A note on what else outside this machine the load reaches through the app."""
+    if not reached:
+        return []
+    shown = ", ".join(str(peer) for peer in sorted(reached)[:MOST_PEERS])
+    more = f" and {len(reached) - MOST_PEERS} more" if len(reached) > MOST_PEERS else ""
+    return [
+        f"While its routes were tried, the application reached {shown}{more}, outside this "
+        "machine: the load reaches it, too."
+    ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from pretune.advisor.failure import AppFailed, Refused
 from pretune.advisor.preflight.options import Options
+from pretune.advisor.profiler.peers import Peer, watch_peers
 from pretune.advisor.workspace.directory import Workspace
 from pretune.advisor.workspace.logs import log_tail
 from pretune.loadtests import discovery
@@ -16,9 +17,11 @@ from pretune.loadtests.asking import ask
 from pretune.loadtests.workload import Skipped, Workload
 from pretune.server.adapters import embedded
 from pretune.server.adapters.launch import BOOT_SECONDS, BootFailed, Launch
+from pretune.server.adapters.process import ServerProcess, session_pids
 from pretune.server.settings import Settings
 
 THREADS = 2  # one slow route must not hold up the others
+PEERS_EVERY_S = 0.01  # a connection may last for one query only
 
 
 def find(
@@ -27,8 +30,13 @@ def find(
     inspection: Mapping[str, Any],
     environ: Mapping[str, str],
     workspace: Workspace,
+    check_peers: Callable[[set[Peer]], None],
 ) -> Workload:
-    """What the user named, else what the app offers; each path is tried once. Raises AppFailed."""
+    """Find what the user named, else what the app offers; each path is tried once.
+
+    ``check_peers`` gets what the app has connected to outside this machine meanwhile, and may
+    raise; that goes before an app that fails. Raises AppFailed, Refused.
+    """
     headers = tuple(_headers(inspection).items())
     try:
         given = _given_workload(options, headers)
@@ -36,27 +44,15 @@ def find(
         raise Refused(str(error)) from error
     if given is not None and given.locustfile:
         return given
-    server = embedded.start(
-        Launch(
-            target=spec,
-            settings=Settings(
-                workers=1,
-                threads=THREADS if inspection["interface"] == "wsgi" else 1,
-                worker_class="gthread" if inspection["interface"] == "wsgi" else "asgi",
-            ),
-            python=options.location.python,
-            chdir=options.location.chdir,
-            env=workspace.marked(environ),
-            log=workspace.log("routes"),
-            on_spawn=workspace.spawned,
-        )
-    )
+    server = _start(options, spec, inspection, environ, workspace)
+    reached: set[Peer] = set()
     try:
-        address = server.wait_ready(BOOT_SECONDS)
-        if given is not None:
-            workload = tried(address, given)
-        else:
-            workload = discovery.probe(address, inspection["routes"], headers)
+        with watch_peers(lambda: session_pids(server.master_pid), PEERS_EVERY_S, 0.5) as reached:
+            address = server.wait_ready(BOOT_SECONDS)
+            if given is not None:
+                workload = tried(address, given)
+            else:
+                workload = discovery.probe(address, inspection["routes"], headers)
     except BootFailed as error:
         tail = log_tail(workspace.log("routes"))
         raise AppFailed("boot", str(error), error.traceback, tail) from error
@@ -66,11 +62,38 @@ def find(
     finally:
         server.stop(5.0)
         workspace.forget_if_empty(server.master_pid)
+        check_peers(reached)
     if not workload.endpoints:
         raise AppFailed(
             "no_route_works", _no_route(workload), log_tail=log_tail(workspace.log("routes"))
         )
     return workload
+
+
+def _start(
+    options: Options,
+    spec: str,
+    inspection: Mapping[str, Any],
+    environ: Mapping[str, str],
+    workspace: Workspace,
+) -> ServerProcess:
+    """Start one worker of the embedded server, on which the routes are tried."""
+    wsgi = inspection["interface"] == "wsgi"
+    return embedded.start(
+        Launch(
+            target=spec,
+            settings=Settings(
+                workers=1,
+                threads=THREADS if wsgi else 1,
+                worker_class="gthread" if wsgi else "asgi",
+            ),
+            python=options.location.python,
+            chdir=options.location.chdir,
+            env=workspace.marked(environ),
+            log=workspace.log("routes"),
+            on_spawn=workspace.spawned,
+        )
+    )
 
 
 def _given_workload(options: Options, headers: tuple[tuple[str, str], ...]) -> Workload | None:

@@ -23,7 +23,7 @@ def local_ports(text: str, remote_port: int) -> dict[int, int]:
     return found
 
 
-def _sockets(pid: int) -> set[int]:
+def list_inodes(pid: int) -> set[int]:
     """Inodes of the sockets the process holds."""
     inodes: set[int] = set()
     directory = f"/proc/{pid}/fd"
@@ -76,6 +76,6 @@ def owners(pids: Iterable[int], remote_port: int) -> dict[int, int]:
             continue
     found: dict[int, int] = {}
     for pid in pids:
-        for inode in _sockets(pid) & ports.keys():
+        for inode in list_inodes(pid) & ports.keys():
             found.setdefault(ports[inode], pid)
     return found

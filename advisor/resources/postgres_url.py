@@ -1,7 +1,9 @@
-"""Postgres URLs: read as libpq reads them, shown without their passwords, and where they lead.
+"""Postgres connection strings: read as libpq reads them, shown without passwords, where they lead.
 
-URLs come as applications write them (``postgres://``, ``postgresql+psycopg://``, with parameters
-of their own libraries in the query) and hold passwords. No message of this module repeats one.
+They come as applications write them: URLs (``postgres://``, ``postgresql+psycopg://``, with
+parameters of their own libraries in the query) or keywords (``host=db dbname=shop``). What they
+leave out comes from the environment (``PGHOST``, ``PGSERVICE`` and its file): libpq itself is asked
+for that. They hold passwords, and no message of this module repeats one.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ import ipaddress
 import os
 import re
 import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -17,7 +21,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import psutil
 import psycopg
 from psycopg import pq
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pretune.advisor import confidential
 
@@ -31,6 +35,11 @@ _IN_QUERY = re.compile(r"[^/?#]*(/[^@?#]*)?\?[^#/]*=[^#]*")
 _PASSWORDS = (
     re.compile(r"://[^:@]*:(?P<secret>.*)@", re.DOTALL),
     re.compile(r"(?i)[?&](?:\w*password|passfile)=(?P<secret>[^&]*)"),
+    re.compile(r"(?i)(?:^|\s)\w*password\s*=\s*(?P<secret>'(?:[^'\\]|\\.)*'|[^\s&]*)"),
+)
+_KEYWORDS = re.compile(
+    r"\s*(host|hostaddr|port|dbname|user|password|passfile|service|sslmode|application_name"
+    r"|connect_timeout|options)\s*=",
 )
 
 
@@ -42,13 +51,18 @@ class Malformed(PostgresError):
     """The URL cannot be read, so nothing may be claimed of where it leads."""
 
 
-def is_postgres(url: str) -> bool:
-    """Whether its scheme is one that libraries take for Postgres; never raises."""
-    return bool(_SCHEME.match(url))
+def is_postgres(text: str) -> bool:
+    """Whether libraries take it for Postgres: by its scheme or libpq's keywords; never raises."""
+    return bool(_SCHEME.match(text) or _KEYWORDS.match(text))
 
 
 def normalise(url: str) -> str:
-    """The URL as libpq reads it: one scheme, and only parameters libpq knows. Raises Malformed."""
+    """Rewrite a URL as libpq reads it: one scheme, and only parameters that libpq knows.
+
+    Keywords (``host=db dbname=shop``) are libpq's own form and stay. Raises Malformed.
+    """
+    if _KEYWORDS.match(url):
+        return url
     match = _SCHEME.match(url)
     if not match:
         raise Malformed("not a Postgres URL: it must begin with postgresql://")
@@ -122,17 +136,16 @@ class Address:
         return self.host.startswith(("/", "@"))
 
 
-def addresses(url: str) -> tuple[Address, ...]:
-    """All hosts the URL names, libpq's own defaults applied. Raises Malformed."""
-    try:
-        options: dict[str, Any] = conninfo_to_dict(normalise(url))
-    except psycopg.ProgrammingError:  # its message repeats the URL
-        raise unreadable(url) from None
-    named = options.get("hostaddr") or options.get("host")
-    if not named and not options.get("service"):
-        named = os.environ.get("PGHOSTADDR") or os.environ.get("PGHOST") or "/tmp"
-    hosts = str(named or "").split(",")
-    ports = str(options.get("port") or os.environ.get("PGPORT") or DEFAULT_PORT).split(",")
+def addresses(text: str, environ: Mapping[str, str] | None = None) -> tuple[Address, ...]:
+    """All hosts that a connection string leads to under ``environ`` (None: this process's own).
+
+    ``environ`` may hold PGHOST, PGSERVICE and their kin. Raises Malformed; also for a service that
+    no file names.
+    """
+    options = _options(text, os.environ if environ is None else environ)
+    named = options.get("hostaddr") or options.get("host") or "/tmp"
+    hosts = str(named).split(",")
+    ports = str(options.get("port") or DEFAULT_PORT).split(",")
     ports = ports * len(hosts) if len(ports) == 1 else ports
     try:
         return tuple(
@@ -140,33 +153,102 @@ def addresses(url: str) -> tuple[Address, ...]:
             for host, port in zip(hosts, ports, strict=True)
         )
     except ValueError:
-        raise unreadable(url) from None
+        raise unreadable(text) from None
 
 
-def is_local(url: str) -> bool:
-    """Whether every host it names is this machine: a socket, loopback, or an interface's address.
+def complete(text: str, environ: Mapping[str, str]) -> str:
+    """The connection string with what ``environ`` adds to it, so that it leads there from anywhere.
 
-    A host that cannot be resolved, or that a service file names, is not. Raises Malformed.
+    One that names its host itself stays as it is written. Raises Malformed.
     """
-    own = {
+    said = _explicit(text)
+    if said.get("host") or said.get("hostaddr"):
+        return text
+    options = {name: value for name, value in _options(text, environ).items() if value}
+    options.pop("service", None)
+    options.pop("servicefile", None)
+    return make_conninfo("", **options)
+
+
+def _explicit(text: str) -> dict[str, Any]:
+    """What the string itself says, by libpq's names. Raises Malformed."""
+    try:
+        return conninfo_to_dict(normalise(text))
+    except psycopg.ProgrammingError:  # its message repeats the string
+        raise unreadable(text) from None
+
+
+def _options(text: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    """What libpq would connect with: the string over the service over the environment."""
+    said = _explicit(text)
+    service = str(said.get("service") or environ.get("PGSERVICE") or "")
+    with _environment_of(environ, service):
+        known = pq.Conninfo.get_defaults()
+        if service and not _has_service():
+            raise Malformed(f"no service file names the Postgres service {service!r}")
+    defaults = {e.keyword.decode(): e.val.decode() for e in known if e.val and e.val != e.compiled}
+    return defaults | said
+
+
+def _has_service() -> bool:
+    """Whether libpq finds PGSERVICE. It is silent about that in its defaults, and says so only when
+    it is to connect: here to a socket that does not exist."""
+    connection = pq.PGconn.connect_start(b"host=/nonexistent")
+    return b"service" not in connection.error_message
+
+
+@contextmanager
+def _environment_of(environ: Mapping[str, str], service: str) -> Iterator[None]:
+    """libpq reads the process's environment: for a moment it is the app's."""
+    own = {name: value for name, value in os.environ.items() if _is_read_by_libpq(name)}
+    given = {name: value for name, value in environ.items() if _is_read_by_libpq(name)}
+    if service:
+        given["PGSERVICE"] = service
+    try:
+        for name in own:
+            del os.environ[name]
+        os.environ.update(given)
+        yield
+    finally:
+        for name in given:
+            del os.environ[name]
+        os.environ.update(own)
+
+
+def _is_read_by_libpq(name: str) -> bool:
+    return name.startswith("PG") or name == "HOME"
+
+
+def is_local(text: str, environ: Mapping[str, str] | None = None) -> bool:
+    """Whether every host it leads to is this machine: a socket, loopback, an interface's address.
+
+    A host that cannot be resolved is not. Raises Malformed.
+    """
+    own = own_addresses()
+    return all(_is_own(address.host, own) for address in addresses(text, environ))
+
+
+def own_addresses() -> frozenset[str]:
+    """The addresses of this machine's network interfaces, as text."""
+    return frozenset(
         address.address.partition("%")[0]
         for found in psutil.net_if_addrs().values()
         for address in found
-    }
-    return all(_is_own(address.host, own) for address in addresses(url))
+    )
 
 
-def _is_own(host: str, own: set[str]) -> bool:
+def _is_own(host: str, own: frozenset[str]) -> bool:
     if host.startswith(("/", "@")):
         return True
     try:
         found = {str(info[4][0]) for info in socket.getaddrinfo(host or "\0", None)}
     except (OSError, UnicodeError, ValueError):
         return False
-    return bool(found) and all(_is_loopback(text) or text in own for text in found)
+    return bool(found) and all(is_loopback(text) or text in own for text in found)
 
 
-def _is_loopback(text: str) -> bool:
+def is_loopback(text: str) -> bool:
+    """Whether an address, as text, never leaves this machine."""
     address = ipaddress.ip_address(text.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pretune.advisor.failure import AppFailed, MeasurementInvalid, Refused
-from pretune.advisor.preflight.preflight import Preflight
+from pretune.advisor.preflight.preflight import Preflight, refuse_postgres
 from pretune.advisor.preflight.servers import EMBEDDED, START
 from pretune.advisor.profiler import reclaimable
 from pretune.advisor.profiler.database import DatabaseObserver
 from pretune.advisor.profiler.measurement import Conditions, Measurement, Role
+from pretune.advisor.profiler.peers import watch_peers
 from pretune.advisor.profiler.reduce import measure
 from pretune.advisor.profiler.sampler import Profiler
 from pretune.advisor.profiler.samples import Samples
@@ -38,6 +39,7 @@ from pretune.server.adapters.launch import BOOT_SECONDS, BootFailed, Launch, Run
 from pretune.server.adapters.nginx import FrontFailed, FrontLaunch, RunningFront
 from pretune.server.adapters.nginx_conf import Front
 from pretune.server.adapters.process import address as written
+from pretune.server.adapters.process import session_pids
 from pretune.server.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 # that is over (1.0 at least once, when it has ended).
 Watch = Callable[[Sequence[int], Path, float], None]
 
+PEERS_EVERY_S = 2.0  # what the app is connected to
 START_SECONDS = 30.0  # for the generator to begin
 STOP_SECONDS = 15.0
 FRONT_STOP_SECONDS = 3.0  # nobody asks it for anything any more
@@ -235,9 +238,16 @@ class Bench:
             )
             profiler.start()
             try:
-                client, sent = self._drive(
-                    address, load, lambda part: how.watch(server.worker_pids(), telemetry, part)
-                )
+                with watch_peers(
+                    lambda: session_pids(server.master_pid), PEERS_EVERY_S, 0.02
+                ) as reached:
+
+                    def watch(part: float) -> None:
+                        refuse_postgres(reached, preflight.postgres_ports)
+                        how.watch(server.worker_pids(), telemetry, part)
+
+                    client, sent = self._drive(address, load, watch)
+                refuse_postgres(reached, preflight.postgres_ports)
             finally:
                 samples = profiler.stop()
             workers = reclaimable.ask(server.worker_pids(), telemetry)

@@ -22,6 +22,8 @@ _LIBRARIES = {
     "asyncpg": "asyncpg", "redis": "redis", "requests": "requests", "httpx": "httpx",
     "gevent": "gevent", "numpy": "numpy", "uvloop": "uvloop",
 }  # fmt: skip
+# libpq's name -> the key of Django's DATABASES that goes before it in OPTIONS
+_DJANGO = {"host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD", "dbname": "NAME"}
 HTTPS = {"X-Forwarded-Proto": "https"}
 
 
@@ -114,8 +116,12 @@ def _postgres_url(values: dict[str, Any], options: dict[str, Any]) -> str:
     user, password = str(values.get("USER") or ""), str(values.get("PASSWORD") or "")
     host, port = str(values.get("HOST") or ""), str(values.get("PORT") or "")
     login = quote(user, safe="") + (":" + quote(password, safe="") if password else "")
-    passed = ("service", "passfile", "sslmode")
-    query: dict[str, Any] = {key: options[key] for key in passed if key in options}
+    settled = {key for key, name in _DJANGO.items() if values.get(name)}
+    query: dict[str, Any] = {
+        key: value
+        for key, value in options.items()
+        if key not in settled and type(value) in (str, int)
+    }
     if host.startswith("/"):  # the directory of a socket
         query["host"], host = host, ""
     if ":" in host:

@@ -1,132 +1,102 @@
-"""Postgres URLs: which are read, what is shown of them, and where they lead."""
+"""Where a connection string leads, as libpq reads it and its environment."""
 
-from __future__ import annotations
+from pathlib import Path
 
 import pytest
 
-from pretune.advisor.resources import postgres
 from pretune.advisor.resources.postgres_url import (
     Malformed,
     addresses,
+    complete,
     is_local,
     is_postgres,
     redact,
-    without_password,
 )
+
+REMOTE = "db.example.com"
+
+
+@pytest.fixture
+def service_file(tmp_path: Path) -> str:
+    file = tmp_path / "services"
+    file.write_text(f"[prod]\nhost={REMOTE}\nport=6000\n\n[here]\nhost=127.0.0.1\n")
+    return str(file)
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("text", "environ"),
     [
-        ("postgresql://u:p%40ss@h:1/d", "postgresql://u:***@h:1/d"),
-        ("postgresql://u:a@b@h/d", "postgresql://u:***@h/d"),
-        ("postgresql://u@h/d", "postgresql://u@h/d"),
-        ("postgresql:///d?user=u&password=x&a=b", "postgresql:///d?user=u&password=***&a=b"),
-        ("postgresql://h/d?sslpassword=x", "postgresql://h/d?sslpassword=***"),
-        ("postgresql:///d?user=u:v&password=x@y&a=b", "postgresql:///d?user=u:***&a=b"),
-        ("postgresql://u:a?password=b@h/d", "postgresql://u:***"),
-        ("postgresql://u:p@[bad/d", "postgresql://u:***@[bad/d"),
+        (f"postgresql://app@{REMOTE}/shop", {}),
+        (f"host={REMOTE} dbname=shop", {}),
+        (f"  dbname = shop host = '{REMOTE}'", {}),
+        (f"hostaddr=203.0.113.7 host={REMOTE}", {}),
+        (f"postgresql:///shop?host={REMOTE}", {}),
+        (f"postgresql://127.0.0.1,{REMOTE}/shop", {}),
+        ("postgresql:///shop", {"PGHOST": REMOTE}),
+        ("dbname=shop", {"PGHOST": REMOTE}),
+        ("dbname=shop", {"PGHOSTADDR": "203.0.113.7"}),
+        ("dbname=shop host=localhost", {"PGHOSTADDR": "203.0.113.7"}),
+        ("service=prod", {}),
+        ("postgresql:///shop?service=prod", {}),
+        ("dbname=shop", {"PGSERVICE": "prod"}),
+        ("dbname=shop service=prod", {"PGHOST": "127.0.0.1"}),
     ],
 )
-def test_redact_takes_out_the_password_only(url, shown):
-    assert redact(url) == shown
-
-
-UNENCODED = [
-    f"{scheme}://app:{password}@127.0.0.1:1/db"
-    for scheme in ("postgres", "postgresql+psycopg")
-    for password in (
-        *("S3/cret", "S3?cret", "S3#cret", "S3[cret", "S3]cret", "S3 cret", "S3%cret", "/S3cret"),
-        *("S3@x/cret", "S3/c@ret", "S3@1?cret", "12/S3cret", "12?S3cret", "S3\ncret", "S3?c=ret"),
-    )
-]
-
-
-@pytest.mark.parametrize("url", UNENCODED)
-@pytest.mark.parametrize("ask", [postgres.inspect, is_local, addresses, postgres.connect])
-def test_a_password_that_is_not_encoded_is_named_without_being_shown(ask, url):
-    with pytest.raises(Malformed, match="percent-encoded") as caught:
-        ask(url)
-    message = str(caught.value)
-    assert ":***@127.0.0.1:1/db" in message
-    assert "cret" not in message
-    assert "S3" not in message
-    assert caught.value.__cause__ is None
+def test_a_host_of_another_machine_is_seen(
+    text: str, environ: dict[str, str], service_file: str
+) -> None:
+    assert is_postgres(text)
+    assert not is_local(text, {**environ, "PGSERVICEFILE": service_file})
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("text", "environ"),
     [
-        "postgresql://u:s3cret@[bad/d",
-        "postgresql://u:s3cret@h:port/d",
-        "postgresql://u:s3cret\u2100@h/d",
-        "mysql://u:s3cret@h/d",
+        ("postgresql://app@127.0.0.1/shop", {"PGHOST": REMOTE}),
+        ("postgresql://app@localhost/shop", {"PGSERVICE": "prod"}),
+        ("host=/run/postgresql dbname=shop", {"PGHOST": REMOTE}),
+        ("dbname=shop", {}),
+        ("dbname=shop", {"PGHOST": "/tmp"}),
+        ("service=here", {"PGHOST": REMOTE}),
+        ("dbname=shop host=::1", {}),
     ],
 )
-def test_nothing_is_claimed_of_where_an_unreadable_url_leads(url):
-    with pytest.raises(Malformed) as caught:
-        is_local(url)
-    assert "s3cret" not in str(caught.value)
+def test_this_machine_is_seen(text: str, environ: dict[str, str], service_file: str) -> None:
+    assert is_local(text, {**environ, "PGSERVICEFILE": service_file})
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "postgresql://u:p%2Fw@127.0.0.1:1/d",
-        "postgresql://u:p@ss@127.0.0.1:1/d",
-        "postgresql://u:p@127.0.0.1:1/d?application_name=me@here",
-        "postgresql://127.0.0.1:1/d?user=me@corp",
-        "postgresql:///d?host=/tmp/proj:region:name&user=me@corp",
-        "postgresql://u:p@[::1]:5433/d",
-    ],
-)
-def test_an_at_sign_where_it_may_stand_is_read(url):
-    assert is_local(url)
+def test_a_service_gives_its_port_too(service_file: str) -> None:
+    (address,) = addresses("service=prod", {"PGSERVICEFILE": service_file})
+    assert (address.host, address.port) == (REMOTE, 6000)
 
 
-@pytest.mark.parametrize("text", ["", "://", "sqlite:///x", "postgres", "http://[", "a:b@c"])
-def test_asking_whether_it_is_postgres_never_raises(text):
+def test_a_service_that_no_file_names_is_an_error_that_names_it(service_file: str) -> None:
+    with pytest.raises(Malformed, match="'nowhere'"):
+        is_local("service=nowhere password=hunter2", {"PGSERVICEFILE": service_file})
+
+
+def test_the_tool_s_own_environment_plays_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGHOST", REMOTE)
+    assert is_local("dbname=shop", {})
+    assert not is_local("dbname=shop")
+
+
+def test_what_the_environment_adds_is_kept_in_the_string(service_file: str) -> None:
+    environ = {"PGHOST": "127.0.0.1", "PGPORT": "6543", "PGPASSWORD": "hunter2", "PGUSER": "app"}
+    whole = complete("dbname=shop", environ)
+    assert addresses(whole, {}) == addresses("dbname=shop", environ)
+    assert "hunter2" in whole
+    assert "hunter2" not in redact(whole)
+    named = "postgresql://app@127.0.0.1:6000/shop"
+    assert complete(named, environ) == named
+
+
+@pytest.mark.parametrize("text", ["", "mysql://h/d", "sqlite:///x", "hostname=x", "postgresql"])
+def test_what_is_no_postgres_is_not_taken_for_one(text: str) -> None:
     assert not is_postgres(text)
 
 
-@pytest.mark.parametrize(
-    ("text", "url"),
-    [
-        ("no p@ss here", "postgresql://u:p%40ss@h/d"),
-        ("no p%40ss here", "postgresql://u:p%40ss@h/d"),
-        ("no x7 here", "postgresql://h/d?password=x7"),
-    ],
-)
-def test_messages_lose_the_password_in_every_spelling(text, url):
-    assert without_password(text, url) == "no *** here"
-
-
-@pytest.mark.parametrize(
-    ("url", "local"),
-    [
-        ("postgresql://u@localhost/d", True),
-        ("postgresql://u@127.0.0.53/d", True),
-        ("postgresql://u@[::1]:5433/d", True),
-        ("postgresql://u@[::ffff:127.0.0.1]/d", True),
-        ("postgresql:///d?host=/var/run/postgresql", True),
-        ("postgresql://%2Fvar%2Frun/d", True),
-        ("postgresql+psycopg://u@localhost:6432/d", True),
-        ("postgresql://u@192.0.2.7/d", False),
-        ("postgresql://u@localhost,192.0.2.7/d", False),
-        ("postgresql://u@localhost/d?host=192.0.2.7", False),
-        ("postgresql://u@localhost/d?hostaddr=192.0.2.7", False),
-        ("postgresql://u@no-such-host.invalid/d", False),
-        ("postgresql:///d?service=production", False),
-    ],
-)
-def test_only_this_machine_is_local(url, local, monkeypatch):
-    monkeypatch.delenv("PGHOST", raising=False)
-    monkeypatch.delenv("PGHOSTADDR", raising=False)
-    assert is_local(url) is local
-
-
-def test_the_environment_decides_when_the_url_names_no_host(monkeypatch):
-    monkeypatch.setenv("PGHOST", "192.0.2.7")
-    assert not is_local("postgresql:///d")
-    monkeypatch.setenv("PGHOST", "/tmp")
-    assert is_local("postgresql:///d")
+@pytest.mark.parametrize("text", ["host=h password=hunter2", "password='hun ter2' host=h"])
+def test_keywords_are_shown_without_their_password(text: str) -> None:
+    assert "ter2" not in redact(text)
+    assert "host=h" in redact(text)
