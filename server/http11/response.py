@@ -26,7 +26,7 @@ _PASSING = frozenset(
     {"content-length", "content-range", "date", "etag", "expires", "last-modified", "location",
      "set-cookie", "www-authenticate", "x-request-id"}
 )  # fmt: skip
-_LENGTHS = frozenset({"Content-Length", "content-length", b"Content-Length", b"content-length"})
+_LENGTHS = ("Content-Length", "content-length")
 _CONTINUES = (b"Connection: keep-alive\r\n", b"")  # by the client's minor version
 _CLOSES = b"Connection: close\r\n"
 SERVER = "pretune"
@@ -80,15 +80,19 @@ class _Lines(dict["tuple[str, str] | tuple[bytes, bytes]", "tuple[int, bytes]"])
     ``plain`` has the lines of those that mean nothing: most of all headers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type[str] | type[bytes]) -> None:
+        """``kind`` is the type of both: what an app of the other interface says is wrong here."""
+        self.kind = kind
+        self.lengths = frozenset(_LENGTHS if kind is str else (n.encode() for n in _LENGTHS))
         self.plain: dict[tuple[str, str] | tuple[bytes, bytes], bytes] = {}
 
     def __missing__(self, header: tuple[str, str] | tuple[bytes, bytes]) -> tuple[int, bytes]:
+        for part in header:
+            if not isinstance(part, self.kind):
+                raise ValueError(f"a header must be two of {self.kind.__name__}, not {header!r}")
         name, value = (
             part.decode("latin-1") if isinstance(part, bytes) else part for part in header
         )
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise ValueError(f"{header!r} is not two strings")
         line = f"{name}: {value}"
         if _LINE(line) is None:
             raise ValueError("malformed response header")
@@ -122,8 +126,8 @@ class _Starts(dict[str, "tuple[int, bytes, bool]"]):
         return found
 
 
-lines = _Lines()
-raw_lines = _Lines()  # apart: bytes and str of one spelling have one hash
+lines = _Lines(str)
+raw_lines = _Lines(bytes)  # apart: bytes and str of one spelling have one hash
 _starts = _Starts()
 
 
@@ -162,7 +166,7 @@ class Head:
                 parts.append(found)
                 continue
             name, value = header
-            if name in _LENGTHS:
+            if name in known.lengths:
                 said = _length(value, said)
                 continue
             kind, line = known[name, value]  # type: ignore[index]

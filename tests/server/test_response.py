@@ -10,10 +10,11 @@ from pretune.server.http11 import response
 from pretune.server.http11.response import Head, interim, refusal
 
 
-def head(status="200 OK", headers=(), *, method="GET", minor=1, keep_alive=True, length=None):
-    return Head(
-        status, list(headers), method=method, minor=minor, keep_alive=keep_alive, length=length
-    )
+def head(
+    status="200 OK", headers=(), *, method="GET", minor=1, keep_alive=True, length=None,
+    known=response.lines,
+):  # fmt: skip
+    return Head(status, list(headers), method, minor, keep_alive, length, known)
 
 
 def lines(made: Head) -> list[str]:
@@ -121,15 +122,24 @@ def test_date_and_server_are_the_apps_if_it_says_them():
 def test_pairs_of_bytes_mean_the_same_as_pairs_of_str():
     said = [("X-A", "\xe9"), ("Content-Length", "5"), ("Connection", "close")]
     raw = [(name.encode(), value.encode("latin-1")) for name, value in said]
-    assert lines(head(headers=raw)) == lines(head(headers=said))
-    assert lines(head(headers=[list(pair) for pair in raw])) == lines(head(headers=said))
+    for pairs in (raw, [list(pair) for pair in raw]):
+        assert lines(head(headers=pairs, known=response.raw_lines)) == lines(head(headers=said))
+
+
+@pytest.mark.parametrize("header", [("X-A", b"b"), (b"X-A", "b"), ("content-length", "5")])
+def test_a_header_of_the_other_interface_is_an_error_that_shows_it(header):
+    for known in (response.lines, response.raw_lines):
+        if not all(isinstance(part, known.kind) for part in header):
+            with pytest.raises(ValueError, match=f"two of .* not {re.escape(repr(header))}"):
+                head(headers=[header], known=known)
 
 
 def test_memories_are_bounded_and_hold_no_secret():
     for n in range(3 * response.KEPT):
         headers = [(f"X-{n}", "a"), ("Set-Cookie", "secret"), ("X", f"long{'g' * 999}")]
         head(f"200 {n}", headers)
-        head(headers=[(name.encode(), value.encode()) for name, value in headers])
+        raw = [(name.encode(), value.encode()) for name, value in headers]
+        head(headers=raw, known=response.raw_lines)
     memories = (response.lines, response.raw_lines, response._starts)
     for memory in (*memories, response.lines.plain, response.raw_lines.plain):
         assert len(memory) <= response.KEPT
