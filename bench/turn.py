@@ -119,11 +119,11 @@ def _context(way: str, telemetry: str | None, app: Any) -> Any:
     board = Scoreboard(settings.threads)
     here, _ = socket.socketpair()
     listener = socket.create_server(("127.0.0.1", 0))
+    # By place, not by name: trees differ in the names.
     return Context(
-        config=Config("app", settings, telemetry=telemetry), settings=settings,
-        loaded=Loaded(app, "app", "app", settings.interface), listeners=(listener,),
-        channel=here, board=board, row=board.allot(), log=Log(),  # type: ignore[arg-type]
-        ring=Ring(telemetry, 1) if telemetry else None,
+        Config("app", settings, telemetry=telemetry), settings,
+        Loaded(app, "app", "app", settings.interface), (listener,), here,  # type: ignore[arg-type]
+        board, board.allot(), Log(), Ring(telemetry, 1) if telemetry else None,
     )  # fmt: skip
 
 

@@ -39,8 +39,6 @@ NO_FLOOR = {"__init__", "importable"}
 UPWARD = {
     ("advisor/reverse_proxy/steps.py", "run"),
     ("advisor/trials/follow_up.py", "run"),
-    ("server/probes/stacks.py", "asgi"),
-    ("server/workers/context.py", "asgi"),
 }
 
 

@@ -11,36 +11,57 @@ from __future__ import annotations
 import asyncio
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import unquote
 
-from pretune.server.asgi.metering import Call
+from pretune.server.asgi import messages
+from pretune.server.asgi.call import Call, ClientGone, Host
+from pretune.server.asgi.transport import wait_in
 from pretune.server.http11.http1 import Request
 from pretune.server.http11.response import Head, interim, raw_lines, refusal
-from pretune.server.process.importing import user_traceback
 
-if TYPE_CHECKING:
-    from pretune.server.asgi.protocol import HttpProtocol
+PIECES = 64  # of a body the app has not taken; more are joined, or tiny ones would fill the memory
 
 _PHRASES = {int(status): f"{int(status)} {status.phrase}" for status in HTTPStatus}
 _EMPTY: tuple[Any, ...] = ()
 
 
-class ClientGone(OSError):
-    """Nobody is there any more to send to."""
+class Connection(Protocol):
+    """The client's connection, as an exchange sees it."""
+
+    @property
+    def worker(self) -> Host: ...
+
+    @property
+    def transport(self) -> Any: ...
+
+    @property
+    def server(self) -> tuple[str, int | None]: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    async def drain(self, size: int) -> None: ...
+
+    def regulate(self) -> None: ...
+
+    def invite(self) -> None: ...
+
+    def answered(self, keep_alive: bool, now: float) -> None: ...
+
+    def over(self, exchange: Exchange) -> None: ...
 
 
 class Exchange(Call):
     """One call of the app."""
 
     __slots__ = (
-        "_gone", "_left", "_parts", "_start", "_told_whole", "_waiters", "_whole", "answered",
-        "expects", "head", "protocol", "waiting",
+        "_left", "_parts", "_start", "_told_whole", "_waiters", "_whole", "answered", "expects",
+        "gone", "head", "protocol", "waiting",
     )  # fmt: skip
 
     def __init__(
         self,
-        protocol: HttpProtocol,
+        protocol: Connection,
         request: Request,
         scheme: str,
         client: tuple[str, int] | None,
@@ -49,12 +70,12 @@ class Exchange(Call):
         self.protocol = protocol
         self.head: Head | None = None
         self.answered = False  # the response is complete
+        self.gone = False  # nobody is there for it
         self.waiting = 0  # bytes of body the app has not taken
         self.expects = request.expects  # the client waits for a 100
         self._parts: list[bytes] = []
         self._whole = request.length == 0
         self._told_whole = False
-        self._gone = False
         self._waiters: list[asyncio.Future[None]] | None = None
         self._start: Any = None
         self._left: int | None = None
@@ -64,7 +85,10 @@ class Exchange(Call):
     def take(self, part: bytes, whole: bool) -> None:
         """More of the body came."""
         if part:
-            self._parts.append(part)
+            parts = self._parts
+            parts.append(part)
+            if len(parts) > PIECES:
+                parts[:] = [b"".join(parts)]
             self.waiting += len(part)
             self.expects = False
         self._whole = whole
@@ -72,7 +96,7 @@ class Exchange(Call):
             self._wake()
 
     def disconnected(self) -> None:
-        self._gone = True
+        self.gone = True
         if self._waiters is not None:
             self._wake()
 
@@ -83,12 +107,9 @@ class Exchange(Call):
                 waiter.set_result(None)
 
     async def _news(self) -> None:
-        waiter = self.worker.loop.create_future()
         if self._waiters is None:
-            self._waiters = [waiter]
-        else:
-            self._waiters.append(waiter)
-        await waiter
+            self._waiters = []
+        await wait_in(self._waiters, self.worker.loop)
 
     # -- the app
 
@@ -118,26 +139,22 @@ class Exchange(Call):
             if not self.answered and not self._lost:
                 self._fail("the application returned without a whole response")
         except BaseException as error:
-            self._failed(error)
+            fault = self.fault(error, self._lost)
+            if fault is not None:
+                self._fail(fault)
         finally:
-            if not self.answered:
-                self.answered = True
-                self.ended = time.monotonic()
-                self.protocol.over(self)
-            self.finish()
+            try:
+                if not self.answered:
+                    self.answered = True
+                    self.ended = time.monotonic()
+                    self.protocol.over(self)
+            finally:
+                self.finish()
 
     @property
     def _lost(self) -> bool:
         """Whether nobody is there for an answer."""
-        return self._gone or self.protocol.transport.is_closing()
-
-    def _failed(self, error: BaseException) -> None:
-        if self._lost and caused_by_leaving(error):
-            return
-        if isinstance(error, asyncio.CancelledError) and self.worker.leaving is not None:
-            self._fail("not finished within the graceful timeout")
-        else:
-            self._fail(user_traceback(error))
+        return self.gone or self.protocol.transport.is_closing()
 
     def _fail(self, text: str) -> None:
         request, transport = self.request, self.protocol.transport
@@ -160,12 +177,12 @@ class Exchange(Call):
     async def receive(self) -> dict[str, Any]:
         """The next part of the body, or the disconnect."""
         if not self._told_whole:
-            if self.expects and not self._parts:
+            if self.expects and not self._parts and not self.answered:
                 self.expects = False
                 self.protocol.invite()
-            while not self._parts and not self._whole and not self._gone and not self.answered:
+            while not self._parts and not self._whole and not self.gone and not self.answered:
                 await self._news()
-            if self._parts or (self._whole and not self._gone):
+            if self._parts or (self._whole and not self.gone):
                 parts = self._parts
                 body = parts[0] if len(parts) == 1 else b"".join(parts)
                 self._parts = []
@@ -173,21 +190,27 @@ class Exchange(Call):
                 self._told_whole = self._whole
                 self.protocol.regulate()
                 return {"type": "http.request", "body": body, "more_body": not self._whole}
-        while not self._gone and not self.answered:
+        while not self.gone and not self.answered:
             await self._news()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Any) -> None:
-        kind = message["type"]
+        """Raises TypeError for what is no message, ClientGone to whom streams to nobody."""
+        try:
+            kind = message["type"]
+        except (TypeError, KeyError):
+            kind = messages.kind_of(message)
         if kind == "http.response.body":
             if self._start is None:
                 raise RuntimeError("http.response.body came before http.response.start")
             body, more = message.get("body", b""), message.get("more_body", False)
+            if type(body) is not bytes:
+                body = messages.bytes_of(message, "body")
             # A transport that has failed says so at once, but calls connection_lost only when the
             # app lets the loop run: an app that streams without a pause never would.
-            if self.answered or self._gone or self.protocol.transport.is_closing():
-                if more and not self.answered:
-                    self._gone = True
+            if self.answered or self.gone or self.protocol.transport.is_closing():
+                if more and (self.gone or not self.answered):
+                    self.gone = True
                     raise ClientGone("the client is gone")
                 return
             self._send_body(body, more)
@@ -198,7 +221,7 @@ class Exchange(Call):
                 raise RuntimeError("http.response.start was sent twice")
             self._start = message
         elif kind == "http.response.early_hint":
-            self._hint(message["links"])
+            self._hint(message)
         else:
             raise RuntimeError(f"unexpected message {kind!r}")
 
@@ -230,38 +253,36 @@ class Exchange(Call):
             # Less than was said: only the end of the connection can say so.
             self.protocol.answered(head.keep_alive and not self._left, self.ended)
 
-    def _hint(self, links: Any) -> None:
+    def _hint(self, message: Any) -> None:
         """What the client may fetch while it waits: RFC 8297, and ASGI's extension of that name."""
+        fields = []
+        for link in messages.expect(message, "links", object):
+            if not isinstance(link, bytes):
+                raise TypeError(f"http.response.early_hint: a link must be bytes, not {link!r}")
+            fields.append(("Link", link.decode("latin-1")))
         if self._start is None and self.request.minor and not self._lost:
-            fields = [("Link", link.decode("latin-1")) for link in links]
-            self.protocol.transport.write(interim("103 Early Hints", fields))
+            self.protocol.write(interim("103 Early Hints", fields))
 
     def _begin(self, length: int | None) -> Head:
+        """Raises ValueError, TypeError."""
         start, request = self._start, self.request
-        status = start["status"]
-        head = Head(
-            _PHRASES.get(status) or f"{status} ",
-            start.get("headers", _EMPTY),
-            request.method,
-            request.minor,
-            request.keep_alive and self.worker.keepalive > 0 and not self.expects,
-            length,
-            raw_lines,
-        )
+        try:
+            status = _PHRASES[start["status"]]
+        except (KeyError, TypeError):
+            status = f"{messages.expect(start, 'status', int)} "
+        try:
+            head = Head(
+                status,
+                start.get("headers", _EMPTY),
+                request.method,
+                request.minor,
+                request.keep_alive and self.worker.keepalive > 0 and not self.expects,
+                length,
+                raw_lines,
+            )
+        except (TypeError, ValueError):
+            messages.headers_of(start)  # which may know better what is wrong
+            raise
         self.status = head.status
         self._left = None if head.bodiless else head.length
         return head
-
-
-def caused_by_leaving(error: BaseException | None) -> bool:
-    """Whether an exception comes from our saying that the client is gone."""
-    pending, seen = [error], set()
-    while pending:
-        each = pending.pop()
-        if each is None or id(each) in seen:
-            continue
-        if isinstance(each, ClientGone):
-            return True
-        seen.add(id(each))
-        pending += [each.__cause__, each.__context__, *getattr(each, "exceptions", ())]
-    return False

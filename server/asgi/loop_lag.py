@@ -1,4 +1,4 @@
-"""The turns of an event loop: how late it hears of things, and what holds it.
+"""How late an event loop hears of things, and what holds it.
 
 *Lag* is asked for from outside: the thread that samples calls the loop every ``PING`` seconds and
 the loop says how long that took, which is what any connection would have waited. *Blocks* are steps
@@ -12,17 +12,15 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Set
+from typing import Any
 
+from pretune.server.asgi.call import Call
+from pretune.server.asgi.metering import Meter
 from pretune.server.probes.account import Account
 from pretune.server.probes.journal import Journal
 from pretune.server.probes.user_frames import Place
 from pretune.server.probes.waiting import LoopClock
-
-if TYPE_CHECKING:
-    from pretune.server.asgi.metering import Meter
-    from pretune.server.asgi.worker import AsgiWorker
 
 PING = 0.05  # s
 LONG = 0.05  # s
@@ -31,22 +29,31 @@ LONG = 0.05  # s
 class LoopLag:
     """Made in the loop's own thread, which must not run yet."""
 
-    def __init__(self, worker: AsgiWorker, meter: Meter, journal: Journal) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, calls: Set[Call], meter: Meter, journal: Journal
+    ) -> None:
+        """``calls`` are those in hand, ``meter`` is the loop's."""
         self.ident = threading.get_ident()
         self.native = threading.get_native_id()
-        self.meter = meter
-        self._worker = worker
+        self._loop = loop
+        self._calls = calls
+        self._meter = meter
         self._journal = journal
         self._asked = 0.0
         self._answered = True
         self._step = 0.0  # the one seen last began then, perf_counter s
         self._seen: Counter[Place] = Counter()
         self._last: tuple[float, float, int] = (0.0, 0.0, 0)  # time, length so far, endpoint
-        _time_selector(worker.loop)
+        _time_selector(loop)
+
+    @property
+    def running(self) -> Account | None:
+        """Whose step is at work."""
+        return self._meter.running
 
     def requests(self) -> Iterator[tuple[Account, Any]]:
         """In hand at this moment, each with its task."""
-        for call in tuple(self._worker.calls):
+        for call in tuple(self._calls):
             if call.account is not None:
                 yield call.account, getattr(call, "task", None)
 
@@ -54,28 +61,28 @@ class LoopLag:
         if self._answered and now - self._asked >= PING:
             self._answered, self._asked = False, now
             try:
-                self._worker.loop.call_soon_threadsafe(self._pong)
+                self._loop.call_soon_threadsafe(self._pong)
             except RuntimeError:  # it is closed
                 return
 
     def _pong(self) -> None:
         self._journal.add("lag", self._asked, time.monotonic() - self._asked)
         self._answered = True
-        self.meter.skip()
+        self._meter.skip()
 
     def see(self, account: Account, place: Place | None, now: float) -> None:
         """A step of ``account`` is at work at ``place``."""
-        began = self.meter.began
+        began = self._meter.began
         if began != self._step:
-            self.settle(now, self._journal)
+            self.note_block(now, self._journal)
             self._step = began
         self._last = now, time.perf_counter() - began, account.endpoint
         if place is not None:
             self._seen[place] += 1
 
-    def settle(self, now: float, journal: Journal) -> None:
+    def note_block(self, now: float, journal: Journal) -> None:
         """Note the step seen last, if it is over and was long."""
-        running = self.meter.running is not None and self.meter.began == self._step
+        running = self._meter.running is not None and self._meter.began == self._step
         if running or not self._step:
             return
         at, length, endpoint = self._last

@@ -15,13 +15,9 @@ import math
 import sys
 import time
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pretune.server.http11.http1 import Request
 from pretune.server.probes.account import Account, current
-
-if TYPE_CHECKING:
-    from pretune.server.asgi.worker import AsgiWorker
 
 _clock = time.thread_time
 _wall = time.perf_counter
@@ -157,83 +153,3 @@ class Outermost(Metered):
         result = self._coro.send(value)
         self._meter.take(self._account)
         return result
-
-
-class Call:
-    """One call of the app with its time, its CPU and its task.
-
-    What is recorded of it is complete when the app returns: CPU of its own steps up to that moment,
-    of its child tasks and executor calls up to the end of each.
-    """
-
-    __slots__ = (
-        "account", "began", "client", "ended", "endpoint", "inflight", "queue",
-        "request", "scheme", "scope", "sent", "status", "task", "worker",
-    )  # fmt: skip
-
-    def __init__(
-        self, worker: AsgiWorker, request: Request, scheme: str, client: tuple[str, int] | None
-    ) -> None:
-        self.worker = worker
-        self.request = request
-        self.scheme = scheme  # http or https
-        self.client = client
-        self.scope: dict[str, Any] | None = None
-        self.account: Account | None = None
-        self.endpoint = 0
-        self.sent = 0  # bytes, head included
-        self.status = 0  # 0: nothing was sent
-        self.ended = 0.0  # when the last byte was handed over
-
-    def begin(self, queue: float) -> None:
-        """``queue`` as recorded."""
-        worker = self.worker
-        self.began = time.monotonic()
-        calls = worker.calls
-        calls.add(self)
-        self.inflight = len(calls)
-        if worker.meter is not None:
-            self.account = Account()
-            worker.meter.begin(self.account)
-            self.queue = queue
-            if "HTTP_X_PRETUNE_ENDPOINT" in self.request.shared:
-                endpoint = self.request.fields.pop("HTTP_X_PRETUNE_ENDPOINT")
-                if endpoint.isascii() and endpoint.isdigit() and len(endpoint) < 10:
-                    self.endpoint = self.account.endpoint = int(endpoint)
-
-    def launch(self) -> None:
-        """Make the task."""
-        loop, account, meter = self.worker.loop, self.account, self.worker.meter
-        if account is None or meter is None:
-            self.task = asyncio.Task(self._run(), loop=loop, **EAGER)
-            return
-        token = current.set(account)
-        if not EAGER:
-            meter.take(account)
-        kind = WatchedStep if meter.watched else Outermost
-        self.task = asyncio.Task(kind(self._run(), account, meter), loop=loop, **EAGER)
-        current.reset(token)
-
-    async def _run(self) -> None:
-        raise NotImplementedError
-
-    async def call(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Call the app, the user's hook before it."""
-        worker = self.worker
-        self.scope = scope
-        if worker.before is not None:
-            worker.before(worker.context.view, self.request)
-        await worker.app(scope, receive, send)
-
-    def finish(self) -> None:
-        """The app has returned (within the last step)."""
-        worker = self.worker
-        worker.calls.discard(self)
-        if self.account is not None and worker.meter is not None:
-            worker.meter.take(self.account)
-        worker.finished(self)
-
-    @property
-    def headers(self) -> list[tuple[str, str]]:
-        """The response's, as far as the app gave them."""
-        return []

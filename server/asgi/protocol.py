@@ -19,10 +19,11 @@ import select
 import socket
 import termios
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pretune.server.asgi.call import Host
 from pretune.server.asgi.http_exchange import Exchange
-from pretune.server.asgi.transport import Wire
+from pretune.server.asgi.transport import HIGH_WATER, Wire
 from pretune.server.http11 import proxy_protocol
 from pretune.server.http11.forwarded import client_of, scheme_of
 from pretune.server.http11.http1 import Reader, Refused, Request, body_of
@@ -31,10 +32,6 @@ from pretune.server.http11.websocket import check_opening
 from pretune.server.telemetry import COARSE, queued
 from pretune.server.workers import limits
 
-if TYPE_CHECKING:
-    from pretune.server.asgi.worker import AsgiWorker
-
-HIGH_WATER = 65536  # bytes of a body, or of further requests, held before reading stops
 FRESH = 1.0  # s in which an idle connection is not closed to make room
 HALF_CLOSED = 4  # sweeps after which a silent half-closed client counts as gone: 2 s
 
@@ -45,9 +42,7 @@ _SAYS = {426: b"\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13"}
 class HttpProtocol(Wire):
     """One client connection."""
 
-    def __init__(
-        self, worker: AsgiWorker, sock: socket.socket, server: tuple[str, int | None]
-    ) -> None:
+    def __init__(self, worker: Host, sock: socket.socket, server: tuple[str, int | None]) -> None:
         super().__init__()
         self.worker = worker
         self.sock = sock
@@ -75,11 +70,11 @@ class HttpProtocol(Wire):
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
+        self.worker.connections[self] = None
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             self.client = (peer[0], peer[1])
-        self.trusted = self.worker.trust.covers(self.client[0] if self.client else "")
-        self.worker.connections[self] = None
+        self.trusted = self.worker.trust.covers(self._peer)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.worker.lost(self)
@@ -94,12 +89,18 @@ class HttpProtocol(Wire):
         try:
             if self.body is not None:
                 self._take_body()
-            elif self.exchange is None:
+            elif self.exchange is None and self.writable:
                 self._take_head()
         except Refused as refused:
             self.refuse(refused)
         if len(self.buffer) > HIGH_WATER:
             self.regulate()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.exchange is None and (self.buffer or self._ended):
+            # Requests that came while the client did not take the answers to earlier ones.
+            self.worker.loop.call_soon(self._next)
 
     def eof_received(self) -> bool:
         """Whether to keep the connection: if an answer is still due."""
@@ -152,7 +153,7 @@ class HttpProtocol(Wire):
 
     def _take_addresses(self) -> bool:
         """The PROXY header, before the first request; False while it is not whole."""
-        proxy_protocol.allowed(self.worker.proxy_trust, self.client[0] if self.client else "")
+        proxy_protocol.allowed(self.worker.proxy_trust, self._peer)
         if not self.buffer:
             return False
         addresses, self.buffer = proxy_protocol.take(self.buffer)
@@ -161,8 +162,15 @@ class HttpProtocol(Wire):
         self._proxied = False
         self.client = addresses.source or self.client
         self.server = addresses.target or self.server
-        self.trusted = self.worker.trust.covers(self.client[0] if self.client else "")
+        self.trusted = self.worker.trust.covers(self._peer)
         return True
+
+    @property
+    def _peer(self) -> str:
+        """The client's address for a Trust: "" is the peer of a unix socket."""
+        if self.client is not None:
+            return self.client[0]
+        return "" if self.sock.family == socket.AF_UNIX else "unknown"  # it has reset already
 
     def _take_body(self) -> None:
         """Hand on what has come of the body. Raises Refused."""
@@ -200,12 +208,14 @@ class HttpProtocol(Wire):
     def answered(self, keep_alive: bool, now: float) -> None:
         """The response is complete, or never will be."""
         exchange, self.exchange = self.exchange, None
+        assert exchange is not None
         self.served += 1
+        if self._unsent:  # else nobody compares
+            self.given += exchange.sent
         self._answered = now
         if self.transport.is_closing():
             return
         if self.body is not None:
-            assert exchange is not None
             length = exchange.request.length
             self._droppable = HIGH_WATER
             if keep_alive and not exchange.expects and self._may_drop(length or 0):
@@ -229,9 +239,8 @@ class HttpProtocol(Wire):
 
     def invite(self) -> None:
         """The app wants the body of a client that asked first: RFC 9110 section 10.1.1."""
-        if not self.transport.is_closing():
-            self.deadline = time.monotonic() + limits.BODY_PATIENCE
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.deadline = time.monotonic() + limits.BODY_PATIENCE
+        self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _may_drop(self, size: int) -> bool:
         """A short rest that nobody wants is read and dropped; a long one may take forever."""
@@ -257,15 +266,9 @@ class HttpProtocol(Wire):
 
     def _change(self, request: Request, scheme: str, client: tuple[str, int] | None) -> None:
         """Go on as a WebSocket. Raises Refused."""
-        from pretune.server.asgi.websocket_exchange import SocketProtocol  # most apps never need it
-
         check_opening(request.method, request.length, request.shared)
-        self.worker.connections.pop(self, None)
-        successor = SocketProtocol(self, request, scheme, client)
-        self.worker.connections[successor] = None
-        self.transport.set_protocol(successor)
-        successor.begin(self._queue())
-        successor.launch()
+        early, self.buffer = self.buffer, b""  # frames before the app has decided
+        self.worker.change_protocol(self, request, scheme, client, early, self._queue())
 
     # -- ends
 
@@ -273,13 +276,15 @@ class HttpProtocol(Wire):
         exchange, self.exchange, self.body = self.exchange, None, None
         if exchange is not None:  # in its body: what was begun cannot be answered twice
             exchange.disconnected()
+            self.given += exchange.sent
             if exchange.head is not None:
                 self.transport.close()
                 return
             exchange.answered = True
             exchange.status = refused.status
+            exchange.ended = time.monotonic()
         head, _, rest = refusal(refused.status, str(refused)).partition(b"\r\n")
-        self.transport.write(head + _SAYS.get(refused.status, b"") + b"\r\n" + rest)
+        self.write(head + _SAYS.get(refused.status, b"") + b"\r\n" + rest)
         self.linger()
 
     def linger(self) -> None:
@@ -290,8 +295,7 @@ class HttpProtocol(Wire):
         if self._ended:
             self.transport.close()
             return
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        self.shut_sending()
         if not self._reading:
             self._reading = True
             self.transport.resume_reading()
@@ -315,15 +319,14 @@ class HttpProtocol(Wire):
             and now > self._quiet + FRESH
         )
 
-    def go_away(self) -> None:
-        """The worker leaves. A request under way is answered; the answer says `close`."""
-
     def expire(self, now: float) -> None:
         """Close if the client has kept us waiting for too long."""
-        if self.stuck(now):
+        exchange = self.exchange
+        if self.stuck(now, exchange.sent if exchange is not None else 0):
             self.transport.abort()
             return
-        exchange = self.exchange
+        if self.lingering and not self._shut and self.shut_sending():
+            self.deadline = now + limits.LINGER
         if exchange is not None:
             if self._ended:
                 self._expire_half_closed(exchange)
@@ -332,7 +335,7 @@ class HttpProtocol(Wire):
                 self.refuse(Refused(408, "the body came too slowly"))
         elif now >= self.deadline and not self._unsent and not self.transport.is_closing():
             if (self._begun or self.body is not None) and not self.lingering:
-                self.transport.write(refusal(408))
+                self.write(refusal(408))
             self.transport.close()
 
     def _owes_body(self, exchange: Exchange) -> bool:

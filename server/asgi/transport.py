@@ -1,30 +1,64 @@
 """A transport that may have to be waited for: what HTTP and WebSocket connections have in common.
 
 What was given to the transport and not yet to the kernel is bounded by its high-water mark (64 KiB)
-and one message; whoever sends more waits. A client that takes nothing for SEND_PATIENCE is stuck.
+and one message; whoever sends more waits. A client that takes less than limits.SEND_RATE of what
+waits for it is given up after limits.SEND_PATIENCE.
+
+A client can reset its connection between any two of our calls. What is called here then does
+nothing, or aborts the transport; it raises nothing, so that whatever ends a request can run to its
+end.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 from pretune.server.workers import limits
 
+HIGH_WATER = 65536  # bytes the app has not taken, or of further requests, before reading stops
 SHARE = 1 << 20  # bytes one connection may send before others get their turn
 
 
 class Wire(asyncio.Protocol):
-    """What HTTP and WebSocket have in common: a transport that may have to be waited for."""
+    """One client's connection, whatever is spoken on it."""
 
     transport: Any = None
+    sock: socket.socket
+    server: tuple[str, int | None]  # the address it came to
+    served: int  # responses
+    deadline: float  # of what the client owes us, s of the monotonic clock
 
     def __init__(self) -> None:
         self.writable = True
+        self.given = 0  # bytes given to the transport, but for those of a response under way
         self._waiters: list[asyncio.Future[None]] = []
         self._share = SHARE
-        self._unsent = 0
-        self._since = 0.0
+        self._unsent = 0  # bytes the client had not taken at the last sweep
+        self._taken = 0  # and those it had
+        self._send_deadline = 0.0
+        self._shut = False
+
+    # -- the worker's calls
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is lost if it is closed now."""
+        return False
+
+    def expire(self, now: float) -> None:
+        """End it if the client has kept us waiting for too long; called in each sweep."""
+        raise NotImplementedError
+
+    def evictable(self, now: float) -> bool:
+        """Whether it may be closed to make room for another."""
+        return False
+
+    def go_away(self) -> None:
+        """The worker leaves."""
+
+    # -- sending
 
     def pause_writing(self) -> None:
         self.writable = False
@@ -35,6 +69,12 @@ class Wire(asyncio.Protocol):
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def write(self, data: bytes) -> None:
+        """Send, unless nobody is there any more."""
+        if data and not self.transport.is_closing():
+            self.given += len(data)
+            self.transport.write(data)
 
     async def drain(self, size: int) -> None:
         """Wait until the transport wants more, after ``size`` bytes were given to it.
@@ -48,14 +88,49 @@ class Wire(asyncio.Protocol):
                 await asyncio.sleep(0)
         else:
             self._share = SHARE
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            await waiter
+            await wait_in(self._waiters, asyncio.get_running_loop())
 
-    def stuck(self, now: float) -> bool:
-        """Whether the client has taken nothing of what waits for it for too long."""
+    def shut_sending(self) -> bool:
+        """Say that nothing more will come; False if something must be sent before.
+
+        A transport would say it then by itself, but where nobody catches what that raises.
+        """
+        if not self._shut and not self.transport.is_closing():
+            if self.transport.get_write_buffer_size():
+                return False
+            self._shut = True
+            try:
+                self.transport.write_eof()
+            except OSError:  # the client has reset the connection
+                self.transport.abort()
+        return True
+
+    def stuck(self, now: float, under_way: int = 0) -> bool:
+        """Whether the client has been too slow in taking what waits for it.
+
+        ``under_way`` are bytes that are not in ``given`` yet.
+        """
         unsent = self.transport.get_write_buffer_size()
-        if unsent and unsent == self._unsent:
-            return now > self._since + limits.SEND_PATIENCE
-        self._unsent, self._since = unsent, now
-        return False
+        if not unsent:
+            self._unsent = 0
+            return False
+        taken = self.given + under_way - unsent
+        if not self._unsent:
+            self._send_deadline = now + limits.SEND_PATIENCE
+        else:
+            size = taken - self._taken
+            self._send_deadline = limits.extend_sending(self._send_deadline, size, now)
+        self._unsent, self._taken = unsent, taken
+        return now > self._send_deadline
+
+
+async def wait_in(waiters: list[asyncio.Future[None]], loop: asyncio.AbstractEventLoop) -> None:
+    """Wait among these to be woken. Who stops waiting leaves nothing behind."""
+    waiter = loop.create_future()
+    waiters.append(waiter)
+    try:
+        await waiter
+    except BaseException:
+        if waiter in waiters:
+            waiters.remove(waiter)
+        raise

@@ -4,6 +4,10 @@ The handshake is the request: it is what is recorded, logged and counted towards
 with the status the client was told (101, or a denial) and the time until then. What the connection
 costs afterwards belongs to no request.
 
+A client may send faster than the app takes, and in a compressed message a thousand times more than
+comes over the wire. So frames are taken out of what was read one message at a time, and no more of
+them while enough is waiting; the worker bounds what all its connections hold (message_memory).
+
 The server pings a client that has been silent, and gives it up only when it stays silent: any byte
 is a sign of life, and while we ourselves do not read, or the loop stands still, no time passes for
 the client. A client that takes nothing of what we send is given up after SEND_PATIENCE.
@@ -16,23 +20,23 @@ import re
 import time
 from collections import deque
 from http import HTTPStatus
+from sys import getsizeof
 from typing import Any
 from urllib.parse import unquote
 
-from pretune.server.asgi.http_exchange import ClientGone, caused_by_leaving
-from pretune.server.asgi.metering import Call
-from pretune.server.asgi.protocol import HIGH_WATER, HttpProtocol
-from pretune.server.asgi.transport import Wire
+from pretune.server.asgi import messages
+from pretune.server.asgi.call import Call, ClientGone, Host
+from pretune.server.asgi.transport import HIGH_WATER, Wire, wait_in
 from pretune.server.http11 import deflate, websocket
 from pretune.server.http11.http1 import Request
 from pretune.server.http11.response import Head, raw_lines, refusal
 from pretune.server.http11.websocket import Closed, Pinged, Ponged, Violation
-from pretune.server.process.importing import user_traceback
 from pretune.server.workers import limits
 
 SWEEPS_TO_PING = 40  # of SWEEP s without a byte from the client: 20 s ...
 SWEEPS_TO_END = 120  # ... and 60 s; sweeps, not seconds: a loop that stood still made none
 CLOSE_PATIENCE = 10.0  # s for the client to answer our close
+MOST_MESSAGES = 1024  # the app has not taken, before reading stops
 
 # States. OPENING until the app has decided; CLOSING once our close frame is sent; OVER when
 # nothing will be sent any more.
@@ -50,13 +54,16 @@ class SocketProtocol(Wire, Call):
 
     def __init__(
         self,
-        before: HttpProtocol,
+        worker: Host,
+        before: Wire,
         request: Request,
         scheme: str,
         client: tuple[str, int] | None,
+        early: bytes,
     ) -> None:
+        """Goes on where ``before`` has read the handshake, and ``early`` behind it."""
         Wire.__init__(self)
-        Call.__init__(self, before.worker, request, scheme, client)
+        Call.__init__(self, worker, request, scheme, client)
         self.transport = before.transport
         self.sock = before.sock
         self.server = before.server
@@ -64,13 +71,16 @@ class SocketProtocol(Wire, Call):
         self.state = OPENING
         self.deadline = 0.0  # in CLOSING and OVER
         self._inbox: deque[dict[str, Any]] = deque([{"type": "websocket.connect"}])
-        self._waiting = 0  # bytes in it
+        self._waiting = 0  # bytes of memory its messages take
+        self._more = False  # the reader may hold whole messages, for which there was no room
+        self._counted = False  # in the worker's sum of what is held
         self._disconnect: dict[str, Any] | None = None
-        self._news: asyncio.Future[None] | None = None
+        self._receivers: list[asyncio.Future[None]] = []
         self._offered = websocket.subprotocols(request.shared)
         self._agreement = deflate.agree(request.shared.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", ""))
-        self._reader = websocket.Reader()
-        self._early, before.buffer = before.buffer, b""  # frames before the app has decided
+        most = worker.context.config.limits.message
+        self._reader = websocket.Reader(limit=most or websocket.ANY_SIZE)
+        self._early = early  # frames before the app has decided
         self._reading = True
         self._silent = 0  # sweeps without a byte
         self._denial: Any = None
@@ -82,6 +92,7 @@ class SocketProtocol(Wire, Call):
         self.worker.lost(self)
         self._disconnected(websocket.ABNORMAL)
         self.state = OVER
+        self._discard()
         self.resume_writing()
 
     def data_received(self, data: bytes) -> None:
@@ -106,13 +117,15 @@ class SocketProtocol(Wire, Call):
     # -- what the client says
 
     def _feed(self, data: bytes) -> None:
+        """Take frames as far as there is room for messages; the reader keeps the rest."""
         pongs = []
+        self._more = False
         try:
             for event in self._reader.feed(data):
                 if isinstance(event, Pinged):
                     pongs.append(websocket.frame(websocket.PONG, event.payload))
                 elif isinstance(event, Closed):
-                    self._write(b"".join(pongs))
+                    self.write(b"".join(pongs))
                     self._on_close(event)
                     return
                 elif self.state == OPEN and not isinstance(event, Ponged):
@@ -120,16 +133,48 @@ class SocketProtocol(Wire, Call):
                     self._inbox.append(
                         {"type": "websocket.receive", "text" if text else "bytes": event}
                     )
-                    self._waiting += len(event)
+                    self._waiting += getsizeof(event)
                     self._tell()
+                    if self._full:
+                        self._more = True
+                        break
         except Violation as violation:
-            self._write(b"".join(pongs))
+            self.write(b"".join(pongs))
             self._end(violation.code, str(violation))
             self._hang_up()
             return
         if pongs and self.state == OPEN:
-            self._write(b"".join(pongs))
+            self.write(b"".join(pongs))
+        self._count()
         self._regulate()
+
+    @property
+    def _full(self) -> bool:
+        """Whether more than enough waits for the app."""
+        return self._waiting > HIGH_WATER or len(self._inbox) >= MOST_MESSAGES
+
+    def _count(self) -> None:
+        """Tell the worker what is held for this client, if it is much."""
+        size = self._waiting + self._reader.waiting
+        if size > HIGH_WATER or self._counted:
+            self._counted = size > HIGH_WATER
+            self.worker.messages.hold(self, size if self._counted else 0)
+
+    def _discard(self) -> None:
+        """Nothing more will be read: what is not whole never will be."""
+        self._reader.discard()
+        self._early = b""
+        self._more = False
+        self._count()
+
+    def shed(self) -> None:
+        """The worker holds too much, and most of it for this client."""
+        self._inbox.clear()
+        self._waiting = 0
+        self._counted = False
+        self._reader.discard()
+        self._end(1009, "the server holds too many messages")
+        self._hang_up()
 
     def _on_close(self, event: Closed) -> None:
         if self.state == OPEN:
@@ -143,7 +188,7 @@ class SocketProtocol(Wire, Call):
             return
         self.state = CLOSING
         self.deadline = time.monotonic() + CLOSE_PATIENCE
-        self._write(websocket.close_frame(code, "" if answer else reason))
+        self.write(websocket.close_frame(code, "" if answer else reason))
         self._disconnected(code, reason)
 
     def _hang_up(self) -> None:
@@ -152,13 +197,11 @@ class SocketProtocol(Wire, Call):
             return
         self.state = OVER
         self.deadline = time.monotonic() + limits.LINGER
-        if not self._reading:
+        self._discard()
+        if not self._reading and not self.transport.is_closing():
             self._reading = True
             self.transport.resume_reading()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        else:
-            self.transport.close()
+        self.shut_sending()
 
     def _disconnected(self, code: int, reason: str = "") -> None:
         if self._disconnect is None:
@@ -166,19 +209,14 @@ class SocketProtocol(Wire, Call):
             self._tell()
 
     def _tell(self) -> None:
-        news, self._news = self._news, None
-        if news is not None and not news.done():
-            news.set_result(None)
-
-    def _write(self, data: bytes) -> None:
-        if data and not self.transport.is_closing():
-            self.transport.write(data)
+        receivers, self._receivers = self._receivers, []
+        for receiver in receivers:
+            if not receiver.done():
+                receiver.set_result(None)
 
     def _regulate(self) -> None:
         """Read as fast as the app takes and the client is answered, not faster."""
-        full = not self.writable or (
-            self._waiting > HIGH_WATER or len(self._early) > HIGH_WATER or len(self._inbox) > 1024
-        )
+        full = not self.writable or self._full or self._more or len(self._early) > HIGH_WATER
         if self.state == OVER or self.transport.is_closing() or full != self._reading:
             return
         self._reading = not full
@@ -189,11 +227,6 @@ class SocketProtocol(Wire, Call):
 
     # -- the worker's calls
 
-    idle = False
-
-    def evictable(self, now: float) -> bool:
-        return False
-
     def go_away(self) -> None:
         """The worker leaves: the client should open another connection."""
         if self.state == OPEN:
@@ -203,12 +236,14 @@ class SocketProtocol(Wire, Call):
         if self.stuck(now):
             self.transport.abort()
         elif self.state >= CLOSING:
+            if self.state == OVER and not self._shut and self.shut_sending():
+                self.deadline = now + limits.LINGER
             if now >= self.deadline and not self.transport.is_closing():
                 self.transport.abort() if self.state == CLOSING else self.transport.close()
         elif self.state == OPEN and self._reading:
             self._silent += 1
             if self._silent == SWEEPS_TO_PING:
-                self._write(websocket.frame(websocket.PING))
+                self.write(websocket.frame(websocket.PING))
             elif self._silent > SWEEPS_TO_END:
                 self.transport.abort()
 
@@ -236,28 +271,40 @@ class SocketProtocol(Wire, Call):
     async def _run(self) -> None:
         try:
             await self.call(self._scope(), self.receive, self.send)
-            if self.state == OPENING and self._disconnect is None:
+            if self.state == OPENING and not self._lost:
                 self._fail("the application returned without answering the handshake")
-            elif self.state == DENYING:
+            elif self.state == DENYING and not self._lost:
                 self._fail("the application returned without a whole response")
             self._end(1000)
         except BaseException as error:
-            if self._disconnect is None or not caused_by_leaving(error):
-                self._fail(user_traceback(error))
+            fault = self.fault(error, self._lost)
+            if fault is not None:
+                self._fail(fault)
         finally:
-            if not self.ended:
-                self.ended = time.monotonic()
-                self.finish()
-            self.worker.sockets.discard(self)
+            try:
+                if not self.ended:
+                    self.ended = time.monotonic()
+                    self.finish()
+            finally:
+                self.worker.sockets.discard(self)
+                self._inbox.clear()
+                self._waiting = 0
+                self._make_room()
+                if self.state in (OPENING, DENYING):
+                    self.transport.abort()  # cut short: the client must see it is not whole
+
+    @property
+    def _lost(self) -> bool:
+        """Whether nobody is there any more."""
+        return self._disconnect is not None or self.transport.is_closing()
 
     def _fail(self, text: str) -> None:
         path = self.request.path
         self.worker.context.log.error(f"error handling WebSocket {path}\n{text}")
-        if self.state == OPENING and self._disconnect is None:
-            self._answer(500, refusal(500))
-            self._hang_up()
-        elif self.state == DENYING:
-            self.transport.abort()
+        if self.state in (OPENING, DENYING):
+            if not self._lost and self._denied is None:
+                self._answer(500, refusal(500))
+                self._hang_up()
         else:
             self._end(websocket.FAILED)
 
@@ -265,7 +312,7 @@ class SocketProtocol(Wire, Call):
         """The handshake is decided: this is the end of the request."""
         self.status, self.sent = status, len(data)
         self.ended = time.monotonic()
-        self._write(data)
+        self.write(data)
         self.worker.sockets.add(self)
         self.finish()
 
@@ -273,18 +320,25 @@ class SocketProtocol(Wire, Call):
         while True:
             if self._inbox:
                 message = self._inbox.popleft()
-                self._waiting -= len(message.get("bytes") or message.get("text") or "")
-                if not self._reading:
-                    self._regulate()
+                if message["type"] == "websocket.receive":
+                    self._waiting -= getsizeof(message.get("text", message.get("bytes")))
+                if not self._reading or self._counted:
+                    self._make_room()
                 return message
             if self._disconnect is not None:
                 return self._disconnect.copy()
-            if self._news is None:
-                self._news = self.worker.loop.create_future()
-            await asyncio.shield(self._news)
+            await wait_in(self._receivers, self.worker.loop)
+
+    def _make_room(self) -> None:
+        """The app has taken something, or will take nothing more."""
+        if self._more and not self._full:
+            self._feed(b"")
+        else:
+            self._count()
+            self._regulate()
 
     async def send(self, message: Any) -> None:
-        kind = message["type"]
+        kind = messages.kind_of(message)
         allowed = _ALLOWED[self.state]
         if kind not in allowed:
             if self._disconnect is not None or self.state >= CLOSING:
@@ -292,7 +346,7 @@ class SocketProtocol(Wire, Call):
             raise RuntimeError(
                 f"unexpected message {kind!r}, this should be {' or '.join(allowed)}"
             )
-        if self._disconnect is not None or self.transport.is_closing():
+        if self._lost:
             raise ClientGone("the client is gone")
         getattr(self, allowed[kind])(message)
         await self.drain(len(message.get("bytes") or message.get("text") or ""))
@@ -301,7 +355,7 @@ class SocketProtocol(Wire, Call):
         subprotocol = message.get("subprotocol")
         if subprotocol is not None and subprotocol not in self._offered:
             raise ValueError(f"the client has not offered the subprotocol {subprotocol!r}")
-        headers = [(bytes(name), bytes(value)) for name, value in message.get("headers") or ()]
+        headers = messages.headers_of(message)
         lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
         if _LINES.fullmatch(lines) is None or lines.count(b"\r\n") != len(headers):
             raise ValueError("malformed header")
@@ -326,19 +380,22 @@ class SocketProtocol(Wire, Call):
         if (text is None) == (data is None):
             raise ValueError("websocket.send takes either text or bytes")
         opcode = websocket.TEXT if data is None else websocket.BINARY
-        payload = text.encode() if data is None else bytes(data)
+        if data is None:
+            payload = messages.expect(message, "text", str).encode()
+        else:
+            payload = data if type(data) is bytes else messages.bytes_of(message, "bytes")
         codec = self._reader.codec
         compressed = codec is not None and len(payload) >= deflate.SMALLEST
         if compressed:
             assert codec is not None
             payload = codec.deflate(payload)
-        self._write(websocket.frame(opcode, payload, compressed=compressed))
+        self.write(websocket.frame(opcode, payload, compressed=compressed))
 
     def _close(self, message: Any) -> None:
-        code = message.get("code", 1000)
+        code, reason = message.get("code", 1000), message.get("reason") or ""
         if not websocket.may_stand(code):
-            raise ValueError(f"{code} cannot be sent as the code of a close")
-        self._end(code, message.get("reason") or "")
+            raise ValueError(f"{code!r} cannot be sent as the code of a close")
+        self._end(code, reason and messages.expect(message, "reason", str))
 
     def _reject(self, message: Any) -> None:
         """Closed before it was accepted: 403, as the specification says."""
@@ -347,16 +404,20 @@ class SocketProtocol(Wire, Call):
         self._hang_up()
 
     def _deny(self, message: Any) -> None:
+        status = messages.expect(message, "status", int)
+        if not 200 <= status <= 599:
+            raise ValueError(f"{status} does not deny a WebSocket")
+        messages.headers_of(message)
         self._denial = message
         self.state = DENYING
 
     def _deny_body(self, message: Any) -> None:
         body, more = message.get("body", b""), message.get("more_body", False)
+        if type(body) is not bytes:
+            body = messages.bytes_of(message, "body")
         data = b""
         if self._denied is None:
             status = self._denial["status"]
-            if not 200 <= status <= 599:
-                raise ValueError(f"{status} does not deny a WebSocket")
             self._denied = Head(
                 f"{status} {HTTPStatus(status).phrase}",
                 self._denial.get("headers", ()),
@@ -372,7 +433,7 @@ class SocketProtocol(Wire, Call):
             body += b"" if more else b"0\r\n\r\n"
         self.sent += len(data) + len(body)
         if more:
-            self._write(data + body)
+            self.write(data + body)
             return
         sent = self.sent
         self._answer(self._denied.status, data + body)

@@ -23,10 +23,14 @@ from contextlib import suppress
 from itertools import count
 from typing import Any
 
+from pretune.server.asgi.call import Call
 from pretune.server.asgi.lifespan import Lifespan
-from pretune.server.asgi.metering import Call, Meter
+from pretune.server.asgi.message_memory import MessageMemory
+from pretune.server.asgi.metering import Meter
 from pretune.server.asgi.protocol import HttpProtocol
+from pretune.server.asgi.transport import Wire
 from pretune.server.http11.forwarded import Trust
+from pretune.server.http11.http1 import Request
 from pretune.server.probes.journal import Journal
 from pretune.server.process import listening
 from pretune.server.process.importing import user_traceback
@@ -55,7 +59,8 @@ class AsgiWorker:
         self.meter = self._meter = self._new_meter()
         self.trust = Trust(context.config.forwarded_allow_ips)
         self.proxy_trust = Trust(context.config.proxy_allow_ips)
-        self.connections: dict[Any, None] = {}  # oldest first
+        self.connections: dict[Wire, None] = {}  # oldest first
+        self.messages = MessageMemory(context.config.limits.messages)
         self.calls: set[Call] = set()
         self.sockets: set[Call] = set()
         self.leaving: str | None = None  # how, once it was said: leaving.STOP or RETIRE
@@ -68,7 +73,7 @@ class AsgiWorker:
         self._tally = context.tally(0)
         self.deaf = False  # not listening for the time being
         self._opening: set[asyncio.Task[None]] = set()
-        self._victims: list[Any] = []
+        self._victims: list[Wire] = []
         self._shortage = Shortage(context.log)
         self._cells = context.scoreboard.cells(context.slot)
         self._listeners: dict[int, socket.socket] = {}
@@ -92,7 +97,7 @@ class AsgiWorker:
         from pretune.server.asgi.loop_lag import LoopLag
 
         meter.watched = True
-        self.context.sample_stacks(LoopLag(self, meter, journal))
+        self.context.sample_stacks(LoopLag(self.loop, self.calls, meter, journal))
 
     async def _main(self, ready: Callable[[], None]) -> int:
         loop = self.loop
@@ -138,6 +143,7 @@ class AsgiWorker:
         self.loop.call_later(min(1.0, timeout / 5) if timeout else 1.0, self._beat)
 
     def _sweep(self) -> None:
+        self.loop.call_later(limits.SWEEP, self._sweep)
         now = time.monotonic()
         ring = self.context.ring
         if ring is not None:
@@ -149,7 +155,6 @@ class AsgiWorker:
             self.listen()  # somebody may idle for long enough now
         if self._meter is not None:
             self._meter.skip()
-        self.loop.call_later(limits.SWEEP, self._sweep)
 
     # -- connections
 
@@ -235,12 +240,31 @@ class AsgiWorker:
             held = len(self.connections) + len(self._opening)
             self.context.scoreboard.set_connections(self.context.slot, held)
 
-    def lost(self, protocol: Any) -> None:
+    def lost(self, wire: Wire) -> None:
         """A connection has ended; there is room for another."""
-        self.connections.pop(protocol, None)
+        self.connections.pop(wire, None)
         self.count()
         if self.deaf:
             self.listen()
+
+    def change_protocol(
+        self,
+        wire: Wire,
+        request: Request,
+        scheme: str,
+        client: tuple[str, int] | None,
+        early: bytes,
+        queue: float,
+    ) -> None:
+        """Go on as a WebSocket, whose handshake is whole; ``early`` came behind it."""
+        from pretune.server.asgi.websocket_exchange import SocketProtocol  # most apps never need it
+
+        successor = SocketProtocol(self, wire, request, scheme, client, early)
+        self.connections.pop(wire, None)
+        self.connections[successor] = None
+        wire.transport.set_protocol(successor)
+        successor.begin(queue)
+        successor.launch()
 
     # -- requests
 

@@ -159,6 +159,8 @@ def assemble(gathered: Gathered, directory: str) -> Config:
             said["limit_request_fields"],
             said["limit_request_field_size"],
             said["limit_request_body"],
+            said["websocket_max_message_size"],
+            said["websocket_max_memory"],
         ),
         user=said["user"],
         group=said["group"],

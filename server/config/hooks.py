@@ -81,6 +81,7 @@ _VIEW: dict[str, Callable[[Config], Any]] = {
     "limit_request_line": lambda c: c.limits.line,
     "limit_request_fields": lambda c: c.limits.fields,
     "limit_request_field_size": lambda c: c.limits.field_size,
+    "websocket_max_message_size": lambda c: c.limits.message,
     "loglevel": lambda c: c.log_level,
     "pidfile": lambda c: c.pid_file,
     "proc_name": lambda c: c.proc_name or c.target,

@@ -105,6 +105,12 @@ GROUPS: dict[str, tuple[Option, ...]] = {
                "bytes of one of them; 0: what the whole head may have", metavar="BYTES"),
         Option("limit_request_body", ("--limit-request-body",), values.size, _L.body,
                "bytes of its body; 0: any number", metavar="SIZE"),
+        Option("websocket_max_message_size", ("--websocket-max-message-size",), values.size,
+               _L.message, "bytes of one WebSocket message, inflated; 0: any number",
+               metavar="SIZE"),
+        Option("websocket_max_memory", ("--websocket-max-memory",), values.size, _L.messages,
+               "bytes of such messages one worker holds for its clients; 0: any number",
+               metavar="SIZE"),
     ),
     "logs": (
         Option("accesslog", ("--access-logfile",), values.text, _C.access_log,
@@ -217,7 +223,6 @@ FOREIGN: dict[str, tuple[tuple[str, ...], bool, Any]] = {
     "syslog_prefix": (("--log-syslog-prefix",), True, None),
     "tmp_upload_dir": ((), False, None),
     "uwsgi_allow_ips": (("--uwsgi-allow-from",), True, "127.0.0.1,::1"),
-    "websocket_max_message_size": (("--websocket-max-message-size",), True, 16777216),
     "worker_tmp_dir": (("--worker-tmp-dir",), True, None),
 }  # fmt: skip
 

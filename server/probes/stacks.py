@@ -24,15 +24,13 @@ import random
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 from pretune.server.probes.account import CPU, Account, serving
 from pretune.server.probes.journal import Journal
 from pretune.server.probes.user_frames import Place, Places, awaits, frames
 from pretune.server.telemetry import Ring, run_queue_clock
-
-if TYPE_CHECKING:
-    from pretune.server.asgi.loop_lag import LoopLag
 
 PERIOD = 0.01  # s between two looks, on average
 BUDGET = 0.005  # of one core
@@ -45,16 +43,39 @@ REST = 0.5  # s between two looks for a reader while there is none
 Seen = tuple[Account, Place | None, int, bool]
 
 
+class EventLoop(Protocol):
+    """The loop that serves requests, as it is looked at from this thread."""
+
+    ident: int  # of its thread
+    native: int  # the same, as the kernel counts
+
+    @property
+    def running(self) -> Account | None:
+        """Whose step is at work."""
+
+    def requests(self) -> Iterator[tuple[Account, Any]]:
+        """In hand at this moment, each with its task."""
+
+    def ping(self, now: float) -> None:
+        """Ask it for a sign, which will be timed."""
+
+    def see(self, account: Account, place: Place | None, now: float) -> None:
+        """A step of ``account`` is at work at ``place``."""
+
+    def note_block(self, now: float, journal: Journal) -> None:
+        """Note the step seen last, if it is over and was long."""
+
+
 class Sampler:
-    """The thread. ``turns``: of the event loop, where there is one."""
+    """The thread. ``loop``: the event loop, where there is one."""
 
     def __init__(
-        self, journal: Journal, places: Places, ring: Ring, turns: LoopLag | None = None
+        self, journal: Journal, places: Places, ring: Ring, loop: EventLoop | None = None
     ) -> None:
         self._journal = journal
         self._places = places
         self._ring = ring
-        self._turns = turns
+        self._loop = loop
         self._states: dict[int, int] = {}  # of a thread by the kernel's id: a descriptor
         self._file = _state_file()
         self._looks = 0
@@ -108,8 +129,8 @@ class Sampler:
         for ident, native, account in last.values():
             place = self._places.place(frames(stacks.get(ident)))
             looked.append((account, place, native, False))
-        if self._turns is not None:
-            self._at_the_loop(now, stacks, looked)
+        if self._loop is not None:
+            self._look_at_loop(self._loop, now, stacks, looked)
         del stacks
         for account, place, native, held in looked:
             computes = bool(native) and self._computes(native)
@@ -122,25 +143,25 @@ class Sampler:
                     "sample", now, account.endpoint, account.route, kind, int(held), number
                 )
 
-    def _at_the_loop(self, now: float, stacks: dict[int, Any], looked: list[Any]) -> None:
-        turns = self._turns
-        assert turns is not None
-        turns.ping(now)
+    def _look_at_loop(
+        self, loop: EventLoop, now: float, stacks: dict[int, Any], looked: list[Any]
+    ) -> None:
+        loop.ping(now)
         threads = {id(entry[0]): n for n, entry in enumerate(looked)}
-        for account, task in turns.requests():
+        for account, task in loop.requests():
             number = threads.get(id(account))
             if number is not None:
                 place = looked[number][1]
                 if place is None or not place.own:  # such as asyncio.to_thread(time.sleep, 1)
                     awaiting = self._suspended(account, task)
                     looked[number] = (account, awaiting or place, *looked[number][2:])
-            elif account is turns.meter.running:
-                place = self._places.place(frames(stacks.get(turns.ident)))
-                looked.append((account, place, turns.native, True))
-                turns.see(account, place, now)
+            elif account is loop.running:
+                place = self._places.place(frames(stacks.get(loop.ident)))
+                looked.append((account, place, loop.native, True))
+                loop.see(account, place, now)
             else:
                 looked.append((account, self._suspended(account, task), 0, False))
-        turns.settle(now, self._journal)
+        loop.note_block(now, self._journal)
 
     def _suspended(self, account: Account, task: Any) -> Place | None:
         """Where a request waits: in the youngest of its tasks that stands at a line of the user."""

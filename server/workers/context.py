@@ -17,8 +17,8 @@ from pretune.server.settings import Settings
 from pretune.server.telemetry import Ring
 
 if TYPE_CHECKING:
-    from pretune.server.asgi.loop_lag import LoopLag
     from pretune.server.probes.journal import Journal
+    from pretune.server.probes.stacks import EventLoop
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,15 @@ class Context:
                 self.log.reopen()
         return how
 
-    def sample_stacks(self, turns: LoopLag | None = None) -> None:
-        """From now on; ``turns`` of an event loop. Only where there is a journal."""
+    def sample_stacks(self, loop: EventLoop | None = None) -> None:
+        """From now on; those at the event loop too. Only where there is a journal."""
         from pretune.server.probes.stacks import Sampler
         from pretune.server.probes.user_frames import Places
 
         assert self.journal is not None
         assert self.ring is not None
         places = Places(project(self.config.chdir, self.loaded.module))
-        Sampler(self.journal, places, self.ring, turns).start()
+        Sampler(self.journal, places, self.ring, loop).start()
 
     def request_limit(self) -> int:
         """After how many requests this worker asks for a successor; 0: never."""

@@ -172,7 +172,7 @@ def test_how_the_app_ends_it(sockets):
     with client(served, "/broken/later") as c:
         assert c.next().code == 1011
     assert "RuntimeError: the app is broken here" in served.log()
-    assert "socket_exchange.py" not in served.log()
+    assert "websocket_exchange.py" not in served.log()
     with client(served, "/close/1006") as c:  # a code no frame may carry
         assert c.next().code == 1011
 
@@ -284,9 +284,10 @@ def test_recycling_and_records_count_handshakes(sockets, tmp_path):
 PINGING = """
 import sys
 sys.path.insert(0, {apps!r})
-from pretune.server import asgi, socket_exchange
-asgi.SWEEP = 0.1
-socket_exchange.SWEEPS_TO_PING, socket_exchange.SWEEPS_TO_END = 1, 30
+from pretune.server.asgi import websocket_exchange
+from pretune.server.workers import limits
+limits.SWEEP = 0.1
+websocket_exchange.SWEEPS_TO_PING, websocket_exchange.SWEEPS_TO_END = 1, 30
 from sockets import app
 """
 

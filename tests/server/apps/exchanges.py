@@ -9,6 +9,8 @@ import importlib
 import json
 import os
 
+from inside import held as held_inside
+
 for variable, value in os.environ.items():
     if variable.startswith("PATIENCE_"):
         module, _, name = variable.removeprefix("PATIENCE_").rpartition(".")
@@ -55,7 +57,8 @@ async def reply(send, text, headers=()):
 
 
 async def hello(scope, receive, send, argument):
-    await reply(send, "hello")
+    """``much/N``: so many bytes of it."""
+    await reply(send, "x" * int(argument.partition("/")[2]) if argument else "hello")
 
 
 async def pid(scope, receive, send, argument):
@@ -124,6 +127,8 @@ async def count(scope, receive, send, argument):
     size, parts, largest, more = 0, 0, 0, True
     while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return
         size += len(message["body"])
         largest = max(largest, len(message["body"]))
         parts += 1
@@ -146,6 +151,8 @@ async def bad(scope, receive, send, argument):
     elif argument == "status":
         await send({"type": "http.response.start", "status": 42, "headers": []})
         await send({"type": "http.response.body"})
+    elif argument == "raise":
+        raise RuntimeError("the app is broken here")
     elif argument == "nothing":
         return
     elif argument == "half":
@@ -171,6 +178,10 @@ async def bad(scope, receive, send, argument):
 async def ignore(scope, receive, send, argument):
     """Answers without a look at the body."""
     await reply(send, "ignored")
+
+
+async def inside(scope, receive, send, argument):
+    await reply(send, held_inside())
 
 
 async def hints(scope, receive, send, argument):
@@ -202,6 +213,6 @@ ROUTES = {
     f.__name__: f
     for f in (
         hello, pid, scope, sleep, stream, endless, watch, count, background, bad, ignore, cookies,
-        hoard, hints, release,
+        hoard, hints, inside, release,
     )
 }  # fmt: skip

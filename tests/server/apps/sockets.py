@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 
+from inside import held
+
 released = asyncio.Event()
 
 
@@ -13,8 +15,9 @@ async def app(scope, receive, send):
     if scope["type"] == "http":
         if name == "release":
             released.set()
+        text = held() if name == "inside" else "plain"
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"plain"})
+        await send({"type": "http.response.body", "body": text.encode()})
         return
     assert (await receive())["type"] == "websocket.connect"
     await ROUTES[name](scope, receive, send, argument)
@@ -46,7 +49,9 @@ async def deny(scope, receive, send, argument):
 
 
 async def silent(scope, receive, send, argument):
-    """Returns without a word."""
+    """Returns without a word; at once, or when it is told of the end."""
+    if argument:
+        await receive()
 
 
 async def broken(scope, receive, send, argument):
@@ -91,8 +96,10 @@ async def count(scope, receive, send, argument):
 async def late(scope, receive, send, argument):
     await asyncio.sleep(float(argument))
     await accept(send)
-    await send({"type": "websocket.send", "text": (await receive())["text"]})
-    await receive()
+    message = await receive()
+    if message["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
+        await receive()
 
 
 ROUTES = {f.__name__: f for f in (echo, reject, deny, silent, broken, close, flood, count, late)}
