@@ -1,1 +1,1 @@
-"""What traffic a trial gets (workloads) and how it is sent (the locust driver)."""
+"""The traffic of a trial (workloads) and the process that sends it (the locust driver)."""

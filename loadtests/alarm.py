@@ -19,7 +19,7 @@ _NSEC = 1_000_000_000
 
 
 class Alarm:
-    """For one greenlet at a time; where the system has no timerfd, as late as ``gevent.sleep``."""
+    """A timer for one greenlet at a time; without timerfd it is as late as ``gevent.sleep``."""
 
     def __init__(self) -> None:
         try:
@@ -29,7 +29,7 @@ class Alarm:
             self._fd = -1
 
     def wait(self, seconds: float) -> None:
-        """Raises OSError when the timer cannot be set."""
+        """Sleep for ``seconds``. Raises OSError when the timer cannot be set."""
         if self._fd < 0 or seconds <= 0:
             gevent.sleep(max(0.0, seconds))
             return

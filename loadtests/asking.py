@@ -16,7 +16,7 @@ MAX_BODY = 5_000_000
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back; ``failure`` is a sentence when that was no complete answer."""
+    """An answer; ``failure`` is a sentence when it was not a complete one."""
 
     status: int = 0
     content_type: str = ""
@@ -36,7 +36,7 @@ def ask(
     headers: Mapping[str, str],
     timeout: float = TIMEOUT_S,
 ) -> Answer:
-    """Never raises for what the other side does."""
+    """GET ``path``; never raises for what the other side does."""
     deadline = time.monotonic() + timeout
     connection = http.client.HTTPConnection(*address, timeout=timeout)
     try:

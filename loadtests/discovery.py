@@ -1,7 +1,7 @@
-"""From the routes an application has to a workload: ask each once, keep what answers.
+"""From an application's routes to a workload: try each once, keep those that answer.
 
-Routes without parameters are asked as they are. Values for parameters are taken from what the
-application itself says: links in its pages, identifiers in its JSON. Only when it says nothing
+Routes without parameters are tried as they are. Values for parameters are taken from the
+application's own answers: links in its pages, identifiers in its JSON. Only when there are none
 are small numbers tried. What does not answer with success is left out, with the reason; nothing
 is left out silently. Every path of the workload has answered once.
 """
@@ -40,7 +40,7 @@ class Candidate:
 
     route: Mapping[str, Any]
     matcher: re.Pattern[str] | None
-    waiting: list[str] = field(default_factory=list)  # paths to ask for
+    waiting: list[str] = field(default_factory=list)  # paths to try
     asked: set[str] = field(default_factory=set)
     working: list[str] = field(default_factory=list)
     reason: str = ""  # why the first path that failed did
@@ -56,22 +56,22 @@ class Candidate:
         return params
 
     def offer(self, path: str) -> None:
-        """Another path of this route to ask for, if it is new and there are not enough."""
+        """Add a path of this route to try, if it is new and there are not enough."""
         enough = len(self.working) + len(self.waiting) >= PATHS_PER_ENDPOINT
         if path not in self.asked and path not in self.waiting and not enough:
             self.waiting.append(path)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Routes worth asking, in the framework's order of matching, and those that are not."""
+class SortedRoutes:
+    """Routes worth trying, in the framework's order of matching, and those that are not."""
 
     candidates: tuple[Candidate, ...]
     skipped: tuple[Skipped, ...]
 
 
-def plan(routes: Iterable[Mapping[str, Any]]) -> Plan:
-    """Sort an inspection's routes into those a load can use and those it cannot. Asks nothing."""
+def sort_routes(routes: Iterable[Mapping[str, Any]]) -> SortedRoutes:
+    """Sort an inspection's routes into those a load can use and others. Sends nothing."""
     candidates: dict[str, Candidate] = {}
     skipped: list[Skipped] = []
     for route in routes:
@@ -82,14 +82,14 @@ def plan(routes: Iterable[Mapping[str, Any]]) -> Plan:
         elif route.get("host"):
             skipped.append(Skipped(name, f"answers on another host ({route['host']})"))
         elif methods is not None and "GET" not in methods:
-            said = " and ".join(sorted(set(methods) - {"OPTIONS", "HEAD"})) or "OPTIONS"
-            skipped.append(Skipped(f"{said} {name}", f"only answers {said}"))
+            allowed = " and ".join(sorted(set(methods) - {"OPTIONS", "HEAD"})) or "OPTIONS"
+            skipped.append(Skipped(f"{allowed} {name}", f"only answers {allowed}"))
         elif name not in candidates:
             matcher = re.compile(route["regex"]) if route["regex"] else None
             candidates[name] = Candidate(route, matcher)
             if not route["params"]:
                 candidates[name].offer(quote(str(route["template"]), safe="/"))
-    return Plan(tuple(candidates.values()), tuple(skipped))
+    return SortedRoutes(tuple(candidates.values()), tuple(skipped))
 
 
 def probe(
@@ -98,22 +98,22 @@ def probe(
     headers: Iterable[tuple[str, str]] = (),
     ask: Callable[[tuple[str, int], str, Mapping[str, str]], Answer] = ask,
 ) -> Workload:
-    """Ask the running application and return the workload its answers allow.
+    """Try the running application and return the workload that its answers allow.
 
     The workload is empty when nothing answered; ``skipped`` then says why for each route.
     """
     sent = dict(headers)
-    planned = plan(routes)
+    planned = sort_routes(routes)
     explorer = _Explorer(address, sent, planned.candidates, ask)
     for _ in range(ROUNDS):
-        explorer.ask_all()
-        explorer.fill()
+        explorer.try_all()
+        explorer.offer_values()
         if not explorer.waiting:
             break
-    explorer.ask_all()
+    explorer.try_all()
     working = [item for item in planned.candidates if item.working]
     failed = [
-        Skipped(item.name, item.reason or _unfilled(item))
+        Skipped(item.name, item.reason or _reason_untried(item))
         for item in planned.candidates
         if not item.working
     ]
@@ -128,7 +128,7 @@ def probe(
 
 
 class _Explorer:
-    """The conversation with the application; at most MAX_REQUESTS questions."""
+    """Requests to the application, at most MAX_REQUESTS of them."""
 
     def __init__(
         self,
@@ -151,8 +151,8 @@ class _Explorer:
     def waiting(self) -> bool:
         return self._left > 0 and any(item.waiting for item in self._candidates)
 
-    def ask_all(self) -> None:
-        """One question to every route in turn, so that the limit is shared fairly."""
+    def try_all(self) -> None:
+        """One request to every route in turn, so that the limit is shared fairly."""
         while self.waiting:
             for item in self._candidates:
                 if item.waiting and self._left > 0:
@@ -161,7 +161,7 @@ class _Explorer:
                     item.asked.add(path)
                     self._judge(item, path, self._ask(self._address, path, self._headers))
 
-    def fill(self) -> None:
+    def offer_values(self) -> None:
         """Offer values for the parameters of routes that have no working path yet."""
         for item in self._candidates:
             if not item.params or item.working or item.waiting:
@@ -170,12 +170,12 @@ class _Explorer:
                 item.offer(path)
             if not item.waiting and not item.guessed:
                 item.guessed = True
-                if all(guessable(param) for param in item.params):
+                if all(is_guessable(param) for param in item.params):
                     for guess in GUESSES:
                         item.offer(_fill(item, {param["name"]: guess for param in item.params}))
 
     def _judge(self, item: Candidate, path: str, answer: Answer) -> None:
-        reason = verdict(answer, path, self._hosts, item.route.get("query") or ())
+        reason = rejection(answer, path, self._hosts, item.route.get("query") or ())
         if not reason:
             item.working.append(path)
         elif not item.reason:
@@ -188,8 +188,8 @@ class _Explorer:
         for link in found.links:
             self._offer_link(link)
         for key, values in found.values.items():
-            known = self._values.setdefault(key, {}).setdefault(path, [])
-            known += [value for value in values if value not in known]
+            collected = self._values.setdefault(key, {}).setdefault(path, [])
+            collected += [value for value in values if value not in collected]
 
     def _offer_link(self, link: str | None) -> None:
         if link is None or link in self._seen:
@@ -217,37 +217,37 @@ class _Explorer:
                 # an "id" is the wanted one only in what the collection itself said
                 if key == name or source.partition("?")[0].rstrip("/") == stem:
                     found += values
-        return _matching(item, [{name: value} for value in dict.fromkeys(found)])
+        return _matching_paths(item, [{name: value} for value in dict.fromkeys(found)])
 
     def _from_siblings(self, item: Candidate) -> list[str]:
         """``/api/product/<pk>/`` takes its values from the working ``/product/<pk>/``."""
-        wanted = _places(item)
+        wanted = _parameter_places(item)
         if len(wanted) < len(item.params):  # a parameter that is only part of a segment
             return []
         found: list[dict[str, str]] = []
         for other in self._candidates:
-            if other.matcher is not None and other.params and _places(other) == wanted:
+            if other.matcher is not None and other.params and _parameter_places(other) == wanted:
                 matches = (other.matcher.fullmatch(unquote(path)) for path in other.working)
                 found += [match.groupdict() for match in matches if match]
-        return _matching(item, found)
+        return _matching_paths(item, found)
 
 
-def _places(item: Candidate) -> list[tuple[str, str]]:
+def _parameter_places(item: Candidate) -> list[tuple[str, str]]:
     """Each parameter's name with the segment before it."""
     segments = str(item.route["template"]).split("/")
     names = {"{" + param["name"] + "}": param["name"] for param in item.params}
     return [(before, names[segment]) for before, segment in pairwise(segments) if segment in names]
 
 
-def _matching(item: Candidate, values: Iterable[Mapping[str, str]]) -> list[str]:
-    """The paths these values make, as far as they are paths of this route."""
+def _matching_paths(item: Candidate, values: Iterable[Mapping[str, str]]) -> list[str]:
+    """Those paths made of these values that are paths of this route."""
     names = {param["name"] for param in item.params}
     paths = [_fill(item, each) for each in values if names <= each.keys()]
     return [path for path in paths if item.matcher is None or item.matcher.fullmatch(unquote(path))]
 
 
-def guessable(param: Mapping[str, str]) -> bool:
-    """Whether a small number is a fair guess for a parameter."""
+def is_guessable(param: Mapping[str, str]) -> bool:
+    """True when a small number is a fair guess for a parameter."""
     if param["converter"] == "int":
         return True
     return param["converter"] == "str" and re.search(r"(^|_)(id|pk)$", param["name"]) is not None
@@ -261,22 +261,22 @@ def _fill(item: Candidate, values: Mapping[str, str]) -> str:
     return path
 
 
-def _unfilled(item: Candidate) -> str:
+def _reason_untried(item: Candidate) -> str:
     if not item.params:
         return f"not asked: more than {MAX_REQUESTS} requests would have been needed"
     names = " and ".join(f"<{param['name']}>" for param in item.params)
     return f"no example value for {names}; name one with --path"
 
 
-def verdict(answer: Answer, path: str, hosts: frozenset[str], query: Sequence[str] = ()) -> str:
-    """Why a path cannot be part of a load, or "" when it can."""
+def rejection(answer: Answer, path: str, hosts: frozenset[str], query: Sequence[str] = ()) -> str:
+    """The reason why a path cannot be part of a load, or "" when it can."""
     status = answer.status
     if answer.failure:
         return answer.failure
     if 200 <= status < 300 or status == 304:
         return ""
     if 300 <= status < 400:
-        return _redirect(answer.location, hosts)
+        return _describe_redirect(answer.location, hosts)
     if query and status in (400, 422):
         example = path + "?" + "&".join(f"{name}=..." for name in query)
         return f"needs the query parameter {' and '.join(query)}; give it with --path '{example}'"
@@ -291,7 +291,7 @@ _STATUSES = {
 }
 
 
-def _redirect(location: str, hosts: frozenset[str]) -> str:
+def _describe_redirect(location: str, hosts: frozenset[str]) -> str:
     try:
         target = urlsplit(location)
     except ValueError:

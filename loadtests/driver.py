@@ -7,7 +7,7 @@ most of a second. Commands arrive on stdin, replies go to stdout, one JSON objec
     -> {"command": "run", "address": [host, port], "workload": {}, "load": {}, "records": path}
     <- {"reply": "started", "time": ...}                 every user has been spawned
     <- {"reply": "progress", "requests": n, "errors": n} once a second
-    <- {"reply": "done", ...}                            see ``_done``; or
+    <- {"reply": "done", ...}                            see ``_summarise``; or
     <- {"reply": "failed", "message": ...}
     -> {"command": "stop"}                               ends a run early
     -> {"command": "exit"}
@@ -47,7 +47,7 @@ from locust.event import Events
 from pretune.loadtests.arrivals import MOST_WAITING, SPARE_FDS, Arrivals
 from pretune.loadtests.records import Writer
 from pretune.loadtests.script import Script
-from pretune.loadtests.users import Locustfile, Run, Users, workload_user
+from pretune.loadtests.users import Locustfile, UserLoop, Users, make_user_class
 
 FLUSH_S = 0.25
 PROGRESS_S = 1.0
@@ -57,10 +57,10 @@ REQUEST_TIMEOUT_S = 60.0
 GRACE_S = 5.0
 
 
-# Who sends: ``start()``, then ``running`` until it is over or ``finish(grace_s)`` is called, which
-# says how many requests were left without an answer. ``most_waiting``: at once; ``not_sent``: for
-# want of room.
-Crowd = Users | Arrivals
+# Senders: ``start()``, then ``running`` until the load is over or ``finish(grace_s)`` is called,
+# which returns the number of requests left unanswered. ``most_waiting``: most at once;
+# ``not_sent``: arrivals for which there was no room.
+Senders = Users | Arrivals
 
 
 class Driver:
@@ -68,101 +68,104 @@ class Driver:
 
     def __init__(self) -> None:
         self._locustfile: Locustfile | None = None
-        self._run: Run | None = None
+        self._loop: UserLoop | None = None
 
     def execute(self, command: dict[str, Any]) -> None:
         match command.get("command"):
-            case "run" if self._run is None:
-                gevent.spawn(self._guarded, command)
+            case "run" if self._loop is None:
+                gevent.spawn(self._run_guarded, command)
             case "run":
                 reply("failed", message="a run is under way")
             case "stop":
-                if self._run is not None:
-                    self._run.over = True
+                if self._loop is not None:
+                    self._loop.over = True
             case "exit":
                 os._exit(0)
             case other:
                 reply("failed", message=f"unknown command {other!r}")
 
-    def _guarded(self, command: dict[str, Any]) -> None:
+    def _run_guarded(self, command: dict[str, Any]) -> None:
         try:
-            self._perform(command)
+            self._run(command)
         except Exception as error:
             logging.exception("run failed")
             reply("failed", message=f"{type(error).__name__}: {error}")
         finally:
             confinement.allowed = None
-            self._run = None
+            self._loop = None
 
-    def _perform(self, command: dict[str, Any]) -> None:
+    def _run(self, command: dict[str, Any]) -> None:
         host, port = command["address"]
         address, load, workload = (str(host), int(port)), command["load"], command["workload"]
         with Path(command["records"]).open("wb", buffering=0) as file:
             writer = Writer(file)
-            run = self._run = Run(address, load, writer)
+            loop = self._loop = UserLoop(address, load, writer)
             confinement.allowed, confinement.connections = address, 0
-            crowd = self._crowd(run, workload, load)
-            # what is here stays: no collection during the run need look at it, nor pause for it
+            senders = self._make_senders(loop, workload, load)
+            # what exists now stays: a collection during the run need not visit it, nor pause for it
             gc.collect()
             gc.freeze()
             lags: list[float] = []
             cpu = time.process_time()
-            crowd.start()
+            senders.start()
             started = time.perf_counter()
             reply("started", time=started)
             helpers = [
                 gevent.spawn(_flush, writer),
                 gevent.spawn(_measure_lag, lags),
-                gevent.spawn(_report, writer),
-                gevent.spawn(_watch, run),
+                gevent.spawn(_report_progress, writer),
+                gevent.spawn(_abort_stuck, loop),
             ]
             until = started + float(load["duration_s"])
-            while not run.over and time.perf_counter() < until and crowd.running:
+            while not loop.over and time.perf_counter() < until and senders.running:
                 gevent.sleep(min(0.02, max(0.0, until - time.perf_counter())))
-            run.over = True
+            loop.over = True
             cpu = time.process_time() - cpu
             ended = time.perf_counter()
-            abandoned = crowd.finish(GRACE_S)
+            abandoned = senders.finish(GRACE_S)
             gevent.killall(helpers)
             writer.flush()
         own = self._locustfile if workload["locustfile"] else None
         names = [(name, name not in own.named) for name in own.numbers] if own else []
-        reply("done", **_done(writer, cpu, ended - started, lags, crowd, abandoned, names))
+        reply("done", **_summarise(writer, cpu, ended - started, lags, senders, abandoned, names))
 
-    def _crowd(self, run: Run, workload: dict[str, Any], load: dict[str, Any]) -> Crowd:
+    def _make_senders(
+        self, loop: UserLoop, workload: dict[str, Any], load: dict[str, Any]
+    ) -> Senders:
         if load.get("rps") is None:
-            environment, own = self._environment(run, workload), bool(workload["locustfile"])
-            return Users(environment, run, int(load["users"]), own)
+            environment, own = self._make_environment(loop, workload), bool(workload["locustfile"])
+            return Users(environment, loop, int(load["users"]), own)
         if workload["locustfile"]:
             raise ValueError("a locustfile brings its own users: it cannot be sent at a rate")
         most = min(MOST_WAITING, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FDS)
-        return Arrivals(Script(workload, run.address), run, float(load["rps"]), max(1, most))
+        return Arrivals(Script(workload, loop.address), loop, float(load["rps"]), max(1, most))
 
-    def _environment(self, run: Run, workload: dict[str, Any]) -> Environment:
+    def _make_environment(self, loop: UserLoop, workload: dict[str, Any]) -> Environment:
         if not workload["locustfile"]:
-            user = workload_user(Script(workload, run.address), run)
+            user = make_user_class(Script(workload, loop.address), loop)
             return Environment(user_classes=[user], events=Events())  # type: ignore[no-untyped-call]
         path = Path(workload["locustfile"])
         if self._locustfile is None:
             self._locustfile = Locustfile(path)
         elif self._locustfile.path != path:
             raise ValueError("one driver serves one locustfile; start another for another")
-        self._locustfile.prepare(run.address, workload["headers"])
+        self._locustfile.prepare(loop.address, workload["headers"])
         return Environment(
-            user_classes=list(self._locustfile.classes), events=self._locustfile.events(run)
+            user_classes=list(self._locustfile.classes),
+            events=self._locustfile.attach_recorder(loop),
         )
 
 
-def _done(
+def _summarise(
     writer: Writer,
     cpu_s: float,
     duration_s: float,
     lags: list[float],
-    crowd: Crowd,
+    senders: Senders,
     abandoned: int,
     names: list[tuple[str, bool]],
 ) -> dict[str, Any]:
-    """What a run came to. CPU is the driver's own, over ``duration_s`` from ``started``."""
+    """The figures of a run. CPU is the driver's own, over ``duration_s`` from ``started``."""
     lags.sort()
     return {
         "requests": writer.requests,
@@ -174,10 +177,10 @@ def _done(
         "duration_s": duration_s,
         "lag_ms_p99": lags[int(len(lags) * 0.99)] * 1000 if lags else 0.0,
         "connections": confinement.connections,
-        "reconnects": max(0, confinement.connections - crowd.most_waiting),
+        "reconnects": max(0, confinement.connections - senders.most_waiting),
         "abandoned": abandoned,
-        "not_sent": crowd.not_sent,
-        "most_waiting": crowd.most_waiting,
+        "not_sent": senders.not_sent,
+        "most_waiting": senders.most_waiting,
         "names": names,
     }
 
@@ -189,23 +192,23 @@ def _flush(writer: Writer) -> None:
 
 
 def _measure_lag(lags: list[float]) -> None:
-    """How late the loop comes back to a timer: what every answer may have waited to be noticed."""
+    """Note the lag of the loop's timer: every answer may have waited as long to be noticed."""
     while True:
         due = time.perf_counter() + LAG_TICK_S
         gevent.sleep(LAG_TICK_S)
         lags.append(time.perf_counter() - due)
 
 
-def _report(writer: Writer) -> None:
+def _report_progress(writer: Writer) -> None:
     while True:
         gevent.sleep(PROGRESS_S)
         reply("progress", requests=writer.requests, errors=sum(writer.errors.values()))
 
 
-def _watch(run: Run) -> None:
+def _abort_stuck(loop: UserLoop) -> None:
     while True:
         gevent.sleep(1.0)
-        run.abort_stuck(REQUEST_TIMEOUT_S)
+        loop.abort_stuck(REQUEST_TIMEOUT_S)
 
 
 def reply(name: str, **data: Any) -> None:

@@ -97,26 +97,26 @@ class Connection:
         self._reader: object = None
         self._aborted = False
         self._answered = False  # a request before this one
-        self._heard = False  # any of the answer to this one
+        self._answering = False  # some of the answer to this one has come
         self.cookies: dict[bytes, bytes] = {}
 
     def exchange(self, request: bytes, head_only: bool = False) -> tuple[int, int]:
         """Status and bytes of the answer. Raises Failure; the connection is then closed."""
-        self._heard = False
+        self._answering = False
         try:
-            if self._sock is None or self._gone(self._sock):
+            if self._sock is None or self._is_closed(self._sock):
                 self.close()
                 self._open()
             return self._exchange(request, head_only)
         except BaseException as error:
-            aborted, kept = self._aborted, self._answered and not self._heard
+            aborted, kept = self._aborted, self._answered and not self._answering
             self.close()
             if aborted:
                 raise Failure("timeout") from error
             if isinstance(error, PermissionError):
                 raise Failure("address refused") from error
             if isinstance(error, OSError | Failure):
-                raise Failure(_kind(error, kept)) from error
+                raise Failure(_classify(error, kept)) from error
             raise
 
     def abort(self) -> None:
@@ -148,8 +148,8 @@ class Connection:
         self._reader = gevent.get_hub().loop.io(sock.fileno(), _READ)
 
     @staticmethod
-    def _gone(sock: _socket.socket) -> bool:
-        """Whether the server has closed the connection while it was idle."""
+    def _is_closed(sock: _socket.socket) -> bool:
+        """True when the server has closed the connection while it was idle."""
         try:
             sock.recv(1)
         except BlockingIOError:
@@ -187,8 +187,8 @@ class Connection:
         if b"\r\nset-cookie:" in head:
             self._keep_cookies(data[: end + 2])
         connection = _CONNECTION.search(head)
-        said = connection[1] if connection else b""
-        keep = b"close" not in said and (head[7:8] == b"1" or b"keep-alive" in said)
+        options = connection[1] if connection else b""
+        keep = b"close" not in options and (head[7:8] == b"1" or b"keep-alive" in options)
         size += len(data)
         body = len(data) - end - 4
 
@@ -226,7 +226,7 @@ class Connection:
                 continue
             if not data and (self._aborted or not may_end):
                 raise Failure("connection closed")
-            self._heard = True
+            self._answering = True
             return data
 
     def _keep_cookies(self, head: bytes) -> None:
@@ -247,7 +247,7 @@ _KINDS = {
 }
 
 
-def _kind(error: OSError | Failure, kept: bool) -> str:
+def _classify(error: OSError | Failure, kept: bool) -> str:
     """``kept``: the connection had answered before, and nothing of this answer came."""
     kind = error.kind if isinstance(error, Failure) else _KINDS.get(error.errno or 0, "other")
     return f"kept {kind}" if kept and f"kept {kind}" in ERROR_NUMBER else kind

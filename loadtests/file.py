@@ -69,7 +69,7 @@ def _check_python(path: Path, text: str) -> None:
 
 
 def _workload(document: Mapping[str, Any], headers: dict[str, str]) -> Workload:
-    _known(document, ("endpoint", "headers"), "the file")
+    _check_keys(document, ("endpoint", "headers"), "the file")
     tables = document.get("endpoint")
     if not isinstance(tables, list) or not tables:
         raise ValueError(f"no endpoints; write at least one, like this:\n{_EXAMPLE}")
@@ -91,7 +91,7 @@ def _workload(document: Mapping[str, Any], headers: dict[str, str]) -> Workload:
             raise ValueError(f"header {name} holds {value!r}, which no header can carry")
     replaced = {name.lower() for name in own}
     merged = {name: value for name, value in headers.items() if name.lower() not in replaced}
-    said = any("share" in table for table in tables)
+    shares_given = any("share" in table for table in tables)
     count = len(endpoints)
     return Workload(
         endpoints=tuple(
@@ -99,7 +99,7 @@ def _workload(document: Mapping[str, Any], headers: dict[str, str]) -> Workload:
         ),
         headers=tuple({**merged, **own}.items()),
         source="file",
-        assumption="" if said else f"equal shares of {count} endpoint{'s' * (count != 1)}",
+        assumption="" if shares_given else f"equal shares of {count} endpoint{'s' * (count != 1)}",
     )
 
 
@@ -107,7 +107,7 @@ def _endpoint(table: Any, number: int) -> Endpoint:
     place = f"endpoint {number}"
     if not isinstance(table, dict):
         raise ValueError(f"{place} is not a table; write:\n{_EXAMPLE}")
-    _known(table, _KEYS, place)
+    _check_keys(table, _KEYS, place)
     if ("path" in table) == ("paths" in table):
         raise ValueError(f"{place} needs either path or paths; write:\n{_EXAMPLE}")
     paths = table.get("paths", [table.get("path")])
@@ -124,7 +124,7 @@ def _endpoint(table: Any, number: int) -> Endpoint:
     return Endpoint(str(table.get("name", paths[0])), tuple(paths), float(share), method)
 
 
-def _known(table: Mapping[str, Any], keys: tuple[str, ...], place: str) -> None:
+def _check_keys(table: Mapping[str, Any], keys: tuple[str, ...], place: str) -> None:
     for key in table:
         if key not in keys:
             near = get_close_matches(key, keys, 1)

@@ -1,7 +1,7 @@
-"""What an answer tells about the application's other paths: links, and values of identifiers.
+"""The application's other paths, taken from an answer: links, and values of identifiers.
 
-Pure functions over the bytes of a body. Hostile input: anything may stand there, nothing is
-believed but that a path is a path of this application, and the caller asks for it before use.
+Pure functions over the bytes of a body. The input is hostile: all that is believed is that a path
+is a path of this application, and the caller tries it before use.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Harvest:
 
 
 def harvest(body: bytes, content_type: str, path: str, hosts: frozenset[str]) -> Harvest:
-    """``path`` is where the body came from; ``hosts`` are the names the application goes by."""
+    """Links and values of one body, that came from ``path``. ``hosts``: the application's names."""
     kind = content_type.partition(";")[0].strip().lower()
     found = Harvest()
     if kind in ("text/html", "application/xhtml+xml"):
@@ -47,9 +47,9 @@ def harvest(body: bytes, content_type: str, path: str, hosts: frozenset[str]) ->
             text = str(value)
             if isinstance(value, str) and ("://" in text or text.startswith("/")):
                 texts.append(text)
-            kept = found.values.setdefault(key, [])
-            if len(kept) < _MAX_VALUES and text not in kept:
-                kept.append(text)
+            values = found.values.setdefault(key, [])
+            if len(values) < _MAX_VALUES and text not in values:
+                values.append(text)
     else:
         return found
     links = (local_path(text, path, hosts) for text in islice(dict.fromkeys(texts), _MAX_LINKS))

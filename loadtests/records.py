@@ -50,7 +50,7 @@ ERRORS: tuple[str, ...] = (
 ERROR_NUMBER = {kind: number for number, kind in enumerate(ERRORS)}
 
 
-def kind_of_status(status: int) -> str:
+def classify_status(status: int) -> str:
     """The kind of error an answer with this status is, or ""."""
     if status >= 400:
         return "status"

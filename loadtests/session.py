@@ -33,11 +33,11 @@ class DriverFailed(Exception):
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What the driver says of one run. Times in CLOCK_MONOTONIC seconds; None without requests.
+    """The driver's figures of one run. Times in CLOCK_MONOTONIC seconds; None without requests.
 
-    ``lag_s_p99`` is how late the driver's own loop was: an answer may have lain there that long
-    before it was noticed. ``names`` are the endpoints of a locustfile, number 1 first;
-    ``raw``: which of them are the paths as they were sent, because the file gave no name.
+    ``lag_s_p99`` is the lag of the driver's own loop: an answer may have waited that long to be
+    noticed. ``names`` are the endpoints of a locustfile, number 1 first;
+    ``raw`` is true for those that are paths as they were sent, because the file gave no name.
     """
 
     requests: int
@@ -76,7 +76,7 @@ class LoadRun:
         self.progress = (0, 0)
 
     def wait_started(self, timeout: float) -> float:
-        """When all users had been spawned. Raises DriverFailed, TimeoutError."""
+        """The moment when all users had been spawned. Raises DriverFailed, TimeoutError."""
         with self._changed:
             if not self._changed.wait_for(
                 lambda: self._started is not None or self._failure is not None, timeout
@@ -174,7 +174,7 @@ class Driver:
         driver = cls(process, pinned=_pin(process.pid, cores))
         driver._hello.wait(HELLO_TIMEOUT_S)
         if not driver._hello.is_set() or driver._gone.is_set():
-            message = driver._epitaph()
+            message = driver._describe_end()
             driver.close()
             raise DriverFailed(message)
         return driver
@@ -226,7 +226,7 @@ class Driver:
             self._process.stdin.flush()
         except (OSError, ValueError):  # dead, or closed
             if self._run is not None:
-                self._run._died(self._epitaph())
+                self._run._died(self._describe_end())
 
     def _read_replies(self) -> None:
         assert self._process.stdout is not None
@@ -239,15 +239,15 @@ class Driver:
         self._gone.set()
         self._hello.set()
         if self._run is not None:
-            self._run._died(self._epitaph())
+            self._run._died(self._describe_end())
 
     def _read_stderr(self) -> None:
         assert self._process.stderr is not None
         self._stderr.extend(self._process.stderr)
 
-    def _epitaph(self) -> str:
-        said = b"".join(self._stderr).decode(errors="replace").strip()
-        return "the load driver has ended" + (f":\n{said}" if said else "")
+    def _describe_end(self) -> str:
+        output = b"".join(self._stderr).decode(errors="replace").strip()
+        return "the load driver has ended" + (f":\n{output}" if output else "")
 
 
 def workload_to_json(workload: Workload) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from locust.util.load_locustfile import load_locustfile
 
 from pretune.loadtests.confinement import AddressRefused
 from pretune.loadtests.exchange import Connection, Failure
-from pretune.loadtests.records import Writer, kind_of_status
+from pretune.loadtests.records import Writer, classify_status
 from pretune.loadtests.script import Script
 from pretune.server.telemetry import ENDPOINT_HEADER
 
@@ -31,8 +31,8 @@ from pretune.server.telemetry import ENDPOINT_HEADER
 BACK_OFF_S = 0.1
 
 
-class Run:
-    """What the users of one run share. ``over`` ends their loops after the request in hand."""
+class UserLoop:
+    """State that all users of one run share. ``over`` ends them after the request in hand."""
 
     def __init__(self, address: tuple[str, int], load: Mapping[str, Any], writer: Writer) -> None:
         self.address = address
@@ -57,7 +57,7 @@ class WorkloadUser(locust.User):
 
     abstract = True
     script: ClassVar[Script]
-    run_of_users: ClassVar[Run]
+    loop: ClassVar[UserLoop]
     spawned: ClassVar[int]
 
     def __init__(self, environment: Environment) -> None:
@@ -67,14 +67,14 @@ class WorkloadUser(locust.User):
 
     @locust.task
     def browse(self) -> None:
-        run, script, number = self.run_of_users, self.script, self.number
-        dice = random.Random(f"{run.seed}:{number}")
-        connection = Connection(run.address)
-        clock, add, waiting = time.perf_counter, run.writer.add, run.waiting
-        if run.ramp_s:
-            gevent.sleep(dice.random() * run.ramp_s)
+        loop, script, number = self.loop, self.script, self.number
+        dice = random.Random(f"{loop.seed}:{number}")
+        connection = Connection(loop.address)
+        clock, add, waiting = time.perf_counter, loop.writer.add, loop.waiting
+        if loop.ramp_s:
+            gevent.sleep(dice.random() * loop.ramp_s)
         try:
-            while not run.over:
+            while not loop.over:
                 index, request = script.choose(dice)
                 if connection.cookies:
                     pairs = (name + b"=" + value for name, value in connection.cookies.items())
@@ -85,7 +85,7 @@ class WorkloadUser(locust.User):
                 waiting[number] = (start, connection)
                 try:
                     status, size = connection.exchange(request, script.head_only[index])
-                    kind = kind_of_status(status)
+                    kind = classify_status(status)
                 except Failure as failure:
                     kind = failure.kind
                 wall = clock() - start
@@ -93,27 +93,27 @@ class WorkloadUser(locust.User):
                 add(start, wall, size, index + 1, number, status, kind)
                 if not status:
                     gevent.sleep(BACK_OFF_S)
-                if run.think_s:
-                    gevent.sleep(run.think_s)
+                if loop.think_s:
+                    gevent.sleep(loop.think_s)
         finally:
             connection.close()
         raise StopUser
 
 
-def workload_user(script: Script, run: Run) -> type[WorkloadUser]:
-    """The user class of one run."""
-    members = {"abstract": False, "script": script, "run_of_users": run, "spawned": 0}
+def make_user_class(script: Script, loop: UserLoop) -> type[WorkloadUser]:
+    """The user class of one run, with the state that its users share."""
+    members = {"abstract": False, "script": script, "loop": loop, "spawned": 0}
     return type("Visitor", (WorkloadUser,), members)
 
 
 class Users:
-    """A closed load's crowd, run by locust; see ``loadtests.driver`` for how a crowd is used."""
+    """The senders of a closed load, run by locust; ``loadtests.driver`` says how they are used."""
 
     not_sent = 0
 
-    def __init__(self, environment: Environment, run: Run, users: int, own: bool) -> None:
-        """``own``: the classes are of a user's locustfile, which is told and stopped as usual."""
-        self._environment, self._run = environment, run
+    def __init__(self, environment: Environment, loop: UserLoop, users: int, own: bool) -> None:
+        """``own``: the classes are of a user's locustfile, which gets its events as usual."""
+        self._environment, self._loop = environment, loop
         self.most_waiting = users
         self._own = own
         self._runner = environment.create_local_runner()
@@ -135,12 +135,12 @@ class Users:
             runner.spawn_users({item.__name__: users for item in environment.user_classes})
 
     def finish(self, grace_s: float) -> int:
-        """Let requests in hand finish, at most ``grace_s``; how many did not, and are no record."""
+        """Let requests in hand finish within ``grace_s``; the number of those that did not."""
         if self._own:
             self._environment.stop_timeout = grace_s
         else:
             self._runner.user_greenlets.join(timeout=grace_s)
-        abandoned = len(self._run.waiting)
+        abandoned = len(self._loop.waiting)
         self._runner.quit()
         return abandoned
 
@@ -164,7 +164,7 @@ class Locustfile:
         if not self.classes:
             raise ValueError(f"{path} has no HttpUser or FastHttpUser class")
         self.numbers: dict[str, int] = {}
-        self.named: set[str] = set()  # of them, those that the file gave itself
+        self.named: set[str] = set()  # those of them that the file gave itself
         self._headers: dict[str, str] = {}
         self._users: dict[int, int] = {}
         self._starts: dict[int, float] = {}  # of the request in hand, by greenlet
@@ -173,12 +173,12 @@ class Locustfile:
         for session in (HttpSession, FastHttpSession):
             self._number_requests(session)
 
-    def events(self, run: Run) -> Events:
-        """The event hooks for a run that writes to the run's records."""
+    def attach_recorder(self, loop: UserLoop) -> Events:
+        """The file's own event hooks, with one more that writes the run's records."""
         for name, hook in _hooks().items():
             hook._handlers = list(self._listeners.get(name, []))
         self._users.clear()
-        locust.events.request._handlers.append(self._recorder(run))
+        locust.events.request._handlers.append(self._make_recorder(loop))
         return locust.events
 
     def prepare(self, address: tuple[str, int], headers: list[list[str]]) -> None:
@@ -187,7 +187,7 @@ class Locustfile:
             item.host = f"http://{host}:{address[1]}"
         self._headers = {header[0]: header[1] for header in headers}
 
-    def _number(self, name: str) -> int:
+    def _number_of(self, name: str) -> int:
         return self.numbers.setdefault(name, len(self.numbers) + 1)
 
     def _number_requests(self, session: Any) -> None:
@@ -203,7 +203,7 @@ class Locustfile:
             options["headers"] = {
                 **self._headers,
                 **(options.get("headers") or {}),
-                ENDPOINT_HEADER: str(self._number(label)),
+                ENDPOINT_HEADER: str(self._number_of(label)),
             }
             self._starts[id(gevent.getcurrent())] = time.perf_counter()
             return original(client, method, url, name, **options)
@@ -211,7 +211,7 @@ class Locustfile:
         request.numbered = True  # type: ignore[attr-defined]
         session.request = request
 
-    def _recorder(self, run: Run) -> Callable[..., None]:
+    def _make_recorder(self, loop: UserLoop) -> Callable[..., None]:
         def on_request(
             name: str,
             response_time: float,
@@ -226,16 +226,16 @@ class Locustfile:
             start = self._starts.pop(greenlet, time.perf_counter() - wall)
             user = self._users.setdefault(greenlet, len(self._users))
             status = int(getattr(response, "status_code", 0) or 0)
-            kind = kind_of_exception(exception, status) if exception else ""
-            run.writer.add(
-                start, wall, response_length or 0, self._number(name), user, status, kind
+            kind = classify_exception(exception, status) if exception else ""
+            loop.writer.add(
+                start, wall, response_length or 0, self._number_of(name), user, status, kind
             )
 
         return on_request
 
 
-def kind_of_exception(error: BaseException, status: int) -> str:
-    """Which of ``records.ERRORS`` locust's exception is; wrapped causes are looked through."""
+def classify_exception(error: BaseException, status: int) -> str:
+    """The one of ``records.ERRORS`` that locust's exception is; wrapped causes are searched."""
     seen: BaseException | None = error
     while seen is not None:
         for types, kind in _EXCEPTIONS:

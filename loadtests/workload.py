@@ -1,4 +1,4 @@
-"""What traffic a trial gets: endpoints with shares, and how many users send it."""
+"""The traffic of a trial: endpoints with shares, and the users that send it."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class Load:
     """A closed load: ``users`` each send, wait for the answer, think, send again.
 
     With ``rps`` an open one: Poisson arrivals at that rate, each on a connection of its own, each
-    counted from its intended start; ``users`` then says nothing. ``ramp_s``: the users begin at
-    random moments of so many seconds.
+    counted from its intended start; ``users`` then means nothing. ``ramp_s``: seconds over which
+    the users begin, each at a random moment.
     """
 
     users: int

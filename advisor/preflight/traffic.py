@@ -114,7 +114,7 @@ def tried(address: tuple[str, int], workload: Workload) -> Workload:
             good.append(endpoint)
             continue
         for path in endpoint.paths:
-            reason = discovery.verdict(ask(address, path, headers), path, hosts)
+            reason = discovery.rejection(ask(address, path, headers), path, hosts)
             if reason:
                 skipped.append(Skipped(endpoint.name, reason))
                 break

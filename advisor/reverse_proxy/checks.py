@@ -23,7 +23,7 @@ from pretune.advisor.reverse_proxy.rig import Stand, Way, standing
 from pretune.advisor.reverse_proxy.values import Checks, Comparison
 from pretune.advisor.workspace import cores
 from pretune.loadtests import clients
-from pretune.loadtests.clients import Kept, Unanswered
+from pretune.loadtests.clients import KeepAliveClient, Unanswered
 from pretune.server.adapters import catalogue
 from pretune.server.settings import Settings
 
@@ -155,7 +155,7 @@ class _Seen(NamedTuple):
 
 def _brisk(ways: Sequence[tuple[Way, str]]) -> list[_Seen]:
     """One client, one request after the other over one connection; the ways in turn."""
-    connections = [Kept(way.address) for way, _ in ways]
+    connections = [KeepAliveClient(way.address) for way, _ in ways]
     seen = [_Seen([], [], [], []) for _ in ways]
     try:
         for number in _rounds(BRISK_ROUNDS + 1):
@@ -205,7 +205,7 @@ def _beside(question: str, stand: Stand, slow: Callable[[Way], None]) -> Compari
     means: dict[Way, list[float]] = {stand.without: [], stand.behind: []}
 
     def others(way: Way) -> None:
-        took = clients.at_moments(way.address, "/", moments)
+        took = clients.get_at(way.address, "/", moments)
         if not np.isfinite(took).all():
             raise Unanswered("others were not answered")
         means[way].append(float(np.mean(took)))
@@ -228,7 +228,7 @@ def _all(tasks: Sequence[Callable[[], None]]) -> None:
         except Unanswered as error:
             failed.append(error)
 
-    clients.together([partial(guarded, task) for task in tasks])
+    clients.run_together([partial(guarded, task) for task in tasks])
     if failed:
         raise failed[0]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pretune.loadtests import clients
-from pretune.loadtests.clients import Address, Kept, Unanswered
+from pretune.loadtests.clients import Address, KeepAliveClient, Unanswered
 from pretune.server.adapters import byte_app, embedded
 from pretune.server.adapters.launch import Launch
 from pretune.server.settings import Settings
@@ -43,7 +43,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Address]:
 
 
 def test_what_the_stand_in_answers(server: Address) -> None:
-    one = Kept(server)
+    one = KeepAliveClient(server)
     assert one.get("/")[1] == 2
     assert one.get("/send/150001")[1] == 150_001
     assert one.get("/file/any.css")[1] == len(FILE)
@@ -66,16 +66,16 @@ def test_slow_ones_take_their_time(server: Address) -> None:
 
 
 def test_requests_come_at_their_moments_whatever_became_of_the_others(server: Address) -> None:
-    took = clients.at_moments(server, "/", [0.0, 0.05, 0.1])
+    took = clients.get_at(server, "/", [0.0, 0.05, 0.1])
     assert len(took) == 3
     assert all(0 < seconds < 20 for seconds in took)
 
 
 def test_nobody_there_is_no_answer(tmp_path: Path) -> None:
     nobody = ("127.0.0.1", 9)
-    assert clients.at_moments(nobody, "/", [0.0]) == [math.inf]
+    assert clients.get_at(nobody, "/", [0.0]) == [math.inf]
     for ask in (
-        lambda: Kept(nobody).get("/"),
+        lambda: KeepAliveClient(nobody).get("/"),
         lambda: clients.upload(nobody, "/read", 10),
         lambda: clients.download(nobody, "/", 10, 0.0),
     ):
