@@ -124,7 +124,6 @@ class Run:
     notes: tuple[str, ...] = ()
     holders: Holders | None = None  # of what leaks
     allocators: tuple[Saving, ...] = ()  # what was tried
-    gate: tuple[dict[str, Any], ...] | None = None
     cpu_steal: float | None = None
     database: PostgresLimits | None = None
     server: str = ""  # the one the answer is for, with its version

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
-
-import numpy as np
 
 from pretune.advisor.comparison.disruption import Disruption
 from pretune.advisor.comparison.entry import QUANTITIES, Entry, Result, Turn
 from pretune.advisor.comparison.lifecycle import Check, Lifecycle
 from pretune.advisor.comparison.rounds import Ratio, over_rounds, pairs
+from pretune.advisor.documents.plain import mapping, plain
 from pretune.advisor.documents.report import assemble as assemble_run
 from pretune.advisor.model.case import discipline
 from pretune.advisor.model.prediction import Prediction
@@ -47,8 +45,8 @@ def assemble(result: Result) -> dict[str, Any]:
         "server_cores": _server_cores(whole),
         "embedded_cost": costs.get(EMBEDDED),
         "servers": [_entry(entry, costs.get(entry.name)) for entry in result.entries],
-        "absent": [asdict(absent) for absent in result.absent],
-        "pairs": [_ratio(ratio) for ratio in compared(result.entries)],
+        "absent": plain(result.absent),
+        "pairs": plain(compared(result.entries)),
     }
 
 
@@ -83,12 +81,12 @@ def _entry(entry: Entry, cost: Mapping[str, Any] | None) -> dict[str, Any]:
         "name": entry.name,
         "version": entry.server.version,
         "label": entry.server.label,
-        "settings": None if settings is None else settings.to_json(),
+        "settings": plain(settings),
         "worker_class": None
         if settings is None
         else entry.server.worker_class(settings.worker_class),
-        "reasons": {} if recommendation is None else dict(recommendation.reasons),
-        "figures": {name: over_rounds(entry.by_round(name)).to_json() for name in QUANTITIES},
+        "reasons": mapping(recommendation.reasons if recommendation else ()),
+        "figures": {name: plain(over_rounds(entry.by_round(name))) for name in QUANTITIES},
         "at_least": entry.at_least,
         "pg_connections": max(
             (t.measured.pg_connections_peak or 0 for t in entry.done), default=None
@@ -108,9 +106,9 @@ def _predicted(prediction: Prediction) -> dict[str, Any]:
     """What can be set beside what was measured."""
     return {
         "users": prediction.users,
-        "throughput_rps": prediction.throughput_rps.to_json(),
-        "p95_s": prediction.latency.p95.to_json(),
-        "pss_bytes": prediction.pss_bytes.to_json(),
+        "throughput_rps": plain(prediction.throughput_rps),
+        "p95_s": plain(prediction.latency.p95),
+        "pss_bytes": plain(prediction.pss_bytes),
     }
 
 
@@ -139,7 +137,7 @@ def _errors(entry: Entry) -> dict[str, Any]:
 
 def _off(measured: Interval, predicted: Interval) -> dict[str, Any]:
     """``inside``: the measured value lies in the predicted interval."""
-    value = measured.to_json()["value"]
+    value = plain(measured.value)
     if value is None or not predicted.value > 0:
         return {"error_fraction": None, "inside": None}
     return {
@@ -156,14 +154,14 @@ def _turn(turn: Turn) -> dict[str, Any]:
             {
                 "users": step.users,
                 "throughput_rps": step.throughput_rps,
-                "p95_s": _finite(step.p95_s),
+                "p95_s": plain(step.p95_s),
                 "requests": step.requests,
                 "errors": step.errors,
                 "generator_cpu": step.generator,
             }
             for step in turn.steps
         ],
-        "capacity": None if turn.crossing is None else asdict(turn.crossing),
+        "capacity": plain(turn.crossing),
     }
 
 
@@ -171,7 +169,7 @@ def _discipline(entry: Entry) -> dict[str, Any] | None:
     """How the model takes it to hand out requests, and what the busiest worker's share was."""
     if entry.settings is None:
         return None
-    assumed = asdict(discipline(entry.name, entry.settings))
+    assumed = plain(discipline(entry.name, entry.settings))
     shares = []
     for turn in entry.done:
         served = [worker.requests for worker in turn.measured.workers]
@@ -181,7 +179,7 @@ def _discipline(entry: Entry) -> dict[str, Any] | None:
     return {
         "assumed": assumed,
         "workers": entry.settings.workers,
-        "busiest_worker_share": None if share is None else share.to_json(),
+        "busiest_worker_share": plain(share),
     }
 
 
@@ -190,7 +188,7 @@ def _lifecycle(found: Lifecycle) -> dict[str, Any]:
         "reload": _check(found.reload),
         "recycling": _check(found.recycling),
         "term": _check(found.term),
-        "boot": None if found.boot is None else {**asdict(found.boot), "seen": found.boot.seen},
+        "boot": None if found.boot is None else {**plain(found.boot), "seen": found.boot.seen},
     }
 
 
@@ -208,21 +206,13 @@ def _disruption(found: Disruption) -> dict[str, Any]:
     return {
         "requests": found.requests,
         "lost": found.lost_count,
-        "lost_fraction": found.lost_fraction.to_json(),
-        "kinds": dict(found.lost),
+        "lost_fraction": plain(found.lost_fraction),
+        "kinds": mapping(found.lost),
         "kept_closed": found.kept,
         "refused": found.refused,
         "took_s": found.took_s,
-        "p95_before_s": _finite(found.p95_before_s),
-        "p95_s": _finite(found.p95_s),
-        "slowest_s": _finite(found.slowest_s),
+        "p95_before_s": plain(found.p95_before_s),
+        "p95_s": plain(found.p95_s),
+        "slowest_s": plain(found.slowest_s),
         "events": found.events,
     }
-
-
-def _ratio(ratio: Ratio) -> dict[str, Any]:
-    return {**asdict(ratio), "ratio": ratio.ratio.to_json()}
-
-
-def _finite(x: float) -> float | None:
-    return float(x) if np.isfinite(x) else None

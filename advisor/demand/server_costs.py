@@ -23,7 +23,7 @@ taken from the other class's trial.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -208,10 +208,3 @@ def _worker(worker: WorkerDemand, here: ServerCost, there: ServerCost) -> Worker
         shared_file_bytes=worker.shared_file_bytes + files,
         fixed_pss_bytes=max(0.0, worker.fixed_pss_bytes + there.master_bytes - here.master_bytes),
     )
-
-
-def to_json(costs: Mapping[Kind, ServerCost]) -> list[dict[str, object]]:
-    return [
-        {"server": server, "worker_class": kind, **cost.to_json()}
-        for (server, kind), cost in costs.items()
-    ]

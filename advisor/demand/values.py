@@ -40,9 +40,6 @@ class ServerCost:
         """A worker's, without what leaked: bytes per request."""
         return self.worker_bytes - slope * self.requests
 
-    def to_json(self) -> dict[str, object]:
-        return {**vars(self), "cpu_s": self.cpu_s.to_json()}
-
 
 @dataclass(frozen=True)
 class EndpointDemand:

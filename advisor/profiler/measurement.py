@@ -41,6 +41,11 @@ class Latency:
     p95: Interval
     p99: Interval
 
+    def scaled(self, factor: float) -> Latency:
+        """The same in another unit."""
+        parts = (self.mean, self.p50, self.p95, self.p99)
+        return Latency(*(each.scaled(factor) for each in parts))
+
 
 @dataclass(frozen=True)
 class Conditions:

@@ -124,25 +124,3 @@ def _shown(name: str, value: Any) -> str:
     if not value and (name in _TIMES or name == "max_requests"):
         return "off"
     return f"{value:g} s" if name in _TIMES else str(value)
-
-
-def to_json(today: Today) -> dict[str, Any]:
-    """All but the prediction, which the document shows as every other."""
-    deployed = today.deployed
-    return {
-        "server": deployed.server,
-        "where": deployed.where,
-        "application": deployed.application,
-        "on": today.on,
-        "why": today.why,
-        "settings": None if today.settings is None else today.settings.to_json(),
-        "said": [
-            {"setting": name, "value": s.value, "where": s.where, "note": s.note}
-            for name, s in deployed.settings.items()
-        ],
-        "unknown": list(deployed.unknown),
-        "facts": [{"name": f.name, "value": f.value, "where": f.where} for f in deployed.facts],
-        "others": list(deployed.others),
-        "problems": list(deployed.problems),
-        "violates": list(today.violates),
-    }

@@ -66,7 +66,7 @@ def measurement(
         conditions=Conditions(cores, 0, True, False), steady=True, steady_note="", window_s=10.0,
         requests=1000, throughput_rps=EXACT(rps), latency=nothing, error_rate=0.0, errors=(),
         by_endpoint=(), pss_bytes=Interval(pss, pss * 0.99, pss * 1.01), rss_bytes=2 * pss,
-        master_pss_bytes=10 * MIB, kernel_bytes=0.0,
+        master_pss_bytes=10.0 * MIB, kernel_bytes=0.0,
         workers=workers or tuple(worker() for _ in range(settings.workers)), memory_series=(),
         pg_connections_peak=None, pg_idle_in_transaction_peak=None, db_cpu_s_per_request=None,
         cpu_s_per_request=Interval(cpu_s, cpu_s * 0.98, cpu_s * 1.02),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pretune.advisor.deployed import looking
 from pretune.advisor.deployed.files import Place
 from pretune.advisor.deployed.value import Look
+from pretune.advisor.documents.plain import plain
 from pretune.advisor.recommendation import today
 
 FILES = {
@@ -50,4 +51,4 @@ def test_no_file_makes_it_raise(name: str, edits: list[tuple[float, str, int]]) 
     assert isinstance(found, Look)
     if found.deployed is not None:
         for interface in ("wsgi", "asgi"):
-            today.to_json(today.of(found.deployed, interface, "gunicorn"))
+            plain(today.of(found.deployed, interface, "gunicorn"))

@@ -1,0 +1,39 @@
+"""What requests and workers cost, and where the time goes beside each endpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pretune.advisor.demand.breakdown import Inside
+from pretune.advisor.demand.values import Demand
+from pretune.advisor.documents.plain import move, plain
+from pretune.advisor.run import Run
+
+# The document's order has what was added later beside what it belongs to.
+_LAST = (
+    *("wait_s", "wait_calls", "by_endpoint", "inside"),
+    *("worker", "unloaded_p95_s", "generator_cpu_s"),
+)
+
+
+def write_demand(demand: Demand | None, inside: Inside | None) -> dict[str, Any] | None:
+    if demand is None:
+        return None
+    found = {**plain(demand), "inside": plain(inside)}
+    if inside is not None:
+        for endpoint in found["by_endpoint"]:
+            endpoint |= plain(inside.endpoint(endpoint["name"])) or {}
+    return move(found, last=_LAST)
+
+
+def write_boot_memory(run: Run) -> dict[str, Any] | None:
+    """What importing the app took, beside a worker that has booted and not served yet."""
+    if run.boot_memory is None:
+        return None
+    booted = [
+        float(series.anon_bytes[0])
+        for trial in run.trials
+        for series in trial.measurement.memory_series
+        if series.anon_bytes is not None and len(series.requests) and series.requests[0] == 0
+    ]
+    return {**plain(run.boot_memory), "worker_anon_bytes": booted[0] if booted else None}
