@@ -14,9 +14,9 @@ _HEAD = """\
 
 `tune TARGET --server NAME` measures and verifies on one of these, as it is installed in the app's
 environment and started by its own command. Without a name the answer is verified on the
-server that the project's own files start ([GUIDE](GUIDE.md#todays-deployment)), whose
-options are read by the same table. Settings have gunicorn's names in reports; this is what they
-are there. Where a server has no option for one, the setting does nothing.
+server that the project's own files start ([GUIDE](GUIDE.md#todays-deployment)); its options are
+read by the same table. Reports give settings by gunicorn's names; the tables below say what each
+one means on the server. Where a server has no option for a setting, the setting does nothing.
 """
 
 
@@ -25,25 +25,26 @@ _FRONT = f"""\
 
 `{nginx_conf.INSTALL}`. With `--front nginx` the answer is verified through it, and its file is \
 written.
-It speaks HTTP/1.1 to the server, over TCP or a unix socket. These follow from its settings:
+It speaks HTTP/1.1 to the server, over TCP or a unix socket. These directives follow from the
+server's settings:
 
 | setting | directive | what is written |
 |---|---|---|
-| `timeout` | `proxy_read_timeout` | The timeout and {nginx_conf.READ_MARGIN_S:g} s (mod_wsgi's \
-by its threads): the server ends what is stuck first, where it can. |
+| `timeout` | `proxy_read_timeout` | The timeout plus {nginx_conf.READ_MARGIN_S:g} s (mod_wsgi's \
+as stretched by its threads), so the server ends what is stuck first, where it can. |
 | `keepalive` | `keepalive_timeout` of the upstream | {nginx_conf.IDLE_PART:g} of it, so nginx \
 closes an idle connection before the server does. |
 | `workers`, `threads` | `keepalive` of the upstream | As many idle connections as requests are \
-served at once, at most {nginx_conf.MOST_IDLE} a process; none where the server closes each: \
+served at once, at most {nginx_conf.MOST_IDLE} per process; none where the server closes each: \
 {{closes}}. |
 | `backlog` | `listen ... backlog` | The same. |
 
-`Host`, `X-Forwarded-For`, `X-Forwarded-Proto` are set, others of their kind are cleared. That TLS
-ended at nginx is believed by the embedded server, gunicorn, uvicorn, waitress (as we start it) and
-uWSGI, of a proxy at 127.0.0.1 (uWSGI: of everybody), by the embedded server, gunicorn and uWSGI
-over a unix socket, too; hypercorn, granian and mod_wsgi leave it to the app (`ProxyFix` and the
-like). WebSockets are passed on to ASGI apps. Started by us it ends on QUIT, which answers what has
-begun.
+The file sets `Host`, `X-Forwarded-For` and `X-Forwarded-Proto`, and clears other fields of that
+kind. The embedded server, gunicorn, uvicorn, waitress (as tune starts it) and uWSGI believe a proxy
+at 127.0.0.1 that TLS ended there (uWSGI believes everybody); the embedded server, gunicorn and
+uWSGI believe it over a unix socket too. hypercorn, granian and mod_wsgi leave it to the app
+(`ProxyFix` and the like). WebSockets are passed on to ASGI apps. The nginx that tune starts is
+ended by QUIT, so that it answers what has begun.
 """
 
 

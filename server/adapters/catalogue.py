@@ -103,8 +103,9 @@ UVICORN = FieldServer(
         "threads": Meaning("", _APP_THREADS),
         "timeout": Meaning(
             "timeout-worker-healthcheck",
-            "How long a worker's process may not answer its master, from a thread of its own: only "
-            "what holds the GIL or the process counts, no request. With one worker: nobody looks.",
+            "Longest a worker's process may leave its master's question unanswered. A thread of "
+            "its own answers, so only what holds the GIL or stops the process counts, never a "
+            "request. With one worker nobody asks.",
             lambda s: str(math.ceil(s.timeout)) if s.workers > 1 and s.timeout > 0 else None,
         ),
         "graceful_timeout": Meaning(
@@ -117,7 +118,7 @@ UVICORN = FieldServer(
         ),
         "max_requests": Meaning(
             "limit-max-requests",
-            "A worker ends after so many, and the master starts another when it has gone; with "
+            "A worker ends after so many requests, and the master starts another one then; with "
             "one worker the server ends.",
             lambda s: str(s.max_requests) if s.max_requests and s.workers > 1 else None,
         ),
@@ -130,8 +131,9 @@ UVICORN = FieldServer(
         "backlog": Meaning("backlog", "The same.", _whole("backlog")),
         "worker_connections": Meaning(
             "limit-concurrency",
-            "Connections or requests of one worker; beyond it answers 503 at once, where gunicorn "
-            "would let them wait. One more than the setting is given: the limit itself is refused.",
+            "Connections or requests of one worker; beyond that it answers 503 at once, where "
+            "gunicorn would let them wait. It gets one more than the setting, because the limit "
+            "itself is already refused.",
             lambda s: str(s.worker_connections + 1),
         ),
     },
@@ -144,10 +146,11 @@ UVICORN = FieldServer(
     },
     single={"stop": signal.SIGTERM},
     remarks=(
-        "HUP replaces the workers one by one; each goes before its successor comes.",
-        "With several workers answers on kept connections come some 40 ms late (0.54: 50 ms where "
-        "one worker took 6): it makes their socket without a protocol number, so asyncio does not "
-        "switch Nagle's algorithm off, and the client's delayed ACK holds the body back.",
+        "HUP replaces the workers one by one; each leaves before its successor starts.",
+        "With several workers, answers on kept connections come some 40 ms late (version 0.54: 50 "
+        "ms where one worker took 6): uvicorn makes their socket without a protocol number, so "
+        "asyncio does not switch Nagle's algorithm off, and the client's delayed ACK holds the "
+        "body back.",
     ),
 )
 
@@ -168,7 +171,7 @@ HYPERCORN = FieldServer(
         ),
         "max_requests": Meaning(
             "max-requests",
-            "A worker ends after so many, and the master starts another when it has gone.",
+            "A worker ends after so many requests, and the master starts another one then.",
             _positive("max_requests"),
         ),
         "max_requests_jitter": Meaning(
@@ -182,7 +185,8 @@ HYPERCORN = FieldServer(
     signals={"reload": signal.SIGHUP, "stop": signal.SIGTERM},
     drains=False,
     remarks=(
-        "At TERM the first worker to end may take the others with it, and what they have in hand.",
+        "At TERM the first worker to end may take the others with it, and the requests they have "
+        "in hand.",
         "HUP ends all workers before it starts new ones; until then connections wait.",
     ),
 )
@@ -199,7 +203,7 @@ WAITRESS = FieldServer(
     },
     usual=True,
     settings={
-        "workers": Meaning("", "There is one process, always: one GIL for all requests."),
+        "workers": Meaning("", "There is always one process, so one GIL for all requests."),
         "threads": Meaning("threads", "Requests in the app at a time.", _whole("threads")),
         "timeout": Meaning("", _NO_TIMEOUT),
         "graceful_timeout": Meaning(
@@ -207,7 +211,7 @@ WAITRESS = FieldServer(
         ),
         "keepalive": Meaning(
             "channel-timeout",
-            "How long an idle connection is kept; looked at only every 30 s.",
+            "How long an idle connection is kept; checked only every 30 s.",
             _positive("keepalive"),
         ),
         "max_requests": Meaning("", _NO_RECYCLING),
@@ -227,12 +231,12 @@ WAITRESS = FieldServer(
         (
             "trusted-proxy",
             "127.0.0.1",
-            "a proxy on this machine is believed, as it is by gunicorn and uvicorn",
+            "so that a proxy on this machine is believed, as gunicorn and uvicorn believe it",
         ),
         (
             "trusted-proxy-headers",
             "x-forwarded-proto",
-            "of it what gunicorn believes: whether TLS ended there",
+            "the part that gunicorn believes: whether TLS ended there",
         ),
     ),
     remarks=("Stop it with INT: TERM is not handled and resets what is in hand.",),
@@ -267,7 +271,7 @@ GRANIAN = FieldServer(
             _positive("graceful_timeout"),
         ),
         "keepalive": Meaning(
-            "", "Connections are kept while the client wants; there is no time for idle ones."
+            "", "Connections are kept as long as the client wants; idle ones are never closed."
         ),
         "max_requests": Meaning("", _NO_RECYCLING + " workers-lifetime goes by age."),
         "max_requests_jitter": Meaning("", _NO_RECYCLING),
@@ -321,8 +325,8 @@ UWSGI = FieldServer(
         ),
         "max_requests_jitter": Meaning(
             "max-requests-delta",
-            "Not at random: the delta times the worker's number is added. Given is the jitter over "
-            "the workers, so that the last one has all of it.",
+            "Not at random: the delta times the worker's number is added. The option gets the "
+            "jitter divided by the workers, so that the last one has all of it.",
             lambda s: (
                 str(math.ceil(s.max_requests_jitter / s.workers))
                 if _jitter(s) is not None
@@ -331,7 +335,7 @@ UWSGI = FieldServer(
         ),
         "preload_app": Meaning(
             "lazy-apps",
-            "The other way round: uWSGI imports before it forks unless told lazy-apps.",
+            "The other way round: uWSGI imports before it forks unless lazy-apps is set.",
             lambda s: None if s.preload_app else "",
         ),
         "backlog": Meaning(
@@ -384,7 +388,9 @@ MOD_WSGI = FieldServer(
     },
     longest_request_s=lambda s: s.timeout * (1 + math.log(s.threads)),
     settings={
-        "workers": Meaning("processes", "Daemons, beside Apache's own.", _whole("workers")),
+        "workers": Meaning(
+            "processes", "Daemon processes, beside Apache's own.", _whole("workers")
+        ),
         "threads": Meaning("threads", "Requests in one daemon at a time.", _whole("threads")),
         "timeout": Meaning(
             "request-timeout",
@@ -394,8 +400,8 @@ MOD_WSGI = FieldServer(
         ),
         "graceful_timeout": Meaning(
             "graceful-timeout",
-            "Only of a process that has had its maximum-requests: how long it goes on. TERM gives "
-            "no time.",
+            "Only for a process that has reached maximum-requests: how long it may go on. TERM "
+            "gives no time.",
             _positive("graceful_timeout"),
         ),
         "keepalive": Meaning(
