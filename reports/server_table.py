@@ -57,11 +57,12 @@ def render() -> str:
 
 
 def _section(server: FieldServer) -> str:
+    interfaces = " and ".join(name.upper() for name in server.interfaces)
     kinds = "; ".join(f"`{kind}`: {c.says}" for kind, c in server.classes.items())
     lines = [
         f"## {server.name}",
         "",
-        f"`{server.install}`. Serves {' and '.join(server.interfaces).upper()}. {kinds}.",
+        f"`{server.install}`. Serves {interfaces}. {kinds}.",
         "",
         "| setting | option | what it really means there |",
         "|---|---|---|",
