@@ -6,7 +6,7 @@ goes to stderr; the object goes to ``--out-fd`` (default: the stdout this proces
     {"ok": true, "interface", "framework", "callable", "file", "python_version", "executable",
      "boot_s", "versions": {}, "routes": [see probes/routes.py], "host", "headers": {},
      "settings": {}, "databases": [see probes/configuration.py],
-     "boot_memory": {see probes/weighing.py, "returned_bytes": see below}}
+     "boot_memory": {see probes/import_cost.py, "returned_bytes": see below}}
     {"ok": false, "kind", "message", "traceback", "missing"}
 
 ``kind`` is module_missing, no_callable, import_error, factory_error or routes_error; ``missing``
@@ -49,7 +49,7 @@ def inspect(target: str, chdir: str = ".") -> dict[str, Any]:
         # A Django URLconf is imported here for the first time: the user's code.
         message = f"reading the routes failed: {type(error).__name__}: {error}"
         return _failure("routes_error", message, user_traceback(error), error)
-    settled = reclaimable.settle()
+    reclaimed = reclaimable.reclaim()
     return {
         "ok": True,
         "interface": loaded.interface,
@@ -63,7 +63,7 @@ def inspect(target: str, chdir: str = ".") -> dict[str, Any]:
         "routes": found,
         "boot_memory": {
             **scales.describe(),
-            "returned_bytes": settled["before"] - settled["trimmed"],
+            "returned_bytes": reclaimed["before"] - reclaimed["trimmed"],
         },
         **said,
     }

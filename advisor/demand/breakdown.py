@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pretune.advisor.profiler.measurement import Measurement
     from pretune.advisor.profiler.notes import Notes
     from pretune.loadtests.workload import Workload
-    from pretune.server.probes.user_frames import Place
+    from pretune.server.probes.user_frames import UserFrame
 
 LINES = 6  # per endpoint, of CPU and of waiting
 HOSTS = 8  # per endpoint
@@ -266,7 +266,7 @@ def _lines(notes: Notes, endpoint: int, cpu_s: Interval, wait_s: Interval) -> tu
 
 
 def _line(
-    place: Place, what: np.void, looks: NDArray[np.void], seconds: Interval, blur: float
+    place: UserFrame, what: np.void, looks: NDArray[np.void], seconds: Interval, blur: float
 ) -> Line:
     hit = looks[["kind", "place"]] == what
     fraction = share_of(looks["time"], hit, blur)

@@ -9,7 +9,7 @@ straight line), so there must be evidence: thousands of requests, or growth that
 explains. And workers at other speeds must not contradict: what grows with time, or only at the
 beginning, has another slope per request elsewhere.
 
-What a worker gives back when it is asked to after the load (``server.probes.settling``) was held
+What a worker gives back when it is asked to after the load (``server.probes.reclaimable``) was held
 by nobody: garbage in cycles that the collector had not reached, or holes that the allocator kept.
 Where that is half of the growth the class is "fragmentation", whatever the curve looks like; an app
 that has switched the collector off keeps its garbage, and leaks it.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pretune.server.probes.account import KINDS
-from pretune.server.probes.user_frames import Place
+from pretune.server.probes.user_frames import UserFrame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,7 +73,7 @@ class Notes:
     blocks: NDArray[np.void]
     cost: NDArray[np.void]
     numbers: NDArray[np.void]
-    places: tuple[Place, ...]
+    places: tuple[UserFrame, ...]
     routes: tuple[str, ...]
     hosts: tuple[str, ...]
 
@@ -122,7 +122,7 @@ class Notes:
         """What ``arrays`` and ``names`` gave. Raises KeyError, TypeError."""
         return cls(
             **{name: arrays[f"notes_{name}"] for name in _ARRAYS},
-            places=tuple(Place(*place) for place in names["places"]),
+            places=tuple(UserFrame(*place) for place in names["places"]),
             routes=tuple(names["routes"]),
             hosts=tuple(names["hosts"]),
         )
@@ -201,7 +201,7 @@ def _read_one(
             elif kind == "place":
                 number, file, line, function, own = values
                 shown = str(file)[-_LONGEST:], int(line), str(function)[:_LONGEST], bool(own)
-                place_of[number] = places[Place(*shown)]
+                place_of[number] = places[UserFrame(*shown)]
             elif kind == "route":
                 number, pattern = values
                 route_of[number] = routes[str(pattern)[:_LONGEST]]

@@ -41,7 +41,7 @@ def fill(corpus: Path) -> None:
     corpus.mkdir(parents=True, exist_ok=True)
     if any(corpus.iterdir()):
         return
-    cases = Path(__file__).parents[2] / "tests/server/protocol"
+    cases = Path(__file__).parents[2] / "tests/server/http11"
     sys.path.insert(0, str(cases))
     import cases_gunicorn
     import cases_llhttp

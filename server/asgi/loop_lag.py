@@ -19,7 +19,7 @@ from pretune.server.asgi.call import Call
 from pretune.server.asgi.metering import Meter
 from pretune.server.probes.account import Account
 from pretune.server.probes.journal import Journal
-from pretune.server.probes.user_frames import Place
+from pretune.server.probes.user_frames import UserFrame
 from pretune.server.probes.waiting import LoopClock
 
 PING = 0.05  # s
@@ -42,7 +42,7 @@ class LoopLag:
         self._asked = 0.0
         self._answered = True
         self._step = 0.0  # the one seen last began then, perf_counter s
-        self._seen: Counter[Place] = Counter()
+        self._seen: Counter[UserFrame] = Counter()
         self._last: tuple[float, float, int] = (0.0, 0.0, 0)  # time, length so far, endpoint
         _time_selector(loop)
 
@@ -70,7 +70,7 @@ class LoopLag:
         self._answered = True
         self._meter.skip()
 
-    def see(self, account: Account, place: Place | None, now: float) -> None:
+    def see(self, account: Account, place: UserFrame | None, now: float) -> None:
         """A step of ``account`` is at work at ``place``."""
         began = self._meter.began
         if began != self._step:
@@ -88,7 +88,7 @@ class LoopLag:
         at, length, endpoint = self._last
         if length >= LONG and self._seen:
             (place, _), *_ = self._seen.most_common(1)
-            journal.add("block", at, length, endpoint, journal.place(place))
+            journal.add("block", at, length, endpoint, journal.number(place))
         self._step = 0.0
         self._seen.clear()
 

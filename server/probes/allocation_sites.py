@@ -21,11 +21,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
-VARIABLE = "PRETUNE_HOLDING"
-# Real-time, next to settling.SIGNAL.
+VARIABLE = "PRETUNE_ALLOCATION_SITES"
+# Real-time, next to reclaimable.SIGNAL.
 SIGNAL = signal.SIGRTMIN + 5
 FRAMES = 25  # of each allocation's stack
-SMALLEST = 1024  # bytes; a line that never held so much is not told
+SMALLEST = 1024  # bytes; a line that never held so much is left out
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -35,14 +35,14 @@ def path(directory: str, pid: int) -> str:
     ``{"times": [CLOCK_MONOTONIC s], "lines": {"file:line": {"bytes": [one for each time], "via":
     "file:line" of the innermost frame, or ""}}}``
     """
-    return os.path.join(directory, f"{pid}.holding")
+    return os.path.join(directory, f"{pid}.allocations")
 
 
 def begin(directory: str, chdir: str) -> None:
     """Remember allocations from now on and answer the signal; in the main thread."""
     import tracemalloc
 
-    place = choose(chdir)
+    find_site = site_finder(chdir)
     times: list[float] = []
     lines: dict[str, dict[str, object]] = {}
     tracemalloc.start(FRAMES)
@@ -51,23 +51,23 @@ def begin(directory: str, chdir: str) -> None:
         if gc.isenabled():
             gc.collect()  # garbage is held by nobody
         now = time.monotonic()
-        held: dict[str, int] = {}
+        sizes: dict[str, int] = {}
         via: dict[str, tuple[int, str]] = {}
         for size, stack in _by_stack():
-            found = place(stack)
-            if found is None:
+            site = find_site(stack)
+            if site is None:
                 continue
-            outer, inner = found
-            held[outer] = held.get(outer, 0) + size
+            outer, inner = site
+            sizes[outer] = sizes.get(outer, 0) + size
             if size > via.get(outer, (0, ""))[0]:
                 via[outer] = (size, inner)
         before = [0] * len(times)
         times.append(now)
-        for line in held.keys() | lines.keys():
+        for line in sizes.keys() | lines.keys():
             row = lines.setdefault(line, {"bytes": list(before), "via": ""})
-            row["bytes"].append(held.get(line, 0))  # type: ignore[attr-defined]
+            row["bytes"].append(sizes.get(line, 0))  # type: ignore[attr-defined]
             row["via"] = via.get(line, (0, row["via"]))[1]
-        _say(directory, times, lines)
+        _write(directory, times, lines)
 
     signal.signal(SIGNAL, handle)
 
@@ -90,7 +90,7 @@ def _by_stack() -> Iterator[tuple[int, list[tuple[str, int]]]]:
         yield sizes[key], list(reversed(frames))
 
 
-def choose(
+def site_finder(
     chdir: str,
 ) -> Callable[[Iterable[tuple[str, int]]], tuple[str, str] | None]:
     """A function from a stack, outermost first, to ``file:line`` that holds, and that allotted."""
@@ -108,27 +108,27 @@ def choose(
     def shown(name: str, line: int) -> str:
         return f"{name[len(root) :] if name.startswith(root) else name}:{line}"
 
-    def place(stack: Iterable[tuple[str, int]]) -> tuple[str, str] | None:
+    def find_site(stack: Iterable[tuple[str, int]]) -> tuple[str, str] | None:
         frames = [f for f in stack if not f[0].startswith(_OURS) and not f[0].startswith("<")]
         if not frames:
             return None
-        holder = next((f for f in reversed(frames) if is_users(f[0])), frames[-1])
+        site = next((f for f in reversed(frames) if is_users(f[0])), frames[-1])
         inner = frames[-1]
-        return shown(*holder), shown(*inner) if inner != holder else ""
+        return shown(*site), shown(*inner) if inner != site else ""
 
-    return place
+    return find_site
 
 
-def _say(directory: str, times: list[float], lines: dict[str, dict[str, object]]) -> None:
+def _write(directory: str, times: list[float], lines: dict[str, dict[str, object]]) -> None:
     goal = path(directory, os.getpid())
-    told = {
+    large = {
         name: row
         for name, row in lines.items()
         if max(row["bytes"], default=0) >= SMALLEST  # type: ignore[call-overload]
     }
     try:
         with open(goal + ".new", "w", encoding="utf-8") as file:
-            json.dump({"times": times, "lines": told}, file)
+            json.dump({"times": times, "lines": large}, file)
         os.replace(goal + ".new", goal)
     except OSError:
         pass  # who asked has gone, and the directory with it

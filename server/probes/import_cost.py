@@ -106,9 +106,9 @@ class ImportCost:
             spec = found_by_others(self, name, path, target)
         finally:
             asking.discard(name)
-        # A class is the importer of built-in and frozen modules: nothing to weigh there.
-        weighable = spec is not None and hasattr(spec.loader, "exec_module")
-        if spec is not None and weighable and not isinstance(spec.loader, type):
+        # A class is the importer of built-in and frozen modules: nothing to measure there.
+        measurable = spec is not None and hasattr(spec.loader, "exec_module")
+        if spec is not None and measurable and not isinstance(spec.loader, type):
             spec.loader = _Loader(spec.loader, name, self)  # type: ignore[assignment]
         return spec
 
@@ -137,32 +137,32 @@ class ImportCost:
 class _Loader:
     """Stands in for a module's loader until the module executes."""
 
-    def __init__(self, loader: Any, name: str, scales: ImportCost) -> None:
-        self._loader, self._name, self._scales = loader, name, scales
+    def __init__(self, loader: Any, name: str, cost: ImportCost) -> None:
+        self._loader, self._name, self._cost = loader, name, cost
 
     def __getattr__(self, attribute: str) -> Any:
         return getattr(self._loader, attribute)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        self._scales.enter(self._name)
+        self._cost.enter(self._name)
         try:
             # A loader that reads its own spec must find itself there.
             spec.loader = self._loader
             module: ModuleType | None = self._loader.create_module(spec)
         finally:
             spec.loader = self  # type: ignore[assignment]
-            self._scales.leave(module=False)
+            self._cost.leave(module=False)
         return module
 
     def exec_module(self, module: ModuleType) -> None:
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         module.__loader__ = self._loader
-        self._scales.enter(self._name)
+        self._cost.enter(self._name)
         try:
             self._loader.exec_module(module)
         finally:
-            self._scales.leave(module=True)
+            self._cost.leave(module=True)
 
 
 def _named(values: Sequence[float]) -> dict[str, float]:

@@ -23,7 +23,7 @@ from typing import Any
 
 from pretune.server.probes import routed
 from pretune.server.probes.account import Account
-from pretune.server.probes.user_frames import Place
+from pretune.server.probes.user_frames import UserFrame
 
 LARGEST = 16 << 20  # bytes
 PENDING = 20_000  # notes kept until they are written
@@ -36,7 +36,7 @@ class Journal:
         self.path = os.path.join(directory, f"{pid}.notes")
         self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._pending: deque[tuple[Any, ...]] = deque()
-        self._places: dict[Place, int] = {}
+        self._numbers: dict[UserFrame, int] = {}
         self._routes = 0  # of routed.numbers that are written
         self._size = 0
 
@@ -49,12 +49,12 @@ class Journal:
         if len(self._pending) < PENDING:
             self._pending.append(note)
 
-    def place(self, place: Place) -> int:
+    def number(self, frame: UserFrame) -> int:
         """Its number. From the thread that samples only."""
-        number = self._places.get(place)
+        number = self._numbers.get(frame)
         if number is None:
-            number = self._places[place] = len(self._places) + 1
-            self.add("place", number, *place)
+            number = self._numbers[frame] = len(self._numbers) + 1
+            self.add("place", number, *frame)
         return number
 
     def request(self, account: Account, ended: float) -> None:

@@ -25,8 +25,8 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def path(directory: str, pid: int) -> str:
-    """Where the answer appears, whole: what ``settle`` says, and "blocks_at_boot"."""
-    return os.path.join(directory, f"{pid}.settled")
+    """Where the answer appears, whole: what ``reclaim`` says, and "blocks_at_boot"."""
+    return os.path.join(directory, f"{pid}.reclaimable")
 
 
 def answer_on_signal(directory: str) -> None:
@@ -34,11 +34,11 @@ def answer_on_signal(directory: str) -> None:
     at_boot = blocks()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        said = {**settle(), "blocks_at_boot": at_boot}
+        answer = {**reclaim(), "blocks_at_boot": at_boot}
         goal = path(directory, os.getpid())
         try:
             with open(goal + ".new", "w", encoding="utf-8") as file:
-                json.dump(said, file)
+                json.dump(answer, file)
             os.replace(goal + ".new", goal)
         except OSError:
             pass  # who asked has gone, and the directory with it
@@ -46,7 +46,7 @@ def answer_on_signal(directory: str) -> None:
     signal.signal(SIGNAL, handle)
 
 
-def settle() -> dict[str, int | bool]:
+def reclaim() -> dict[str, int | bool]:
     """Collect and trim; what it brought.
 
     ``before``, ``collected`` and ``trimmed`` are bytes that no file backs: before, after the

@@ -29,7 +29,7 @@ from typing import Any, Protocol
 
 from pretune.server.probes.account import CPU, Account, serving
 from pretune.server.probes.journal import Journal
-from pretune.server.probes.user_frames import Place, Places, awaits, frames
+from pretune.server.probes.user_frames import UserFrame, UserFrames, awaits, frames
 from pretune.server.telemetry import Ring, run_queue_clock
 
 PERIOD = 0.01  # s between two looks, on average
@@ -40,7 +40,7 @@ FLUSH = 0.5  # s
 MOST_STATES = 256  # descriptors
 REST = 0.5  # s between two looks for a reader while there is none
 
-Seen = tuple[Account, Place | None, int, bool]
+Seen = tuple[Account, UserFrame | None, int, bool]
 
 
 class EventLoop(Protocol):
@@ -59,7 +59,7 @@ class EventLoop(Protocol):
     def ping(self, now: float) -> None:
         """Ask it for a sign, which will be timed."""
 
-    def see(self, account: Account, place: Place | None, now: float) -> None:
+    def see(self, account: Account, place: UserFrame | None, now: float) -> None:
         """A step of ``account`` is at work at ``place``."""
 
     def note_block(self, now: float, journal: Journal) -> None:
@@ -70,10 +70,10 @@ class Sampler:
     """The thread. ``loop``: the event loop, where there is one."""
 
     def __init__(
-        self, journal: Journal, places: Places, ring: Ring, loop: EventLoop | None = None
+        self, journal: Journal, user_frames: UserFrames, ring: Ring, loop: EventLoop | None = None
     ) -> None:
         self._journal = journal
-        self._places = places
+        self._user_frames = user_frames
         self._ring = ring
         self._loop = loop
         self._states: dict[int, int] = {}  # of a thread by the kernel's id: a descriptor
@@ -122,12 +122,12 @@ class Sampler:
         """One look at all requests this worker serves."""
         self._looks += 1
         stacks = sys._current_frames()
-        # Places first, all of them: as soon as the GIL is let go, the frames move on.
+        # All of them first: as soon as the GIL is let go, the frames move on.
         # Where several threads work for a request, the one that began last.
         last = {id(entry[1]): (ident, *entry) for ident, entry in tuple(serving.items())}
         looked = []
         for ident, native, account in last.values():
-            place = self._places.place(frames(stacks.get(ident)))
+            place = self._user_frames.find(frames(stacks.get(ident)))
             looked.append((account, place, native, False))
         if self._loop is not None:
             self._look_at_loop(self._loop, now, stacks, looked)
@@ -138,7 +138,7 @@ class Sampler:
                 self._late += 1
             elif place is not None:
                 kind = CPU if computes else account.inside
-                number = self._journal.place(place)
+                number = self._journal.number(place)
                 self._journal.add(
                     "sample", now, account.endpoint, account.route, kind, int(held), number
                 )
@@ -156,20 +156,20 @@ class Sampler:
                     awaiting = self._suspended(account, task)
                     looked[number] = (account, awaiting or place, *looked[number][2:])
             elif account is loop.running:
-                place = self._places.place(frames(stacks.get(loop.ident)))
+                place = self._user_frames.find(frames(stacks.get(loop.ident)))
                 looked.append((account, place, loop.native, True))
                 loop.see(account, place, now)
             else:
                 looked.append((account, self._suspended(account, task), 0, False))
         loop.note_block(now, self._journal)
 
-    def _suspended(self, account: Account, task: Any) -> Place | None:
+    def _suspended(self, account: Account, task: Any) -> UserFrame | None:
         """Where a request waits: in the youngest of its tasks that stands at a line of the user."""
         best = None
         for each in (*reversed(account.tasks or ()), task):
             if each is None or each.done():
                 continue
-            place = self._places.place(awaits(each.get_coro()))
+            place = self._user_frames.find(awaits(each.get_coro()))
             if place is not None and place.own:
                 return place
             best = best or place

@@ -1,9 +1,10 @@
 """The line of the user's own code a stack stands at, and what it is doing there.
 
-A stack goes from the innermost frame outwards. Its *place* is the innermost frame that belongs to
-the user's project, with the function of the library it has called there: of the frames further in,
-the outermost one of the innermost package, as ``execute`` of psycopg below ten frames of an ORM. A
-stack without a line of the user's (a view that a framework brings) stands where the framework does.
+A stack goes from the innermost frame outwards. Its *user frame* is the innermost frame that belongs
+to the user's project, with the function of the library it has called there: of the frames further
+in, the outermost one of the innermost package, as ``execute`` of psycopg below ten frames of an
+ORM. A stack without a line of the user's (a view that a framework brings) stands where the
+framework does.
 
 The project is what lies under the app's directory, but for installed packages, virtual
 environments and the standard library, which may lie there, too.
@@ -29,7 +30,7 @@ OWN, OURS, PROBE, STDLIB = "own", "ours", "probe", "stdlib"
 Line = tuple[CodeType, int]
 
 
-class Place(NamedTuple):
+class UserFrame(NamedTuple):
     """``file`` as shown: relative to the project, or ``package/module.py`` when not ``own``."""
 
     file: str
@@ -38,7 +39,7 @@ class Place(NamedTuple):
     own: bool
 
 
-class Places:
+class UserFrames:
     """Knows whose file is whose. ``roots``: directories of the project, the first to show from."""
 
     def __init__(self, roots: Iterable[str]) -> None:
@@ -79,7 +80,7 @@ class Places:
                     return OWN, filename[len(root) :]
         return parts[-2] if len(parts) > 1 else filename, "/".join(parts[-2:])
 
-    def place(self, stack: Iterable[Line]) -> Place | None:
+    def find(self, stack: Iterable[Line]) -> UserFrame | None:
         """None for a stack in which only this server stands."""
         package = None  # the innermost one
         entered = ""  # through which of its functions
@@ -89,7 +90,7 @@ class Places:
         for code, line in stack:
             whose, shown = self.owner(code.co_filename)
             if whose == OWN:
-                return Place(shown, line, entered or _name(code), True)
+                return UserFrame(shown, line, entered or _name(code), True)
             if whose == OURS:
                 served = True
                 continue
@@ -110,7 +111,7 @@ class Places:
                 reached = (shown, line)
         if package is None:
             return None
-        return Place(reached[0], reached[1], entered, False)
+        return UserFrame(reached[0], reached[1], entered, False)
 
 
 def _name(code: CodeType) -> str:

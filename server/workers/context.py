@@ -63,12 +63,12 @@ class Context:
     def sample_stacks(self, loop: EventLoop | None = None) -> None:
         """From now on; those at the event loop too. Only where there is a journal."""
         from pretune.server.probes.stacks import Sampler
-        from pretune.server.probes.user_frames import Places
+        from pretune.server.probes.user_frames import UserFrames
 
         assert self.journal is not None
         assert self.ring is not None
-        places = Places(project(self.config.chdir, self.loaded.module))
-        Sampler(self.journal, places, self.ring, loop).start()
+        user_frames = UserFrames(project(self.config.chdir, self.loaded.module))
+        Sampler(self.journal, user_frames, self.ring, loop).start()
 
     def request_limit(self) -> int:
         """After how many requests this worker asks for a successor; 0: never."""

@@ -16,7 +16,7 @@ from pretune.advisor.profiler.measurement import MemorySeries
 from pretune.advisor.profiler.snapshots import Held
 from pretune.server.adapters import embedded
 from pretune.server.adapters.launch import Launch
-from pretune.server.probes.allocation_sites import choose
+from pretune.server.probes.allocation_sites import site_finder
 from pretune.server.settings import Settings
 
 REQUESTS = np.array([0.0, 1000.0, 2000.0, 3000.0])
@@ -84,7 +84,7 @@ def test_the_line_is_the_innermost_of_the_users_own_code(stack, place):
     ours = os.path.dirname(embedded.__file__)
     here = {"prefix": sys.prefix, "ours": os.path.dirname(ours)}
     frames = [f.format(**here).rpartition(":") for f in stack]
-    found = choose("/srv/app")([(name, int(line)) for name, _, line in frames])
+    found = site_finder("/srv/app")([(name, int(line)) for name, _, line in frames])
     assert found == (place and tuple(text.format(**here) for text in place))
 
 

@@ -13,13 +13,13 @@ from pretune.advisor.profiler import notes
 from pretune.advisor.profiler.measurement import DatabaseTime
 from pretune.advisor.quantity import Interval
 from pretune.server.probes.account import CPU, DB, OTHER
-from pretune.server.probes.user_frames import Place
+from pretune.server.probes.user_frames import UserFrame
 from pretune.server.settings import Settings
 
 QUERY, RENDER, SLEEP = (
-    Place("views.py", 41, "execute", True),
-    Place("views.py", 50, "render", True),
-    Place("views.py", 60, "view", True),
+    UserFrame("views.py", 41, "execute", True),
+    UserFrame("views.py", 50, "render", True),
+    UserFrame("views.py", 60, "view", True),
 )
 
 

@@ -18,7 +18,7 @@ from pretune.server.http11.http1 import ChunkedBody, Reader, Refused, body_of
 from pretune.server.http11.limits import Limits
 from pretune.server.http11.response import Head
 
-FUZZER = Path(__file__).parents[2] / "bench" / "fuzz" / "differential.py"
+FUZZER = Path(__file__).parents[3] / "bench" / "fuzz" / "differential.py"
 
 quick = settings(max_examples=150, derandomize=True, deadline=None)
 

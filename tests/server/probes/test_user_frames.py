@@ -6,11 +6,11 @@ import types
 import pytest
 
 from pretune.server.probes import user_frames
-from pretune.server.probes.user_frames import Place, Places, awaits, frames
+from pretune.server.probes.user_frames import UserFrame, UserFrames, awaits, frames
 
 ROOT = "/srv/shop"
 SITE = "/srv/shop/.venv/lib/python3.11/site-packages"
-STDLIB = Places(["/"])._stdlib[0]
+STDLIB = UserFrames(["/"])._stdlib[0]
 PROBE = f"{user_frames._PROBES}waiting.py"
 SERVER = f"{user_frames._SERVER}service.py"
 
@@ -28,7 +28,7 @@ ORM = [line(f"{SITE}/django/db/models/query.py", name) for name in ("_fetch_all"
 CASES = {
     "the user's own line, nothing below": (
         [VIEW, SERVED],
-        Place("shop/views.py", 41, "product", True),
+        UserFrame("shop/views.py", 41, "product", True),
     ),
     "the outermost function of the innermost package": (
         [
@@ -39,11 +39,11 @@ CASES = {
             VIEW,
             SERVED,
         ],
-        Place("shop/views.py", 41, "Cursor.execute", True),
+        UserFrame("shop/views.py", 41, "Cursor.execute", True),
     ),
     "a function written in C is named by its probe": (
         [line(PROBE, "execute"), *ORM, VIEW, SERVED],
-        Place("shop/views.py", 41, "execute", True),
+        UserFrame("shop/views.py", 41, "execute", True),
     ),
     "the standard library is one package": (
         [
@@ -53,16 +53,16 @@ CASES = {
             VIEW,
             SERVED,
         ],
-        Place("shop/views.py", 41, "HTTPConnection.getresponse", True),
+        UserFrame("shop/views.py", 41, "HTTPConnection.getresponse", True),
     ),
     "a view that a library brings": (
         [*ORM, line(f"{SITE}/rest/views.py", "list", 7), SERVED, line("<string>", "<module>")],
-        Place("django/db/models/query.py", 1, "__iter__", False),
+        UserFrame("django/db/models/query.py", 1, "__iter__", False),
     ),
     "the server alone": ([SERVED, line(f"{STDLIB}threading.py", "Thread.run")], None),
     "what the app calls of the server is the app's": (
         [line(SERVER, "write"), VIEW, SERVED],
-        Place("shop/views.py", 41, "product", True),
+        UserFrame("shop/views.py", 41, "product", True),
     ),
 }  # fmt: skip
 
@@ -70,12 +70,12 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_the_place_of_a_stack(case):
     stack, expected = CASES[case]
-    assert Places([ROOT]).place(stack) == expected
+    assert UserFrames([ROOT]).find(stack) == expected
 
 
 def test_an_environment_in_the_project_is_not_the_users(monkeypatch):
     monkeypatch.setattr(sys, "prefix", f"{ROOT}/venv")
-    whose, _ = Places([ROOT]).owner(f"{ROOT}/venv/bin/tool.py")
+    whose, _ = UserFrames([ROOT]).owner(f"{ROOT}/venv/bin/tool.py")
     assert whose != user_frames.OWN
 
 

@@ -11,7 +11,7 @@ from support.rings import records
 
 from pretune.server.probes.account import KINDS
 
-APPS = Path(__file__).parent / "apps"
+APPS = Path(__file__).parents[1] / "apps"
 
 
 def line_of(app: str, text: str) -> int:

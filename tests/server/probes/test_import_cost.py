@@ -96,4 +96,4 @@ def test_a_failed_import_is_told_as_without_the_scales(inspect):
     found = inspect("broken")
     assert found["kind"] == "import_error"
     assert found["missing"] == "nowhere"
-    assert "weighing" not in found["traceback"]
+    assert "import_cost" not in found["traceback"]

@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 import wsproto
@@ -293,8 +294,8 @@ from sockets import app
 
 
 def test_a_silent_client_is_pinged_and_lives_if_it_answers(serve, tmp_path):
-    apps = os.path.join(os.path.dirname(__file__), "apps")
-    (tmp_path / "pinging.py").write_text(PINGING.format(apps=apps))
+    apps = Path(__file__).parents[1] / "apps"
+    (tmp_path / "pinging.py").write_text(PINGING.format(apps=str(apps)))
     served = serve("pinging", chdir=tmp_path, worker_class="asgi")
     with client(served, "/echo") as dead, client(served, "/echo") as living:
         for _ in range(6):
