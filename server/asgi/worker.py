@@ -66,6 +66,7 @@ class AsgiWorker:
         self.leaving: str | None = None  # how, once it was said: leaving.STOP or RETIRE
         self.state: dict[str, Any] = {}  # what the app's lifespan put there
         self._limit = context.request_limit()
+        self._answered = False
         hooks = context.config.hooks
         self.before = hooks.get("pre_request")
         self._after = hooks.get("post_request")
@@ -283,6 +284,9 @@ class AsgiWorker:
             )  # fmt: skip
             if account.hosts is not None and context.journal is not None:
                 context.journal.request(account, call.ended)
+        if not self._answered:
+            self._answered = True
+            context.note_answer()
         if self._tally is not None:
             self._tally.add(call.ended - call.began, call.status)
         if context.log.has_access:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from pretune.server.config import hooks
 from pretune.server.config.config import Config
-from pretune.server.master.crash_backoff import CrashLoop
+from pretune.server.master.crash_backoff import CrashBackoff
 from pretune.server.master.recycling import Restraint
 from pretune.server.process.channel import Channel
 
@@ -54,7 +54,7 @@ class Generation:
     proven: bool = False  # a worker of it was ready
     announced: bool = False  # all of them were
     tries: int = 0  # boots that ended without a word before it was proven
-    loop: CrashLoop = field(default_factory=CrashLoop)
+    backoff: CrashBackoff = field(default_factory=CrashBackoff)
     restraint: Restraint = field(default_factory=Restraint)
 
 

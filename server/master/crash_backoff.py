@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 QUICK = 5.0  # s; a worker that served for less than this crashed quickly
-LOOP = 6  # so many quick crashes in a row: a loop; if nothing serves besides, give up
-LONGEST_DELAY = 30.0  # s between attempts
+LOOP = 6  # so many quick crashes in a row: a loop; if nobody was ever answered, give up
+FIRST_DELAY = 0.25  # s until the second attempt; the first is made at once
+LONGEST_DELAY = 30.0  # s between attempts while other workers live
+ALONE_DELAY = 1.0  # s, while none does: clients wait, and may be what ends each worker
 FORGET = 300.0  # s without a crash, after which earlier ones do not count any more
 TRIES = 3  # boots that end without a word, before a generation is given up
 
@@ -19,27 +21,40 @@ LATE = 2.0  # s; a master that wakes up later than this does not trust the clock
 
 
 @dataclass(frozen=True)
-class CrashLoop:
+class CrashBackoff:
     """How often in a row workers died soon after they began to serve, and when to try again."""
 
     quick: int = 0
     not_before: float = 0.0  # monotonic s
     last: float = 0.0  # when the last one died
 
-    def died(self, served: float, now: float) -> CrashLoop:
-        """A worker crashed that had served for so long (0: it never did).
+    def died(self, served: float, now: float, *, others: int) -> CrashBackoff:
+        """A worker crashed that had served for ``served`` s (0: it never did).
 
         The first quick crash is answered at once, each further one after twice the time.
+        ``others``: how many workers live besides.
         """
         if served >= QUICK:
-            return CrashLoop()
+            return CrashBackoff()
         quick = self.quick if now - self.last < FORGET else 0
-        delay = 0.0 if quick == 0 else min(LONGEST_DELAY, 0.25 * 2 ** (quick - 1))
+        longest = LONGEST_DELAY if others else ALONE_DELAY
+        delay = min(longest, FIRST_DELAY * 2.0 ** min(quick - 1, 20)) if quick else 0.0
         return replace(self, quick=quick + 1, not_before=now + delay, last=now)
 
-    @property
-    def hopeless(self) -> bool:
-        return self.quick >= LOOP
+    def hopeless(self, *, others: int, answered: bool) -> bool:
+        """Whether to give up: nobody was ever answered, and there is no reason to think it likely.
+
+        A server that has answered goes on trying for ever: what crashes it, a request or somebody
+        who kills, may cease, and an end for good would be its doing.
+        """
+        return self.quick >= LOOP and not others and not answered
+
+    def plan(self, others: int, now: float) -> str:
+        """Say what comes next, for the log."""
+        pause = max(0.0, self.not_before - now)
+        when = f"in {pause:.3g} s" if pause else "at once"
+        rest = {0: "no other is there", 1: "1 other goes on"}.get(others, f"{others} others go on")
+        return f"the next is started {when}, {rest}"
 
 
 # -- the clocks of workers

@@ -28,7 +28,7 @@ class Exporting:
         self._pid = 0
         self._channel: Channel | None = None
         self._wanted = False
-        self._loop = crash_backoff.CrashLoop()
+        self._backoff = crash_backoff.CrashBackoff()
         self._born = 0.0
         self._forking = False
         self.doors: list[socket.socket] = []
@@ -48,10 +48,10 @@ class Exporting:
     @property
     def due(self) -> float:
         """When to reconcile next."""
-        return self._loop.not_before if self._wanted and not self._pid else float("inf")
+        return self._backoff.not_before if self._wanted and not self._pid else float("inf")
 
     def reconcile(self, now: float) -> None:
-        if not self._wanted or self._pid or now < self._loop.not_before:
+        if not self._wanted or self._pid or now < self._backoff.not_before:
             return
         ours, theirs = pair()
 
@@ -66,7 +66,7 @@ class Exporting:
             self._pid = self._children.fork(role)
         except OSError:
             ours.close()
-            self._loop = self._loop.died(0.0, now)
+            self._backoff = self._backoff.died(0.0, now, others=1)
             return
         finally:
             self._forking = False
@@ -80,7 +80,7 @@ class Exporting:
         now = time.monotonic()
         self._forget()
         if self._wanted:
-            self._loop = self._loop.died(now - self._born, now)
+            self._backoff = self._backoff.died(now - self._born, now, others=1)
             self._inheritance.log.error(
                 f"the exporter of metrics ended ({crash_backoff.describe(status)})"
             )

@@ -34,7 +34,14 @@ from pretune.server.master.pidfile import PidFile, PidFileTaken
 from pretune.server.master.watchdog import Watchdog
 from pretune.server.process import listening
 from pretune.server.process.log import Log
-from pretune.server.process.scoreboard import GENERATION, RELOADS, STARTED, WANTED, Scoreboard
+from pretune.server.process.scoreboard import (
+    ANSWERED,
+    GENERATION,
+    RELOADS,
+    STARTED,
+    WANTED,
+    Scoreboard,
+)
 from pretune.server.workers import inheritance
 
 FAILED = 1  # exit code when the server cannot be what it was told to be
@@ -176,8 +183,8 @@ class Master:
         nearest = min(nearest, self.notifier.next_beat, self.exporting.due)
         if self.stopping_since is None:
             current = self.current
-            if current.loop.not_before > now:
-                nearest = min(nearest, current.loop.not_before)
+            if current.backoff.not_before > now:
+                nearest = min(nearest, current.backoff.not_before)
             if self._unforkable > now:
                 nearest = min(nearest, self._unforkable)
             nearest = min(nearest, self.recycling.next(self._candidates()))
@@ -284,9 +291,11 @@ class Master:
             self.code = BOOT_FAILED
             self._stop(0.0)
         else:
-            self.log.error("the new code does not boot: the old workers go on serving")
+            if generation.reloaded:
+                self.log.error("the new code does not boot: the old workers go on serving")
             self._abandon(generation)
             self._say_ready()
+            self._revive(0.0)
 
     def _prove(self, generation: Generation) -> None:
         """A generation's first worker is ready: from now on it replaces what was before."""
@@ -321,7 +330,7 @@ class Master:
             who = self.children.workers[plan.replaced]
             reason = (who.asks if who.generation is generation else None) or "stop"
             self.children.order(who, reason, "retire", who.config.settings.graceful_timeout)
-        if plan.spawn and now >= max(generation.loop.not_before, self._unforkable):
+        if plan.spawn and now >= max(generation.backoff.not_before, self._unforkable):
             self._fork(generation, plan.spawn, now)
         if plan.complete and not generation.announced:
             generation.announced = True
@@ -361,6 +370,8 @@ class Master:
             return True
         if self.serving is None:
             return False  # the first workers are still coming
+        if not self.coming.begun:
+            return True  # it waits for its turn after a crash
         mine = [each for each in self.children if each.generation is self.coming]
         return bool(mine) and now > mine[0].born + STALE
 
@@ -400,54 +411,68 @@ class Master:
         last = all(each.generation is not who.generation for each in self.children)
         if last and zygote is not None and zygote.stopping and not zygote.deadline:
             zygote.deadline = now + LINGERS
+        if who.ready_at is not None and now - who.ready_at >= crash_backoff.QUICK:
+            self.scoreboard.note(ANSWERED, 1.0)  # it could have been, all that time
         if reason in ("crash", "boot"):
             self._crashed(who, status, cause, now)
 
     def _crashed(self, who: Worker, status: int | None, cause: str, now: float) -> None:
         generation = who.generation
         served = now - who.ready_at if who.ready_at is not None else 0.0
-        generation.loop = generation.loop.died(served, now)
+        others = self._living()
+        generation.backoff = generation.backoff.died(served, now, others=others)
+        how = f"{crash_backoff.describe(status)}: {cause or who.boot_failure}"
+        if self.stopping_since is not None:
+            return
         if generation is self.coming and not generation.proven:
             generation.tries += 1
             if who.boot_failure is None:
-                how = crash_backoff.describe(status)
-                text = f"a worker ended before it was ready ({how}: {cause})"
+                text = f"a worker ended before it was ready ({how})"
                 if generation.tries < crash_backoff.TRIES:
                     self.log.error(f"{text}; trying again")
                     return
                 self.boot_failed(who.pid, text)
             self._give_up(generation)
-        elif generation.loop.hopeless and self.stopping_since is None:
-            self._loops(generation, f"{crash_backoff.describe(status)}: {cause}", now)
-
-    def _loops(self, generation: Generation, last: str, now: float) -> None:
-        many = f"{generation.loop.quick} workers in a row ended at once, the last with {last}"
-        serving = sum(each.serving for each in self.children)
-        if serving:
-            pause = max(0.0, generation.loop.not_before - now)
-            self.log.error(f"{many}; trying again in {pause:.0f} s, {serving} workers serve on")
-        else:
-            self.log.error(f"{many}: giving up")
+            return
+        backoff, answered = generation.backoff, bool(self.scoreboard.value(ANSWERED))
+        many = f"{backoff.quick} workers in a row ended at once, the last with {how}"
+        if backoff.hopeless(others=others, answered=answered):
+            self.log.error(f"{many}: nobody was ever answered, giving up")
             self.code = CRASHED
             self._stop(0.0)
+        elif backoff.quick > 1:
+            self.log.error(f"{many}: {backoff.plan(others, now)}")
 
     def lost_zygote(self, who: Zygote, status: int) -> None:
         if who.stopping or self.stopping_since is not None:
             return
         self.log.error(f"zygote {who.pid} ended ({crash_backoff.describe(status)})")
-        coming, serving, now = self.coming, self.serving, time.monotonic()
-        if coming is not None and coming.zygote is who:
-            if not who.loaded and status >> 8 != BOOT_FAILED and not who.deadline:
-                cause = crash_backoff.likely_cause(status)
-                text = (
-                    f"the zygote ended before the app was loaded ({crash_backoff.describe(status)}"
-                )
-                self.boot_failed(who.pid, f"{text}: {cause})")
-            self._give_up(coming)
-        elif serving is not None and serving.zygote is who and coming is None:
-            # Its workers serve on until new ones, from a new zygote, are ready.
-            loop = serving.loop.died(now - who.born, now)
-            self._come(Generation(serving.number + 1, serving.config, loop=loop))
+        coming = self.coming
+        if coming is None or coming.zygote is not who:
+            self._revive(time.monotonic() - who.born)
+            return
+        if not who.loaded and status >> 8 != BOOT_FAILED and not who.deadline:
+            how = f"{crash_backoff.describe(status)}: {crash_backoff.likely_cause(status)}"
+            self.boot_failed(who.pid, f"the zygote ended before the app was loaded ({how})")
+        self._give_up(coming)
+
+    def _revive(self, served: float) -> None:
+        """If what serves has lost its zygote: the same code again, from a new one.
+
+        Its workers serve on until new ones are ready. ``served``: s the zygote had lived.
+        """
+        serving, now = self.serving, time.monotonic()
+        if serving is None or serving.zygote is None or self.coming is not None:
+            return
+        if serving.zygote.gone and not serving.zygote.stopping:
+            others = self._living()
+            serving.backoff = serving.backoff.died(served, now, others=others)
+            self.log.error(f"the app is loaded anew: {serving.backoff.plan(others, now)}")
+            self._come(Generation(serving.number + 1, serving.config, backoff=serving.backoff))
+
+    def _living(self) -> int:
+        """How many workers serve or will."""
+        return sum(each.ordered is None for each in self.children)
 
     def hook(self, generation: Generation | None, name: str, *arguments: object) -> bool:
         """Call the user's function; whether it did not raise."""
@@ -466,6 +491,8 @@ class Master:
         self.events.close()
         self.exporting.shed()
         self.relatives.shed()
+        if self.pid_file is not None:
+            self.pid_file.shed()
 
     def _all_ready(self) -> None:
         self.log.info(f"ready: {self.count} workers can answer")

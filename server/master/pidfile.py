@@ -63,6 +63,10 @@ class PidFile:
             pass
         self._close()
 
+    def shed(self) -> None:
+        """In a forked child: close it, or the app could write another pid to it."""
+        self._close()
+
     def _ours(self) -> bool:
         """Whether the path still leads to the file we hold, with our pid in it."""
         if self._fd < 0:

@@ -27,8 +27,8 @@ FREE, BOOTING, SERVING, LEAVING = 0.0, 1.0, 2.0, 3.0
 REASONS = ("stop", "max_requests", "max_age", "max_memory", "timeout", "crash", "boot")
 
 # The master's values.
-_USED, VERSION, STARTED, GENERATION, WANTED, RELOADS = range(6)
-_TOTALS = 6  # requests, busy s, 5xx of workers that are gone
+_USED, VERSION, STARTED, GENERATION, WANTED, RELOADS, ANSWERED = range(7)
+_TOTALS = 7  # requests, busy s, 5xx of workers that are gone
 _EXITS = _TOTALS + 3  # by reason
 _MASTER = _EXITS + len(REASONS)
 # A slot: connections, where its cells begin, threads; the last beat; pid, state; whether the cells
@@ -136,7 +136,7 @@ class Scoreboard:
         self._values[_EXITS + REASONS.index(reason)] += 1.0
 
     def note(self, what: int, value: float) -> None:
-        """Set one of STARTED, GENERATION, WANTED, RELOADS."""
+        """Set one of STARTED, GENERATION, WANTED, RELOADS, ANSWERED."""
         self._values[what] = value
 
     # -- a worker's

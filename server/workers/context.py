@@ -12,7 +12,7 @@ from pretune.server.config.hooks import Worker
 from pretune.server.process.channel import Channel
 from pretune.server.process.importing import Loaded, project
 from pretune.server.process.log import Log
-from pretune.server.process.scoreboard import Scoreboard, Tally
+from pretune.server.process.scoreboard import ANSWERED, Scoreboard, Tally
 from pretune.server.settings import Settings
 from pretune.server.telemetry import Ring
 
@@ -47,6 +47,13 @@ class Context:
     def tally(self, thread: int) -> Tally | None:
         """Where a thread counts what it serves; None when nobody reads metrics."""
         return self.scoreboard.tally(self.slot, thread) if self.scoreboard.tallies else None
+
+    def note_answer(self) -> None:
+        """This worker has answered a request: the master will not give the server up any more.
+
+        Called once. All workers write the same value, so none needs a cell of its own.
+        """
+        self.scoreboard.note(ANSWERED, 1.0)
 
     def told(self) -> str | None:
         """How to leave, if the master has said so by now; what else it said is done."""

@@ -84,6 +84,7 @@ class Service:
         self._journal = context.journal
         self._log = context.log
         self._limit = context.request_limit()
+        self._answered = False
         self._count = itertools.count(1).__next__
         hooks = context.config.hooks
         self._before = hooks.get("pre_request")
@@ -182,6 +183,9 @@ class Service:
                     account.route, response.status, inflight, head,
                 )  # fmt: skip
         seat.cells[index] = 0.0
+        if not self._answered:
+            self._answered = True
+            self.context.note_answer()
         if seat.tally is not None:
             seat.tally.add(end - start, response.status)
         if self._after is not None:

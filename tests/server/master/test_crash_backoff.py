@@ -7,26 +7,72 @@ import pytest
 from pretune.server import cli
 from pretune.server.config.config import Config, boot_limit, choose_class
 from pretune.server.master import crash_backoff
-from pretune.server.master.crash_backoff import CrashLoop
+from pretune.server.master.crash_backoff import LOOP, CrashBackoff
 from pretune.server.master.oom_kills import Counter
 from pretune.server.process.listening import split
 from pretune.server.settings import Settings
 
 
-def test_crashes_are_answered_ever_more_slowly():
-    loop, delays = CrashLoop(), []
-    for _ in range(crash_backoff.LOOP):
-        assert not loop.hopeless
-        loop = loop.died(served=0.1, now=100.0)
-        delays.append(loop.not_before - 100.0)
-    assert delays[0] == 0
-    assert delays == sorted(delays)
-    assert loop.hopeless
+def crashes(count: int, *, others: int, served: float = 0.1) -> list[CrashBackoff]:
+    backoff, after = CrashBackoff(), []
+    for _ in range(count):
+        backoff = backoff.died(served, 100.0, others=others)
+        after.append(backoff)
+    return after
+
+
+@pytest.mark.parametrize(
+    ("others", "delays"),
+    [
+        (0, [0, 0.25, 0.5, 1, 1, 1, 1, 1, 1, 1]),  # nobody serves: clients wait
+        (1, [0, 0.25, 0.5, 1, 2, 4, 8, 16, 30, 30]),
+        (7, [0, 0.25, 0.5, 1, 2, 4, 8, 16, 30, 30]),
+    ],
+)
+def test_crashes_are_answered_ever_more_slowly(others, delays):
+    assert [b.not_before - 100.0 for b in crashes(10, others=others)] == delays
+    many = crashes(100_000, others=others)[-1]  # no overflow, however long it goes on
+    assert many.not_before - 100.0 == delays[-1]
+
+
+def test_the_delay_is_short_again_once_the_last_worker_is_gone():
+    backoff = crashes(8, others=1)[-1]
+    assert backoff.not_before == 116.0
+    assert backoff.died(0.1, 101.0, others=0).not_before == 102.0
+
+
+@pytest.mark.parametrize(
+    ("quick", "others", "answered", "hopeless"),
+    [
+        (LOOP - 1, 0, False, False),
+        (LOOP, 0, False, True),
+        (LOOP, 1, False, False),  # another serves, or boots
+        (LOOP, 0, True, False),
+        (1000, 0, True, False),
+        (1000, 0, False, True),
+    ],
+)
+def test_only_who_never_answered_is_given_up(quick, others, answered, hopeless):
+    assert CrashBackoff(quick).hopeless(others=others, answered=answered) is hopeless
+
+
+@pytest.mark.parametrize(
+    ("backoff", "others", "text"),
+    [
+        (CrashBackoff(1, 100.0), 0, "the next is started at once, no other is there"),
+        (CrashBackoff(2, 100.25), 1, "the next is started in 0.25 s, 1 other goes on"),
+        (CrashBackoff(9, 130.0), 3, "the next is started in 30 s, 3 others go on"),
+        (CrashBackoff(9, 90.0), 3, "the next is started at once, 3 others go on"),
+    ],
+)
+def test_what_comes_next_is_said(backoff, others, text):
+    assert backoff.plan(others, 100.0) == text
 
 
 def test_a_worker_that_lived_long_starts_the_count_again():
-    loop = CrashLoop().died(0.1, 1.0).died(0.1, 1.0)
-    assert loop.died(served=60.0, now=100.0) == CrashLoop()
+    backoff = crashes(2, others=0)[-1]
+    assert backoff.died(60.0, 200.0, others=0) == CrashBackoff()
+    assert backoff.died(0.1, 100.0 + crash_backoff.FORGET, others=0).quick == 1
 
 
 @pytest.mark.parametrize(

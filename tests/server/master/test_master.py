@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
@@ -161,12 +162,89 @@ def test_a_worker_that_crashes_again_and_again_is_said_while_others_serve(start,
         "    return [b'well']\n"
     )
     one = start("-w", "2", ready=False)
-    one.wait_log("workers in a row ended at once", 1)
-    line = next(line for line in one.log().splitlines() if "in a row" in line)
-    assert f"{crash_backoff.LOOP} workers in a row" in line
+    one.wait_log(f"{crash_backoff.LOOP} workers in a row ended at once", 1)
+    line = next(line for line in one.log().splitlines() if f"{crash_backoff.LOOP} workers" in line)
     assert "killed by signal 11 (SIGSEGV): native code of a library crashed" in line
-    assert "1 workers serve on" in line
+    assert "the next is started in 4 s, 1 other goes on" in line
     assert one.text() == "well"
+
+
+CRASHES = """
+import os
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/crash":
+        os.kill(os.getpid(), 11)
+    start_response("200 OK", [])
+    return [b"well"]
+"""
+
+
+@PRELOADS
+@pytest.mark.parametrize("kind", ["sync", "gthread", "gevent"])
+def test_requests_that_crash_workers_never_end_a_server_that_has_answered(
+    start, tmp_path, kind, preload
+):
+    (tmp_path / "app.py").write_text(CRASHES)
+    flags = ("--preload",) if preload else ()
+    one = start("-w", "2", "-k", kind, *flags)
+    assert one.text() == "well"
+    while one.log().count("ended (crash") < crash_backoff.LOOP + 3:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            one.text("/crash")
+    one.wait_log(f"{crash_backoff.LOOP + 3} workers in a row ended at once", 1)
+    assert one.text() == "well"
+    assert one.process.poll() is None
+
+
+def test_who_kills_workers_does_not_end_an_asgi_server(start, tmp_path):
+    (tmp_path / "app.py").write_text(
+        "async def application(scope, receive, send):\n"
+        "    await send({'type': 'http.response.start', 'status': 200, 'headers': []})\n"
+        "    await send({'type': 'http.response.body', 'body': b'well'})\n"
+    )
+    one = start("-w", "1", "-k", "asgi")
+    assert one.text() == "well"
+    for count in range(1, crash_backoff.LOOP + 3):
+        os.kill(one.workers()[-1], 9)
+        one.wait_log("is ready after", count + 1)
+    assert one.text() == "well"
+
+
+def test_a_zygote_that_is_killed_again_and_again_comes_back(start, tmp_path):
+    (tmp_path / "app.py").write_text(
+        "import os, time\n"
+        "if os.path.exists('slow'): time.sleep(600)\n"
+        "def application(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    return [str(os.getppid()).encode()]\n"
+    )
+    one = start("-w", "1", "--preload")
+    zygote = int(one.text())
+    (tmp_path / "slow").touch()
+    for _ in range(3):  # the later ones before they have loaded the app
+        os.kill(zygote, 9)
+        one.wait_log(f"zygote {zygote} ended", 1)
+        one.wait_for(lambda: zygotes(one.process.pid))
+        (zygote,) = zygotes(one.process.pid)
+    (tmp_path / "slow").unlink()
+    os.kill(zygote, 9)
+    one.wait_for(lambda: zygotes(one.process.pid) and int(one.text()) in zygotes(one.process.pid))
+
+
+def zygotes(master: int) -> set[int]:
+    found = set()
+    for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split():
+        with contextlib.suppress(OSError):
+            if b"zygote" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.add(int(pid))
+    return found
+
+
+def test_no_worker_holds_the_pid_file(start, tmp_path):
+    one = start("-w", "1")
+    (worker,) = one.workers()
+    names = [os.readlink(link) for link in Path(f"/proc/{worker}/fd").iterdir()]
+    assert str(tmp_path / "pid") not in names
 
 
 def test_a_boot_that_ends_without_a_word_is_tried_again(start, tmp_path):
