@@ -16,11 +16,12 @@ from pretune.advisor.model import extrapolation
 from pretune.advisor.model.calibration import Calibration, calibrate
 from pretune.advisor.model.extrapolation import Extrapolation
 from pretune.advisor.model.lock import OwnLock
+from pretune.advisor.model.question import Question
 from pretune.advisor.observations import Observations
 from pretune.advisor.preflight.facts import Facts
 from pretune.advisor.profiler.measurement import Conditions
-from pretune.advisor.recommendation import answer, search, today
-from pretune.advisor.recommendation.answer import Answer, Question
+from pretune.advisor.recommendation import answer, today
+from pretune.advisor.recommendation.answer import Answer
 from pretune.advisor.recommendation.values import Recommendation
 from pretune.advisor.resources.budget import UNLOADED_SOURCE, Slo
 from pretune.advisor.reverse_proxy import cost
@@ -89,7 +90,7 @@ def estimate(preflight: Facts, observations: Observations, *, seed: int) -> Esti
     there = _moved(preflight, found, preflight.servers.verified)
     slo, source = preflight.slo, "--p95"
     if slo.p95_s is None:
-        slo, source = replace(slo, p95_s=search.slo_p95(there, slo)), UNLOADED_SOURCE
+        slo, source = replace(slo, p95_s=slo.p95_of(there.unloaded_p95_s)), UNLOADED_SOURCE
     assert slo.p95_s is not None
     return Estimate(
         demand=found,

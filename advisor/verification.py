@@ -9,17 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
 
 from pretune.advisor.conclusion import Conclusion
 from pretune.advisor.demand import server_costs
-from pretune.advisor.demand.values import Demand, WorkerDemand
+from pretune.advisor.demand.values import WorkerDemand
 from pretune.advisor.model import extrapolation, memory
-from pretune.advisor.model.case import discipline
 from pretune.advisor.model.occupancy import idle_workers
-from pretune.advisor.model.predict import capacity, predict
+from pretune.advisor.model.predict import capacity, predict_arrivals
 from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.model.question import Question
+from pretune.advisor.model.scenario import discipline
 from pretune.advisor.preflight.facts import Facts
 from pretune.advisor.preflight.servers import EMBEDDED
 from pretune.advisor.profiler.measurement import Conditions, Measurement, Role
@@ -74,13 +73,17 @@ def plan_verification(
         preflight.budget.pg_connections,
     )
     conditions = replace(conditions, generator_cpu_s_per_request=demand.generator_cpu_s)
-    given = {
-        "seed": seed,
-        "reserve_bytes": preflight.budget.reserve_bytes,
-        "calibration": conclusion.estimate.calibration,
-        "think_s": think_s,
-    }
-    predicted, rps = _predict(conclusion, demand, settings, conditions, given)
+    question = Question(
+        demand=demand,
+        budget=replace(preflight.budget, instances=1),
+        slo=replace(conclusion.estimate.slo, p95_s=conclusion.estimate.p95_here_s),
+        conditions=conditions,
+        interface=preflight.target.interface,
+        calibration=conclusion.estimate.calibration,
+        think_s=think_s,
+        seed=seed,
+    )
+    predicted, rps = _predict(conclusion, question, settings)
     what = f"{predicted.users} users" if rps is None else f"{rps:g} requests a second"
     front = f", through {preflight.front.name}" if preflight.front else ""
     trial = PlannedTrial(
@@ -105,21 +108,17 @@ def plan_verification(
 
 
 def _predict(
-    conclusion: Conclusion,
-    demand: Demand,
-    settings: Settings,
-    conditions: Conditions,
-    given: dict[str, Any],
+    conclusion: Conclusion, question: Question, settings: Settings
 ) -> tuple[Prediction, float | None]:
     """The prediction, and the rate of an open load; None: users bring it."""
-    most = partial(capacity, demand, settings, conditions, conclusion.estimate.p95_here_s, **given)
     rps = conclusion.rps
     if rps is None:
-        return most(), None
+        return capacity(question, settings), None
     if conclusion.answer.fleet or conclusion.estimate.extrapolation != extrapolation.NOTHING:
         # what was asked of a larger machine may be more than this one can show
-        rps = min(rps, most(arrivals=True).rps or rps)
-    return predict(demand, settings, 0, conditions, rps=rps, **given), rps
+        most = capacity(replace(question, arrivals=True), settings)
+        rps = min(rps, most.rps or rps)
+    return predict_arrivals(question, settings, rps), rps
 
 
 def runnable(

@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 
 from pretune.advisor.demand.values import TUPLE, Demand, WorkerDemand
 from pretune.advisor.model import memory
-from pretune.advisor.model.case import Case
 from pretune.advisor.model.predict import capacity
+from pretune.advisor.model.question import Question
 from pretune.advisor.model.rows import central
+from pretune.advisor.model.scenario import Scenario
 from pretune.advisor.model.simulation import (
     Arrangement,
     Closed,
@@ -173,7 +174,7 @@ class Ranking:
 def rank(name: str, demand: Demand, budget: Budget) -> Ranking:
     conditions = replace(ALONE, server_cores=budget.cores)
     begin = time.process_time()
-    found = recommend(demand, budget, Slo(None, None), conditions, "wsgi", capacity)
+    found = recommend(Question(demand, budget, Slo(None), conditions), capacity)
     search_s = time.process_time() - begin
     assert found.recommendation is not None, found.reason
     answer = found.recommendation.settings
@@ -183,16 +184,16 @@ def rank(name: str, demand: Demand, budget: Budget) -> Ranking:
 
     begin = time.process_time()
     broken = bounded = 0
-    left: list[Case] = []
+    left: list[Scenario] = []
 
-    def simulated(case: Case, requests: int) -> tuple[float, float]:
-        run = case.run(users, factors, requests, seed=1)
+    def simulated(scenario: Scenario, requests: int) -> tuple[float, float]:
+        run = scenario.run(users, factors, requests, seed=1)
         return run.throughput_rps, float(np.quantile(run.response_s, 0.95))
 
-    def case_of(settings: Settings) -> Case:
-        return Case(demand, settings, conditions)
+    def scenario_of(settings: Settings) -> Scenario:
+        return Scenario(demand, settings, conditions)
 
-    answered = simulated(case_of(answer), LONG)[0]
+    answered = simulated(scenario_of(answer), LONG)[0]
     least = 0.99 * answered
     for workers in range(1, WORKERS + 1):
         for threads in range(1, THREADS + 1):
@@ -204,16 +205,16 @@ def rank(name: str, demand: Demand, budget: Budget) -> Ranking:
             if over_budget(ram.high, connections, fds, budget):
                 broken += 1
                 continue
-            case = case_of(settings)
-            if case.limits(users, factors)[0].rps < least:
+            scenario = scenario_of(settings)
+            if scenario.limits(users, factors)[0].rps < least:
                 bounded += 1
             else:
-                left.append(case)
-    looks = [(simulated(case, SHORT), case) for case in left]
+                left.append(scenario)
+    looks = [(simulated(scenario, SHORT), scenario) for scenario in left]
     looks.sort(key=lambda look: -look[0][0])
-    finals = [(simulated(case, LONG), case) for _, case in looks[:FINALISTS]]
+    finals = [(simulated(scenario, LONG), scenario) for _, scenario in looks[:FINALISTS]]
     ranking_s = time.process_time() - begin
-    kept = [(rps, case) for (rps, p95), case in finals if p95 <= slo_s]
+    kept = [(rps, scenario) for (rps, p95), scenario in finals if p95 <= slo_s]
     best, winner = max(kept, key=lambda pair: pair[0])
     return Ranking(
         name,

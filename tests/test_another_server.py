@@ -35,7 +35,7 @@ WALK = """
 
     from pretune.advisor.comparison import contestants, plan
     from pretune.advisor.deployed.value import Deployed, Setting
-    from pretune.advisor.model.case import Case, discipline
+    from pretune.advisor.model.scenario import discipline
     from pretune.advisor.model.predict import capacity
     from pretune.advisor.model.simulation import Discipline
     from pretune.advisor.preflight.servers import NAMES, START, choose
@@ -45,7 +45,7 @@ WALK = """
     from pretune.server.adapters import nginx_conf
     from pretune.server.adapters.launch import Launch
     from pretune.server.settings import Settings
-    from support.demands import make_demand
+    from support.demands import ask, make_demand
     from support.served import Served
 
     # it can be asked for, is chosen where it is deployed, and its interface counts
@@ -63,7 +63,7 @@ WALK = """
     settings = Settings(1, 4, "gthread", timeout=10.0)
     assert discipline("ninth", settings) == Discipline(when_free=True, sticky=False, pick="random")
     conditions = Conditions(1.0, 0.0, True, False, server="ninth")
-    predicted = capacity(make_demand(cpu=0.005, db=0.0), settings, conditions, 1.0, seed=1)
+    predicted = capacity(ask(make_demand(cpu=0.005, db=0.0), conditions), settings)
     assert 150 < predicted.throughput_rps.value < 250
     assert "ninth" in reasons.lacks("ninth")["max_requests"]
 

@@ -11,8 +11,8 @@ from pretune.advisor.comparison.lifecycle import Check, Lifecycle
 from pretune.advisor.comparison.rounds import Ratio, over_rounds, pairs
 from pretune.advisor.documents.plain import mapping, plain
 from pretune.advisor.documents.report import assemble as assemble_run
-from pretune.advisor.model.case import discipline
 from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.model.scenario import discipline
 from pretune.advisor.preflight.servers import EMBEDDED
 from pretune.advisor.quantity import Interval
 

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from pretune.advisor.comparison import broken, contestants, lifecycle
@@ -29,6 +28,8 @@ from pretune.advisor.conclusion import Estimate, ask, estimate
 from pretune.advisor.demand import server_costs
 from pretune.advisor.failure import AppFailed, MeasurementInvalid
 from pretune.advisor.model import simulation
+from pretune.advisor.model.predict import capacity, predict
+from pretune.advisor.model.question import Question
 from pretune.advisor.observations import Observations
 from pretune.advisor.preflight.facts import Facts
 from pretune.advisor.preflight.preflight import Preflight
@@ -36,7 +37,6 @@ from pretune.advisor.preflight.servers import EMBEDDED, START, Servers
 from pretune.advisor.profiler.measurement import Measurement, Role
 from pretune.advisor.progress import Progress
 from pretune.advisor.recommendation import search
-from pretune.advisor.recommendation.answer import Question
 from pretune.advisor.resources import cgroups
 from pretune.advisor.resources.trial_cgroup import MEMORY_FRACTION
 from pretune.advisor.run import Failure
@@ -213,15 +213,8 @@ class Comparison:
             settings = self._entries[name].settings
             assert settings is not None
             question = self._ask(name, facts, known, trials.bench, settings.worker_class)
-            alike = question.predict(
-                question.demand,
-                settings,
-                self._users,
-                question.conditions,
-                seed=question.seed,
-                reserve_bytes=facts.budget.reserve_bytes,
-                **question.given,
-            )
+            of_one = replace(question, budget=replace(question.budget, instances=1))
+            alike = predict(of_one, settings, self._users)
             self._change(name, alike=alike)
 
     def _ask(
@@ -248,15 +241,7 @@ class Comparison:
         )
 
     def _recommend_for(self, name: str, question: Question) -> None:
-        found = search.recommend(
-            question.demand,
-            question.budget,
-            question.slo,
-            question.conditions,
-            question.interface,
-            partial(question.capacity, **question.given),
-            seed=question.seed,
-        )
+        found = search.recommend(replace(question, arrivals=False), capacity)
         if found.recommendation is None:
             self._change(name, failure=found.reason)
             return

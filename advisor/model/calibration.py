@@ -37,8 +37,8 @@ from pretune.advisor.demand.server_costs import on
 from pretune.advisor.demand.values import Demand
 from pretune.advisor.model import cpu
 from pretune.advisor.model import lock as locks
-from pretune.advisor.model.case import Case, Traffic, crowding
 from pretune.advisor.model.rows import Z95, Factors, build_rows, central, mean_rows, sample
+from pretune.advisor.model.scenario import Scenario, Traffic, crowding
 from pretune.advisor.model.simulation import Open
 from pretune.advisor.profiler.measurement import Measurement, Role
 from pretune.advisor.quantity import Interval, format_seconds
@@ -131,9 +131,9 @@ def calibrate(
         if trial.role is Role.SYNC_ALONE:  # its CPU holds what the simulation would add again
             continue
         there = _there(demand, trial)
-        case = _case(there, trial)
+        scenario = _scenario(there, trial)
         factors = _own(found.applied(central(there), _busy(trial)), there, trial)
-        run = case.expected(traffic(trial), factors, REQUESTS, seed)
+        run = scenario.expected(traffic(trial), factors, REQUESTS, seed)
         disturbed = trial.disturbed != ""
         if not (trial is contrast and (gil is not None or found.lock is not None)):
             ratio = _log_ratio(trial.throughput_rps.value, run.throughput_rps)
@@ -167,13 +167,13 @@ def _seen(demand: Demand, trial: Measurement) -> cpu.Seen:
     return cpu.seen(demand, trial, _busy(trial), crowd)
 
 
-def _case(demand: Demand, trial: Measurement) -> Case:
+def _scenario(demand: Demand, trial: Measurement) -> Scenario:
     """As the trial ran; what the generator cost is the trial's own measurement."""
     conditions = trial.conditions
     if conditions.generator_cpu_s_per_request == 0 and trial.throughput_rps.value > 0:
         cost = trial.generator_cpu_s_per_request
         conditions = replace(conditions, generator_cpu_s_per_request=cost)
-    return Case(
+    return Scenario(
         demand,
         trial.settings,
         conditions,
@@ -203,12 +203,12 @@ def _gil_fraction(
     seed: int,
 ) -> Interval | None:
     """Where the simulated throughput of the contrast trial equals the measured one."""
-    case = _case(demand, contrast)
+    scenario = _scenario(demand, contrast)
     factors = _own(known.applied(central(demand), _busy(contrast)), demand, contrast)
 
     def throughput(fraction: float) -> float:
         changed = replace(factors, gil_fraction=fraction)
-        return case.run(contrast.load.users, changed, REQUESTS, seed).throughput_rps
+        return scenario.run(contrast.load.users, changed, REQUESTS, seed).throughput_rps
 
     most, least = throughput(0.0), throughput(1.0)
     rate = contrast.throughput_rps
@@ -228,19 +228,19 @@ def _lock(
     demand: Demand, known: Calibration, contrast: Measurement, seed: int
 ) -> locks.OwnLock | None:
     """What of a request is one at a time in a worker, beside what needs its GIL."""
-    case, busy = _case(demand, contrast), _busy(contrast)
+    scenario, busy = _scenario(demand, contrast), _busy(contrast)
     factors = _own(known.applied(central(demand), busy), demand, contrast)
 
     @cache
     def throughput(part: float) -> float:
         changed = replace(factors, lock=part)
-        return case.run(contrast.load.users, changed, REQUESTS, seed).throughput_rps
+        return scenario.run(contrast.load.users, changed, REQUESTS, seed).throughput_rps
 
     sd = math.hypot(PRIOR_THROUGHPUT_SD, cpu.DISTURBED_SD if contrast.disturbed else 0.0)
     part = locks.solve(throughput, contrast, busy, Z95 * sd)
     if part is None:
         return None
-    cpu_s, delay, db_cpu, wait = mean_rows(demand, build_rows(demand, factors, case.conditions))
+    cpu_s, delay, db_cpu, wait = mean_rows(demand, build_rows(demand, factors, scenario.conditions))
     seconds = Interval(
         *(
             locks.serial_s(x, cpu_s, delay + db_cpu + wait)

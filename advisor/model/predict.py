@@ -28,17 +28,17 @@ import numpy as np
 from scipy.stats import t as student
 
 from pretune.advisor.demand.server_costs import on
-from pretune.advisor.demand.values import Demand
 from pretune.advisor.model import bounds, memory
 from pretune.advisor.model.calibration import (
     PRIOR_LATENCY_SD,
     PRIOR_THROUGHPUT_SD,
     Calibration,
 )
-from pretune.advisor.model.case import Case, Traffic
 from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.model.question import Question
 from pretune.advisor.model.rows import Z95, Factors, build_rows, central, drawn, mean_rows
-from pretune.advisor.model.simulation import Floats, Open, Run
+from pretune.advisor.model.scenario import Scenario, Traffic
+from pretune.advisor.model.simulation import Floats, Open, SimulatedRun
 from pretune.advisor.profiler.measurement import Conditions, Latency
 from pretune.advisor.quantity import Interval
 from pretune.server.settings import Settings
@@ -60,16 +60,23 @@ P95 = 3  # in what _measures gives
 
 @dataclass(frozen=True)
 class _Model:
-    """A case with what is known of the factors, and the seed of everything random.
+    """A question about one arrangement.
 
     A *level* is how much load: in a closed load its users, in an open one (``rate_unit`` above 0)
     its arrivals per second in that unit.
     """
 
-    case: Case
-    calibration: Calibration | None
-    seed: int
+    question: Question
+    scenario: Scenario
     rate_unit: float = 0.0
+
+    @property
+    def seed(self) -> int:
+        return self.question.seed
+
+    @property
+    def calibration(self) -> Calibration | None:
+        return self.question.calibration
 
     def traffic(self, level: int) -> Traffic:
         return Open(level * self.rate_unit) if self.rate_unit else level
@@ -78,113 +85,95 @@ class _Model:
         """Requests in the server at once, at most; of an open load about, while none waits."""
         if not self.rate_unit:
             return level
-        rows = build_rows(self.case.demand, central(self.case.demand), self.case.conditions)
-        return max(1.0, level * self.rate_unit * sum(mean_rows(self.case.demand, rows)))
+        demand = self.scenario.demand
+        rows = build_rows(demand, central(demand), self.scenario.conditions)
+        return max(1.0, level * self.rate_unit * sum(mean_rows(demand, rows)))
 
     def factors(self, level: int) -> Factors:
-        known = central(self.case.demand)
+        known = central(self.scenario.demand)
         if self.calibration is None:
             return known
         return self._applied(self.calibration, known, level)
 
     def drawn_factors(self, level: int, rng: np.random.Generator) -> Factors:
-        known = drawn(self.case.demand, central(self.case.demand), rng)
+        known = drawn(self.scenario.demand, central(self.scenario.demand), rng)
         if self.calibration is None:
             return known
         return self._applied(self.calibration.drawn(rng), known, level)
 
     def _applied(self, calibration: Calibration, factors: Factors, level: int) -> Factors:
         inside = self.inside(level)
-        busy, crowd = self.case.busy_per_worker(inside), self.case.crowding(inside)
+        busy, crowd = self.scenario.busy_per_worker(inside), self.scenario.crowding(inside)
         return calibration.applied(factors, busy, crowd)
 
-    def run(self, level: int, requests: int) -> Run:
-        return self.case.expected(self.traffic(level), self.factors(level), requests, self.seed)
+    def run(self, level: int, requests: int) -> SimulatedRun:
+        return self.scenario.expected(self.traffic(level), self.factors(level), requests, self.seed)
 
     def draw_seed(self, number: int) -> int:
         return self.seed * 1_000_003 + number
 
-    def replicate(self, level: int, number: int) -> Run:
+    def replicate(self, level: int, number: int) -> SimulatedRun:
         seed = self.draw_seed(number)
         factors = self.drawn_factors(level, np.random.default_rng(seed))
-        return self.case.run(self.traffic(level), factors, REPLICATE_REQUESTS, seed, bootstrap=True)
+        return self.scenario.run(
+            self.traffic(level), factors, REPLICATE_REQUESTS, seed, bootstrap=True
+        )
 
     def limits(self, level: int) -> tuple[bounds.Limit, ...]:
         """In an open load no number of users limits anything."""
         users = MOST_USERS if self.rate_unit else level
-        return self.case.limits(users, self.factors(level))
+        return self.scenario.limits(users, self.factors(level))
 
 
-def predict(
-    demand: Demand,
-    settings: Settings,
-    users: int,
-    conditions: Conditions,
-    *,
-    seed: int,
-    instances: int = 1,
-    reserve_bytes: int = 0,
-    calibration: Calibration | None = None,
-    think_s: float = 0.0,
-    rps: float | None = None,
-) -> Prediction:
+def predict(question: Question, settings: Settings, users: int) -> Prediction:
     """What ``users`` closed-loop users would see, and what the server would need.
 
-    With ``rps`` the load is open: Poisson arrivals at that rate, ``users`` says nothing.
-
-    ``conditions.generator_cpu_s_per_request`` 0: the generator costs nothing here. ``instances``
-    counts only for Postgres connections. Raises ValueError for a demand without measured requests.
+    Raises ValueError for a demand without measured requests.
     """
-    case = _case(demand, settings, conditions, think_s)
-    if rps is not None:
-        return _predict(_Model(case, calibration, seed, rps), 1, instances, reserve_bytes)
-    return _predict(_Model(case, calibration, seed), users, instances, reserve_bytes)
+    return _predict(_Model(question, _scenario(question, settings)), users)
 
 
-def _case(demand: Demand, settings: Settings, conditions: Conditions, think_s: float) -> Case:
+def predict_arrivals(question: Question, settings: Settings, rps: float) -> Prediction:
+    """The same for Poisson arrivals at so many requests/s."""
+    return _predict(_Model(question, _scenario(question, settings), rps), 1)
+
+
+def _scenario(question: Question, settings: Settings) -> Scenario:
     """With the demand as it is under the server of these conditions."""
-    there = on(demand, conditions.server, settings.worker_class)
-    return Case(there, settings, conditions, think_s)
+    conditions = question.conditions
+    demand = on(question.demand, conditions.server, settings.worker_class)
+    return Scenario(demand, settings, conditions, question.think_s)
 
 
 def capacity(
-    demand: Demand,
+    question: Question,
     settings: Settings,
-    conditions: Conditions,
-    slo_p95_s: float,
-    *,
-    seed: int,
-    instances: int = 1,
-    reserve_bytes: int = 0,
-    calibration: Calibration | None = None,
-    think_s: float = 0.0,
     known: Mapping[Settings, Prediction] | None = None,
-    arrivals: bool = False,
 ) -> Prediction:
     """The prediction at the most users whose p95 keeps the SLO by the upper end of its interval.
 
     By the upper end, because what is recommended has to keep the SLO when it is run, not in one of
     two cases. Throughput and p95 both grow with users, so throughput is highest there. One user is
-    predicted even if that breaks the SLO: the caller sees it in ``latency.p95``.
+    predicted even if that breaks the SLO: the caller sees it in ``latency.p95``. In an open load it
+    is the highest rate.
 
-    ``known``: capacities already predicted with all else the same. Then this one is only screened,
-    if one of them is alike; see the module. ``arrivals``: the load is open, and its highest rate is
-    sought.
+    ``known``: answers to the same question for other settings. Then this one is only screened, if
+    one of them is alike; see the module.
     """
-    case = _case(demand, settings, conditions, think_s)
-    model = _Model(case, calibration, seed)
-    if arrivals:
+    model = _Model(question, _scenario(question, settings))
+    slo_p95_s = question.p95_s
+    if question.arrivals:
         model = replace(model, rate_unit=_tightest(model) / RATES)
     near = _alike(model, known or {})
-    loads = _Loads(model, slo_p95_s)
+    loads = _Loads(model)
     if near is not None:
         half = np.array([math.log(x.high / x.value) for x in _intervals(near)])
-        guess = near.users if not arrivals else _first_guess(model, slo_p95_s)
+        guess = near.users if not question.arrivals else _first_guess(model, slo_p95_s)
         users = loads.most(slo_p95_s * math.exp(-half[P95]), guess)
-        found = _stated(model, users, loads.run(users), half, instances, reserve_bytes)
-        return replace(found, expected_rps=loads.carried(users))
+        screened = _prediction(model, users, loads.run(users), half)
+        return replace(screened, expected_rps=loads.carried(users))
 
-    typical = math.hypot(QUANTILE * TYPICAL_SPREAD, Z95 * _residuals(calibration)[P95])
+    typical = math.hypot(QUANTILE * TYPICAL_SPREAD, Z95 * _residuals(question.calibration)[P95])
     aim = slo_p95_s * math.exp(-typical)
     users = loads.most(aim, _first_guess(model, aim))
     half = _halves(model, users)
@@ -194,7 +183,7 @@ def capacity(
         if abs(math.log(users / asked)) > LIKE_LOAD:
             asked, half = users, _halves(model, users)
         run = model.run(users, REQUESTS)
-        prediction = _stated(model, users, run, half, instances, reserve_bytes)
+        prediction = _prediction(model, users, run, half)
         high = prediction.latency.p95.high
         if users == 1 or high <= slo_p95_s:
             expected = loads.carried(users)
@@ -205,7 +194,7 @@ def capacity(
 
 def _alike(model: _Model, known: Mapping[Settings, Prediction]) -> Prediction | None:
     """Of those with the same limit and the same kind of concurrency, the nearest in shape."""
-    mine = model.case.settings
+    mine = model.scenario.settings
 
     def distance(other: Settings) -> float:
         return abs(math.log(other.workers / mine.workers)) + abs(
@@ -227,7 +216,8 @@ def _first_guess(model: _Model, slo_p95_s: float) -> int:
     """Users by Little's law, were the mean response time half the SLO at the tightest bound."""
     if model.rate_unit:
         return round(0.7 * RATES)
-    return max(1, min(MOST_USERS, round(_tightest(model) * (0.5 * slo_p95_s + model.case.think_s))))
+    users = _tightest(model) * (0.5 * slo_p95_s + model.scenario.think_s)
+    return max(1, min(MOST_USERS, round(users)))
 
 
 def _tightest(model: _Model) -> float:
@@ -239,10 +229,7 @@ def _draws(known: _Loads) -> tuple[float, ...]:
     """What would be carried if what is not surely known were otherwise. Each number is drawn alike
     for all arrangements, requests and machine too, so differences between them are paired."""
     guess = known.held
-    return tuple(
-        _Loads(known.model, known.slo_p95_s, number).carried(guess)
-        for number in range(1, REPLICATES + 1)
-    )
+    return tuple(_Loads(known.model, number).carried(guess) for number in range(1, REPLICATES + 1))
 
 
 def _with_doubt(model: _Model, prediction: Prediction) -> Prediction:
@@ -251,7 +238,7 @@ def _with_doubt(model: _Model, prediction: Prediction) -> Prediction:
     for number in range(1, REPLICATES + 1):
         rng = np.random.default_rng(model.draw_seed(number))
         factors = model.drawn_factors(prediction.users, rng)
-        limits = [x for x in model.case.limits(MOST_USERS, factors) if x.resource != "users"]
+        limits = [x for x in model.scenario.limits(MOST_USERS, factors) if x.resource != "users"]
         found.append(bounds.binding(limits).resource)
     others = {name for name in found if found.count(name) > 1} - {prediction.binding}
     if not others or prediction.binding == "users":
@@ -260,7 +247,7 @@ def _with_doubt(model: _Model, prediction: Prediction) -> Prediction:
     return replace(
         prediction,
         may_bind=tuple(x.resource for x in open_ if x.resource != prediction.binding),
-        explanation=bounds.explain_open(model.case.settings, open_),
+        explanation=bounds.explain_open(model.scenario.settings, open_),
     )
 
 
@@ -272,11 +259,10 @@ class _Loads:
     """
 
     model: _Model
-    slo_p95_s: float
     number: int = 0
-    _runs: dict[int, Run] = field(default_factory=dict)
+    _runs: dict[int, SimulatedRun] = field(default_factory=dict)
 
-    def run(self, users: int) -> Run:
+    def run(self, users: int) -> SimulatedRun:
         if users not in self._runs:
             self._runs[users] = (
                 self.model.replicate(users, self.number)
@@ -295,8 +281,8 @@ class _Loads:
         """
         if self.model.rate_unit:
             return RATES
-        alone = _alone(self.model)
-        most = 1.2 * _tightest(self.model) * (alone + self.slo_p95_s + self.model.case.think_s)
+        cycle_s = _alone(self.model) + self.model.question.p95_s + self.model.scenario.think_s
+        most = 1.2 * _tightest(self.model) * cycle_s
         return max(1, min(MOST_USERS, math.ceil(most) + 1))
 
     def most(self, aim_s: float, guess: int) -> int:
@@ -306,28 +292,29 @@ class _Loads:
     @property
     def held(self) -> int:
         """The most users tried that keep the SLO; at least 1."""
-        return max((n for n in self._runs if self.p95(n) <= self.slo_p95_s), default=1)
+        return max((n for n in self._runs if self.p95(n) <= self.model.question.p95_s), default=1)
 
     def carried(self, guess: int) -> float:
         """Requests/s at the SLO itself, between loads by a line of logarithms, so that
         arrangements of few users can be told apart. Of one user where he is too many."""
-        users = self.most(self.slo_p95_s, guess)
+        slo_p95_s = self.model.question.p95_s
+        users = self.most(slo_p95_s, guess)
         rate, p95 = self.run(users).throughput_rps, self.p95(users)
-        if not 0 < p95 < self.slo_p95_s or users >= self.limit():
+        if not 0 < p95 < slo_p95_s or users >= self.limit():
             return rate
         more = min((n for n in self._runs if n > users), default=users + 1)
         further, later = self.run(more).throughput_rps, self.p95(more)
-        if later <= self.slo_p95_s or further <= rate:
+        if later <= slo_p95_s or further <= rate:
             return rate
-        part = math.log(self.slo_p95_s / p95) / math.log(later / p95)
+        part = math.log(slo_p95_s / p95) / math.log(later / p95)
         return float(rate * (further / rate) ** part)
 
 
 def _alone(model: _Model) -> float:
     """Mean seconds of a request that never waits for another."""
     factors = model.factors(1)
-    rows = build_rows(model.case.demand, factors, model.case.conditions)
-    return sum(mean_rows(model.case.demand, rows))
+    rows = build_rows(model.scenario.demand, factors, model.scenario.conditions)
+    return sum(mean_rows(model.scenario.demand, rows))
 
 
 def _most(p95: Callable[[int], float], aim: float, guess: int, limit: int) -> int:
@@ -361,22 +348,19 @@ def _most(p95: Callable[[int], float], aim: float, guess: int, limit: int) -> in
     return max(1, good)
 
 
-def _predict(model: _Model, users: int, instances: int, reserve_bytes: int) -> Prediction:
-    run = model.run(users, REQUESTS)
-    return _stated(model, users, run, _halves(model, users), instances, reserve_bytes)
+def _predict(model: _Model, users: int) -> Prediction:
+    return _prediction(model, users, model.run(users, REQUESTS), _halves(model, users))
 
 
-def _stated(
-    model: _Model, users: int, run: Run, half: Floats, instances: int, reserve_bytes: int
-) -> Prediction:
+def _prediction(model: _Model, users: int, run: SimulatedRun, half: Floats) -> Prediction:
     """``half``: the intervals' half widths, of logarithms, in the order of ``_measures``."""
-    case = model.case
+    scenario, budget = model.scenario, model.question.budget
     throughput, mean, p50, p95, p99 = (
         Interval(v, v * math.exp(-h), v * math.exp(h))
         for v, h in zip(_measures(run).tolist(), half.tolist(), strict=True)
     )
     found = model.limits(users)
-    worker = case.demand.worker
+    worker = scenario.demand.worker
     rps = users * model.rate_unit or None
     if rps is not None:
         users = max(1, math.ceil(throughput.value * mean.value))
@@ -385,13 +369,15 @@ def _stated(
         users=users,
         throughput_rps=throughput,
         latency=Latency(mean, p50, p95, p99),
-        pss_bytes=memory.peak_pss(worker, case.settings),
-        ram_bytes=memory.ram_to_provide(worker, case.settings, throughput, reserve_bytes),
-        pg_connections=memory.postgres_connections(worker, case.settings, instances),
-        fds=memory.descriptors(worker, case.settings, users),
-        utilisation=_utilisation(run, case.conditions),
+        pss_bytes=memory.peak_pss(worker, scenario.settings),
+        ram_bytes=memory.ram_to_provide(
+            worker, scenario.settings, throughput, budget.reserve_bytes
+        ),
+        pg_connections=memory.postgres_connections(worker, scenario.settings, budget.instances),
+        fds=memory.descriptors(worker, scenario.settings, users),
+        utilisation=_utilisation(run, scenario.conditions),
         binding=bounds.binding(found).resource,
-        explanation=bounds.explain(case.settings, bounds.binding(found)),
+        explanation=bounds.explain(scenario.settings, bounds.binding(found)),
     )
 
 
@@ -406,7 +392,7 @@ def _halves(model: _Model, users: int) -> Floats:
     return np.hypot(QUANTILE * _spread(model, users), Z95 * _residuals(model.calibration))
 
 
-def _measures(run: Run) -> Floats:
+def _measures(run: SimulatedRun) -> Floats:
     """Throughput, mean, p50, p95, p99."""
     response = run.response_s
     return np.array(
@@ -420,9 +406,7 @@ def _spread(model: _Model, users: int) -> Floats:
     return np.asarray(np.log(np.maximum(runs, 1e-12)).std(axis=0, ddof=1))
 
 
-def _residuals(
-    calibration: Calibration | None,
-) -> Floats:
+def _residuals(calibration: Calibration | None) -> Floats:
     throughput, latency, tail = PRIOR_THROUGHPUT_SD, PRIOR_LATENCY_SD, PRIOR_LATENCY_SD
     if calibration is not None:
         throughput, latency = calibration.throughput_sd, calibration.latency_sd
@@ -431,7 +415,7 @@ def _residuals(
     return np.array([throughput, throughput, latency, latency, tail])
 
 
-def _utilisation(run: Run, conditions: Conditions) -> tuple[tuple[str, float], ...]:
+def _utilisation(run: SimulatedRun, conditions: Conditions) -> tuple[tuple[str, float], ...]:
     shared = conditions.shared_cores > 0
     db = run.db_cores / (conditions.shared_cores if shared else conditions.server_cores)
     return (

@@ -136,7 +136,7 @@ class Open:
 
 
 @dataclass(frozen=True)
-class Run:
+class SimulatedRun:
     """``response_s`` and ``row``: one entry per request completed after the warm-up."""
 
     throughput_rps: float
@@ -164,7 +164,7 @@ def simulate(
     requests: int,
     seed: int,
     warm_up_requests: int | None = None,
-) -> Run:
+) -> SimulatedRun:
     """Simulate ``requests`` completions after the warm-up.
 
     ``rows``: of ``state.ROW``, one per measured request, seconds and counts. ``picks``: indices
@@ -224,7 +224,7 @@ def simulate(
 
     window = float(state.g["now"][0] - marks["now"][0])
     busy = (state.pools["busy"] - busy_marks) / (window if window > 0 else math.inf)
-    return Run(
+    return SimulatedRun(
         throughput_rps=requests / window if window > 0 else math.inf,
         response_s=response,
         row=completed,
@@ -242,7 +242,7 @@ def simulate(
     )
 
 
-def merged(runs: Sequence[Run]) -> Run:
+def merged(runs: Sequence[SimulatedRun]) -> SimulatedRun:
     """Runs of one arrangement as one: all its requests, everything else the mean."""
     if len(runs) == 1:
         return runs[0]
@@ -250,7 +250,7 @@ def merged(runs: Sequence[Run]) -> Run:
     def mean(name: str) -> float:
         return float(np.mean([getattr(run, name) for run in runs]))
 
-    return Run(
+    return SimulatedRun(
         response_s=np.concatenate([run.response_s for run in runs]),
         row=np.concatenate([run.row for run in runs]),
         retries=sum(run.retries for run in runs),

@@ -11,20 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
 
-from pretune.advisor.demand.values import Demand
-from pretune.advisor.model.calibration import Calibration
-from pretune.advisor.model.predict import capacity, predict
+from pretune.advisor.model.predict import capacity, predict_arrivals
 from pretune.advisor.model.prediction import Prediction
-from pretune.advisor.profiler.measurement import Conditions
+from pretune.advisor.model.question import Question
 from pretune.advisor.recommendation import around_server, baselines, fleet, least_ram, search
+from pretune.advisor.recommendation.around_server import Surroundings
 from pretune.advisor.recommendation.fleet import Fleet
-from pretune.advisor.recommendation.search import Found
+from pretune.advisor.recommendation.search import Capacity, Found
 from pretune.advisor.recommendation.values import Baseline
 from pretune.advisor.recommendation.violations import over_budget
-from pretune.advisor.resources.budget import Budget, Slo
+from pretune.advisor.resources.budget import Budget
 from pretune.advisor.verdict import Verdict
 from pretune.server.settings import Settings
 
@@ -32,27 +29,14 @@ DEARER = 1.1
 
 
 @dataclass(frozen=True)
-class Question:
-    """``demand``, ``calibration`` and ``conditions`` of the budget's machine; ``slo.rps`` of all
-    instances together. ``arrivals``: the load is open."""
+class Model:
+    """The model's functions; stand-ins in tests."""
 
-    demand: Demand
-    budget: Budget
-    slo: Slo
-    conditions: Conditions
-    interface: str
-    calibration: Calibration | None
-    think_s: float = 0.0
-    arrivals: bool = False
-    seed: int = 1
-    today: Settings | None = None  # what is deployed, as the model takes it
-    # stand-ins of the model in tests
-    capacity: Callable[..., Prediction] = capacity
-    predict: Callable[..., Prediction] = predict
+    capacity: Capacity = capacity
+    predict_arrivals: Callable[[Question, Settings, float], Prediction] = predict_arrivals
 
-    @property
-    def given(self) -> dict[str, Any]:
-        return {"calibration": self.calibration, "think_s": self.think_s}
+
+MODEL = Model()
 
 
 @dataclass(frozen=True)
@@ -68,23 +52,24 @@ class Answer:
     today: Baseline | None = None
 
 
-def solve(question: Question) -> Answer:
+def solve(question: Question, model: Model = MODEL) -> Answer:
+    """The answer to a question whose ``slo.rps`` is of all instances together."""
     budget, rps = question.budget, question.slo.rps
     if budget.instances > 1:
         question = _apart(question)
     each = None if rps is None else rps / budget.instances
-    model = partial(question.capacity, arrivals=question.arrivals, **question.given)
-    found = _recommend(question, budget, replace(question.slo, rps=each), model)
+    of_one = replace(question, slo=replace(question.slo, rps=each))
+    found = search.recommend(of_one, model.capacity)
     answer = Answer(_explained(_doubted(found, each), question), budget, each)
     if found.recommendation is not None:
         carried = found.recommendation.predicted.throughput_rps
         alone = budget.instances == 1
         if rps is None and not alone:
-            answer = replace(answer, fleet=_planned(question, answer, None, asked=True))
+            answer = replace(answer, fleet=_planned(question, answer, None, model, asked=True))
         elif rps is not None and each is not None and carried.low < each and budget.any_number:
-            answer = _as_many_as_it_takes(_apart(question), rps) or answer
+            answer = _as_many_as_it_takes(_apart(question), rps, model) or answer
         elif rps is not None and not (alone and budget.any_number):
-            answer = replace(answer, fleet=_planned(question, answer, rps, asked=True))
+            answer = replace(answer, fleet=_planned(question, answer, rps, model, asked=True))
     others = _others(question, answer, model)
     return replace(
         answer,
@@ -94,16 +79,16 @@ def solve(question: Question) -> Answer:
     )
 
 
-def _today(question: Question, answer: Answer, model: search.Capacity) -> Baseline | None:
+def _today(question: Question, answer: Answer, model: Model) -> Baseline | None:
     """What is deployed, at as many instances as the answer has."""
     if question.today is None:
         return None
-    budget = replace(question.budget, instances=answer.budget.instances)
-    slo = replace(question.slo, rps=answer.each_rps)
-    return baselines.predict_one(
-        "today", question.today, question.demand, budget, slo, question.conditions, model,
-        seed=question.seed,
-    )  # fmt: skip
+    asked = replace(
+        question,
+        budget=replace(question.budget, instances=answer.budget.instances),
+        slo=replace(question.slo, rps=answer.each_rps),
+    )
+    return baselines.predict_one("today", question.today, asked, model.capacity)
 
 
 def _deployed(question: Question, answer: Answer) -> Found:
@@ -111,23 +96,21 @@ def _deployed(question: Question, answer: Answer) -> Found:
     recommendation = answer.found.recommendation
     if recommendation is None:
         return answer.found
-    case = around_server.Case(question.demand, question.budget, recommendation, answer.fleet)
-    advised = replace(recommendation, deployment=around_server.advise(case))
+    around = Surroundings(question.demand, question.budget, recommendation, answer.fleet)
+    advised = replace(recommendation, deployment=around_server.advise(around))
     return replace(answer.found, recommendation=advised)
 
 
-def _others(question: Question, answer: Answer, model: search.Capacity) -> tuple[Baseline, ...]:
+def _others(question: Question, answer: Answer, model: Model) -> tuple[Baseline, ...]:
     """Everybody else's, at as many instances and at all connections that Postgres gives."""
     budget = replace(question.budget, instances=answer.budget.instances)
     recommended = answer.found.recommendation
-    found = baselines.predict_all(
-        question.demand, budget, question.slo, question.conditions, question.interface, model,
-        seed=question.seed, users=recommended.predicted.users if recommended else 0.0,
-    )  # fmt: skip
+    users = recommended.predicted.users if recommended else 0.0
+    found = baselines.predict_all(replace(question, budget=budget), model.capacity, users=users)
     if recommended is None:
         return found
-    p95 = search.slo_p95(question.demand, question.slo)
-    return (*found, *baselines.pools(recommended.settings, recommended.predicted, budget, p95))
+    pools = baselines.pools(recommended.settings, recommended.predicted, budget, question.p95_s)
+    return (*found, *pools)
 
 
 def _doubted(found: Found, rps: float | None) -> Found:
@@ -167,19 +150,11 @@ def _apart(question: Question) -> Question:
     return replace(question, demand=fleet.apart(question.demand), conditions=conditions)
 
 
-def _recommend(question: Question, budget: Budget, slo: Slo, model: search.Capacity) -> Found:
-    return search.recommend(
-        question.demand, budget, slo, question.conditions, question.interface, model,
-        seed=question.seed,
-    )  # fmt: skip
-
-
-def _as_many_as_it_takes(question: Question, rps: float) -> Answer | None:
+def _as_many_as_it_takes(question: Question, rps: float, model: Model) -> Answer | None:
     """None where not even one instance keeps its budgets and the SLO."""
-    most = replace(question.slo, rps=None)
-    model = partial(question.capacity, arrivals=True, **question.given)
-    free = replace(question.budget, pg_connections=None)
-    pooled = _counted(question, _recommend(question, free, most, model), rps)
+    most = replace(question, slo=replace(question.slo, rps=None), arrivals=True)
+    free = replace(most, budget=replace(question.budget, pg_connections=None))
+    pooled = _counted(question, search.recommend(free, model.capacity), rps, model)
     if pooled is None or pooled.fleet is None:
         return None
     database = pooled.fleet.database
@@ -187,7 +162,8 @@ def _as_many_as_it_takes(question: Question, rps: float) -> Answer | None:
         budget = replace(question.budget, instances=pooled.budget.instances)
         return _concluded(replace(pooled, budget=budget))
     shared = replace(question.budget, instances=pooled.budget.instances)
-    alone = _counted(question, _recommend(question, shared, most, model), rps)
+    found = search.recommend(replace(most, budget=shared), model.capacity)
+    alone = _counted(question, found, rps, model)
     if (
         alone is not None
         and alone.fleet is not None
@@ -199,25 +175,25 @@ def _as_many_as_it_takes(question: Question, rps: float) -> Answer | None:
     return _concluded(pooled)
 
 
-def _counted(question: Question, found: Found, rps: float) -> Answer | None:
+def _counted(question: Question, found: Found, rps: float, model: Model) -> Answer | None:
     if found.recommendation is None:
         return None
     count = fleet.needed(rps, found.recommendation.predicted.throughput_rps)
     budget = replace(question.budget, pg_connections=None, instances=count)
     answer = Answer(found, budget, rps / count)
-    return replace(answer, fleet=_planned(question, answer, rps, asked=False))
+    return replace(answer, fleet=_planned(question, answer, rps, model, asked=False))
 
 
-def _planned(question: Question, answer: Answer, rps: float | None, *, asked: bool) -> Fleet:
+def _planned(
+    question: Question, answer: Answer, rps: float | None, model: Model, *, asked: bool
+) -> Fleet:
     recommendation = answer.found.recommendation
     assert recommendation is not None
     each = recommendation.predicted
     if answer.each_rps is not None and each.throughput_rps.low >= answer.each_rps:
-        each = question.predict(
-            question.demand, recommendation.settings, 0, question.conditions,
-            rps=answer.each_rps, seed=question.seed, instances=answer.budget.instances,
-            reserve_bytes=question.budget.reserve_bytes, **question.given,
-        )  # fmt: skip
+        budget = replace(question.budget, instances=answer.budget.instances)
+        of_one = replace(question, budget=budget)
+        each = model.predict_arrivals(of_one, recommendation.settings, answer.each_rps)
     return fleet.plan(
         question.demand,
         question.budget,

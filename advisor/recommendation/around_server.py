@@ -21,7 +21,9 @@ SPARE_S = 1.0  # between the server's own end of patience and the container's
 
 
 @dataclass(frozen=True)
-class Case:
+class Surroundings:
+    """The answer, and what it was asked of."""
+
     demand: Demand
     budget: Budget  # as asked: with all connections that Postgres gives
     recommendation: Recommendation
@@ -31,13 +33,13 @@ class Case:
 Said = tuple[int | str, str]
 
 
-def advise(case: Case) -> tuple[Advice, ...]:
-    found = ((name, rule(case)) for name, rule in ADVICE)
+def advise(around: Surroundings) -> tuple[Advice, ...]:
+    found = ((name, rule(around)) for name, rule in ADVICE)
     return tuple(Advice(name, *said) for name, said in found if said is not None)
 
 
-def _pool(case: Case) -> Said | None:
-    settings, worker = case.recommendation.settings, case.demand.worker
+def _pool(around: Surroundings) -> Said | None:
+    settings, worker = around.recommendation.settings, around.demand.worker
     held = memory.worker_connections_to_postgres(worker, settings)
     if held == 0:
         return None
@@ -60,12 +62,12 @@ def _pool(case: Case) -> Said | None:
     )
 
 
-def _pgbouncer(case: Case) -> Said | None:
-    one = memory.postgres_connections(case.demand.worker, case.recommendation.settings)
-    budget = case.budget
+def _pgbouncer(around: Surroundings) -> Said | None:
+    one = memory.postgres_connections(around.demand.worker, around.recommendation.settings)
+    budget = around.budget
     if budget.pg_connections is None or one == 0:
         return None
-    shared = case.fleet.database if case.fleet else None
+    shared = around.fleet.database if around.fleet else None
     if shared is not None and shared.pooler:
         return "yes", (
             f"all instances may open {shared.connections:,} connections and {shared.available:,} "
@@ -78,19 +80,19 @@ def _pgbouncer(case: Case) -> Said | None:
     )
 
 
-def _nofile(case: Case) -> Said:
-    fds = case.recommendation.predicted.fds
+def _nofile(around: Surroundings) -> Said:
+    fds = around.recommendation.predicted.fds
     wanted: int = max(LEAST_FDS, 2 ** math.ceil(math.log2(2 * fds)))
-    here = case.budget.fds
+    here = around.budget.fds
     said = f"the busiest process may hold {fds} at the load predicted for, and twice that is safe; "
     if here >= wanted:
         return wanted, f"{said}the limit here, {here:,}, is enough."
     return wanted, f"{said}the limit here is {here:,} (LimitNOFILE=, --ulimit nofile)."
 
 
-def _stop(case: Case) -> Said:
-    graceful = case.recommendation.settings.graceful_timeout
-    shutdown = case.demand.worker.shutdown_s
+def _stop(around: Surroundings) -> Said:
+    graceful = around.recommendation.settings.graceful_timeout
+    shutdown = around.demand.worker.shutdown_s
     seconds = math.ceil(graceful + shutdown + SPARE_S)
     return seconds, (
         f"requests in flight may take the {graceful:g} s of graceful_timeout and a worker leaves "
@@ -99,7 +101,7 @@ def _stop(case: Case) -> Said:
     )
 
 
-ADVICE: tuple[tuple[str, Callable[[Case], Said | None]], ...] = (
+ADVICE: tuple[tuple[str, Callable[[Surroundings], Said | None]], ...] = (
     ("pool_size", _pool),
     ("pgbouncer", _pgbouncer),
     ("nofile", _nofile),

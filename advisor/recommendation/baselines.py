@@ -11,14 +11,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from pretune.advisor.demand.values import Demand
 from pretune.advisor.model.prediction import Prediction
-from pretune.advisor.profiler.measurement import Conditions
+from pretune.advisor.model.question import Question
 from pretune.advisor.quantity import format_bytes
-from pretune.advisor.recommendation.search import Capacity, slo_p95
+from pretune.advisor.recommendation.search import Capacity
 from pretune.advisor.recommendation.values import Baseline
 from pretune.advisor.recommendation.violations import broken
-from pretune.advisor.resources.budget import Budget, Slo
+from pretune.advisor.resources.budget import Budget
 from pretune.server.adapters.catalogue import offer
 from pretune.server.settings import Settings
 
@@ -28,7 +27,7 @@ MOST_THREADS = 32
 
 
 @dataclass(frozen=True)
-class Case:
+class FormulaInputs:
     """What formulas are made of. ``cores`` as a formula reads them: whole, at least 1."""
 
     cores: int
@@ -40,10 +39,10 @@ class Case:
 
 # workers, threads
 Shape = tuple[int, int]
-Formula = Callable[[Case], Shape]
+Formula = Callable[[FormulaInputs], Shape]
 
 
-def _passenger(c: Case) -> Shape:
+def _passenger(c: FormulaInputs) -> Shape:
     """Pmax = 0.75 RAM / r processes where I/O blocks, else at most the cores; rest for threads."""
     most = _between(int(0.75 * c.ram_bytes / c.worker_bytes), 1, MOST_WORKERS)
     if not c.blocking:
@@ -52,23 +51,23 @@ def _passenger(c: Case) -> Shape:
     return most, _between(int(free / (c.worker_bytes / 10) / most), 1, MOST_THREADS)
 
 
-def _gitlab(c: Case) -> Shape:
+def _gitlab(c: FormulaInputs) -> Shape:
     """As many workers as cores and RAM (less the reserve) allow, 4 threads each."""
     return max(1, min(c.cores, int(c.ram_bytes / c.worker_bytes))), 4
 
 
-def _puma(c: Case) -> Shape:
+def _puma(c: FormulaInputs) -> Shape:
     """1 GB for the system, 1 GB (the upper of 0.5 to 1) for each worker, 5 threads each."""
     return max(1, min(c.cores, int((c.ram_bytes - GIB) / GIB))), 5
 
 
-def _odoo(c: Case) -> Shape:
+def _odoo(c: FormulaInputs) -> Shape:
     """One worker for 6 users at once, at most 2 x cores + 1."""
     most = 2 * c.cores + 1
     return (max(1, min(most, math.ceil(c.users / 6))) if c.users else most), 1
 
 
-def _hikari(c: Case) -> Shape:
+def _hikari(c: FormulaInputs) -> Shape:
     """2 x cores + 1 (one disk) connections in all: so many threads, over as many workers as cores.
 
     The cores are the database's; where it is not known, those of the budget.
@@ -76,7 +75,7 @@ def _hikari(c: Case) -> Shape:
     return c.cores, math.ceil((2 * c.cores + 1) / c.cores)
 
 
-def _puppet(c: Case) -> Shape:
+def _puppet(c: FormulaInputs) -> Shape:
     """``puppet infrastructure tune``: a quarter of the RAM and one core stay to the system."""
     by_ram = int(0.75 * c.ram_bytes / c.worker_bytes)
     return max(1, min(max(by_ram, 2), 24, max(1, c.cores - 1))), 1
@@ -107,11 +106,11 @@ FORMULAS: tuple[tuple[str, Formula, float | None], ...] = (
 )
 
 
-def settings_of(case: Case, interface: str) -> tuple[tuple[str, Settings], ...]:
+def settings_of(inputs: FormulaInputs, interface: str) -> tuple[tuple[str, Settings], ...]:
     """What each formula says; under asgi there are no threads to choose."""
     found = []
     for name, formula, timeout in FORMULAS:
-        workers, threads = formula(case)
+        workers, threads = formula(inputs)
         if interface == "asgi":
             settings = Settings(workers, 1, "asgi")
         elif threads == 1:
@@ -125,60 +124,42 @@ def settings_of(case: Case, interface: str) -> tuple[tuple[str, Settings], ...]:
 
 
 def predict_all(
-    demand: Demand,
-    budget: Budget,
-    slo: Slo,
-    conditions: Conditions,
-    interface: str,
-    capacity: Capacity,
-    *,
-    seed: int = 1,
-    users: float = 0.0,
+    question: Question, capacity: Capacity, *, users: float = 0.0
 ) -> tuple[Baseline, ...]:
     """Every formula at the highest load that keeps the SLO. Equal shapes are predicted once.
 
     Like the search's losers they are screened: the first of a kind lends the others its intervals.
+    ``users``: at once, at the load that is recommended for; 0: not known.
     """
-    p95 = slo_p95(demand, slo)
-    worker = demand.worker
+    demand, budget = question.demand, question.budget
     computes = demand.cpu_s.value + demand.overhead_cpu_s.value
-    case = Case(
+    inputs = FormulaInputs(
         cores=max(1, math.floor(budget.cores)),
         ram_bytes=float(budget.ram_bytes - budget.reserve_bytes),
-        worker_bytes=max(1.0, worker.base_pss_bytes.value),
+        worker_bytes=max(1.0, demand.worker.base_pss_bytes.value),
         blocking=demand.db_s.value + demand.wait_s.value > computes,
         users=users,
     )
-    judged = _Judge(demand, budget, conditions, p95, capacity, seed, {})
+    judge = _Judge(question, capacity, {})
     found = []
-    offered = offer(conditions.server)
-    for name, settings in settings_of(case, interface):
+    offered = offer(question.conditions.server)
+    for name, settings in settings_of(inputs, question.interface):
         if offered.most_workers is not None and settings.workers > offered.most_workers:
             continue  # nobody could start it there
         if settings.worker_class == "sync" and not offered.sync:
             settings = replace(settings, worker_class="gthread")
-        found.append(judged.baseline(name, settings))
+        found.append(judge.baseline(name, settings))
     return tuple(found)
 
 
-def predict_one(
-    name: str,
-    settings: Settings,
-    demand: Demand,
-    budget: Budget,
-    slo: Slo,
-    conditions: Conditions,
-    capacity: Capacity,
-    *,
-    seed: int = 1,
-) -> Baseline:
+def predict_one(name: str, settings: Settings, question: Question, capacity: Capacity) -> Baseline:
     """One arrangement in full, with intervals of its own. With a rate to carry (of one instance),
     not carrying it is broken, too."""
-    judge = _Judge(demand, budget, conditions, slo_p95(demand, slo), capacity, seed, None)
-    found = judge.baseline(name, settings)
-    if slo.rps is not None and found.predicted.throughput_rps.high < slo.rps:
+    found = _Judge(question, capacity, None).baseline(name, settings)
+    rps = question.slo.rps
+    if rps is not None and found.predicted.throughput_rps.high < rps:
         carried = found.predicted.throughput_rps.value
-        said = f"carries {carried:.3g} of {slo.rps:.3g} requests/s"
+        said = f"carries {carried:.3g} of {rps:.3g} requests/s"
         found = replace(found, violates=(*found.violates, said))
     return found
 
@@ -187,22 +168,18 @@ def predict_one(
 class _Judge:
     """``known``: predictions that lend others their intervals; None: each has its own."""
 
-    demand: Demand
-    budget: Budget
-    conditions: Conditions
-    p95_s: float
+    question: Question
     capacity: Capacity
-    seed: int
     known: dict[Settings, Prediction] | None
 
     def baseline(self, name: str, settings: Settings) -> Baseline:
         prediction = self._predicted(settings)
-        violates = list(broken(prediction, self.budget, self.p95_s))
-        worker = self.demand.worker
+        budget, worker = self.question.budget, self.question.demand.worker
+        violates = list(broken(prediction, budget, self.question.p95_s))
         # What leaks without a limit ends the RAM in any case; say when instead of how much.
         if worker.leak_class == "leak" and settings.max_requests == 0:
             slope = worker.leak_slope_bytes_per_request.high
-            left = self.budget.ram_bytes - self.budget.reserve_bytes - prediction.pss_bytes.value
+            left = budget.ram_bytes - budget.reserve_bytes - prediction.pss_bytes.value
             violates = [v for v in violates if not v.startswith("RAM")]
             if left <= 0:
                 violates.insert(0, f"RAM: needs {format_bytes(prediction.pss_bytes.value)}")
@@ -216,16 +193,7 @@ class _Judge:
         key = Settings(settings.workers, settings.threads, settings.worker_class)
         if self.known is not None and key in self.known:
             return self.known[key]
-        made = self.capacity(
-            self.demand,
-            settings,
-            self.conditions,
-            self.p95_s,
-            seed=self.seed,
-            instances=self.budget.instances,
-            reserve_bytes=self.budget.reserve_bytes,
-            known=self.known,
-        )
+        made = self.capacity(self.question, settings, self.known)
         if self.known is not None:
             self.known[key] = made
         return made

@@ -14,11 +14,11 @@ import numpy as np
 
 from pretune.advisor.demand.values import Demand
 from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.model.question import Question
 from pretune.advisor.quantity import format_bytes, format_seconds
 from pretune.advisor.recommendation import recycling, tail
 from pretune.advisor.recommendation.tail import Tail
 from pretune.advisor.recommendation.values import Candidate
-from pretune.advisor.resources.budget import Budget
 from pretune.server.adapters.catalogue import SERVERS
 from pretune.server.settings import Settings
 
@@ -35,21 +35,27 @@ _Predicate = Callable[[Settings], bool]
 
 
 @dataclass(frozen=True)
-class Case:
-    """What every reason may quote."""
+class ReasonInputs:
+    """What every reason may quote. ``settings``: the winner's."""
 
-    demand: Demand
-    budget: Budget
+    question: Question
     settings: Settings
     prediction: Prediction
     candidates: tuple[Candidate, ...]
-    slo_p95_s: float
-    rps: float | None
-    binding: str
-    preload_hindrance: str
-    grace_s: float
     tail: Tail | None
-    server: str = "embedded"
+
+    @property
+    def demand(self) -> Demand:
+        return self.question.demand
+
+    @property
+    def fds(self) -> int:
+        """Descriptors that a process may have."""
+        return self.question.budget.fds
+
+    @property
+    def server(self) -> str:
+        return self.question.conditions.server
 
     @property
     def carried(self) -> float:
@@ -57,31 +63,19 @@ class Case:
 
 
 def derive(
-    demand: Demand,
-    budget: Budget,
+    question: Question,
     winner: Settings,
     prediction: Prediction,
     candidates: Sequence[Candidate],
-    *,
-    slo_p95_s: float,
-    rps: float | None,
-    binding: str,
-    preload_hindrance: str = "",
-    grace_s: float = CONTAINER_GRACE_S,
-    seed: int = 1,
-    server: str = "embedded",
 ) -> tuple[Settings, tuple[tuple[str, str], ...]]:
-    """The complete settings and (setting, sentence) for each that has an effect, on ``server``;
-    where it does not have the setting, the sentence says so."""
-    fitted = request_tail(demand, winner, prediction, seed)
-    case = Case(
-        demand, budget, winner, prediction, tuple(candidates), slo_p95_s, rps, binding,
-        preload_hindrance, grace_s, fitted, server,
-    )  # fmt: skip
-    timeout, why_timeout = _timeout(case)
-    graceful, why_graceful = _graceful_timeout(case)
-    keepalive, why_keepalive = _keepalive(case)
-    backlog, why_backlog = _backlog(case)
+    """The complete settings and (setting, sentence) for each that has an effect on the server of
+    the answer; where it does not have the setting, the sentence says so."""
+    fitted = request_tail(question.demand, winner, prediction, question.seed)
+    inputs = ReasonInputs(question, winner, prediction, tuple(candidates), fitted)
+    timeout, why_timeout = _timeout(inputs)
+    graceful, why_graceful = _graceful_timeout(inputs)
+    keepalive, why_keepalive = _keepalive(inputs)
+    backlog, why_backlog = _backlog(inputs)
     settings = replace(
         winner,
         timeout=timeout,
@@ -90,19 +84,19 @@ def derive(
         backlog=backlog,
     )
     said = {
-        "worker_class": _worker_class(case),
-        "workers": _workers(case),
-        "threads": _threads(case),
+        "worker_class": _worker_class(inputs),
+        "workers": _workers(inputs),
+        "threads": _threads(inputs),
         "timeout": why_timeout,
         "graceful_timeout": why_graceful,
         "keepalive": why_keepalive,
-        "max_requests": _max_requests(case),
-        "max_requests_jitter": _jitter(case),
-        "preload_app": _preload(case),
+        "max_requests": _max_requests(inputs),
+        "max_requests_jitter": _jitter(inputs),
+        "preload_app": _preload(inputs),
         "backlog": why_backlog,
-        "worker_connections": _worker_connections(case),
+        "worker_connections": _worker_connections(inputs),
     }
-    said.update({name: says for name, says in lacks(server).items() if said.get(name)})
+    said.update({name: says for name, says in lacks(inputs.server).items() if said.get(name)})
     return settings, tuple((name, sentence) for name, sentence in said.items() if sentence)
 
 
@@ -140,7 +134,7 @@ def request_tail(
     )
 
 
-def _timeout(case: Case) -> tuple[float, str]:
+def _timeout(inputs: ReasonInputs) -> tuple[float, str]:
     meaning = {
         "sync": "a sync worker is killed when one request takes longer",
         "gthread": (
@@ -148,26 +142,26 @@ def _timeout(case: Case) -> tuple[float, str]:
             "takes it as a heartbeat only"
         ),
         "asgi": "it is how long the event loop may stand still",
-    }[case.settings.worker_class]
-    if case.server in SERVERS:
-        there = SERVERS[case.server].settings["timeout"]
-        meaning = f"as {case.server}'s {there.option}: {there.says.rstrip('.')}"
-    boot = case.demand.worker.boot_s
-    if case.tail is None:
+    }[inputs.settings.worker_class]
+    if inputs.server in SERVERS:
+        there = SERVERS[inputs.server].settings["timeout"]
+        meaning = f"as {inputs.server}'s {there.option}: {there.says.rstrip('.')}"
+    boot = inputs.demand.worker.boot_s
+    if inputs.tail is None:
         seconds = max(UNKNOWN_TIMEOUT_S, math.ceil(2 * boot))
         return seconds, (
-            f"{len(case.demand.tuples)} requests are too few to tell their tail, so the default of "
-            f"{UNKNOWN_TIMEOUT_S:g} s stays; {meaning}."
+            f"{len(inputs.demand.tuples)} requests are too few to tell their tail, so the default "
+            f"of {UNKNOWN_TIMEOUT_S:g} s stays; {meaning}."
         )
-    bound = case.tail.bound(ONE_IN_A_MILLION)
+    bound = inputs.tail.bound(ONE_IN_A_MILLION)
     seconds = float(math.ceil(max(bound, SHORTEST_TIMEOUT_S, 2 * boot)))
-    what = "CPU burst" if case.settings.worker_class == "asgi" else "request"
+    what = "CPU burst" if inputs.settings.worker_class == "asgi" else "request"
     sentence = (
         f"one {what} in a million takes at most {format_seconds(bound)} at this load "
-        f"(extreme-value fit on {case.tail.sample} requests, the slowest "
-        f"{format_seconds(case.tail.maximum_s)}"
+        f"(extreme-value fit on {inputs.tail.sample} requests, the slowest "
+        f"{format_seconds(inputs.tail.maximum_s)}"
     )
-    if bound >= tail.FURTHEST * case.tail.maximum_s * (1 - 1e-9):
+    if bound >= tail.FURTHEST * inputs.tail.maximum_s * (1 - 1e-9):
         sentence += ", capped at ten times that"
     sentence += ")"
     if seconds > math.ceil(bound):
@@ -180,17 +174,17 @@ def _timeout(case: Case) -> tuple[float, str]:
     return seconds, f"{sentence}; {meaning}."
 
 
-def _graceful_timeout(case: Case) -> tuple[float, str]:
-    shutdown = case.demand.worker.shutdown_s
-    most = max(1.0, case.grace_s - 1.0)
-    if case.tail is None:
+def _graceful_timeout(inputs: ReasonInputs) -> tuple[float, str]:
+    shutdown = inputs.demand.worker.shutdown_s
+    most = max(1.0, CONTAINER_GRACE_S - 1.0)
+    if inputs.tail is None:
         return most, (
-            f"one second less than the {case.grace_s:g} s a container is given to stop; too few "
-            "requests were measured to ask for less."
+            f"one second less than the {CONTAINER_GRACE_S:g} s a container is given to stop; too "
+            "few requests were measured to ask for less."
         )
-    slowest = case.prediction.latency.p99.high
-    if case.settings.worker_class != "asgi":
-        slowest = case.tail.bound(0.999)
+    slowest = inputs.prediction.latency.p99.high
+    if inputs.settings.worker_class != "asgi":
+        slowest = inputs.tail.bound(0.999)
     need = slowest + shutdown
     seconds = float(min(most, max(2, math.ceil(2 * need))))
     sentence = (
@@ -199,21 +193,21 @@ def _graceful_timeout(case: Case) -> tuple[float, str]:
     )
     if need > most:
         return seconds, (
-            f"{sentence}, more than a container's {case.grace_s:g} s of grace allow: raise the "
-            f"grace to {math.ceil(need) + 2} s (terminationGracePeriodSeconds, stop_grace_period)."
+            f"{sentence}, more than a container's {CONTAINER_GRACE_S:g} s of grace allow: raise "
+            f"the grace to {math.ceil(need) + 2} s (terminationGracePeriodSeconds, "
+            "stop_grace_period)."
         )
-    return seconds, f"{sentence}; within the {case.grace_s:g} s a container is given to stop."
+    return seconds, f"{sentence}; within the {CONTAINER_GRACE_S:g} s a container is given to stop."
 
 
-def _keepalive(case: Case) -> tuple[float, str]:
-    if case.settings.worker_class == "sync":
+def _keepalive(inputs: ReasonInputs) -> tuple[float, str]:
+    if inputs.settings.worker_class == "sync":
         return KEEPALIVE_S, ""
-    users, fds = case.prediction.users, case.budget.fds
-    tight = case.prediction.fds > 0.5 * fds
+    users, fds = inputs.prediction.users, inputs.fds
+    tight = inputs.prediction.fds > 0.5 * fds
     seconds = SHORT_KEEPALIVE_S if tight else KEEPALIVE_S
-    sentence = (
-        f"{users} users keep at most {case.prediction.fds} of {fds} descriptors busy in one worker"
-    )
+    busy = inputs.prediction.fds
+    sentence = f"{users} users keep at most {busy} of {fds} descriptors busy in one worker"
     if tight:
         return seconds, f"{sentence}, so idle connections are closed early."
     return seconds, (
@@ -222,22 +216,22 @@ def _keepalive(case: Case) -> tuple[float, str]:
     )
 
 
-def _backlog(case: Case) -> tuple[int, str]:
+def _backlog(inputs: ReasonInputs) -> tuple[int, str]:
     # While workers boot after a crash or a deploy nobody accepts.
-    seconds = max(1.0, case.demand.worker.boot_s)
-    want = case.prediction.throughput_rps.high * seconds
+    seconds = max(1.0, inputs.demand.worker.boot_s)
+    want = inputs.prediction.throughput_rps.high * seconds
     size = 2 ** math.ceil(math.log2(max(want, LEAST_BACKLOG)))
     size = min(size, MOST_BACKLOG)
     return size, (
         f"holds the {want:.0f} requests that arrive within {format_seconds(seconds)} at "
-        f"{case.carried:.0f} requests/s"
+        f"{inputs.carried:.0f} requests/s"
         + (", cut at what was useful;" if want > size else ";")
         + " the kernel cuts it to net.core.somaxconn."
     )
 
 
-def _worker_class(case: Case) -> str:
-    settings = case.settings
+def _worker_class(inputs: ReasonInputs) -> str:
+    settings = inputs.settings
     if settings.worker_class == "asgi":
         return "the application is ASGI: one event loop per worker."
     if settings.worker_class == "sync":
@@ -245,11 +239,11 @@ def _worker_class(case: Case) -> str:
             "one request at a time per worker is enough here and threads gain nothing; put a "
             "buffering proxy before it, a silent connection blocks a sync worker."
         )
-    sync = _best(case, lambda s: s.worker_class == "sync")
+    sync = _best(inputs, lambda s: s.worker_class == "sync")
     if sync is None:
         return "threads keep connections alive and overlap waits within one worker."
-    loss = 1 - sync.predicted.compared_rps / case.prediction.compared_rps
-    ram = sync.predicted.ram_bytes.value - case.prediction.ram_bytes.value
+    loss = 1 - sync.predicted.compared_rps / inputs.prediction.compared_rps
+    ram = sync.predicted.ram_bytes.value - inputs.prediction.ram_bytes.value
     return (
         f"the best sync arrangement tried ({sync.settings.workers} workers) "
         + (f"is {loss:.0%} slower" if loss > 0.005 else "is no faster")
@@ -258,27 +252,27 @@ def _worker_class(case: Case) -> str:
     )
 
 
-def _workers(case: Case) -> str:
-    s = case.settings
-    fewer = _nearest(case, lambda o: o.workers < s.workers and o.threads == s.threads)
-    more = _nearest(case, lambda o: o.workers > s.workers and o.threads == s.threads)
-    parts = [case.prediction.explanation]
+def _workers(inputs: ReasonInputs) -> str:
+    s = inputs.settings
+    fewer = _nearest(inputs, lambda o: o.workers < s.workers and o.threads == s.threads)
+    more = _nearest(inputs, lambda o: o.workers > s.workers and o.threads == s.threads)
+    parts = [inputs.prediction.explanation]
     if fewer is not None:
-        parts.append(f"{fewer.settings.workers} {_would(case, fewer)}")
+        parts.append(f"{fewer.settings.workers} {_would(inputs, fewer)}")
     if more is not None:
-        ram = more.predicted.ram_bytes.value - case.prediction.ram_bytes.value
-        part = f"{more.settings.workers} {_would(case, more)}, with {format_bytes(ram)} more RAM"
+        ram = more.predicted.ram_bytes.value - inputs.prediction.ram_bytes.value
+        part = f"{more.settings.workers} {_would(inputs, more)}, with {format_bytes(ram)} more RAM"
         if _breaks(more.rejected_by):
             part += f", and break a limit ({more.rejected_by})"
         parts.append(part)
     return "; ".join(parts) + "."
 
 
-def _threads(case: Case) -> str:
-    s = case.settings
+def _threads(inputs: ReasonInputs) -> str:
+    s = inputs.settings
     if s.worker_class != "gthread":
         return ""
-    d = case.demand
+    d = inputs.demand
     waiting = d.db_s.value + d.wait_s.value
     cpu = d.cpu_s.value + d.overhead_cpu_s.value
     parts = [
@@ -286,20 +280,20 @@ def _threads(case: Case) -> str:
         f"{waiting / cpu + 1 if cpu > 0 else 1:.1f} requests at once keep one core busy on average"
     ]
     for other, word in (
-        (_nearest(case, lambda o: o.threads < s.threads and o.workers == s.workers), "fewer"),
-        (_nearest(case, lambda o: o.threads > s.threads and o.workers == s.workers), "more"),
+        (_nearest(inputs, lambda o: o.threads < s.threads and o.workers == s.workers), "fewer"),
+        (_nearest(inputs, lambda o: o.threads > s.threads and o.workers == s.workers), "more"),
     ):
         if other is not None and other.settings.worker_class == "gthread":
-            parts.append(f"{word} ({other.settings.threads}) {_would(case, other)}")
+            parts.append(f"{word} ({other.settings.threads}) {_would(inputs, other)}")
     return "; ".join(parts) + "."
 
 
-def _max_requests(case: Case) -> str:
-    worker = case.demand.worker
+def _max_requests(inputs: ReasonInputs) -> str:
+    worker = inputs.demand.worker
     slope = worker.leak_slope_bytes_per_request
     if worker.leak_class == "leak":
         grows = f"workers leak {format_bytes(slope.value)} per request (up to {slope.high:.0f} B)"
-        s = case.settings
+        s = inputs.settings
         if s.max_requests == 0:
             return f"{grows}; no RAM is left to recycle by."
         total = s.max_requests + s.max_requests_jitter
@@ -325,12 +319,12 @@ def _max_requests(case: Case) -> str:
     return "too few requests were measured to tell a leak from warm-up: no recycling yet."
 
 
-def _jitter(case: Case) -> str:
-    s = case.settings
+def _jitter(inputs: ReasonInputs) -> str:
+    s = inputs.settings
     if s.max_requests == 0:
         return ""
-    boot = case.demand.worker.boot_s
-    chance = recycling.meeting_probability(s, boot, case.carried)
+    boot = inputs.demand.worker.boot_s
+    chance = recycling.meeting_probability(s, boot, inputs.carried)
     if s.workers == 1:
         return "one worker restarts alone; a new one is ready before it goes."
     return (
@@ -339,44 +333,42 @@ def _jitter(case: Case) -> str:
     )
 
 
-def _preload(case: Case) -> str:
-    saving = case.demand.worker.preload_saving_bytes
+def _preload(inputs: ReasonInputs) -> str:
+    saving = inputs.demand.worker.preload_saving_bytes
     if saving is None:
         return "what it would save was not measured."
     each = f"{format_bytes(saving.value)} per further worker, measured after traffic"
-    once = case.demand.worker.preload_once_bytes
+    once = inputs.demand.worker.preload_once_bytes
     loader = f"; the process that loads the app takes {format_bytes(once)} once" if once else ""
     amount = each + loader
-    if case.settings.preload_app:
+    if inputs.settings.preload_app:
         return f"saves {amount}."
-    if case.preload_hindrance:
-        return f"would save {amount}, but {case.preload_hindrance}."
-    if case.settings.workers == 1:
+    if inputs.settings.workers == 1:
         return "one worker has nothing to share."
     return f"would save too little: {amount} (at least {format_bytes(saving.low)} is sure)."
 
 
-def _worker_connections(case: Case) -> str:
-    s = case.settings
+def _worker_connections(inputs: ReasonInputs) -> str:
+    s = inputs.settings
     if s.worker_class == "sync":
         return ""
-    each = math.ceil(case.prediction.users / s.workers)
+    each = math.ceil(inputs.prediction.users / s.workers)
     return (
-        f"{case.prediction.users} users make {each} connections per worker; {s.worker_connections} "
-        f"stays below the {case.budget.fds} descriptors a process may have."
+        f"{inputs.prediction.users} users make {each} connections per worker; "
+        f"{s.worker_connections} stays below the {inputs.fds} descriptors a process may have."
     )
 
 
-def _best(case: Case, wanted: _Predicate) -> Candidate | None:
-    found = [c for c in case.candidates if wanted(c.settings) and not _breaks(c.rejected_by)]
+def _best(inputs: ReasonInputs, wanted: _Predicate) -> Candidate | None:
+    found = [c for c in inputs.candidates if wanted(c.settings) and not _breaks(c.rejected_by)]
     return max(found, key=lambda c: c.predicted.compared_rps, default=None)
 
 
-def _nearest(case: Case, wanted: _Predicate) -> Candidate | None:
-    mine = case.settings
+def _nearest(inputs: ReasonInputs, wanted: _Predicate) -> Candidate | None:
+    mine = inputs.settings
     found = [
         c
-        for c in case.candidates
+        for c in inputs.candidates
         if wanted(c.settings) and c.settings.worker_class == mine.worker_class
     ]
     return min(
@@ -393,13 +385,13 @@ def _breaks(rejected_by: str) -> bool:
     return " > " in rejected_by
 
 
-def _would(case: Case, other: Candidate) -> str:
+def _would(inputs: ReasonInputs, other: Candidate) -> str:
     """``would carry 4.2% less``. Where even the least load may break the SLO, its rate says nothing
     of the arrangement."""
     predicted = other.predicted
-    if predicted.latency.p95.high > case.slo_p95_s and not _breaks(other.rejected_by):
+    if predicted.latency.p95.high > inputs.question.p95_s and not _breaks(other.rejected_by):
         return "may break the p95 at any load"
-    return f"would carry {_change(predicted.compared_rps / case.prediction.compared_rps - 1)}"
+    return f"would carry {_change(predicted.compared_rps / inputs.prediction.compared_rps - 1)}"
 
 
 def _change(fraction: float) -> str:

@@ -21,28 +21,25 @@ that a little would make the winner; until the winner is one that was predicted 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pretune.advisor.demand.values import Demand
 from pretune.advisor.model import paired
 from pretune.advisor.model.prediction import Prediction
-from pretune.advisor.profiler.measurement import Conditions
+from pretune.advisor.model.question import Question
 from pretune.advisor.quantity import format_bytes, format_seconds
 from pretune.advisor.recommendation import reasons
 from pretune.advisor.recommendation.space import THREADS, Space, last, preload_pays
 from pretune.advisor.recommendation.values import UNKNOWN_BINDING, Candidate, Recommendation
 from pretune.advisor.recommendation.violations import broken, headroom
-from pretune.advisor.resources.budget import P95_FACTOR, Budget, Slo
 from pretune.advisor.verdict import Verdict
 from pretune.server.settings import Settings
 
-# (demand, settings, conditions, slo_p95_s, *, seed, instances, reserve_bytes, known) -> Prediction:
-# pretune.advisor.model.predict.capacity, its calibration already given. With ``known`` (predictions
-# already made) it may screen.
-Capacity = Callable[..., Prediction]
+# (question, settings, known) -> Prediction: ``pretune.advisor.model.predict.capacity``. With
+# ``known`` (answers to the same question for other settings) it may screen.
+Capacity = Callable[[Question, Settings, "Mapping[Settings, Prediction] | None"], Prediction]
 
 NOISE = 0.01
 SPREAD_THREADS = (4, 1, 8, 2, 16)
@@ -66,32 +63,20 @@ class Found:
     reason: str
 
 
-def recommend(
-    demand: Demand,
-    budget: Budget,
-    slo: Slo,
-    conditions: Conditions,
-    interface: str,
-    capacity: Capacity,
-    *,
-    seed: int = 1,
-    preload_hindrance: str = "",
-    grace_s: float = reasons.CONTAINER_GRACE_S,
-) -> Found:
-    """The best settings for ``conditions`` (the budget's, not the trial's).
+def recommend(question: Question, capacity: Capacity) -> Found:
+    """The best settings on the machine asked about.
 
-    ``slo.rps`` None: the highest capacity; else the smallest arrangement that carries it by the
-    lower end of its prediction. ``preload_hindrance``: why preload must not be used ("connections
-    are opened before the fork"), "" when nothing was found against it.
+    ``question.slo.rps`` None: the highest capacity; else the smallest arrangement that carries it
+    by the lower end of its prediction.
     """
     space = Space(
-        demand,
-        budget,
-        conditions,
-        asgi=interface == "asgi",
-        preload=not preload_hindrance and preload_pays(demand),
+        question.demand,
+        question.budget,
+        question.conditions,
+        asgi=question.interface == "asgi",
+        preload=preload_pays(question.demand),
     )
-    search = _Search(demand, budget, slo, conditions, space, capacity, seed)
+    search = _Search(question, space, capacity)
     smallest = space.complete(1, 1)
     if space.breaks_budget(smallest):
         search.predict(smallest)
@@ -109,23 +94,10 @@ def recommend(
     candidates = search.candidates(winner)
     prediction = search.known[winner]
     binding = search.binding(winner)
-    settings, why = reasons.derive(
-        demand,
-        budget,
-        winner,
-        prediction,
-        candidates,
-        slo_p95_s=search.slo_p95_s,
-        rps=slo.rps,
-        binding=binding,
-        preload_hindrance=preload_hindrance,
-        grace_s=grace_s,
-        seed=seed,
-        server=conditions.server,
-    )
-    left = headroom(prediction, budget, search.slo_p95_s)
+    settings, why = reasons.derive(question, winner, prediction, candidates)
+    left = headroom(prediction, question.budget, question.p95_s)
     recommendation = Recommendation(settings, prediction, binding, left, why)
-    verdict, reason = conclusion(settings, prediction, slo.rps)
+    verdict, reason = conclusion(settings, prediction, question.slo.rps)
     return Found(recommendation, candidates, verdict, reason)
 
 
@@ -156,11 +128,6 @@ def conclusion(
     )
 
 
-def slo_p95(demand: Demand, slo: Slo) -> float:
-    """Seconds; three times the unloaded p95 unless the user gave one."""
-    return slo.p95_s if slo.p95_s is not None else P95_FACTOR * demand.unloaded_p95_s
-
-
 def shape(settings: Settings) -> str:
     """``3 workers x 4 threads``, ``2 sync workers``."""
     plural = "s" if settings.workers != 1 else ""
@@ -173,20 +140,9 @@ def shape(settings: Settings) -> str:
 class _Search:
     """The predictions made so far, what to predict next, and what they say together."""
 
-    def __init__(
-        self,
-        demand: Demand,
-        budget: Budget,
-        slo: Slo,
-        conditions: Conditions,
-        space: Space,
-        capacity: Capacity,
-        seed: int,
-    ) -> None:
-        self.demand, self.budget, self.rps = demand, budget, slo.rps
-        self.slo_p95_s = slo_p95(demand, slo)
-        self.conditions, self.seed = conditions, seed
-        self.space = space
+    def __init__(self, question: Question, space: Space, capacity: Capacity) -> None:
+        self.question, self.space = question, space
+        self.budget, self.rps = question.budget, question.slo.rps
         self.asgi, self.limit = space.asgi, space.limit
         self.known: dict[Settings, Prediction] = {}
         self.sure: set[Settings] = set()  # predicted in full
@@ -317,16 +273,8 @@ class _Search:
     def predict(self, settings: Settings, *, full: bool = False) -> None:
         if settings in self.known and not (full and settings not in self.sure):
             return
-        self.known[settings] = self._capacity(
-            self.demand,
-            settings,
-            self.conditions,
-            self.slo_p95_s,
-            seed=self.seed,
-            instances=self.budget.instances,
-            reserve_bytes=self.budget.reserve_bytes,
-            known=None if full else self.known,
-        )
+        known = None if full else self.known
+        self.known[settings] = self._capacity(self.question, settings, known)
         if full:
             self.sure.add(settings)
 
@@ -406,8 +354,8 @@ class _Search:
         return Found(
             None,
             candidates,
-            Verdict.NOT_ENOUGH_DATA if p95.low <= self.slo_p95_s else Verdict.DOES_NOT_FIT,
-            f"no arrangement keeps p95 within {format_seconds(self.slo_p95_s)}: the nearest, "
+            Verdict.NOT_ENOUGH_DATA if p95.low <= self.question.p95_s else Verdict.DOES_NOT_FIT,
+            f"no arrangement keeps p95 within {format_seconds(self.question.p95_s)}: the nearest, "
             f"{shape(nearest.settings)}, has {format_seconds(p95.value)} with "
             f"{users} user{'s' if users != 1 else ''}",
         )
@@ -440,7 +388,7 @@ class _Search:
         return self.rps is not None and self.known[settings].throughput_rps.low >= self.rps
 
     def _broken(self, settings: Settings) -> tuple[str, ...]:
-        return broken(self.known[settings], self.budget, self.slo_p95_s)
+        return broken(self.known[settings], self.budget, self.question.p95_s)
 
     def _rps(self, settings: Settings) -> float:
         return self.known[settings].compared_rps

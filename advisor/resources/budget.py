@@ -39,3 +39,7 @@ class Slo:
     p95_s: float | None
     error_rate: float = 0.001
     rps: float | None = None  # the objective: carry this with the smallest configuration
+
+    def p95_of(self, unloaded_p95_s: float) -> float:
+        """Seconds: ``P95_FACTOR`` times the unloaded p95 unless the user gave one."""
+        return self.p95_s if self.p95_s is not None else P95_FACTOR * unloaded_p95_s

@@ -10,10 +10,11 @@ from pretune.advisor.conclusion import Conclusion, Estimate, conclude, estimate
 from pretune.advisor.demand import server_costs
 from pretune.advisor.demand.values import Demand
 from pretune.advisor.model import memory
-from pretune.advisor.model.case import discipline
 from pretune.advisor.model.occupancy import idle_workers
 from pretune.advisor.model.predict import capacity, predict
 from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.model.question import Question
+from pretune.advisor.model.scenario import discipline
 from pretune.advisor.preflight.facts import Facts
 from pretune.advisor.preflight.servers import GUNICORN, Servers
 from pretune.advisor.profiler.measurement import Conditions
@@ -53,24 +54,27 @@ class Solved:
 
     def predicted(self, settings: Settings, users: int, seconds: float) -> Prediction:
         """Of one point; memory with what leaks in so many seconds."""
-        there = self.on_gunicorn(settings.worker_class)
-        conditions = replace(self.conditions, generator_cpu_s_per_request=there.generator_cpu_s)
-        calibration = self.estimate.calibration
-        found = predict(there, settings, users, conditions, seed=SEED, calibration=calibration)
+        question = self._question(settings.worker_class)
+        found = predict(question, settings, users)
         idle = idle_workers(discipline(GUNICORN, settings), settings.workers, users)
-        pss = memory.peak_pss_of_trial(there.worker, settings, found.throughput_rps, seconds, idle)
+        worker = question.demand.worker
+        pss = memory.peak_pss_of_trial(worker, settings, found.throughput_rps, seconds, idle)
         return replace(found, pss_bytes=pss)
 
     def capacity(self, settings: Settings) -> Prediction:
-        assert self.slo.p95_s is not None
-        there = self.on_gunicorn(settings.worker_class)
-        return capacity(
-            there,
-            settings,
-            replace(self.conditions, generator_cpu_s_per_request=there.generator_cpu_s),
-            self.slo.p95_s,
-            seed=SEED,
+        return capacity(self._question(settings.worker_class), settings)
+
+    def _question(self, worker_class: str) -> Question:
+        """Of a point of the sweep: the generator has its costs there."""
+        demand = self.on_gunicorn(worker_class)
+        return Question(
+            demand=demand,
+            budget=replace(self.budget, reserve_bytes=0),
+            slo=self.slo,
+            conditions=replace(self.conditions, generator_cpu_s_per_request=demand.generator_cpu_s),
+            interface=self.preflight.target.interface,
             calibration=self.estimate.calibration,
+            seed=SEED,
         )
 
     def conclude(self) -> Conclusion:

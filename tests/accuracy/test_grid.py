@@ -49,9 +49,11 @@ def test_users_follow_the_knee():
 
 
 def test_formulas_for_one_core_are_swept_but_for_passengers_processes():
-    case = baselines.Case(1, model.RAM_BYTES - model.RESERVE_BYTES, 50 << 20, blocking=False)
+    inputs = baselines.FormulaInputs(
+        1, model.RAM_BYTES - model.RESERVE_BYTES, 50 << 20, blocking=False
+    )
     for interface, swept in (("wsgi", grid.WSGI_SHAPES), ("asgi", grid.ASGI_SHAPES)):
-        asked = baselines.settings_of(case, interface)
+        asked = baselines.settings_of(inputs, interface)
         shapes = {(s.workers, s.threads, s.worker_class) for _, s in asked}
         assert shapes <= set(swept), interface
 

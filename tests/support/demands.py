@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from pretune.advisor.demand.values import Demand, EndpointDemand, WorkerDemand
+from pretune.advisor.model.question import Question
+from pretune.advisor.profiler.measurement import Conditions
 from pretune.advisor.quantity import Interval
+from pretune.advisor.resources.budget import Budget, Slo
 
 MIB = 1 << 20
+PLENTY = Budget(ram_bytes=64 << 30, cores=64.0, pg_connections=None, fds=1024)
 FIELDS = [("endpoint", "i8"), ("cpu", "f8"), ("db", "f8"), ("wait", "f8")]
 
 
@@ -56,3 +62,8 @@ def make_demand(
         unloaded_p95_s=p95,
         generator_cpu_s=0.0,
     )
+
+
+def ask(demand: Demand, conditions: Conditions, p95_s: float = 1.0, **given: Any) -> Question:
+    """A question whose budget is in nobody's way."""
+    return Question(demand, PLENTY, Slo(p95_s), conditions, **given)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
 from pretune.advisor.demand.values import TUPLE, Demand, WorkerDemand
 from pretune.advisor.model import memory
 from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.model.question import Question
 from pretune.advisor.profiler.measurement import Conditions, Latency
 from pretune.advisor.quantity import Interval
 from pretune.server.settings import Settings
@@ -26,12 +27,13 @@ CONDITIONS = Conditions(2.0, 0.0, True, False)
 
 
 def capacity(
-    demand: Demand, settings: Settings, conditions: Conditions, p95_s: float, **more: Any
+    question: Question, settings: Settings, known: Mapping[Settings, Prediction] | None = None
 ) -> Prediction:
-    rate, p95 = EXACT(100.0), EXACT(p95_s)
+    rate, p95 = EXACT(100.0), EXACT(question.p95_s)
+    worker, budget = question.demand.worker, question.budget
     return Prediction(
-        4, rate, Latency(p95, p95, p95, p95), memory.peak_pss(demand.worker, settings),
-        memory.ram_to_provide(demand.worker, settings, rate, more["reserve_bytes"]),
-        memory.postgres_connections(demand.worker, settings, more["instances"]), 20,
+        4, rate, Latency(p95, p95, p95, p95), memory.peak_pss(worker, settings),
+        memory.ram_to_provide(worker, settings, rate, budget.reserve_bytes),
+        memory.postgres_connections(worker, settings, budget.instances), 20,
         (("cpu", 0.5),), "cpu", "",
     )  # fmt: skip

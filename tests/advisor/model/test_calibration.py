@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.demands import ask
 
 from pretune.advisor.demand.values import Demand, EndpointDemand, WorkerDemand
 from pretune.advisor.model import cpu
@@ -15,9 +16,9 @@ from pretune.advisor.model.calibration import (
     PRIOR_THROUGHPUT_SD,
     calibrate,
 )
-from pretune.advisor.model.case import Case
 from pretune.advisor.model.predict import predict
 from pretune.advisor.model.rows import Factors
+from pretune.advisor.model.scenario import Scenario
 from pretune.advisor.profiler.measurement import (
     Conditions,
     DatabaseTime,
@@ -74,7 +75,7 @@ def make_trial(
     throughput_factor: float = 1.0,
 ) -> Measurement:
     """What a trial would have measured, were the truth ``factors``."""
-    case = Case(make_demand(), settings, conditions)
+    case = Scenario(make_demand(), settings, conditions)
     run = case.run(users, factors, 20_000, seed=99)
     quantiles = (around(float(np.quantile(run.response_s, q))) for q in (0.5, 0.95, 0.99))
     return Measurement(
@@ -145,13 +146,13 @@ def test_workers_that_share_a_core_show_what_that_costs() -> None:
     found = calibrate(make_demand(), [ALONE, contrast(ONE_CORE, 1.0, 1.0), crowd], seed=1)
     assert found.cpu.factor(4) == pytest.approx(1.0, abs=0.03)
     assert found.cpu.factor(4, cpu.crowd(2, 1)) == pytest.approx(1.2, rel=0.03)
-    shared = predict(make_demand(), two, 8, ONE_CORE, seed=3, calibration=found)
-    apart = predict(make_demand(), two, 8, TWO_CORES, seed=3, calibration=found)
-    alone = predict(make_demand(), Settings(threads=8), 8, ONE_CORE, seed=3, calibration=found)
+    shared = predict(ask(make_demand(), ONE_CORE, seed=3, calibration=found), two, 8)
+    apart = predict(ask(make_demand(), TWO_CORES, seed=3, calibration=found), two, 8)
+    alone = predict(ask(make_demand(), ONE_CORE, seed=3, calibration=found), Settings(threads=8), 8)
     assert alone.throughput_rps.value == pytest.approx(1.2 * shared.throughput_rps.value, rel=0.04)
     # each on a core of its own, or the other idle: as if alone
     assert apart.throughput_rps.value == pytest.approx(2 * alone.throughput_rps.value, rel=0.04)
-    few = predict(make_demand(), two, 1, ONE_CORE, seed=3, calibration=found)
+    few = predict(ask(make_demand(), ONE_CORE, seed=3, calibration=found), two, 1)
     assert few.throughput_rps.value == pytest.approx(1 / (CPU + 0.001), rel=0.04)
 
 
@@ -160,7 +161,9 @@ def test_class_sync_was_measured_crowded() -> None:
     trials = [ALONE, contrast(ONE_CORE, 1.0, 1.0)]
     sync = Settings(3, 1, "sync")
     without, found = (
-        predict(make_demand(), sync, 8, ONE_CORE, seed=3, calibration=known).throughput_rps.value
+        predict(
+            ask(make_demand(), ONE_CORE, seed=3, calibration=known), sync, 8
+        ).throughput_rps.value
         for known in (calibrate(make_demand(), t, seed=1) for t in (trials, [*trials, crowd]))
     )
     assert found == pytest.approx(without, rel=0.02)
@@ -186,7 +189,9 @@ def test_a_calibrated_prediction_holds_the_truth_it_was_learned_from() -> None:
     demand = make_demand()
     found = calibrate(demand, [ALONE, contrast(TWO_CORES, 0.7, 1.15)], seed=1)
     truth = make_trial(Settings(workers=2, threads=3), 12, TWO_CORES, Factors(0.7, 1.15))
-    got = predict(demand, Settings(workers=2, threads=3), 12, TWO_CORES, seed=4, calibration=found)
+    got = predict(
+        ask(demand, TWO_CORES, seed=4, calibration=found), Settings(workers=2, threads=3), 12
+    )
     assert got.throughput_rps.contains(truth.throughput_rps.value)
     assert got.latency.p95.contains(truth.latency.p95.value)
     assert math.isfinite(got.latency.p99.high)
@@ -199,7 +204,7 @@ def with_cpu(trial: Measurement, factor: float, disturbed: str = "") -> Measurem
 def width(*trials: Measurement) -> float:
     """Of the throughput predicted for a further, CPU-bound trial: high over low."""
     found = calibrate(make_demand(), trials, seed=1)
-    got = predict(make_demand(), Settings(2, 1), 8, TWO_CORES, seed=3, calibration=found)
+    got = predict(ask(make_demand(), TWO_CORES, seed=3, calibration=found), Settings(2, 1), 8)
     return got.throughput_rps.high / got.throughput_rps.low
 
 
@@ -268,7 +273,7 @@ def waiting_demand(cpu_s: float = 0.0006, wait_s: float = 0.004) -> Demand:
 def of_locked(settings: Settings, users: int, lock: float, conditions: Conditions) -> Measurement:
     demand = waiting_demand()
     factors = Factors(1.0, lock=lock)
-    run = Case(demand, settings, conditions).run(users, factors, 20_000, seed=99)
+    run = Scenario(demand, settings, conditions).run(users, factors, 20_000, seed=99)
     made = make_trial(settings, users, conditions, Factors(1.0))
     return replace(
         made,
@@ -291,7 +296,7 @@ def test_an_applications_own_lock_is_found_again(lock: float, conditions: Condit
     for settings, users in ((Settings(1, 4), 3), (Settings(2, 4), 12), (Settings(4, 1), 6)):
         truth = of_locked(settings, users, lock, conditions).throughput_rps.value
         got = predict(
-            waiting_demand(), settings, users, conditions, seed=4, calibration=found
+            ask(waiting_demand(), conditions, seed=4, calibration=found), settings, users
         ).throughput_rps
         assert got.contains(truth), (settings, truth, got)
 
@@ -300,7 +305,7 @@ def test_a_lock_binds_in_words_and_further_threads_do_not_ease_it() -> None:
     trials = [of_locked(Settings(), 1, 1.0, ONE_CORE), of_locked(Settings(1, 4), 8, 1.0, ONE_CORE)]
     found = calibrate(waiting_demand(), trials, seed=1)
     four, eight = (
-        predict(waiting_demand(), Settings(1, n), 32, ONE_CORE, seed=4, calibration=found)
+        predict(ask(waiting_demand(), ONE_CORE, seed=4, calibration=found), Settings(1, n), 32)
         for n in (4, 8)
     )
     assert four.binding == eight.binding == "lock"
@@ -372,7 +377,7 @@ def test_a_p99_that_was_missed_widens_what_is_said_of_p99_alone() -> None:
     assert missed.latency_sd == good.latency_sd
     assert missed.tail_sd > 1.5 * good.tail_sd
     wide, narrow = (
-        predict(make_demand(), Settings(2, 1), 6, TWO_CORES, seed=3, calibration=c).latency
+        predict(ask(make_demand(), TWO_CORES, seed=3, calibration=c), Settings(2, 1), 6).latency
         for c in (missed, good)
     )
     assert wide.p99.high > narrow.p99.high

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.demands import make_demand
+from support.demands import ask, make_demand
 
 from pretune.advisor.model import extrapolation
 from pretune.advisor.model.calibration import PRIOR_LATENCY_SD, PRIOR_THROUGHPUT_SD, Calibration
@@ -89,12 +89,13 @@ def test_predictions_for_other_cores_move_and_widen():
     def predicted(factor):
         beyond = extrapolation.extrapolate(budget(factor=factor), trial_cores=1)
         return predict(
-            extrapolation.moved(here, factor or 1.0),
+            ask(
+                extrapolation.moved(here, factor or 1.0),
+                conditions,
+                calibration=extrapolation.widened(PLAIN, beyond.log_sd),
+            ),
             settings,
             20,
-            conditions,
-            seed=1,
-            calibration=extrapolation.widened(PLAIN, beyond.log_sd),
         ).throughput_rps
 
     same, twice = predicted(None), predicted(2.0)

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from support.demands import ask
 
 from bench.measurement.stage import Stage, start_services
 from pretune.advisor.demand import estimate
@@ -46,7 +47,7 @@ def test_further_threads_are_predicted_not_to_help_and_further_workers_to(servic
             if measured.disturbed:
                 continue
             conditions = measured.conditions
-            said = predict(found, settings, users, conditions, seed=2, calibration=tuned)
+            said = predict(ask(found, conditions, seed=2, calibration=tuned), settings, users)
             assert said.throughput_rps.contains(measured.throughput_rps.value), (
                 settings, said.throughput_rps, measured.throughput_rps, measured.disturbed,
             )  # fmt: skip

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from pretune.advisor.model.case import discipline
 from pretune.advisor.model.occupancy import idle_workers
+from pretune.advisor.model.scenario import discipline
 from pretune.advisor.quantity import Interval
 from pretune.server.settings import Settings
 

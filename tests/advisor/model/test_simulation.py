@@ -21,7 +21,7 @@ from pretune.advisor.model.simulation import (
     Closed,
     Discipline,
     Open,
-    Run,
+    SimulatedRun,
     merged,
     simulate,
 )
@@ -61,7 +61,7 @@ def run(
     *,
     requests: int = 200_000,
     seed: int = 3,
-) -> Run:
+) -> SimulatedRun:
     return simulate(rows, np.arange(ROWS), arrangement, load, requests=requests, seed=seed)
 
 
@@ -424,7 +424,9 @@ def test_every_moment_of_workers_that_come_and_go_is_within_the_bounds() -> None
         assert np.all(got.response_s > 0)
 
 
-def locked(lock: float, threads: int, workers: int, wait_s: float, cpu_s: float = 0.0) -> Run:
+def locked(
+    lock: float, threads: int, workers: int, wait_s: float, cpu_s: float = 0.0
+) -> SimulatedRun:
     rows = make_rows(cpu_s, wait=wait_s)
     server = Arrangement(workers, threads, 8.0, lock=lock, discipline=Discipline(sticky=False))
     return run(rows, server, Closed(4 * workers * threads), requests=20_000)

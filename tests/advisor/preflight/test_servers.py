@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pretune.advisor.failure import Refused
-from pretune.advisor.model.case import DISCIPLINES
+from pretune.advisor.model.scenario import DISCIPLINES
 from pretune.advisor.preflight.servers import NAMES, Servers, choose
 from pretune.advisor.recommendation import reasons
 from pretune.server.adapters.catalogue import SERVERS, every, offer

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from support.demands import make_demand
+from support.demands import ask, make_demand
 
 from pretune.advisor.model.predict import predict
 from pretune.advisor.profiler.measurement import Conditions
-from pretune.advisor.recommendation.around_server import ADVICE, Case, advise
+from pretune.advisor.recommendation.around_server import ADVICE, Surroundings, advise
 from pretune.advisor.recommendation.values import Recommendation
 from pretune.advisor.resources.budget import Budget
 from pretune.server.settings import Settings
@@ -20,9 +20,9 @@ GIB = 1 << 30
 def case(settings=Settings(3, 4, graceful_timeout=4.0), *, pg=97, fds=4096, **worker):  # noqa: B008
     demand = make_demand()
     demand = replace(demand, worker=replace(demand.worker, **worker))
-    predicted = predict(demand, settings, 10, Conditions(2.0, 0.0, False, False), seed=1)
+    predicted = predict(ask(demand, Conditions(2.0, 0.0, False, False)), settings, 10)
     recommendation = Recommendation(settings, predicted, "cpu", (), ())
-    return Case(demand, Budget(GIB, 2.0, pg, fds), recommendation, None)
+    return Surroundings(demand, Budget(GIB, 2.0, pg, fds), recommendation, None)
 
 
 def advised(given):

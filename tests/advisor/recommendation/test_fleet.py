@@ -10,6 +10,7 @@ from support.demands import make_demand
 
 from pretune.advisor.model import memory
 from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.model.question import Question
 from pretune.advisor.profiler.measurement import Conditions, Latency
 from pretune.advisor.quantity import Interval
 from pretune.advisor.recommendation import answer, fleet
@@ -20,34 +21,36 @@ GIB = 1 << 30
 ALONE = 100.0  # requests/s that one core of the stand-in model carries
 
 
-def model(demand, settings, conditions, p95_s, *, instances=1, reserve_bytes=0, **_):
+def capacity(question, settings, known=None):
     """As many requests/s as cores and slots allow, known to a tenth."""
+    demand, worker, budget = question.demand, question.demand.worker, question.budget
     busy = settings.slots / (demand.cpu_s.value + demand.db_s.value + demand.wait_s.value)
-    rps = min(conditions.server_cores / demand.cpu_s.value, busy)
-    rate = Interval(rps, 0.9 * rps, 1.1 * rps)
+    rps = min(question.conditions.server_cores / demand.cpu_s.value, busy)
+    rate, p95_s = Interval(rps, 0.9 * rps, 1.1 * rps), question.p95_s
     time = Interval(0.9 * p95_s, 0.8 * p95_s, p95_s)
-    worker = demand.worker
     return Prediction(
         4, rate, Latency(time, time, time, time), memory.peak_pss(worker, settings),
-        memory.ram_to_provide(worker, settings, rate, reserve_bytes),
-        memory.postgres_connections(worker, settings, instances),
+        memory.ram_to_provide(worker, settings, rate, budget.reserve_bytes),
+        memory.postgres_connections(worker, settings, budget.instances),
         memory.descriptors(worker, settings, 4), (("cpu", 1.0),), "cpu", "the CPU is it",
     )  # fmt: skip
 
 
-def loaded(demand, settings, users, conditions, *, rps, **given):
-    found = model(demand, settings, conditions, 0.01, instances=given["instances"])
+def loaded(question, settings, rps):
+    found = capacity(replace(question, slo=Slo(0.01)), settings)
     return replace(found, throughput_rps=Interval.exact(rps), rps=rps)
+
+
+MODEL = answer.Model(capacity, loaded)
 
 
 def solve(rps, *, connections=None, db=0.010, budget=None, **given):
     asked = budget or Budget(GIB, 1.0, connections, 4096, any_number=True)
-    question = answer.Question(
+    question = Question(
         make_demand(cpu=1 / ALONE, db=db, db_cpu=0.002), asked, Slo(1.0, rps=rps),
-        Conditions(1.0, 0.0, False, True), "wsgi", None, arrivals=True,
-        capacity=model, predict=loaded, **given,
+        Conditions(1.0, 0.0, False, True), arrivals=True, **given,
     )  # fmt: skip
-    return answer.solve(question)
+    return answer.solve(question, MODEL)
 
 
 def test_one_instance_that_carries_the_rate_is_the_answer():
@@ -86,16 +89,15 @@ def test_as_many_as_the_user_has_are_enough_or_are_not():
 
 def test_a_number_that_is_hardly_known_is_no_answer():
     def vague(*args, **given):
-        found = model(*args, **given)
+        found = capacity(*args, **given)
         rate = found.throughput_rps
         return replace(found, throughput_rps=Interval(rate.value, rate.value / 4, 4 * rate.value))
 
-    question = answer.Question(
+    question = Question(
         make_demand(cpu=1 / ALONE), Budget(GIB, 1.0, None, 4096, any_number=True),
-        Slo(1.0, rps=20_000.0), Conditions(1.0, 0.0, False, True), "wsgi", None, arrivals=True,
-        capacity=vague, predict=loaded,
+        Slo(1.0, rps=20_000.0), Conditions(1.0, 0.0, False, True), arrivals=True,
     )  # fmt: skip
-    found = answer.solve(question).found
+    found = answer.solve(question, answer.Model(vague, loaded)).found
     assert found.verdict is Verdict.NOT_ENOUGH_DATA
     assert "200 may do" in found.reason
 
@@ -103,15 +105,15 @@ def test_a_number_that_is_hardly_known_is_no_answer():
 @pytest.mark.parametrize(("times", "verdict"), [(2, "fits"), (4, "not_enough_data")])
 def test_a_capacity_that_is_hardly_known_is_no_answer(times, verdict):
     def vague(*args, **given):
-        found = model(*args, **given)
+        found = capacity(*args, **given)
         rate = found.throughput_rps.value
         return replace(found, throughput_rps=Interval(rate, rate / times, rate * times))
 
-    question = answer.Question(
+    question = Question(
         make_demand(cpu=1 / ALONE), Budget(GIB, 1.0, None, 4096, any_number=True), Slo(1.0),
-        Conditions(1.0, 0.0, False, True), "wsgi", None, capacity=vague, predict=loaded,
+        Conditions(1.0, 0.0, False, True),
     )  # fmt: skip
-    found = answer.solve(question).found
+    found = answer.solve(question, answer.Model(vague, loaded)).found
     assert found.verdict == verdict
     assert ("known only" in found.reason) == (verdict == "not_enough_data")
     assert found.recommendation is not None

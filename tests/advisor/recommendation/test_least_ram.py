@@ -8,6 +8,7 @@ import pytest
 from support.demands import MIB, make_demand
 
 from pretune.advisor.model import memory
+from pretune.advisor.model.question import Question
 from pretune.advisor.profiler.measurement import Conditions
 from pretune.advisor.quantity import Interval
 from pretune.advisor.recommendation import answer, least_ram
@@ -56,9 +57,7 @@ def test_a_leak_is_recycled_in_it():
 
 def test_the_answer_names_it():
     ram = 128 * MIB
-    question = answer.Question(
-        heavy(300 * MIB), budget(ram), Slo(1.0), Conditions(1.0, 0.0, False, False), "wsgi", None
-    )
+    question = Question(heavy(300 * MIB), budget(ram), Slo(1.0), Conditions(1.0, 0.0, False, False))
     found = answer.solve(question).found
     assert found.verdict is Verdict.DOES_NOT_FIT
     assert found.recommendation is None

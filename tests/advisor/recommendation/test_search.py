@@ -12,6 +12,7 @@ import pytest
 from pretune.advisor.demand.values import TUPLE, Demand, WorkerDemand
 from pretune.advisor.model import memory
 from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.model.question import Question
 from pretune.advisor.profiler.measurement import Conditions, Latency
 from pretune.advisor.quantity import Interval
 from pretune.advisor.recommendation import recycling, tail
@@ -60,20 +61,15 @@ class Analytic:
 
     def __call__(
         self,
-        demand: Demand,
+        question: Question,
         settings: Settings,
-        conditions: Conditions,
-        slo_p95_s: float,
-        *,
-        seed: int,
-        instances: int = 1,
-        reserve_bytes: int = 0,
         known: Mapping[Settings, Prediction] | None = None,
     ) -> Prediction:
         (self.in_full if known is None else self.asked).append(settings)
+        demand, budget, slo_p95_s = question.demand, question.budget, question.p95_s
         cpu, total = demand.cpu_s.value, demand.cpu_s.value + demand.db_s.value
         ceilings = {
-            "cpu": conditions.server_cores / cpu,
+            "cpu": question.conditions.server_cores / cpu,
             "gil": settings.workers / (cpu * demand.cpu_gil_fraction.value),
             "slots": settings.workers * settings.threads / total,
         }
@@ -85,28 +81,32 @@ class Analytic:
         worker = demand.worker
         return Prediction(
             users, rate, Latency(p95, p95, p95, p95), memory.peak_pss(worker, settings),
-            memory.ram_to_provide(worker, settings, rate, reserve_bytes),
-            memory.postgres_connections(worker, settings, instances),
+            memory.ram_to_provide(worker, settings, rate, budget.reserve_bytes),
+            memory.postgres_connections(worker, settings, budget.instances),
             memory.descriptors(worker, settings, users),
             tuple((name, rps / x) for name, x in ceilings.items()), binding, f"{binding} is it",
         )  # fmt: skip
 
 
 def solve(d: Demand, b: Budget, slo: Slo = Slo(None), interface: str = "wsgi") -> Found:  # noqa: B008
-    return recommend(d, b, slo, Conditions(b.cores, 0.0, True, False), interface, Analytic())
+    return recommend(ask(d, b, slo, interface=interface), Analytic())
+
+
+def ask(d: Demand, b: Budget, slo: Slo = Slo(None), **given: Any) -> Question:  # noqa: B008
+    return Question(d, b, slo, Conditions(b.cores, 0.0, True, False), **given)
 
 
 def exhaustive(d: Demand, b: Budget) -> float:
     """The most requests/s of all arrangements that keep the budgets."""
     model, best = Analytic(), 0.0
-    conditions = Conditions(b.cores, 0.0, True, False)
+    question = ask(d, b, Slo(0.1))
     for w in range(1, 65):
         for t in range(1, 33):
             settings = Settings(w, t)
             ram = memory.ram_to_provide(d.worker, settings, EXACT(0.0), b.reserve_bytes)
             connections = memory.postgres_connections(d.worker, settings, b.instances)
             if ram.high <= b.ram_bytes and connections <= (b.pg_connections or 10**9):
-                p = model(d, settings, conditions, 0.1, seed=1)
+                p = model(question, settings)
                 best = max(best, p.throughput_rps.value)
     return best
 
@@ -137,7 +137,7 @@ def test_the_answer_is_within_noise_of_exhaustive_search(d: Demand, b: Budget) -
 @pytest.mark.parametrize(("d", "b"), CASES)
 def test_few_predictions_are_enough(d: Demand, b: Budget) -> None:
     model = Analytic()
-    recommend(d, b, Slo(None), Conditions(b.cores, 0.0, True, False), "wsgi", model)
+    recommend(ask(d, b), model)
     assert len(model.asked) <= 45
     assert len(set(model.asked)) == len(model.asked)
     assert len(set(model.in_full)) == len(model.in_full) <= 5
@@ -147,8 +147,7 @@ def test_few_predictions_are_enough(d: Demand, b: Budget) -> None:
 @pytest.mark.parametrize("rps", [None, 100.0])
 def test_the_winner_was_predicted_in_full(d: Demand, b: Budget, rps: float | None) -> None:
     model = Analytic()
-    conditions = Conditions(b.cores, 0.0, True, False)
-    found = recommend(d, b, Slo(None, rps=rps), conditions, "wsgi", model)
+    found = recommend(ask(d, b, Slo(None, rps=rps)), model)
     assert found.candidates[0].settings in model.in_full
 
 
@@ -219,14 +218,14 @@ def test_no_arrangement_that_surely_carries_a_target_is_smaller(
     found = solve(d, b, Slo(None, rps=rps))
     assert found.recommendation is not None
     assert found.verdict is Verdict.FITS
-    model, conditions = Analytic(), Conditions(b.cores, 0.0, True, False)
+    model, question = Analytic(), ask(d, b, Slo(0.1))
     mine = found.recommendation.predicted
     assert mine.throughput_rps.low >= rps
     smallest = min(
         memory.peak_pss(d.worker, Settings(w, t)).high
         for w in range(1, 33)
         for t in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-        for p in [model(d, Settings(w, t), conditions, 0.1, seed=1, instances=b.instances)]
+        for p in [model(question, Settings(w, t))]
         if p.throughput_rps.low >= rps and not broken(p, b, 0.1)
     )
     assert mine.pss_bytes.high <= 1.02 * smallest
@@ -285,10 +284,8 @@ def test_nothing_fits_names_the_budget() -> None:
 
 
 def test_an_slo_that_no_load_keeps_is_said() -> None:
-    found = recommend(
-        demand(), Budget(4 * GIB, 2.0, None, 1024), Slo(0.005),
-        Conditions(2.0, 0.0, True, False), "wsgi", Analytic(slowest_s=0.012),
-    )  # fmt: skip
+    question = ask(demand(), Budget(4 * GIB, 2.0, None, 1024), Slo(0.005))
+    found = recommend(question, Analytic(slowest_s=0.012))
     assert found.recommendation is None
     assert found.verdict is Verdict.DOES_NOT_FIT
     assert "5 ms" in found.reason
@@ -363,17 +360,6 @@ def test_preload_is_used_when_its_saving_is_sure(saving: Interval | None, pays: 
     assert recommendation.settings.preload_app is pays
 
 
-def test_a_hindrance_forbids_preload_and_is_the_reason() -> None:
-    d = demand(saving=Interval(30.0 * MIB, 25.0 * MIB, 35.0 * MIB))
-    found = recommend(
-        d, Budget(4 * GIB, 4.0, None, 1024), Slo(None), Conditions(4.0, 0.0, True, False), "wsgi",
-        Analytic(), preload_hindrance="connections are opened before the fork",
-    )  # fmt: skip
-    assert found.recommendation is not None
-    assert not found.recommendation.settings.preload_app
-    assert "before the fork" in dict(found.recommendation.reasons)["preload_app"]
-
-
 @pytest.mark.parametrize(("d", "b"), CASES)
 def test_every_setting_has_a_reason_with_a_number(d: Demand, b: Budget) -> None:
     recommendation = solve(d, b).recommendation
@@ -440,14 +426,13 @@ def test_an_arrangement_that_surely_keeps_no_load_is_not_compared_by_its_rate() 
             found = super().__call__(*args, **given)
             if args[1].workers <= 2:
                 return found
-            p95 = Interval(0.5 * args[3], 0.1 * args[3], 2 * args[3])
+            slo_p95_s = args[0].p95_s
+            p95 = Interval(0.5 * slo_p95_s, 0.1 * slo_p95_s, 2 * slo_p95_s)
             rate = Interval.exact(1.0)
             return replace(found, throughput_rps=rate, latency=replace(found.latency, p95=p95))
 
     b = Budget(4 * GIB, 2.0, None, 1024)
-    found = recommend(
-        demand(), b, Slo(None), Conditions(2.0, 0.0, True, False), "wsgi", Unsure()
-    ).recommendation
+    found = recommend(ask(demand(), b), Unsure()).recommendation
     assert found is not None
     assert found.settings.workers == 2
     assert "3 may break the p95 at any load" in dict(found.reasons)["workers"]
@@ -467,9 +452,7 @@ class Told(Analytic):
 
 def told(change: Any) -> Found:
     b = Budget(4 * GIB, 2.0, None, 1024)
-    return recommend(
-        demand(), b, Slo(None), Conditions(2.0, 0.0, True, False), "wsgi", Told(change)
-    )
+    return recommend(ask(demand(), b), Told(change))
 
 
 def test_what_is_promised_alike_is_told_apart_by_what_is_expected() -> None:

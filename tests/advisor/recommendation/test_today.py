@@ -11,6 +11,7 @@ from support.judged import CONDITIONS, DEMAND, EXACT, GIB, MIB, capacity
 from pretune.advisor.deployed.value import Deployed, Setting
 from pretune.advisor.documents.report import assemble
 from pretune.advisor.findings.diagnose import diagnose
+from pretune.advisor.model.question import Question
 from pretune.advisor.recommendation import today
 from pretune.advisor.recommendation.baselines import predict_one
 from pretune.advisor.recommendation.today import Today
@@ -89,9 +90,8 @@ def predicted(settings: Settings, slo: Slo | None = None) -> Today:
         deployed(workers=settings.workers, threads=settings.threads), "wsgi", "gunicorn"
     )
     assert found.settings is not None
-    baseline = predict_one(
-        "today", found.settings, DEMAND, BUDGET, slo or Slo(p95_s=0.2), CONDITIONS, capacity
-    )
+    question = Question(DEMAND, BUDGET, slo or Slo(p95_s=0.2), CONDITIONS)
+    baseline = predict_one("today", found.settings, question, capacity)
     return replace(found, predicted=baseline.predicted, violates=baseline.violates)
 
 

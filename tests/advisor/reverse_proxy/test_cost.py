@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.demands import MIB, around, make_demand
+from support.demands import MIB, around, ask, make_demand
 from support.measured import measurement
 
 from pretune.advisor.failure import Refused
 from pretune.advisor.model import memory
-from pretune.advisor.model.case import Case
 from pretune.advisor.model.predict import capacity
+from pretune.advisor.model.scenario import Scenario
 from pretune.advisor.preflight import reverse_proxy
 from pretune.advisor.preflight.reverse_proxy import Installed
 from pretune.advisor.preflight.servers import Servers
@@ -93,7 +93,7 @@ def test_the_prediction_has_it_on_the_cores_where_the_conditions_have_one() -> N
     settings = Settings(threads=4)
 
     def carried(conditions: Conditions) -> float:
-        return capacity(demand, settings, conditions, 1.0, seed=1).throughput_rps.value
+        return capacity(ask(demand, conditions, 1.0), settings).throughput_rps.value
 
     assert carried(HERE) == pytest.approx(200, rel=0.03)
     assert carried(replace(HERE, front="nginx")) == pytest.approx(1 / 0.0055, rel=0.03)
@@ -118,8 +118,8 @@ def test_traffic_that_says_https_comes_from_something_that_ended_tls() -> None:
 def test_without_kept_connections_each_request_finds_a_worker_anew() -> None:
     demand, settings = make_demand(), Settings(workers=2, threads=2)
     behind = replace(HERE, front="nginx", server="gunicorn")
-    assert Case(demand, settings, behind).discipline.sticky
-    assert not Case(demand, settings, replace(behind, front_keeps=False)).discipline.sticky
+    assert Scenario(demand, settings, behind).discipline.sticky
+    assert not Scenario(demand, settings, replace(behind, front_keeps=False)).discipline.sticky
 
 
 def a_run(tmp_path: Path) -> tuple[Run, Any]:

@@ -20,7 +20,7 @@ from pretune.advisor.model.simulation import (
     Closed,
     Discipline,
     Open,
-    Run,
+    SimulatedRun,
     merged,
     simulate,
 )
@@ -62,7 +62,7 @@ def discipline(server: str, settings: Settings) -> Discipline:
 
 
 @dataclass(frozen=True)
-class Case:
+class Scenario:
     demand: Demand
     settings: Settings
     conditions: Conditions
@@ -85,7 +85,7 @@ class Case:
     def crowding(self, inside: float) -> float:
         return crowding(self.settings, self.conditions, inside)
 
-    def expected(self, load: Traffic, factors: Factors, requests: int, seed: int) -> Run:
+    def expected(self, load: Traffic, factors: Factors, requests: int, seed: int) -> SimulatedRun:
         """``requests`` in all, over several runs where luck decides for a whole one."""
         lucky = self.discipline.uneven and self.settings.workers > 1 and isinstance(load, int)
         draws = DRAWS if lucky else 1
@@ -94,7 +94,7 @@ class Case:
 
     def run(
         self, load: Traffic, factors: Factors, requests: int, seed: int, *, bootstrap: bool = False
-    ) -> Run:
+    ) -> SimulatedRun:
         """``bootstrap``: fed with another sample that the same application might have given."""
         rng = np.random.default_rng(seed)
         arrangement = Arrangement(

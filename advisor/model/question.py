@@ -1,0 +1,39 @@
+"""What every predictor is told: an application, the machine that runs it, and what has to hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pretune.advisor.demand.values import Demand
+from pretune.advisor.model.calibration import Calibration
+from pretune.advisor.profiler.measurement import Conditions
+from pretune.advisor.resources.budget import Budget, Slo
+from pretune.server.settings import Settings
+
+
+@dataclass(frozen=True)
+class Question:
+    """``demand``, ``calibration`` and ``conditions`` are of the machine asked about.
+
+    ``slo.rps``: the rate to carry, None for as much as can be. ``budget.pg_connections`` is for all
+    ``budget.instances``. ``conditions.generator_cpu_s_per_request`` 0: the generator costs nothing
+    there. ``calibration`` None: the model's own error is the usual one. ``think_s``: seconds that
+    users let pass. ``arrivals``: the load is open, Poisson arrivals instead of users. ``today``:
+    what is deployed, as the model takes it.
+    """
+
+    demand: Demand
+    budget: Budget
+    slo: Slo
+    conditions: Conditions
+    interface: str = "wsgi"
+    calibration: Calibration | None = None
+    think_s: float = 0.0
+    arrivals: bool = False
+    seed: int = 1
+    today: Settings | None = None
+
+    @property
+    def p95_s(self) -> float:
+        """The p95 to keep, in seconds."""
+        return self.slo.p95_of(self.demand.unloaded_p95_s)
