@@ -145,11 +145,8 @@ def _example(name: str, record: Stored) -> str:
         parts.append(_table(head, rows))
         parts.append("Requests lost under load, and an app that does not boot:")
         head = ["server", "reload", "recycling", "TERM", "boot failure"]
-        parts.append(
-            _table(
-                head, [(server, *checks, boot) for server, checks, boot in summary.lives(document)]
-            )
-        )
+        lives = summary.lifecycles(document)
+        parts.append(_table(head, [(server, *checks, boot) for server, checks, boot in lives]))
         head = [
             "server",
             "CPU per request, one worker",

@@ -60,8 +60,8 @@ def _finished(name: str, title: str, caption: str, build: Callable[[Any], Any]) 
 def _version(alt: Any, vl_convert: Any) -> str:
     """The newest Vega-Lite both sides know, at most Altair's."""
     wanted = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    known: list[str] = vl_convert.get_vegalite_versions()
-    return wanted if wanted in known else known[-1]
+    versions: list[str] = vl_convert.get_vegalite_versions()
+    return wanted if wanted in versions else versions[-1]
 
 
 def _theme() -> dict[str, Any]:

@@ -17,7 +17,7 @@ def application(document: Document) -> str:
 
 
 def header(document: Document, command: str) -> str:
-    """How to start it, what it is for, and from when."""
+    """The file's first comments: its start command, its verdict, its budget and its date."""
     lines = [f"start with: {command}", summary.sentence(document)]
     if document["verdict"] != "fits":
         lines.append("NOT CONFIRMED: read the report before you deploy this.")

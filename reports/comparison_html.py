@@ -21,7 +21,7 @@ def render(document: Document) -> str:
     from markupsafe import Markup
 
     document = redaction.redacted(document)
-    there = summary.measured(document)
+    servers = summary.measured(document)
     return (
         html.templates()
         .get_template("comparison.html.jinja")
@@ -31,14 +31,14 @@ def render(document: Document) -> str:
             sentence=summary.sentence(document),
             setup=summary.setup(document),
             capacities=summary.capacities(document),
-            bars=_bars(there),
+            bars=_bars(servers),
             figures=summary.figures(document),
-            lives=summary.lives(document),
+            lives=summary.lifecycles(document),
             predictions=summary.predictions(document),
             costs=summary.costs(document),
-            settings=[(s["label"], _settings(s)) for s in there],
-            rounds=[(s["name"], [r for r in s["rounds"] if r]) for s in there],
-            ratios=[(words, _matrix(document, there, name)) for name, words in _RATIOS.items()],
+            settings=[(s["label"], _settings(s)) for s in servers],
+            rounds=[(s["name"], [r for r in s["rounds"] if r]) for s in servers],
+            ratios=[(words, _matrix(document, servers, name)) for name, words in _RATIOS.items()],
             left_out=summary.left_out(document),
             machine=html.machine(document),
         )
@@ -54,12 +54,12 @@ def _bars(servers: list[Any]) -> list[float]:
 
 def _settings(server: Any) -> list[tuple[str, str, str]]:
     return [
-        (name, setting.shown(name, value), server["reasons"].get(name, ""))
-        for name, value in setting.applying(server["settings"])
+        (name, setting.format_value(name, value), server["reasons"].get(name, ""))
+        for name, value in setting.select_effective(server["settings"])
     ]
 
 
 def _matrix(document: Document, servers: list[Any], quantity: str) -> list[tuple[str, list[str]]]:
     """Row over column."""
     names = [s["name"] for s in servers]
-    return [(a, [summary.ratio_text(document, quantity, a, b) for b in names]) for a in names]
+    return [(a, [summary.format_ratio(document, quantity, a, b) for b in names]) for a in names]

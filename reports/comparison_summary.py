@@ -1,4 +1,4 @@
-"""What a comparison tells, as sentences and rows: what terminal, HTML and docs/COMPARE.md share.
+"""A comparison as sentences and rows: the part that terminal, HTML and docs/COMPARE.md share.
 
 Pure functions from the document (comparison.json). Text is plain and may be hostile.
 """
@@ -15,7 +15,7 @@ from pretune.reports.document import Document
 
 BEST, SAME = "best", "no difference"
 _WORDS = {"p95_s": "p95", "pss_bytes": "memory", "cpu_s_per_request": "CPU per request"}
-# The lower the better, at the users that are alike for all.
+# The lower the better, under the load that is the same for all.
 ALIKE = ("p95_s", "pss_bytes", "cpu_s_per_request")
 _SHOW = {"p95_s": numbers.seconds, "pss_bytes": numbers.size, "cpu_s_per_request": numbers.seconds}
 
@@ -30,8 +30,8 @@ class Cell:
 
 def measured(document: Document) -> list[Mapping[str, Any]]:
     """Servers that were measured, the highest capacity first; those without one last."""
-    there = [s for s in document["servers"] if any(s["rounds"])]
-    return sorted(there, key=lambda s: -(numbers.middle(_capacity(s)) or 0.0))
+    servers = [s for s in document["servers"] if any(s["rounds"])]
+    return sorted(servers, key=lambda s: -(numbers.middle(_capacity(s)) or 0.0))
 
 
 def _capacity(server: Mapping[str, Any]) -> Any:
@@ -57,26 +57,26 @@ def sentence(document: Document) -> str:
         return f"{word}: {because}" if because else word
     best = rows[0]
     least = "at least " if best["at_least"] else ""
-    said = (
+    text = (
         f"{word}: {numbers.line(best['label'])} carries the most within the SLO, {least}"
         f"{numbers.count(_capacity(best))} requests/s"
     )
     if len(rows) == 1:
-        return said
-    same = [_name(s) for s in rows[1:] if against(document, s).startswith(SAME)]
-    unknown = any(against(document, s).startswith("unknown") for s in rows[1:])
+        return text
+    same = [_name(s) for s in rows[1:] if compare_with_best(document, s).startswith(SAME)]
+    unknown = any(compare_with_best(document, s).startswith("unknown") for s in rows[1:])
     if same:
-        said += f"; no difference from {' and '.join(same)}"
+        text += f"; no difference from {' and '.join(same)}"
     elif not unknown:
         next_ = rows[1]
         if numbers.middle(_capacity(next_)) is None:
-            return f"{said}; {_name(next_)} breaks it with one user"
-        said += f", {_times(_ratio(document, 'capacity_rps', best, next_))} {_name(next_)}'s"
-    return said
+            return f"{text}; {_name(next_)} breaks it with one user"
+        text += f", {_times(_ratio(document, 'capacity_rps', best, next_))} {_name(next_)}'s"
+    return text
 
 
-def against(document: Document, server: Mapping[str, Any]) -> str:
-    """Its capacity over the best one's, as words."""
+def compare_with_best(document: Document, server: Mapping[str, Any]) -> str:
+    """Its capacity relative to the best one's, in words."""
     best = measured(document)[0]
     if server is best and numbers.middle(_capacity(server)) is not None:
         return BEST
@@ -97,20 +97,20 @@ def against(document: Document, server: Mapping[str, Any]) -> str:
 
 
 def fewest_users(server: Mapping[str, Any]) -> int | None:
-    """Of the loads that gave a p95; None where none did."""
+    """Users of the smallest load that gave a p95; None where none did."""
     steps = [step for turn in server["rounds"] if turn for step in turn["steps"]]
     return min((s["users"] for s in steps if s["p95_s"] is not None), default=None)
 
 
 def alike(document: Document, server: Mapping[str, Any], quantity: str) -> Cell:
-    """Its figure at the users that are alike for all."""
+    """Its figure under the load that is the same for all."""
     figure = server["figures"][quantity]
     rows = measured(document)
-    known = [s for s in rows if numbers.middle(s["figures"][quantity]) is not None]
+    compared = [s for s in rows if numbers.middle(s["figures"][quantity]) is not None]
     shown = _SHOW[quantity](figure)
-    if not known or server not in known:
+    if not compared or server not in compared:
         return Cell(shown)
-    lowest = min(known, key=lambda s: s["figures"][quantity]["value"])
+    lowest = min(compared, key=lambda s: s["figures"][quantity]["value"])
     if lowest is server:
         return Cell(shown)
     pair = _pair(document, quantity, server["name"], lowest["name"])
@@ -131,7 +131,7 @@ def capacities(document: Document) -> list[tuple[str, ...]]:
             numbers.line(s["label"]),
             setting.short(s["settings"]),
             capacity_text(s),
-            against(document, s),
+            compare_with_best(document, s),
         )
         for s in measured(document)
     ]
@@ -153,7 +153,7 @@ def figures(document: Document) -> list[tuple[str, list[Cell], str]]:
 LIFE = ("reload", "recycling", "term")
 
 
-def lives(document: Document) -> list[tuple[str, list[str], str]]:
+def lifecycles(document: Document) -> list[tuple[str, list[str], str]]:
     """Server, what became of requests at reload, recycling and TERM, and an app without boot."""
     return [
         (
@@ -192,21 +192,21 @@ def disruption(check: Mapping[str, Any] | None, what: str) -> str:
     return f"{text}; {note}" if note else text
 
 
-def boot(found: Mapping[str, Any] | None) -> str:
-    """Whether whoever starts it gets to know that the app does not boot."""
-    if found is None:
+def boot(failure: Mapping[str, Any] | None) -> str:
+    """``noticed`` when whoever starts the server learns that the app does not boot, and how."""
+    if failure is None:
         return "not tried"
-    reason = "says why" if found["said"] else "does not say why"
-    times = "" if found["tries"] == 1 else f" after {found['tries']} tries"
-    if found["exit_code"] is not None:
-        noticed = "noticed" if found["seen"] else "unnoticed"
-        took = numbers.seconds(found["took_s"])
-        return f"{noticed}: exits with {found['exit_code']}{times} in {took}, {reason}"
+    reason = "says why" if failure["said"] else "does not say why"
+    times = "" if failure["tries"] == 1 else f" after {failure['tries']} tries"
+    if failure["exit_code"] is not None:
+        noticed = "noticed" if failure["seen"] else "unnoticed"
+        took = numbers.seconds(failure["took_s"])
+        return f"{noticed}: exits with {failure['exit_code']}{times} in {took}, {reason}"
     meanwhile = {
         "": "nobody listens",
         "no answer": "clients get no answer",
-    }.get(found["answer"], f"clients get {numbers.line(found['answer'])}")
-    tries = f"{found['tries']} tries" if found["tries"] != 1 else "one try"
+    }.get(failure["answer"], f"clients get {numbers.line(failure['answer'])}")
+    tries = f"{failure['tries']} tries" if failure["tries"] != 1 else "one try"
     return f"unnoticed: keeps running, {tries}, {meanwhile}, {reason}"
 
 
@@ -219,17 +219,17 @@ _SAID = (
 
 
 def predictions(document: Document) -> list[tuple[str, str, str, str, str]]:
-    """Server, quantity, predicted, measured, error: at the users that are alike for all."""
+    """Server, quantity, predicted, measured, error: under the load that is the same for all."""
     rows = []
     for server in measured(document):
-        said = server["predicted_alike"]
-        for quantity, error, show in _SAID if said else ():
+        predicted = server["predicted_alike"]
+        for quantity, error, show in _SAID if predicted else ():
             off = server["errors"].get(error) or {}
             rows.append(
                 (
                     _name(server),
                     {"throughput_rps": "requests/s"}.get(quantity, _WORDS.get(quantity, quantity)),
-                    show(said[quantity]),
+                    show(predicted[quantity]),
                     show(server["figures"][quantity]),
                     signed(off.get("error_fraction")),
                 )
@@ -239,8 +239,8 @@ def predictions(document: Document) -> list[tuple[str, str, str, str, str]]:
 
 def costs(document: Document) -> list[tuple[str, str, str, str]]:
     """Server, CPU per request in the cost trial, against the embedded one's, its busiest worker."""
-    found = {s["name"]: s["cost"] for s in document["servers"] if s["cost"]}
-    base = found.get("embedded") or document.get("embedded_cost")
+    by_server = {s["name"]: s["cost"] for s in document["servers"] if s["cost"]}
+    base = by_server.get("embedded") or document.get("embedded_cost")
     rows = []
     for server in measured(document):
         cost = server["cost"]
@@ -267,7 +267,7 @@ def _signed_seconds(s: float) -> str:
 
 
 def setup(document: Document) -> str:
-    """Under what conditions, in one sentence."""
+    """The conditions of the comparison, in one sentence."""
     slo, cores = document["slo"], document["server_cores"]
     plural = "" if cores == 1 else "s"
     said = f"{document['rounds']} rounds on {numbers.digits(cores)} core{plural}, each server at "
@@ -280,7 +280,7 @@ def setup(document: Document) -> str:
     return f"SLO: p95 within {p95}{source}, at most {rate} errors. {said}"
 
 
-def ratio_text(document: Document, quantity: str, first: str, second: str) -> str:
+def format_ratio(document: Document, quantity: str, first: str, second: str) -> str:
     """``0.76 (0.71-0.82)``, with = where there is no difference; "" of a server with itself."""
     pair = _pair(document, quantity, first, second)
     if first == second:

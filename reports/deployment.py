@@ -31,7 +31,7 @@ class Deployment:
     command: str
 
 
-def of(document: Document) -> Deployment:
+def choose(document: Document) -> Deployment:
     """Raises gunicorn_conf.NothingRecommended."""
     if not document.get("recommendation"):
         raise gunicorn_conf.NothingRecommended("the report recommends no settings")
@@ -45,15 +45,15 @@ def of(document: Document) -> Deployment:
     return _script(document, server, server.deployed)
 
 
-def before(document: Document) -> Deployment | None:
+def render_front(document: Document) -> Deployment | None:
     """The file of what stands in front of the server; None where nothing does."""
-    told = (document.get("front") or {}).get("told")
-    if not told:
+    config = (document.get("front") or {}).get("told")
+    if not config:
         return None
     document = redaction.redacted(document)
     try:
-        statics = tuple(Static(**each) for each in told["statics"])
-        made = nginx.render(Front(**{**told, "statics": statics}))
+        statics = tuple(Static(**each) for each in config["statics"])
+        made = nginx.render(Front(**{**config, "statics": statics}))
     except (TypeError, ValueError):  # a report of other versions, or of somebody else
         return None
     command = f'nginx -c "$PWD/{FRONT}"'
@@ -65,10 +65,10 @@ def before(document: Document) -> Deployment | None:
     return Deployment(FRONT, text, command)
 
 
-def files(document: Document) -> dict[str, Deployment]:
+def choose_all(document: Document) -> dict[str, Deployment]:
     """All there is to deploy: what it is -> the file."""
-    front = before(document)
-    return {"configuration": of(document)} | ({"front": front} if front else {})
+    front = render_front(document)
+    return {"configuration": choose(document)} | ({"front": front} if front else {})
 
 
 def _server(document: Document) -> str:
@@ -82,15 +82,15 @@ def _settings(document: Document) -> Settings:
 
 
 def _notes(document: Document, server: FieldServer) -> str:
-    """Each setting that has a reason, and what it is there."""
+    """Each setting that has a reason, and what it is meant."""
     lines = []
     for name, reason in document["recommendation"]["reasons"].items():
         meaning = server.settings.get(name)
         if meaning is not None and meaning.option:
-            there = (
+            meant = (
                 "" if meaning.says.rstrip(".") in reason else f" On {server.name}: {meaning.says}"
             )
-            lines.append(commented.comment(f"{meaning.option}: {reason}{there}"))
+            lines.append(commented.comment(f"{meaning.option}: {reason}{meant}"))
         elif meaning is not None:
             lines.append(
                 commented.comment(f"{name}: {server.name} has no such option. {meaning.says}")

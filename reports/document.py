@@ -38,7 +38,7 @@ def _validator(schema: Path) -> Any:
 
 
 def _leaves(error: Any) -> Iterator[Any]:
-    """Where it really is wrong: inside "this or null" the error says only that neither fits."""
+    """The innermost errors: for "this or null" the outer one says only that neither fits."""
     inner = [leaf for leaf in error.context if leaf.validator_value != "null"]
     if not inner:
         yield error
@@ -53,8 +53,8 @@ def validate(document: Document, schema: Path = SCHEMA) -> None:
         plain = json.loads(json.dumps(document, allow_nan=False))
     except (ValueError, TypeError) as error:
         raise InvalidDocument(f"$: not JSON ({error}); an unknown number is null") from None
-    found = (leaf for error in _validator(schema).iter_errors(plain) for leaf in _leaves(error))
-    errors = sorted(found, key=lambda error: error.json_path)
+    leaves = (leaf for error in _validator(schema).iter_errors(plain) for leaf in _leaves(error))
+    errors = sorted(leaves, key=lambda error: error.json_path)
     if errors:
         lines = [f"{error.json_path}: {error.message[:300]}" for error in errors[:20]]
         raise InvalidDocument("\n".join(lines))

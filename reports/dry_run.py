@@ -1,4 +1,4 @@
-"""What a run would do, before it does it: ``tune --dry-run``.
+"""The plan of a run, before anything is sent: ``tune --dry-run``.
 
 The plan is a plain dict with the document's ``target``, ``budget``, ``slo`` and ``workload`` and
 beside them::
@@ -38,7 +38,7 @@ def render(plan: Mapping[str, Any], console: Console) -> None:
     _traffic(console, plan.get("workload"))
     _trials(console, plan.get("trials") or (), plan.get("total_s"))
     for note in plan.get("notes") or ():
-        terminal.paragraph(console, numbers.line(note), indent=0)
+        terminal.print_paragraph(console, numbers.line(note), indent=0)
 
 
 def _target(target: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -72,19 +72,19 @@ def _database(database: Mapping[str, Any] | None) -> list[tuple[str, str]]:
 
 
 def _pairs(console: Console, title: str, rows: list[tuple[str, str]]) -> None:
-    terminal.heading(console, title)
-    made = terminal.table(console, "", "")
+    terminal.print_heading(console, title)
+    made = terminal.make_table(console, "", "")
     made.show_header = False
     for label, value in rows:
         made.add_row(Text(label), Text(value))
-    terminal.put(console, made)
+    terminal.print_table(console, made)
 
 
 def _limits(console: Console, budget: Any, slo: Any) -> None:
     if not budget:
         return
-    terminal.heading(console, "Limits")
-    made = terminal.table(console, "limit", "value", "from")
+    terminal.print_heading(console, "Limits")
+    made = terminal.make_table(console, "limit", "value", "from")
     sources = budget["sources"]
     shown = {
         "ram_bytes": numbers.size(budget["ram_bytes"]),
@@ -109,34 +109,34 @@ def _limits(console: Console, budget: Any, slo: Any) -> None:
         made.add_row(Text("SLO: error rate"), Text(f"at most {numbers.percent(slo['error_rate'])}"))
         if slo["rps"] is not None:
             made.add_row(Text("asked for"), Text(f"{numbers.digits(slo['rps'])} requests/s"))
-    terminal.put(console, made)
+    terminal.print_table(console, made)
 
 
 def _today(plan: Mapping[str, Any], console: Console) -> None:
-    said = today.sentences(plan)
+    texts = today.sentences(plan)
     files = [numbers.line(name) for name in plan.get("deployment_files") or ()]
-    if not said and plan.get("deployment_files") is None:
+    if not texts and plan.get("deployment_files") is None:
         return
-    terminal.heading(console, "Today's deployment")
-    if not said:
+    terminal.print_heading(console, "Today's deployment")
+    if not texts:
         where = f" in {', '.join(files)}" if files else ""
-        terminal.paragraph(console, f"none found{where}")
+        terminal.print_paragraph(console, f"none found{where}")
         return
-    made = terminal.table(console, "setting", "value", "by", right=frozenset({1}))
-    for name, (value, where) in today.said(plan).items():
+    made = terminal.make_table(console, "setting", "value", "by", right=frozenset({1}))
+    for name, (value, where) in today.placed_values(plan).items():
         made.add_row(Text(name), Text(value), Text(where))
-    terminal.put(console, made)
-    for text in (*said, *([f"Read: {', '.join(files)}."] if files else [])):
-        terminal.paragraph(console, text)
+    terminal.print_table(console, made)
+    for text in (*texts, *([f"Read: {', '.join(files)}."] if files else [])):
+        terminal.print_paragraph(console, text)
 
 
 def _traffic(console: Console, workload: Any) -> None:
     if not workload:
         return
     endpoints = workload["endpoints"]
-    terminal.heading(console, f"Traffic: {len(endpoints)} routes ({workload['source']})")
+    terminal.print_heading(console, f"Traffic: {len(endpoints)} routes ({workload['source']})")
     if endpoints:
-        made = terminal.table(console, "route", "share", "first path", right=frozenset({1}))
+        made = terminal.make_table(console, "route", "share", "first path", right=frozenset({1}))
         for row in endpoints[:MOST_ROUTES]:
             paths = row["paths"]
             more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
@@ -145,11 +145,11 @@ def _traffic(console: Console, workload: Any) -> None:
                 Text(numbers.percent(row["share"])),
                 Text(numbers.line(paths[0] if paths else "") + more),
             )
-        terminal.put(console, made)
+        terminal.print_table(console, made)
         if len(endpoints) > MOST_ROUTES:
-            terminal.paragraph(console, f"and {len(endpoints) - MOST_ROUTES} more")
+            terminal.print_paragraph(console, f"and {len(endpoints) - MOST_ROUTES} more")
     if workload["assumption"]:
-        terminal.paragraph(console, f"assumed: {numbers.line(workload['assumption'])}")
+        terminal.print_paragraph(console, f"assumed: {numbers.line(workload['assumption'])}")
     if workload["headers"]:
         headers = workload["headers"].items()
         rows = [(numbers.line(name), numbers.line(value)) for name, value in headers]
@@ -158,19 +158,19 @@ def _traffic(console: Console, workload: Any) -> None:
         rows = [(numbers.line(s["name"]), numbers.line(s["reason"])) for s in workload["skipped"]]
         _pairs(console, "Skipped", rows[:MOST_ROUTES])
         if len(rows) > MOST_ROUTES:
-            terminal.paragraph(console, f"and {len(rows) - MOST_ROUTES} more")
+            terminal.print_paragraph(console, f"and {len(rows) - MOST_ROUTES} more")
 
 
 def _trials(console: Console, trials: Any, total_s: float | None) -> None:
-    terminal.heading(console, "Plan")
-    made = terminal.table(console, "trial", "about", "what", right=frozenset({1}))
+    terminal.print_heading(console, "Plan")
+    made = terminal.make_table(console, "trial", "about", "what", right=frozenset({1}))
     for trial in trials:
         made.add_row(
             Text(numbers.line(trial["name"])),
             Text(numbers.seconds(trial["expected_s"])),
             Text(numbers.line(trial.get("detail", ""))),
         )
-    terminal.put(console, made)
+    terminal.print_table(console, made)
     expected = numbers.seconds(sum(trial["expected_s"] for trial in trials))
     of = f" of a time budget of {numbers.seconds(total_s)}" if total_s else ""
-    terminal.paragraph(console, f"together about {expected}{of}")
+    terminal.print_paragraph(console, f"together about {expected}{of}")

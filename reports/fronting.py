@@ -1,4 +1,4 @@
-"""What stands in front of the server, as sentences: what it costs and what its file says."""
+"""The reverse proxy as sentences and rows: what it costs, what it gives, what its file says."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from pretune.reports.document import Document
 
 
 def title(document: Document) -> str:
-    """``nginx 1.22.1 in front``; "" where nothing stands there."""
-    found = document.get("front")
-    return f"{label(found)} in front" if found else ""
+    """``nginx 1.22.1 in front``; "" without a proxy."""
+    front = document.get("front")
+    return f"{label(front)} in front" if front else ""
 
 
-def label(found: Any) -> str:
-    return numbers.line(f"{found['name']} {found['version']}".strip())
+def label(front: Any) -> str:
+    return numbers.line(f"{front['name']} {front['version']}".strip())
 
 
 def sentences(document: Document) -> list[str]:
-    found = document.get("front")
-    if not found:
+    front = document.get("front")
+    if not front:
         return []
-    return [*_cost(document, found["cost"]), *_told(found["told"])]
+    return [*_cost(document, front["cost"]), *_config(front["told"])]
 
 
 def _cost(document: Document, cost: Any) -> list[str]:
     if not cost:
         return ["What it costs could not be measured: too few requests went through it."]
-    said = [f"It takes {numbers.seconds(cost['cpu_s'])} of CPU per request and "
+    texts = [f"It takes {numbers.seconds(cost['cpu_s'])} of CPU per request and "
             f"{numbers.size(cost['pss_bytes'])} of memory, both counted in the budget"]  # fmt: skip
     rps = numbers.middle(((document.get("recommendation") or {}).get("predicted") or {}).get(
         "throughput_rps"
     ))  # fmt: skip
     cpu = numbers.middle(cost["cpu_s"])
     if rps and cpu:
-        said[0] += f": {numbers.percent(rps * cpu)} of a core at {numbers.digits(rps)} requests/s"
-    said[0] += "."
+        texts[0] += f": {numbers.percent(rps * cpu)} of a core at {numbers.digits(rps)} requests/s"
+    texts[0] += "."
     low, high = numbers.bounds(cost["workers_change_s"])
     change = numbers.middle(cost["workers_change_s"])
     if change is not None and low is not None and high is not None:
@@ -47,33 +47,33 @@ def _cost(document: Document, cost: Any) -> list[str]:
             text = (
                 f"Behind it the workers' own CPU per request is {'more' if change > 0 else 'less'}"
             )
-        said.append(f"{text}: {_signed(change)}, {_signed(low)} to {_signed(high)}.")
-    return said
+        texts.append(f"{text}: {_signed(change)}, {_signed(low)} to {_signed(high)}.")
+    return texts
 
 
 def _signed(seconds: float) -> str:
     return f"{'-' if seconds < 0 else '+'}{numbers.seconds(abs(seconds))}"
 
 
-def _told(told: Any) -> list[str]:
-    if not told:
+def _config(config: Any) -> list[str]:
+    if not config:
         return []
-    if told["idle"]:
+    if config["idle"]:
         kept = (
-            f"keeps up to {told['idle']} idle connections to the server for "
-            f"{numbers.digits(told['idle_s'])} s, which is shorter than the server keeps them"
+            f"keeps up to {config['idle']} idle connections to the server for "
+            f"{numbers.digits(config['idle_s'])} s, which is shorter than the server keeps them"
         )
     else:
         kept = "opens a new connection to the server for each request, because the server closes it"
-    many = told["worker_processes"]
-    said = [
+    many = config["worker_processes"]
+    texts = [
         f"It has {many} process{'es' if many > 1 else ''}, {kept}, and waits "
-        f"{numbers.digits(told['read_s'])} s for an answer, longer than the server's own timeout."
+        f"{numbers.digits(config['read_s'])} s for an answer, longer than the server's own timeout."
     ]
-    for static in told["statics"]:
+    for static in config["statics"]:
         where = f"{numbers.line(static['url'])} from {numbers.line(static['directory'])}"
-        said.append(f"It serves {where} itself.")
-    return said
+        texts.append(f"It serves {where} itself.")
+    return texts
 
 
 # question -> what was done; quantity -> what was measured of it, and how it is shown
@@ -96,36 +96,36 @@ _WORDS = {True: "better", False: "worse", None: "no difference seen"}
 
 def checks(document: Document) -> list[tuple[str, str, str, str, str]]:
     """(what was done, what was measured, without, behind, in a word)."""
-    found = (document.get("front") or {}).get("checks")
-    if not found:
+    checks = (document.get("front") or {}).get("checks")
+    if not checks:
         return []
     words = {
-        "file": numbers.size(found["file_bytes"]),
-        "upload": numbers.size(found["upload_bytes"]),
-        "slow": found["slow"],
-        "slow_s": f"{found['slow_s']:g}",
+        "file": numbers.size(checks["file_bytes"]),
+        "upload": numbers.size(checks["upload_bytes"]),
+        "slow": checks["slow"],
+        "slow_s": f"{checks['slow_s']:g}",
     }
     rows = []
-    for row in found["rows"]:
+    for row in checks["rows"]:
         done = _QUESTIONS[row["question"]].format(**words)
         if not row["quantity"]:
             rows.append((done, "", "", "", f"not enough data: {numbers.line(row['note'])}"))
             continue
         measured, show = _QUANTITIES[row["quantity"]]
         both = [row["without"], row["behind"]]
-        known = all(None not in numbers.bounds(each) for each in both)
-        word = _WORDS[row["better"]] if known else "not enough data"
+        bounded = all(None not in numbers.bounds(each) for each in both)
+        word = _WORDS[row["better"]] if bounded else "not enough data"
         rows.append((done, measured, show(both[0]), show(both[1]), word))
     return rows
 
 
-def checked_on(document: Document) -> str:
-    """On what they were made, as a sentence."""
-    found = (document.get("front") or {}).get("checks")
-    if not found:
+def describe_checks(document: Document) -> str:
+    """The conditions of the checks, as a sentence."""
+    checks = (document.get("front") or {}).get("checks")
+    if not checks:
         return ""
     return (
-        f"The server ran with {setting.arrangement(found['settings'])} and an application that "
+        f"The server ran with {setting.arrangement(checks['settings'])} and an application that "
         "only reads and sends, because uploads to yours could change its data. Both ways took "
         "turns. Connections were compared behind the proxy: a new one per request, and kept ones."
     )

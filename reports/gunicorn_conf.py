@@ -60,9 +60,9 @@ def render(document: Document) -> str:
         "# each setting; the numbers behind them are in report.html and report.json.",
         "#\n" + commented.header(document, start_command(document)),
     ]
-    for name, value in setting.applying(recommendation["settings"]):
-        said = [recommendation["reasons"].get(name, ""), _REMARKS.get((worker_class, name), "")]
-        lines = [commented.comment(text) for text in said if text]
+    for name, value in setting.select_effective(recommendation["settings"]):
+        texts = [recommendation["reasons"].get(name, ""), _REMARKS.get((worker_class, name), "")]
+        lines = [commented.comment(text) for text in texts if text]
         parts.append("\n".join([*lines, f"{name} = {_literal(name, value, document)}"]))
     if recommendation["settings"].get("preload_app"):
         parts.append(_FREEZE)
@@ -80,9 +80,9 @@ def start_command(document: Document) -> str:
 
 def _literal(name: str, value: Any, document: Document) -> str:
     if name == "worker_class":
-        known = _WORKER_CLASS[value]
+        names = _WORKER_CLASS[value]
         verified = (document.get("verification") or {}).get("worker_class")
-        return f'"{verified if verified in known else known[0]}"'
+        return f'"{verified if verified in names else names[0]}"'
     if name == "preload_app":
         return str(bool(value))
     return str(math.ceil(value))  # gunicorn takes whole seconds only

@@ -50,7 +50,7 @@ def templates() -> Environment:
             return value
         return numbers.clean(value) if isinstance(value, str) else value
 
-    found = Environment(
+    environment = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
         trim_blocks=True,
@@ -72,8 +72,8 @@ def templates() -> Environment:
         summary.evidence,
         summary.violations,
     ):
-        found.filters[show.__name__] = show
-    return found
+        environment.filters[show.__name__] = show
+    return environment
 
 
 def stylesheet() -> str:
@@ -96,7 +96,9 @@ def render(document: Document) -> str:
         today=today.sentences(document),
         today_values=today.values(document),
         today_row=today.row(document),
-        today_said=[(name, value, where) for name, (value, where) in today.said(document).items()],
+        today_said=[
+            (name, value, where) for name, (value, where) in today.placed_values(document).items()
+        ],
         checks=summary.checks(document),
         binding=summary.binding(document),
         fleet=summary.fleet(document),
@@ -104,7 +106,7 @@ def render(document: Document) -> str:
         front_title=fronting.title(document),
         front=fronting.sentences(document),
         front_checks=fronting.checks(document),
-        front_checked_on=fronting.checked_on(document),
+        front_checked_on=fronting.describe_checks(document),
         extrapolated=summary.extrapolated(document),
         misses=summary.misses(document),
         tiles=_tiles(document),
@@ -113,7 +115,7 @@ def render(document: Document) -> str:
         endpoints=_endpoints(document),
         lines=summary.lines(document),
         hosts=summary.hosts(document),
-        waiting=summary.waiting_for_each_other(document),
+        waiting=summary.contention(document),
         latency_from=_latency_trial(document)[0],
         request_costs=_request_costs(document),
         worker_costs=_worker_costs(document),
@@ -177,7 +179,7 @@ def _accounts(document: Document) -> list[tuple[str, Any]]:
 
 
 def _workers(document: Document) -> dict[str, Any]:
-    """Of the trial whose latencies are shown."""
+    """Workers of the trial whose latencies are shown."""
     name, measured = _latency_trial(document)
     workers = [w for w in measured.get("workers", ()) if "voluntary_switches" in w]
     return {
@@ -296,12 +298,12 @@ def _database(database: Any) -> list[tuple[str, str]]:
     rows = [("Postgres", f"{database['version']} {where}: {', '.join(limits)}")]
     pooler = database["pooler"]
     if pooler:
-        said = (
+        limits_shown = (
             pooler["problem"]
             or f"{pooler['pool_mode']} mode, pool of {pooler['pool_size']}, "
             f"max_client_conn {pooler['max_client_conn']}, {pooler['clients']} clients of others"
         )
-        rows.append(("pooler", f"{pooler['kind']} {pooler['version']}: {said}"))
+        rows.append(("pooler", f"{pooler['kind']} {pooler['version']}: {limits_shown}"))
     return rows
 
 
@@ -312,40 +314,40 @@ def _database_times(document: Document) -> list[tuple[str, Any]]:
 
 
 def _method(document: Document) -> list[str]:
-    """What the numbers rest on, one sentence each."""
-    said = []
+    """Assumptions and sources of the numbers, one sentence each."""
+    texts = []
     workload, slo = document.get("workload"), document.get("slo")
     if workload:
         count = len(workload["endpoints"])
-        said.append(f"The traffic is {workload['source']}: {count} routes.")
+        texts.append(f"The traffic is {workload['source']}: {count} routes.")
         if workload["assumption"]:
-            said.append(f"Assumed: {workload['assumption']}.")
+            texts.append(f"Assumed: {workload['assumption']}.")
     if slo:
         p95 = numbers.milliseconds(slo["p95_ms"])
         rate = numbers.percent(slo["error_rate"])
         source = f" ({slo['source']})" if slo["source"] else ""
-        said.append(f"The SLO is a p95 of at most {p95}{source} and at most {rate} errors.")
+        texts.append(f"The SLO is a p95 of at most {p95}{source} and at most {rate} errors.")
     if document.get("demand"):
-        said.append(
+        texts.append(
             "What one request and one worker cost was measured in trials on this machine; every "
             "other configuration is predicted from that by simulation. Intervals are 95%."
         )
-    said.extend(document.get("notes", ()))
-    return said
+    texts.extend(document.get("notes", ()))
+    return texts
 
 
 def _deploy(document: Document) -> dict[str, Any] | None:
     recommendation = document.get("recommendation")
     if not recommendation:
         return None
-    deploy = deployment.of(document)
+    deploy = deployment.choose(document)
     grace = recommendation["settings"]["graceful_timeout"]
     advised = {a["name"]: a["value"] for a in recommendation.get("deployment") or ()}
     return {
         "name": deploy.name,
         "command": deploy.command,
         "conf": deploy.text,
-        "front": deployment.before(document),
+        "front": deployment.render_front(document),
         "grace": numbers.digits(grace),
         "stop": numbers.digits(advised.get("stop_grace_s", grace + 5)),
     }

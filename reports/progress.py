@@ -1,4 +1,4 @@
-"""What a run is doing while it runs: a live line on a terminal, a line per phase elsewhere.
+"""The progress of a run: a live line on a terminal, a line per phase elsewhere.
 
 Everything goes to the console it is given; with ``--json`` that is one on stderr, so that stdout
 holds nothing but the document.
@@ -28,7 +28,7 @@ def clock_text(seconds: float) -> str:
 
 
 def remaining_s(total_s: float, finished_s: float, in_phase_s: float, expected_s: float) -> float:
-    """What is left of ``total_s`` when phases that were to take ``finished_s`` are done.
+    """Seconds left of ``total_s`` once phases that were to take ``finished_s`` are done.
 
     A phase that takes longer than expected does not eat the time of those after it.
     """

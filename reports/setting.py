@@ -24,7 +24,7 @@ _SETTINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
 DURATIONS = frozenset({"timeout", "graceful_timeout", "keepalive"})
 
 
-def applying(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def select_effective(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """(setting, value) of those that have an effect; jitter only with recycling."""
     worker_class = settings["worker_class"]
     return [
@@ -36,7 +36,7 @@ def applying(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
     ]
 
 
-def shown(name: str, value: Any) -> str:
+def format_value(name: str, value: Any) -> str:
     """``8 s``, ``41,000``, ``yes``, ``off``."""
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -1,4 +1,4 @@
-"""What a reader is told, as sentences and rows: the part that terminal and HTML share.
+"""A run as sentences and rows: the part that terminal and HTML share.
 
 Pure functions from the document. All text is plain and may be hostile: whoever renders escapes.
 """
@@ -63,7 +63,7 @@ class Check:
         return "miss" if self.promised else "outside"
 
 
-def of_budget(used: Any, budget: float) -> str:
+def format_used(used: Any, budget: float) -> str:
     """``1.4 of 4 GiB`` in one unit, the budget's."""
     factor, unit = (_GIB, "GiB") if budget >= _GIB else (_MIB, "MiB")
     value = numbers.middle(used)
@@ -102,7 +102,7 @@ def _carries(document: Document, recommendation: Any) -> str:
     )
     budget = document.get("budget")
     if budget:
-        text += f" in {of_budget(predicted['ram_bytes'], budget['ram_bytes'])}"
+        text += f" in {format_used(predicted['ram_bytes'], budget['ram_bytes'])}"
     return text
 
 
@@ -161,8 +161,8 @@ def settings_rows(document: Document) -> list[tuple[str, str, str]]:
         return []
     reasons = recommendation["reasons"]
     return [
-        (name, setting.shown(name, value), numbers.line(reasons.get(name, "")))
-        for name, value in setting.applying(recommendation["settings"])
+        (name, setting.format_value(name, value), numbers.line(reasons.get(name, "")))
+        for name, value in setting.select_effective(recommendation["settings"])
     ]
 
 
@@ -200,8 +200,8 @@ _SMALL_PACKAGE = 0.01
 
 
 def boot_memory(document: Document, most: int) -> list[tuple[str, float, float, float, float]]:
-    """What a worker is made of when it has booted: name, own RSS, own private memory, RSS with what
-    it imported (bytes), own seconds of import; the largest first, the rest in one row.
+    """Memory of a booted worker by package, the largest first, the small ones in one row: name, own
+    RSS, own private memory, RSS with what it imported (bytes), own seconds of import.
     """
     weighed = document.get("boot_memory")
     if not weighed:
@@ -250,7 +250,7 @@ def boot_check(document: Document) -> str:
 
 
 def binding(document: Document) -> str:
-    """What stops the recommendation where it stops, with the model's own sentence."""
+    """The limit of the recommendation's capacity, with the model's own sentence."""
     recommendation = document.get("recommendation")
     if not recommendation:
         return ""
@@ -273,7 +273,7 @@ def _used(name: str, document: Document) -> str:
     predicted, budget = document["recommendation"]["predicted"], document.get("budget") or {}
     limit = budget.get("ram_bytes" if name == "ram" else name)
     if name in ("ram_bytes", "ram") and limit:
-        return of_budget(predicted["ram_bytes"], limit)
+        return format_used(predicted["ram_bytes"], limit)
     if name in ("cores", "cpu"):
         busy = predicted["utilisation"].get("cpu")
         cores = budget.get("cores")
@@ -313,27 +313,27 @@ def deployment(document: Document) -> list[tuple[str, str, str]]:
 
 
 def fleet(document: Document) -> list[str]:
-    """How many instances, and what they take together: a sentence each."""
-    found = document.get("fleet") or {"sentences": []}
-    said = [numbers.line(text) + "." for text in found["sentences"]]
-    return [text[:1].upper() + text[1:] for text in said]
+    """The number of instances and what they need together, a sentence each."""
+    fleet = document.get("fleet") or {"sentences": []}
+    texts = [numbers.line(text) + "." for text in fleet["sentences"]]
+    return [text[:1].upper() + text[1:] for text in texts]
 
 
 def extrapolated(document: Document) -> list[str]:
-    """What was not measured but carried over to another machine, and how far: a sentence each."""
-    found = document.get("extrapolation") or {"parts": []}
-    said = [numbers.line(part["sentence"]) + "." for part in found["parts"]]
-    if said:
-        low, high = numbers.bounds(found["cpu"])
-        said.append(
+    """Each step from this machine to the budget's that was not measured, as a sentence."""
+    extrapolation = document.get("extrapolation") or {"parts": []}
+    texts = [numbers.line(part["sentence"]) + "." for part in extrapolation["parts"]]
+    if texts:
+        low, high = numbers.bounds(extrapolation["cpu"])
+        texts.append(
             f"Altogether a request's CPU there may be {numbers.digits(low)} to "
             f"{numbers.digits(high)} times what was measured here; every interval includes that."
         )
-    return [text[:1].upper() + text[1:] for text in said]
+    return [text[:1].upper() + text[1:] for text in texts]
 
 
 def misses(document: Document) -> str:
-    """What the verification did not keep, as the run judged it; empty when it holds."""
+    """Broken promises and predictions of the verification; empty when it holds."""
     verification = document.get("verification") or {}
     return "; ".join(resource(miss) for miss in verification.get("misses", ()))
 
@@ -366,14 +366,14 @@ class Spent:
 
 
 def lines(document: Document) -> list[Spent]:
-    """Where the time goes by line of source, what the mix spends most at first."""
-    found = []
+    """Time by line of source, the line that the mix spends most on first."""
+    rows = []
     for endpoint in (document.get("demand") or {}).get("by_endpoint", ()):
         for line in endpoint.get("lines") or ():
             what, word, of = _SPENT[line["kind"]]
             seconds = numbers.middle(line["seconds"]) or 0.0
             low, high = (numbers.percent(end) for end in numbers.bounds(line["fraction"]))
-            found.append(
+            rows.append(
                 Spent(
                     numbers.line(endpoint["name"]),
                     what,
@@ -386,7 +386,7 @@ def lines(document: Document) -> list[Spent]:
                     seconds * endpoint["share"],
                 )
             )
-    return sorted(found, key=lambda spent: -spent.weight)
+    return sorted(rows, key=lambda spent: -spent.weight)
 
 
 def hosts(document: Document) -> list[tuple[str, str, str, str]]:
@@ -403,18 +403,18 @@ def hosts(document: Document) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def waiting_for_each_other(document: Document) -> list[str]:
+def contention(document: Document) -> list[str]:
     """The event loop's lag, what holds it, and the wait for the GIL: a sentence each."""
     inside = (document.get("demand") or {}).get("inside") or {}
-    said = []
+    texts = []
     loop, contention = inside.get("loop"), inside.get("contention")
     if loop:
-        said.append(
+        texts.append(
             f"The event loop responded {numbers.seconds(numbers.middle(loop['lag_p50_s']))} late "
             f"(median), {numbers.seconds(loop['lag_p99_s'])} late at the 99th percentile and "
             f"{numbers.seconds(loop['lag_max_s'])} late at most."
         )
-        said += [
+        texts += [
             f"{numbers.line(b['endpoint']) or 'A task outside any request'} blocked it "
             f"{b['times']} times, for up to {numbers.seconds(b['longest_s'])}, at "
             f"{numbers.line(b['file'])}:{b['line']} in {numbers.line(b['function'])}."
@@ -422,11 +422,11 @@ def waiting_for_each_other(document: Document) -> list[str]:
         ]
     if contention:
         lock = {"gil": "the GIL", "loop": "its turn on the loop"}[contention["lock"]]
-        said.append(
+        texts.append(
             f"With {contention['requests']} requests at once in one worker, each waited "
             f"{numbers.seconds(contention['wait_s'])} for {lock}."
         )
-    return said
+    return texts
 
 
 def findings(document: Document) -> list[Any]:
@@ -441,8 +441,8 @@ def evidence(finding: Any) -> str:
 
 
 def baselines(document: Document, most: int) -> tuple[list[Any], int]:
-    """What breaks something first, then the fastest; equal settings in one row. And how many
-    formulas that leaves out."""
+    """Rows of formulas and the number left out: those that break something first, then the
+    fastest, equal settings in one row."""
     together: dict[tuple[str, tuple[str, ...]], list[Any]] = {}
     for row in document["baselines"]:
         key = setting.short(row["settings"]), tuple(row["violates"])
@@ -459,7 +459,7 @@ def baselines(document: Document, most: int) -> tuple[list[Any], int]:
 
 
 def violations(baseline: Any) -> str:
-    """What a baseline breaks, or "" when nothing."""
+    """Limits that a baseline breaks, or "" when it breaks none."""
     return ", ".join(resource(name) for name in baseline["violates"])
 
 

@@ -40,33 +40,33 @@ def render(document: Document, console: Console) -> None:
     style = VERDICT_STYLE.get(document["verdict"], "bold")
     console.print(Text(summary.sentence(document), style=style))
     for section in (
-        failure,
-        _gate,
-        _fleet,
-        _settings,
-        _today,
-        _deployment,
-        _verification,
-        _front,
-        _limits,
-        _extrapolated,
-        _findings,
-        _lines,
-        _boot_memory,
-        _baselines,
-        _candidates,
-        _workload,
-        _files,
+        print_failure,
+        _print_gate,
+        _print_fleet,
+        _print_settings,
+        _print_today,
+        _print_deployment,
+        _print_verification,
+        _print_front,
+        _print_limits,
+        _print_extrapolated,
+        _print_findings,
+        _print_lines,
+        _print_boot_memory,
+        _print_baselines,
+        _print_candidates,
+        _print_workload,
+        _print_files,
     ):
         section(document, console)
 
 
-def heading(console: Console, text: str) -> None:
+def print_heading(console: Console, text: str) -> None:
     console.print()
     console.print(Text(text, style="bold"))
 
 
-def table(console: Console, *columns: str, right: frozenset[int] = frozenset()) -> Table:
+def make_table(console: Console, *columns: str, right: frozenset[int] = frozenset()) -> Table:
     """An empty table in our one style; ``right`` are the columns set flush right."""
     made = Table(
         box=box.SIMPLE_HEAD if console.is_terminal else None,
@@ -86,87 +86,89 @@ def table(console: Console, *columns: str, right: frozenset[int] = frozenset()) 
     return made
 
 
-def put(console: Console, made: Table) -> None:
+def print_table(console: Console, made: Table) -> None:
     console.print(Padding(made, (0, 0, 0, 2), expand=False), width=min(console.width, _WIDEST))
 
 
-def paragraph(console: Console, text: Text | str, indent: int = 2) -> None:
+def print_paragraph(console: Console, text: Text | str, indent: int = 2) -> None:
     shown = text if isinstance(text, Text) else Text(text)
     console.print(
         Padding(shown, (0, 0, 0, indent), expand=False), width=min(console.width, _WIDEST)
     )
 
 
-def failure(document: Document, console: Console) -> None:
-    found = document.get("failure")
-    if not found:
+def print_failure(document: Document, console: Console) -> None:
+    failure = document.get("failure")
+    if not failure:
         return
     # A traceback stays as it is: its lines are copied and searched for.
     for title, text in (
-        ("The app's own traceback", found["traceback"]),
-        ("Last lines of its log", found.get("log_tail", "")),
+        ("The app's own traceback", failure["traceback"]),
+        ("Last lines of its log", failure.get("log_tail", "")),
     ):
         if text.strip():
-            heading(console, title)
+            print_heading(console, title)
             for row in numbers.clean(text).rstrip().splitlines():
                 console.print(Text("  " + row), soft_wrap=True)
 
 
-def _gate(document: Document, console: Console) -> None:
+def _print_gate(document: Document, console: Console) -> None:
     checks = (document.get("gate") or {}).get("checks") or []
     if not checks:
         return
-    heading(console, "Gate")
-    made = table(console, "check", "result", "detail")
+    print_heading(console, "Gate")
+    made = make_table(console, "check", "result", "detail")
     for check in checks:
         word = {True: "ok", False: "failed", None: "undecided"}[check["passed"]]
         style = {True: "green", False: "bold red", None: "yellow"}[check["passed"]]
         detail = Text(numbers.line(check.get("message", "")))
         made.add_row(Text(numbers.line(check["name"])), Text(word, style=style), detail)
-    put(console, made)
+    print_table(console, made)
 
 
-def _settings(document: Document, console: Console) -> None:
+def _print_settings(document: Document, console: Console) -> None:
     rows = summary.settings_rows(document)
     if not rows:
         return
     sure = document["verdict"] == "fits"
-    heading(console, "Settings" if sure else "Settings the model would choose (not confirmed)")
+    print_heading(
+        console, "Settings" if sure else "Settings the model would choose (not confirmed)"
+    )
     deployed = today.values(document)
     columns = ("setting", "value", *(("today",) if deployed else ()), "reason")
-    made = table(console, *columns, right=frozenset(range(1, len(columns) - 1)))
+    made = make_table(console, *columns, right=frozenset(range(1, len(columns) - 1)))
     for name, value, reason in rows:
         was = [Text(deployed.get(name, ""))] if deployed else []
         made.add_row(Text(name), Text(value, style="bold"), *was, Text(reason))
-    put(console, made)
+    print_table(console, made)
 
 
-def _today(document: Document, console: Console) -> None:
-    said = today.sentences(document)
-    if said:
-        heading(console, "Today's deployment")
-        for text in said:
-            paragraph(console, text)
+def _print_today(document: Document, console: Console) -> None:
+    texts = today.sentences(document)
+    if texts:
+        print_heading(console, "Today's deployment")
+        for text in texts:
+            print_paragraph(console, text)
 
 
-def _deployment(document: Document, console: Console) -> None:
+def _print_deployment(document: Document, console: Console) -> None:
     rows = summary.deployment(document)
     if not rows:
         return
-    heading(console, "Around the server")
-    made = table(console, "what", "value", "reason", right=frozenset({1}))
+    print_heading(console, "Around the server")
+    made = make_table(console, "what", "value", "reason", right=frozenset({1}))
     for name, value, reason in rows:
         made.add_row(Text(name), Text(value, style="bold"), Text(reason))
-    put(console, made)
+    print_table(console, made)
 
 
-def _verification(document: Document, console: Console) -> None:
+def _print_verification(document: Document, console: Console) -> None:
     verification = document.get("verification")
     if not verification:
         return
     holds = "holds" if verification["holds"] else "does not hold"
-    heading(console, f"Predicted beside measured: {holds}")
-    made = table(console, "", "predicted", "measured", "")
+    print_heading(console, f"Predicted beside measured: {holds}")
+    made = make_table(console, "", "predicted", "measured", "")
     for check in summary.checks(document):
         made.add_row(
             Text(check.name),
@@ -174,28 +176,28 @@ def _verification(document: Document, console: Console) -> None:
             Text(check.measured),
             Text(check.word, style=_CHECK_STYLE[check.word]),
         )
-    put(console, made)
+    print_table(console, made)
     ran_on = numbers.line(verification.get("server", ""))
     note = numbers.line(verification.get("note", ""))
-    said = "; ".join(part for part in (ran_on, note) if part)
+    remarks = "; ".join(part for part in (ran_on, note) if part)
     missed = summary.misses(document)
     if missed:
-        paragraph(console, Text(f"not kept: {missed}", style="red"))
-    if said:
-        paragraph(console, Text(said, style="dim"))
+        print_paragraph(console, Text(f"not kept: {missed}", style="red"))
+    if remarks:
+        print_paragraph(console, Text(remarks, style="dim"))
 
 
-def _front(document: Document, console: Console) -> None:
-    said = fronting.sentences(document)
-    if said:
-        heading(console, fronting.title(document))
-        for text in said:
-            paragraph(console, text)
+def _print_front(document: Document, console: Console) -> None:
+    texts = fronting.sentences(document)
+    if texts:
+        print_heading(console, fronting.title(document))
+        for text in texts:
+            print_paragraph(console, text)
     rows = fronting.checks(document)
     if not rows:
         return
-    heading(console, "What the proxy gives")
-    made = table(console, "check", "measured", "without", "behind", "")
+    print_heading(console, "What the proxy gives")
+    made = make_table(console, "check", "measured", "without", "behind", "")
     # what was done may wrap, its numbers may not
     made.columns[0].no_wrap = False
     for column in made.columns[2:4]:
@@ -203,65 +205,65 @@ def _front(document: Document, console: Console) -> None:
     for done, measured, without, behind, word in rows:
         style = _BETTER_STYLE.get(word, "dim")
         made.add_row(*map(Text, (done, measured, without, behind)), Text(word, style=style))
-    put(console, made)
-    paragraph(console, Text(fronting.checked_on(document), style="dim"))
+    print_table(console, made)
+    print_paragraph(console, Text(fronting.describe_checks(document), style="dim"))
 
 
-def _limits(document: Document, console: Console) -> None:
+def _print_limits(document: Document, console: Console) -> None:
     bound = summary.binding(document)
     if not bound:
         return
-    heading(console, "What limits capacity")
-    paragraph(console, bound)
+    print_heading(console, "What limits capacity")
+    print_paragraph(console, bound)
     rows = summary.headroom(document)
     if rows:
-        made = table(console, "budget", "used", "free", right=frozenset({2}))
+        made = make_table(console, "budget", "used", "free", right=frozenset({2}))
         for name, used, left in rows:
             broken = left is not None and left < 0
             free = Text(numbers.percent(left), style="bold red" if broken else "")
             made.add_row(Text(name), Text(used), free)
-        put(console, made)
+        print_table(console, made)
 
 
-def _fleet(document: Document, console: Console) -> None:
-    said = summary.fleet(document)
-    if said:
-        heading(console, "Instances")
-        for text in said:
-            paragraph(console, text)
+def _print_fleet(document: Document, console: Console) -> None:
+    texts = summary.fleet(document)
+    if texts:
+        print_heading(console, "Instances")
+        for text in texts:
+            print_paragraph(console, text)
 
 
-def _extrapolated(document: Document, console: Console) -> None:
-    said = summary.extrapolated(document)
-    if not said or not document.get("recommendation"):
+def _print_extrapolated(document: Document, console: Console) -> None:
+    texts = summary.extrapolated(document)
+    if not texts or not document.get("recommendation"):
         return
-    heading(console, "Extrapolated, not measured")
-    for text in said:
-        paragraph(console, text)
+    print_heading(console, "Extrapolated, not measured")
+    for text in texts:
+        print_paragraph(console, text)
 
 
-def _findings(document: Document, console: Console) -> None:
+def _print_findings(document: Document, console: Console) -> None:
     rows = summary.findings(document)
     if not rows:
         return
-    heading(console, "Findings")
+    print_heading(console, "Findings")
     for finding in rows:
         title = Text(finding["severity"], style=_SEVERITY_STYLE.get(finding["severity"], ""))
         title.append("  " + numbers.line(finding["title"]), style="default")
         title.append(f"  [{finding['id']}]", style="dim")
-        paragraph(console, title)
-        paragraph(console, "fix: " + numbers.line(finding["fix"]), indent=4)
+        print_paragraph(console, title)
+        print_paragraph(console, "fix: " + numbers.line(finding["fix"]), indent=4)
 
 
 _PACKAGES = 6
 
 
-def _boot_memory(document: Document, console: Console) -> None:
+def _print_boot_memory(document: Document, console: Console) -> None:
     rows = summary.boot_memory(document, _PACKAGES)
     if not rows:
         return
-    heading(console, "Memory of a worker at boot, by package")
-    made = table(console, "package", "memory", "private", "import", right=frozenset({1, 2, 3}))
+    print_heading(console, "Memory of a worker at boot, by package")
+    made = make_table(console, "package", "memory", "private", "import", right=frozenset({1, 2, 3}))
     for name, rss, anon, _, seconds in rows[:_PACKAGES]:
         made.add_row(
             Text(name),
@@ -269,36 +271,36 @@ def _boot_memory(document: Document, console: Console) -> None:
             Text(numbers.size(anon)),
             Text(numbers.seconds(seconds)),
         )
-    put(console, made)
+    print_table(console, made)
 
 
-def _lines(document: Document, console: Console) -> None:
+def _print_lines(document: Document, console: Console) -> None:
     """The first ones of the user's own that matter: the report has all."""
     rows = [spent for spent in summary.lines(document) if spent.own]
     whole = sum(spent.weight for spent in rows)
     rows = [spent for spent in rows if spent.weight >= _LEAST_OF_TIME * whole][:_MOST_LINES]
     if not rows:
         return
-    heading(console, "Where the time goes")
-    made = table(console, "spent", "line", "endpoint")
+    print_heading(console, "Where the time goes")
+    made = make_table(console, "spent", "line", "endpoint")
     for spent in rows:
         made.add_row(
             Text(f"{spent.value} {spent.word}"),
             Text(spent.place),
             Text(spent.endpoint, style="dim"),
         )
-    put(console, made)
+    print_table(console, made)
 
 
 _FORMULAS = 6
 
 
-def _baselines(document: Document, console: Console) -> None:
+def _print_baselines(document: Document, console: Console) -> None:
     rows, left = summary.baselines(document, _FORMULAS)
     if not rows:
         return
-    heading(console, "What other formulas would give this app")
-    made = table(
+    print_heading(console, "What other formulas would give this app")
+    made = make_table(
         console, "formula", "settings", "requests/s", "p95", "RAM", "breaks", right=frozenset({2})
     )
     # a formula's name may wrap, its numbers may not
@@ -319,26 +321,26 @@ def _baselines(document: Document, console: Console) -> None:
             Text(numbers.size(numbers.middle(predicted["ram_bytes"]))),
             Text(summary.violations(row) or "nothing", style="red" if row["violates"] else "dim"),
         )
-    put(console, made)
+    print_table(console, made)
     if left:
-        paragraph(console, f"and {left} more formulas in the report")
+        print_paragraph(console, f"and {left} more formulas in the report")
 
 
-def _candidates(document: Document, console: Console) -> None:
+def _print_candidates(document: Document, console: Console) -> None:
     """Only where nothing won: else the report has them."""
     if document.get("recommendation") or not document["candidates"]:
         return
-    heading(console, "What was tried, and why each lost")
-    made = table(console, "settings", "reason")
+    print_heading(console, "What was tried, and why each lost")
+    made = make_table(console, "settings", "reason")
     for candidate in document["candidates"][:12]:
         made.add_row(
             Text(setting.short(candidate["settings"])),
             Text(numbers.line(candidate["rejected_by"])),
         )
-    put(console, made)
+    print_table(console, made)
 
 
-def _workload(document: Document, console: Console) -> None:
+def _print_workload(document: Document, console: Console) -> None:
     workload = document.get("workload")
     notes = [numbers.line(note) for note in document.get("notes", ())]
     assumed = summary.assumption(document)
@@ -347,19 +349,19 @@ def _workload(document: Document, console: Console) -> None:
         return
     console.print()
     if assumed:
-        paragraph(console, f"assumed: {assumed}", indent=0)
+        print_paragraph(console, f"assumed: {assumed}", indent=0)
     if skipped:
-        paragraph(console, f"skipped {len(skipped)} routes:", indent=0)
+        print_paragraph(console, f"skipped {len(skipped)} routes:", indent=0)
         for row in skipped[:8]:
             text = f"{numbers.line(row['name'])}  {numbers.line(row['reason'])}"
-            paragraph(console, text)
+            print_paragraph(console, text)
         if len(skipped) > 8:
-            paragraph(console, f"and {len(skipped) - 8} more in the report")
+            print_paragraph(console, f"and {len(skipped) - 8} more in the report")
     for note in notes:
-        paragraph(console, f"note: {note}", indent=0)
+        print_paragraph(console, f"note: {note}", indent=0)
 
 
-def _files(document: Document, console: Console) -> None:
+def _print_files(document: Document, console: Console) -> None:
     files = document.get("files") or {}
     if not files:
         return

@@ -11,8 +11,8 @@ from pretune.reports import numbers, setting, summary
 from pretune.reports.document import Document
 
 
-def said(document: Document) -> dict[str, tuple[str, str]]:
-    """Setting -> (value as people write it, where it stands); empty where nothing is deployed."""
+def placed_values(document: Document) -> dict[str, tuple[str, str]]:
+    """Setting -> (value as people write it, file and line); empty where nothing is deployed."""
     today = document.get("today") or {"said": ()}
     return {numbers.line(row["setting"]): (_value(row), _place(row)) for row in today["said"]}
 
@@ -20,7 +20,7 @@ def said(document: Document) -> dict[str, tuple[str, str]]:
 def _value(row: Any) -> str:
     if row["value"] is None:
         return "?"
-    return setting.shown(row["setting"], row["value"])
+    return setting.format_value(row["setting"], row["value"])
 
 
 def _place(row: Any) -> str:
@@ -29,7 +29,7 @@ def _place(row: Any) -> str:
 
 def values(document: Document) -> dict[str, str]:
     """Setting -> today's value, for a column beside the recommended ones."""
-    found = {name: value for name, (value, _) in said(document).items()}
+    found = {name: value for name, (value, _) in placed_values(document).items()}
     settings = (document.get("today") or {}).get("settings")
     if settings and "worker_class" in settings:
         found["worker_class"] = numbers.line(settings["worker_class"])
@@ -37,7 +37,7 @@ def values(document: Document) -> dict[str, str]:
 
 
 def row(document: Document) -> Any | None:
-    """What is deployed as a row among other formulas; None where it was not predicted."""
+    """Today's deployment as a row among other formulas; None where it was not predicted."""
     today = document.get("today")
     if not today or not today["predicted"] or not today["settings"]:
         return None
@@ -45,7 +45,7 @@ def row(document: Document) -> Any | None:
 
 
 def sentences(document: Document) -> list[str]:
-    """What is deployed, what it would do here, and what was not read of it."""
+    """Sentences: what is deployed, what it would do here, and what could not be read."""
     today = document.get("today")
     if not today:
         return []

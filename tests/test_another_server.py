@@ -76,7 +76,7 @@ WALK = """
     document = json.loads(Path(sys.argv[1]).read_text())
     document["verification"]["server"] = "ninth 9.9"
     document["recommendation"]["settings"]["worker_class"] = "gthread"
-    text = deployment.of(document).text
+    text = deployment.choose(document).text
     assert "\\nexec ninth-serve --port=8000 --trusted-proxy=127.0.0.1" in text
     page = server_table.render()
     assert "## ninth" in page and "`gthread`: nine threads" in page

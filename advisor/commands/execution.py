@@ -229,7 +229,7 @@ def _write(document: dict[str, Any], out: Path) -> dict[str, str]:
 
     files = {"report": str(out / "report.html"), "data": str(out / "report.json")}
     if document["recommendation"]:
-        for what, deploy in deployment.files(document).items():
+        for what, deploy in deployment.choose_all(document).items():
             documents.write_text(out / deploy.name, deploy.text)
             files[what] = str(out / deploy.name)
     files["logs"] = str(out / "logs")

@@ -33,7 +33,7 @@ def command(directory: str) -> None:
         sys.exit(EXIT_USAGE)
     documents.write_text(out / "report.html", html.render(document))
     if document["recommendation"]:
-        for deploy in deployment.files(document).values():
+        for deploy in deployment.choose_all(document).values():
             documents.write_text(out / deploy.name, deploy.text)
     terminal.render(document, Console(highlight=False))
 

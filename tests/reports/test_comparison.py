@@ -59,16 +59,16 @@ def test_a_server_without_enough_answers_is_unknown_and_breaks_nothing(document)
     steps = [step for turn in server["rounds"] for step in turn["steps"]]
     for step in steps:
         step["users"] = 3
-    assert summary.against(document, server) == "breaks the SLO with 3 users"
+    assert summary.compare_with_best(document, server) == "breaks the SLO with 3 users"
     assert summary.capacity_text(server) == "none"
     for step in steps:
         step["p95_s"] = None
-    assert summary.against(document, server) == "unknown: too few answers"
+    assert summary.compare_with_best(document, server) == "unknown: too few answers"
     assert summary.capacity_text(server) == "unknown"
 
 
 def test_what_was_lost_is_told_by_kind_and_what_was_not_tried_by_its_reason(document) -> None:
-    _, (reload, recycling, term), boot = summary.lives(document)[0]
+    _, (reload, recycling, term), boot = summary.lifecycles(document)[0]
     assert reload == (
         "3 of 400 lost (connection reset 3), 2 kept connections closed unanswered; 1.20 s, "
         "p95 50 ms"

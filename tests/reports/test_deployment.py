@@ -56,7 +56,7 @@ def command_of(text: str) -> list[str]:
 def test_every_line_is_a_comment_or_comes_from_the_table(load: Load, server: str) -> None:
     document = verified_on(load, server)
     document["recommendation"]["reasons"]["workers"] = "x\n[uwsgi]\nexec rm -rf /"
-    found = deployment.of(document)
+    found = deployment.choose(document)
     code = [line for line in found.text.splitlines() if line and not line.startswith("#")]
     assert not any("rm -rf" in line for line in code)
     assert found.name in deployment.NAMES
@@ -67,18 +67,18 @@ def test_gunicorn_s_file_is_for_gunicorn_and_the_embedded_server(load: Load) -> 
     document = load("fits")
     for server in ("gunicorn 27.0.1", "pretune (embedded)"):
         document["verification"]["server"] = server
-        assert deployment.of(document).name == "gunicorn.conf.py"
+        assert deployment.choose(document).name == "gunicorn.conf.py"
     document["verification"] = None
-    assert deployment.of(document).name == "gunicorn.conf.py"
+    assert deployment.choose(document).name == "gunicorn.conf.py"
     document["recommendation"] = None
     with pytest.raises(NothingRecommended):
-        deployment.of(document)
+        deployment.choose(document)
 
 
 @pytest.mark.parametrize("server", FLAGS)
 def test_the_server_s_own_parser_takes_every_flag(load: Load, server: str) -> None:
     document = verified_on(load, server, max_requests=1000, max_requests_jitter=100, workers=2)
-    words = command_of(deployment.of(document).text)
+    words = command_of(deployment.choose(document).text)
     parse = [sys.executable, "-c", PARSERS[server]]
     assert subprocess.run([*parse, *words[1:]], timeout=60).returncode == 0
     wrong = [*parse, "--no-such-flag=1", *words[1:]]
@@ -90,7 +90,7 @@ def test_apache_s_configuration_made_with_these_flags_is_valid(load: Load) -> No
     if not express.exists():
         pytest.skip("make build/apache/.done, with Apache installed")
     document = verified_on(load, "mod_wsgi", max_requests=1000, workers=2)
-    _, start, *flags = command_of(deployment.of(document).text)
+    _, start, *flags = command_of(deployment.choose(document).text)
     assert start == "start-server"
     user = ["--user", "www-data", "--group", "www-data"] if os.getuid() == 0 else []
     with tempfile.TemporaryDirectory() as root:
@@ -109,7 +109,7 @@ def test_uwsgi_takes_every_line_of_its_file(load: Load, tmp_path: Path) -> None:
     )
     document = verified_on(load, "uwsgi", max_requests=1000, max_requests_jitter=100, workers=2)
     document["target"]["callable_name"] = "app:application"
-    text = deployment.of(document).text
+    text = deployment.choose(document).text
     parsed = configparser.ConfigParser(interpolation=None)
     parsed.read_string(text)
     assert parsed["uwsgi"]["processes"] == "2"
@@ -133,7 +133,7 @@ def test_uwsgi_takes_every_line_of_its_file(load: Load, tmp_path: Path) -> None:
 
 
 def test_what_a_server_lacks_is_named(load: Load) -> None:
-    text = deployment.of(verified_on(load, "waitress")).text
+    text = deployment.choose(verified_on(load, "waitress")).text
     assert "max_requests: waitress has no such option. " in text
     given = SERVERS["waitress"].options(Settings(timeout=7.0, keepalive=3.0))
     assert ("channel-timeout", "3") in given

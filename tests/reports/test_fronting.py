@@ -67,20 +67,20 @@ def fronted(load: Load) -> dict[str, Any]:
 @pytest.mark.skipif(NGINX is None, reason=f"nginx: {nginx_conf.INSTALL}")
 def test_nginx_takes_the_file(fronted: dict[str, Any], tmp_path: Path) -> None:
     assert NGINX is not None
-    made = deployment.before(fronted)
+    made = deployment.render_front(fronted)
     assert made is not None
     file = tmp_path / made.name
     file.write_text(made.text)
     assert nginx.check(NGINX, file) == ""
     assert "keepalive_timeout 2500ms;" in made.text
     assert 'alias "/srv/static/";' in made.text
-    assert set(deployment.files(fronted)) == {"configuration", "front"}
+    assert set(deployment.choose_all(fronted)) == {"configuration", "front"}
 
 
 def test_without_a_front_there_is_no_file_and_no_word(load: Load) -> None:
     plain = load("fits")
-    assert deployment.before(plain) is None
-    assert set(deployment.files(plain)) == {"configuration"}
+    assert deployment.render_front(plain) is None
+    assert set(deployment.choose_all(plain)) == {"configuration"}
     assert fronting.sentences(plain) == []
     assert fronting.title(plain) == ""
 
@@ -89,12 +89,12 @@ def test_no_text_of_a_report_becomes_a_directive(
     fronted: dict[str, Any], poisoned: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
     fronted["failure"] = {"kind": "x", "message": "x;\nuser root;\n", "traceback": ""}
-    made = deployment.before(fronted)
+    made = deployment.render_front(fronted)
     assert made is not None
     assert "\nuser root" not in made.text
-    assert deployment.before(poisoned(fronted)) is None
+    assert deployment.render_front(poisoned(fronted)) is None
     told = {**TOLD, "upstream": "127.0.0.1:8000; include /etc/passwd"}
-    assert deployment.before({**fronted, "front": {**fronted["front"], "told": told}}) is None
+    assert deployment.render_front({**fronted, "front": {**fronted["front"], "told": told}}) is None
 
 
 def test_no_text_of_it_runs_in_a_page_or_a_terminal(
