@@ -132,10 +132,14 @@ def _threads(way: str, data: bytes, telemetry: str | None, turns: int) -> float:
     from pretune.server.wsgi.threaded import ThreadedWorker
 
     worker: Any = ThreadedWorker(_context(way, telemetry, _wsgi))
-    conn = Connection(_Socket(data), 0, ("127.0.0.1", "1234"), True, worker.pump)  # type: ignore[arg-type]
-    worker.epoll = _Epoll(turns)
-    worker.door.connections.add(conn)
-    conn.mask = worker.parked.setdefault(1000, conn) and 2**31
+    # A tree from before the change has these under other names.
+    room = (worker.room,) if hasattr(worker, "room") else ()
+    parking = getattr(worker, "parking", worker)
+    acceptor = worker.acceptor if hasattr(worker, "acceptor") else worker.door
+    conn = Connection(_Socket(data), 0, ("127.0.0.1", "1234"), True, *room, worker.pump)  # type: ignore[arg-type]
+    parking.epoll = _Epoll(turns)
+    acceptor.connections.add(conn)
+    conn.mask = parking.parked.setdefault(1000, conn) and 2**31
     began = time.thread_time()
     try:
         worker._sit(0)

@@ -12,12 +12,9 @@ sent since. (Sweeps, not seconds: a loop that stood still made none, and sent no
 
 from __future__ import annotations
 
-import array
-import fcntl
 import math
 import select
 import socket
-import termios
 import time
 from typing import Any
 
@@ -29,10 +26,10 @@ from pretune.server.http11.forwarded import client_of, scheme_of
 from pretune.server.http11.http1 import Reader, Refused, Request, body_of
 from pretune.server.http11.response import refusal
 from pretune.server.http11.websocket import check_opening
+from pretune.server.process.sockets import unacknowledged
 from pretune.server.telemetry import COARSE, queued
 from pretune.server.workers import limits
 
-FRESH = 1.0  # s in which an idle connection is not closed to make room
 HALF_CLOSED = 4  # sweeps after which a silent half-closed client counts as gone: 2 s
 
 # Fields that belong to a refusal.
@@ -47,7 +44,7 @@ class HttpProtocol(Wire):
         self.worker = worker
         self.sock = sock
         self._answered = 0.0  # when the last response was complete
-        self._quiet = time.monotonic()  # since when it idles
+        self.quiet = time.monotonic()  # since when it idles
         self.server = server
         self.client: tuple[str, int] | None = None
         self.trusted = False
@@ -55,7 +52,7 @@ class HttpProtocol(Wire):
         self.reader = Reader(worker.context.config.limits)
         self.exchange: Exchange | None = None  # whose response is not complete
         self.body: Any = None  # of the latest request; None: without, or complete
-        self.deadline = self._quiet + limits.HEAD_PATIENCE
+        self.deadline = self.quiet + limits.HEAD_PATIENCE
         self.lingering = False
         self.served = 0
         self._begun = False  # some of a head has come
@@ -248,7 +245,7 @@ class HttpProtocol(Wire):
         return self._droppable >= 0
 
     def _idle(self, now: float) -> None:
-        self._quiet = now
+        self.quiet = now
         self.deadline = now + self.worker.promised
         if self.worker.deaf:
             self.worker.listen()  # there is somebody now who can make room
@@ -316,7 +313,7 @@ class HttpProtocol(Wire):
             self.exchange is None
             and self.body is None
             and (self._begun or not self.buffer)
-            and now > self._quiet + FRESH
+            and now > self.quiet + limits.FRESH
         )
 
     def expire(self, now: float) -> None:
@@ -348,18 +345,8 @@ class HttpProtocol(Wire):
             self.transport.abort()
             return
         self._alone += 1
-        if exchange.sent > self._sent_then and not _unacknowledged(self.sock.fileno()):
+        if exchange.sent > self._sent_then and not unacknowledged(self.sock.fileno()):
             # A closed socket would have answered with a reset.
             self._alone, self._sent_then = 0, exchange.sent
         elif self._alone > HALF_CLOSED:
             exchange.disconnected()
-
-
-def _unacknowledged(fd: int) -> int:
-    """Bytes the other side's kernel has not confirmed."""
-    size = array.array("i", [0])
-    try:
-        fcntl.ioctl(fd, termios.TIOCOUTQ, size)
-    except OSError:
-        return 1
-    return size[0]

@@ -29,6 +29,7 @@ class Wire(asyncio.Protocol):
     server: tuple[str, int | None]  # the address it came to
     served: int  # responses
     deadline: float  # of what the client owes us, s of the monotonic clock
+    quiet: float  # since when nothing of it is under way, the same
 
     def __init__(self) -> None:
         self.writable = True

@@ -68,6 +68,7 @@ class SocketProtocol(Wire, Call):
         self.sock = before.sock
         self.server = before.server
         self.served = 1
+        self.quiet = before.quiet
         self.state = OPENING
         self.deadline = 0.0  # in CLOSING and OVER
         self._inbox: deque[dict[str, Any]] = deque([{"type": "websocket.connect"}])

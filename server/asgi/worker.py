@@ -38,7 +38,7 @@ from pretune.server.process.scoreboard import NOT_SERVING
 from pretune.server.telemetry import run_queue_clock
 from pretune.server.workers import limits
 from pretune.server.workers.context import Context
-from pretune.server.workers.draining import LOOK, STOP, next_step
+from pretune.server.workers.draining import GRACE, LOOK, RETIRE, STOP, next_step
 from pretune.server.workers.shortage import Shortage
 
 BATCH = 16  # connections taken before others get their turn
@@ -78,6 +78,7 @@ class AsgiWorker:
         self._shortage = Shortage(context.log)
         self._cells = context.scoreboard.cells(context.slot)
         self._listeners: dict[int, socket.socket] = {}
+        self._sealed: set[int] = set()  # of these, those nobody new comes to
 
     def run(self, ready: Callable[[], None]) -> int:
         """Serve; the exit code. Raises TargetBroken if the app's lifespan does not start."""
@@ -123,14 +124,14 @@ class AsgiWorker:
         return 0
 
     def _obey(self) -> None:
-        how = self.context.told()  # None, too, if a signal made us hear it before
+        how = self.context.poll_master()  # None, too, if a signal made us hear it before
         if how is not None:
             self._leave(how)
 
     def _on_term(self) -> None:
         """A signal does not say how to leave. The master has, if it was the master's."""
         if self.leaving is None:
-            self._leave(self.context.told() or STOP)
+            self._leave(self.context.poll_master() or RETIRE)
 
     def _leave(self, how: str) -> None:
         self.leaving = how
@@ -196,6 +197,8 @@ class AsgiWorker:
         except OSError as error:
             if self._shortage.note(error, len(self.connections), time.monotonic()):
                 self._make_room()
+            elif listener.family == socket.AF_UNIX and listener.fileno() in self._sealed:
+                self._shut(listener.fileno())  # empty, and no event will ever say so
             return False  # else a sibling was faster, or the client has gone again
         sock.setblocking(False)
         opening = self.loop.create_task(self._open(sock, self._servers[listener.fileno()]))
@@ -324,16 +327,18 @@ class AsgiWorker:
         last_words = min(LAST_WORDS, patience / 2)
         patience -= last_words
         while True:
+            if self.leaving == STOP and not self._sealed:
+                self._seal()
             for protocol in tuple(self.connections):
                 protocol.go_away()
             waiting = listening.readable(self._listeners.values())
             doors = {fd: fd in waiting for fd in self._listeners}
             held = (self.connections, self._opening, self.calls, self.sockets)
             elapsed = time.monotonic() - began
-            step = next_step(self.leaving or STOP, elapsed, patience, doors, sum(map(len, held)))
+            inside = sum(map(len, held))
+            step = next_step(self.leaving or STOP, elapsed, patience, doors, inside, self._sealed)
             for fd in step.close_doors:
-                self.loop.remove_reader(fd)
-                listening.let_go(self._listeners.pop(fd))
+                self._shut(fd)
             if step.close_idle:
                 self._close_idle()
             if step.done:
@@ -345,10 +350,24 @@ class AsgiWorker:
         if left:
             await asyncio.wait(left, timeout=last_words / 2)
 
+    def _seal(self) -> None:
+        """The whole server goes: the queues of sockets that are ours end with who is in them."""
+        for fd, listener in tuple(self._listeners.items()):
+            if listening.is_lent(listener):
+                self._shut(fd)  # who lent it keeps its queue
+        self._sealed = {fd for fd, sock in self._listeners.items() if listening.seal(sock)}
+
+    def _shut(self, fd: int) -> None:
+        self.loop.remove_reader(fd)
+        listening.let_go(self._listeners.pop(fd))
+
     def _close_idle(self) -> None:
         idle = {}
+        now = time.monotonic()
         for protocol in self.connections:
             if protocol.idle and protocol.sock.fileno() >= 0:
+                if not protocol.served and now < protocol.quiet + GRACE:
+                    continue  # it has only just come
                 idle[protocol.sock.fileno()] = protocol
         # A request may have come in the meantime: it will be answered.
         waiting = listening.readable(idle)

@@ -45,6 +45,10 @@ class Config:
     pythonpath: tuple[str, ...] = ()  # searched before all other places
     boot_timeout: float = 0.0  # 0: the larger of timeout and 60 s
     max_worker_memory: int = 0  # bytes of PSS after which a worker is replaced; 0: never
+    # Bytes a worker holds for clients slower than it: in memory, and in temporary files.
+    worker_buffer_memory: int = 64 << 20
+    worker_buffer_files: int = 1 << 30
+    tmp_upload_dir: str | None = None  # of these files; None: the system's
     max_worker_age: float = 0.0  # s after which a worker is replaced; 0: never
     limits: Limits = field(default_factory=Limits)
     user: int | None = None  # uid the workers run as; None: the master's

@@ -153,6 +153,9 @@ def assemble(gathered: Gathered, directory: str) -> Config:
         pythonpath=tuple(os.path.join(chdir, each) for each in said["pythonpath"]),
         boot_timeout=said["boot_timeout"],
         max_worker_memory=said["max_worker_memory"],
+        worker_buffer_memory=said["worker_buffer_memory"],
+        worker_buffer_files=said["worker_buffer_files"],
+        tmp_upload_dir=said["tmp_upload_dir"],
         max_worker_age=said["max_worker_age"],
         limits=Limits(
             said["limit_request_line"],

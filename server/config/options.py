@@ -112,6 +112,16 @@ GROUPS: dict[str, tuple[Option, ...]] = {
                "bytes of such messages one worker holds for its clients; 0: any number",
                metavar="SIZE"),
     ),
+    "slow clients": (
+        Option("worker_buffer_memory", ("--worker-buffer-memory",), values.size,
+               _C.worker_buffer_memory, "held in memory by one worker for clients slower than it: "
+               "bodies that come, responses they have not taken", metavar="SIZE", shown="64M"),
+        Option("worker_buffer_files", ("--worker-buffer-files",), values.size,
+               _C.worker_buffer_files, "the same in temporary files, beyond that", metavar="SIZE",
+               shown="1G"),
+        Option("tmp_upload_dir", ("--tmp-upload-dir",), values.text, _C.tmp_upload_dir,
+               "the directory of these files", metavar="DIR", shown="the system's"),
+    ),
     "logs": (
         Option("accesslog", ("--access-logfile",), values.text, _C.access_log,
                "a line per request; - is stdout", metavar="FILE", shown="off"),
@@ -221,7 +231,6 @@ FOREIGN: dict[str, tuple[tuple[str, ...], bool, Any]] = {
     "syslog_addr": (("--log-syslog-to",), True, None),
     "syslog_facility": (("--log-syslog-facility",), True, "user"),
     "syslog_prefix": (("--log-syslog-prefix",), True, None),
-    "tmp_upload_dir": ((), False, None),
     "uwsgi_allow_ips": (("--uwsgi-allow-from",), True, "127.0.0.1,::1"),
     "worker_tmp_dir": (("--worker-tmp-dir",), True, None),
 }  # fmt: skip

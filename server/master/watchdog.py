@@ -84,7 +84,7 @@ class Watchdog:
             self._log.error(f"worker {each.pid}: {what}{longer} {limit:g} s; its threads:")
             each.signal(DUMP_SIGNAL)
             patience = min(timeout, each.config.settings.graceful_timeout)
-            each.order("timeout", "stop", max(patience, crash_backoff.STACKS))
+            each.order("timeout", "retire", max(patience, crash_backoff.STACKS))
             return now + crash_backoff.LEAST_LOOK
         soonest = crash_backoff.next_look(each.cells, now, timeout)
         return (

@@ -26,6 +26,8 @@ class Channel:
 
     def __init__(self, sock: socket.socket, *, patient: bool = True) -> None:
         self._sock = sock
+        # gevent's sockets let other greenlets run where they would wait, whatever the flags say.
+        self._unpatched: socket.socket = getattr(sock, "_sock", sock)
         self._flags = socket.MSG_NOSIGNAL | (0 if patient else socket.MSG_DONTWAIT)
 
     def fileno(self) -> int:
@@ -42,7 +44,21 @@ class Channel:
 
     def receive(self) -> tuple[dict[str, Any] | None, list[int]]:
         """The next message and its descriptors; None at the end. Waits."""
-        data, ancillary, _, _ = self._sock.recvmsg(MAX_MESSAGE + 4096, socket.CMSG_SPACE(16 * 4))
+        return self._receive(self._sock, 0)
+
+    def receive_now(self) -> tuple[dict[str, Any] | None, list[int]] | None:
+        """The same, or None if there is nothing yet: it never waits, and no greenlet comes between.
+
+        So of several who listen each message is heard by one, and nobody waits for another's.
+        """
+        try:
+            return self._receive(self._unpatched, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+
+    def _receive(self, sock: socket.socket, flags: int) -> tuple[dict[str, Any] | None, list[int]]:
+        room = socket.CMSG_SPACE(16 * 4)
+        data, ancillary, _, _ = sock.recvmsg(MAX_MESSAGE + 4096, room, flags)
         fds = array.array("i")
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

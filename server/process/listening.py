@@ -13,6 +13,7 @@ another is idle, and resets those in the queue of a worker that leaves.
 
 from __future__ import annotations
 
+import array
 import contextlib
 import errno
 import json
@@ -21,12 +22,22 @@ import re
 import select
 import socket
 import stat
+import struct
 from collections.abc import Iterable, MutableMapping
 
 from pretune.server.process import path_rights
 
 SYSTEMD_FIRST = 3  # the first descriptor of sd_listen_fds(3)
 LEGACY = "PRETUNE_FDS"  # JSON: bind -> descriptor
+
+# A classic BPF program over a TCP segment: no SYN passes, all else does (linux/filter.h).
+_SO_ATTACH_FILTER = 26
+_NO_SYN = (
+    (0x30, 0, 0, 13),  # load the byte with the flags
+    (0x45, 0, 1, 0x02),  # SYN?
+    (0x06, 0, 0, 0),  # drop it
+    (0x06, 0, 0, 0xFFFFFFFF),  # let it through
+)
 
 
 class BindFailed(Exception):
@@ -298,6 +309,31 @@ def let_go(listener: socket.socket) -> None:
     """
     with contextlib.suppress(OSError), open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), listener.fileno(), inheritable=False)
+
+
+def is_lent(listener: socket.socket) -> bool:
+    """Whether somebody else opened it, and goes on holding it when we are gone (systemd)."""
+    return str(getattr(listener, "bind_", None)).startswith("fd://")
+
+
+def seal(listener: socket.socket) -> bool:
+    """Let nobody new into its queue, in any process; False if the kernel cannot do that.
+
+    Whoever is in the queue can still be accepted, so it can be emptied before the socket is closed
+    and nobody is reset. A unix socket refuses from now on. To TCP clients nobody seems to be there:
+    they ask again after a second, and are refused if the socket is closed by then.
+    """
+    try:
+        if listener.family == socket.AF_UNIX:
+            listener.shutdown(socket.SHUT_RD)
+        else:
+            code = b"".join(struct.pack("HBBI", *line) for line in _NO_SYN)
+            program = array.array("B", code)
+            pointer = struct.pack("HP", len(_NO_SYN), program.buffer_info()[0])
+            listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointer)
+    except OSError:
+        return False
+    return True
 
 
 def readable(sockets: Iterable[socket.socket | int]) -> set[int]:

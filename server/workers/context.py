@@ -26,7 +26,7 @@ class Context:
     """A worker's surroundings.
 
     ``slot`` is the worker's on the scoreboard. ``channel`` takes ``{"retire": n}`` to ask for a
-    successor and gives ``{"leave": how}`` (leaving.py); its end means the master is gone.
+    successor and gives ``{"leave": how}`` (draining.py); its end means the master is gone.
     """
 
     config: Config
@@ -55,11 +55,14 @@ class Context:
         """
         self.scoreboard.note(ANSWERED, 1.0)
 
-    def told(self) -> str | None:
-        """How to leave, if the master has said so by now; what else it said is done."""
+    def poll_master(self) -> str | None:
+        """How to leave, if the master has said so by now; what else it said is done.
+
+        It neither waits nor lets other greenlets run: a signal may come while another listens.
+        """
         how = None
-        while self.channel.readable():
-            message, _ = self.channel.receive()
+        while (received := self.channel.receive_now()) is not None:
+            message, _ = received
             if message is None:
                 os._exit(1)  # the master is gone
             how = message.get("leave", how)

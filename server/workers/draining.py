@@ -1,24 +1,30 @@
 """How a worker leaves: what it should do next, given what it sees. Pure, for all worker classes.
 
-What was begun is finished, and a connection that waits in the kernel's queue was begun too. So the
-worker goes on taking connections until a look finds nobody waiting, then closes that door for good.
-When retiring, siblings serve on: they take what is still in the queue, and would keep it filled.
+What was begun is finished, and a connection that waits in the kernel's queue was begun too. When
+the server stops, the queues are sealed first (``listening.seal``), so that they end: however many
+clients go on asking, the worker takes what is in there, closes that entrance for good, and is
+bounded by what it has in hand. A queue that cannot be sealed is left after IMPATIENCE. When
+retiring, siblings serve on: they take what is still in the queue, and would keep it filled.
 
-Idle connections are closed when the server stops, once no more can come. When retiring they are
-given to siblings where that can be done, and else stay until their next answer, which says that it
-is the last, or until they have been idle for too long. When yielding to a newer server there are no
-siblings to give to: they all leave.
+Idle connections are closed when the server stops; one that has just come has a GRACE for its
+request. When retiring they are given to siblings where that can be done, and else stay until their
+next answer, which says that it is the last, or until they have been idle for too long. When
+yielding to a newer server there are no siblings to give to: they all leave.
+
+A bare TERM does not say how to leave. Whoever sends it to a worker alone means to have it replaced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 STOP = "stop"  # the whole server goes
 RETIRE = "retire"  # siblings go on
 YIELD = "yield"  # the whole server goes, but a newer one serves on, on the same sockets
-IMPATIENCE = 0.5  # s a retiring worker goes on taking connections
+IMPATIENCE = 0.5  # s a worker goes on taking connections from a queue that may never end
+HANDSHAKE = 0.1  # s for handshakes that had begun when the queue was sealed
+GRACE = 0.5  # s a connection has from its coming until its request when the server stops
 LOOK = 0.01  # s between two looks
 
 
@@ -32,20 +38,30 @@ class Step(NamedTuple):
 
 
 def next_step(
-    how: str, elapsed: float, patience: float, doors: Mapping[int, bool], connections: int
+    how: str,
+    elapsed: float,
+    patience: float,
+    doors: Mapping[int, bool],
+    connections: int,
+    sealed: Collection[int] = (),
 ) -> Step:
-    """``doors``: those still open, and whether somebody waits there.
+    """``doors``: those still open, and whether somebody waits there; ``sealed``: nobody new comes.
 
     ``elapsed`` seconds since the order to leave; after ``patience`` nothing is waited for.
     ``connections`` are those not yet closed. ``done`` is to be confirmed by who guards the doors:
     a thread may just be taking a connection.
     """
-    impatient = how != STOP and elapsed > IMPATIENCE
-    closed = tuple(door for door, waiting in doors.items() if impatient or not waiting)
+
+    def ends(door: int, waiting: bool) -> bool:
+        if how == STOP and door in sealed:
+            return not waiting and elapsed > HANDSHAKE
+        return not waiting or elapsed > IMPATIENCE
+
+    closed = tuple(door for door, waiting in doors.items() if ends(door, waiting))
     shut = len(closed) == len(doors)
     return Step(
         close_doors=closed,
-        close_idle=how == STOP and shut,
+        close_idle=how == STOP,
         give_idle=how == RETIRE,
         done=(shut and not connections) or elapsed > patience,
     )

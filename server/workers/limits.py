@@ -12,6 +12,7 @@ from __future__ import annotations
 YIELD = 0.001  # s a sibling with fewer connections gets to accept first ...
 YIELDS = 3  # ... so many times, where a thread can wait for it
 PAUSE = 0.1  # s without accepting after the descriptors ran out
+FRESH = 1.0  # s in which an idle connection is not closed to make room
 SWEEP = 0.5  # s between looks at all connections
 HEAD_PATIENCE = 10.0  # s a client may take over a request's head
 BODY_PATIENCE = 30.0  # s a client may be silent within a body, ...

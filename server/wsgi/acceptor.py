@@ -2,12 +2,15 @@
 
 Connections that stay must be spread evenly: every idle worker wakes up for a new one, and one that
 has more than another lets it be first. Connections that go at once spread by themselves: the kernel
-wakes one worker only. The taking end of the hand-over (``handover``) is a door like a listener.
+wakes one worker only. The taking end for connections that siblings pass on (``fd_passing``) is
+waited at as a listener is.
+
+When there are ``worker_connections``, or no descriptors, a silent one makes room. If none is silent
+nobody is let in for a while: siblings, and the kernel's queue, take over.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import socket
@@ -20,27 +23,26 @@ from pretune.server.http11.forwarded import Trust
 from pretune.server.process import listening
 from pretune.server.workers import limits
 from pretune.server.workers.context import Context
+from pretune.server.workers.shortage import Shortage
+from pretune.server.workers.silence import silent, unheard
 from pretune.server.wsgi import fd_passing
+from pretune.server.wsgi.buffers import Room
 from pretune.server.wsgi.connection import Connection
+from pretune.server.wsgi.parking import Parking
 from pretune.server.wsgi.pump import Pump
 
 _ALONE = select.EPOLLIN | select.EPOLLEXCLUSIVE
 _TOGETHER = select.EPOLLIN | select.EPOLLONESHOT
-_FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Acceptor:
-    """Takes connections in and lets them go.
-
-    ``parked`` holds those that no thread owns, by descriptor, the longest idle first; whoever pops
-    one owns it.
-    """
+    """Takes connections in and lets them go."""
 
     def __init__(
         self,
         context: Context,
-        epoll: select.epoll,
-        parked: dict[int, Connection],
+        parking: Parking,
+        room: Room,
         pump: Pump,
         keepalive: float,
         wake: Callable[[], None],
@@ -50,9 +52,11 @@ class Acceptor:
         self.leaving = False
         self.paused_until = 0.0  # 0: not paused
         self._context = context
-        self._epoll = epoll
-        self._parked = parked
+        self._parking = parking
+        self._epoll = parking.epoll
+        self._room = room
         self._pump = pump
+        self._shortage = Shortage(context.log)
         self._wake = wake
         self._balanced = keepalive > 0
         self._most = context.settings.worker_connections
@@ -64,16 +68,17 @@ class Acceptor:
         self._name_of = list(self._names)
         self.exchange = context.exchange
         self._take = self.exchange[1].fileno() if self.exchange is not None else -1
-        # All there are; a door that was shut stays in it.
-        self.doors = frozenset({*self._listeners, self._take} - {-1})
+        # All there are; one that was shut stays in it.
+        self.entrances = frozenset({*self._listeners, self._take} - {-1})
         self._spare = -1  # a descriptor that can be given up for another
         self._keep_place(True)
         self.open: set[int] = set()  # descriptors to wait at
+        self.sealed = {self._take}  # of these, those nobody new comes to when the server stops
         # Between the kernel's accept and our knowing of it nobody may decide that all is done.
         self._lock = threading.Lock()
         self._gone = False
 
-    # -- the doors
+    # -- where they come in
 
     def listen(self) -> None:
         self.open.update(self._listeners)
@@ -88,12 +93,19 @@ class Acceptor:
         self._epoll.register(fd, _TOGETHER if together else _ALONE)
 
     def waiting(self) -> dict[int, bool]:
-        """The open doors, and whether somebody waits there."""
-        poll = select.poll()
-        for fd in self.open:
-            poll.register(fd, select.POLLIN)
-        ready = {fd for fd, _ in poll.poll(0)}
-        return {fd: fd in ready for fd in self.open}
+        """The open entrances, and whether somebody waits there."""
+        entrances = tuple(self.open)
+        ready = listening.readable(entrances)
+        return {fd: fd in ready for fd in entrances}
+
+    def seal(self) -> None:
+        """The whole server goes: the queues of sockets that are ours end with who is in them."""
+        for fd in tuple(self.open - self.sealed):
+            listener = self._listeners[fd]
+            if listening.is_lent(listener):
+                self.shut(fd)  # who lent it keeps its queue
+            elif listening.seal(listener):
+                self.sealed.add(fd)
 
     def shut(self, fd: int) -> None:
         """Wait there no more; ``accept`` may still come for an event that was on its way."""
@@ -104,7 +116,7 @@ class Acceptor:
             listening.let_go(self._listeners[fd])
 
     def _pause(self) -> None:
-        """No descriptors: without this, the epoll would report the same door again and again."""
+        """No room: without this, the epoll would report the same entrance again and again."""
         self.paused_until = time.monotonic() + limits.PAUSE
         for fd in tuple(self.open):
             with suppress(OSError):
@@ -130,12 +142,11 @@ class Acceptor:
     def accept(self, fd: int) -> Connection | None:
         """Take the next one; None if a sibling was faster or there is no room."""
         if self._balanced and fd != self._take:
-            scoreboard = self._context.scoreboard
-            for _ in range(limits.YIELDS):
-                if len(self.connections) <= scoreboard.fewest_connections(idle=True):
-                    break
-                time.sleep(limits.YIELD)
+            self._let_siblings_be_first()
         try:
+            if len(self.connections) >= self._most and not self.evict():
+                self._pause()
+                return None
             with self._lock:
                 if self._gone:
                     return None  # it stays in the queue, for a sibling
@@ -143,20 +154,32 @@ class Acceptor:
                 if connection is None:
                     return None
                 self.connections.add(connection)
-        except BlockingIOError:
-            return None
         except OSError as error:
-            if error.errno in _FULL and not self.evict():
-                self._pause()
+            self._fail(fd, error)
             return None
         finally:
             if self._balanced and fd != self._take:
                 with suppress(OSError):  # it is no longer listened to
                     self._epoll.modify(fd, _TOGETHER)
-        if len(self.connections) > self._most:
-            self.evict()
         self._tell()
         return connection
+
+    def _let_siblings_be_first(self) -> None:
+        for _ in range(limits.YIELDS):
+            fewest = self._context.scoreboard.fewest_connections(idle=True)
+            if len(self.connections) <= fewest:
+                break
+            time.sleep(limits.YIELD)
+
+    def _fail(self, fd: int, error: OSError) -> None:
+        """There is nobody, or no descriptor for him."""
+        if self._shortage.note(error, len(self.connections), time.monotonic()):
+            if not self.evict():
+                self._pause()
+            return
+        listener = self._listeners.get(fd)
+        if fd in self.sealed and listener is not None and listener.family == socket.AF_UNIX:
+            self.shut(fd)  # empty, and no event will ever say so
 
     def _admit(self, fd: int) -> Connection:
         """Raises BlockingIOError, OSError."""
@@ -194,7 +217,13 @@ class Acceptor:
 
     def _made(self, sock: socket.socket, number: int, peer: tuple[str, str]) -> Connection:
         return Connection(
-            sock, number, peer, self._trust.covers(peer[0]), self._pump, self._context.config.limits
+            sock,
+            number,
+            peer,
+            self._trust.covers(peer[0]),
+            self._room,
+            self._pump,
+            self._context.config.limits,
         )
 
     def give(self, connection: Connection) -> bool:
@@ -215,18 +244,24 @@ class Acceptor:
         return True
 
     def evict(self) -> bool:
-        """Close the connection that has been idle for longest; False if none is."""
-        try:
-            connection = self._parked.pop(next(iter(self._parked)))
-        except (StopIteration, KeyError, RuntimeError):
-            return False
-        self.drop(connection)
-        return True
+        """Close the connection that has been silent for longest; False if none is."""
+        parked = tuple(self._parking.parked.values())
+        for connection in silent(parked, time.monotonic(), limits.FRESH):
+            if not self._parking.own(connection):
+                continue
+            if unheard([connection]):  # still
+                self.drop(connection)
+                return True
+            self._parking.put_back(connection)
+        return False
 
     def drop(self, connection: Connection) -> None:
         self.connections.discard(connection)
         self._tell()
         connection.close()
+        if self.paused_until:
+            self.paused_until = 1.0  # long ago: there is room now
+            self._wake()
 
     def _tell(self) -> None:
         """Let the siblings know how many we have."""

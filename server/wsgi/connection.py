@@ -1,12 +1,9 @@
 """A client's connection in a WSGI worker: buffers, and where it stands between requests.
 
-Its socket never blocks. Between requests, and while a head, a small body or the rest of a response
-is on its way, it is parked in the worker's epoll and holds no thread. A response that the app is
-still making goes through a backlog when the client is slow (``pump``), and holds a thread only
-beyond that.
-
-A thread that must wait for its client does so for SEND_PATIENCE at most, and for as long again as
-what came or went would take at SEND_RATE: neither silence nor a byte now and then holds it long.
+Its socket never blocks. Between requests, and while a head, a body or the rest of a response is on
+its way, it is parked in the worker's epoll and holds no thread. A response that the app is still
+making goes through a backlog when the client is slow (``pump``), and holds a thread only when there
+is no room for more.
 """
 
 from __future__ import annotations
@@ -18,14 +15,13 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any, BinaryIO
 
 from pretune.server.http11.http1 import ChunkedBody, FixedBody, Reader, Request, body_of
 from pretune.server.http11.limits import Limits
 from pretune.server.workers import limits
-
-if TYPE_CHECKING:
-    from pretune.server.wsgi.pump import Backlog, Pump
+from pretune.server.wsgi.buffers import Body, Rest, Room
+from pretune.server.wsgi.pump import Backlog, Gone, Pump
 
 # What a parked connection waits for.
 HEAD = 0  # a request
@@ -34,13 +30,8 @@ FLUSH = 2  # the client to take the rest of a response
 LINGER = 3  # the client to close; what it still sends is thrown away
 
 CHUNK = 65536
-MAX_BUFFERED_BODY = 1 << 20  # a body up to this is read before a thread is taken
 
 _DEFAULT_LIMITS = Limits()
-
-
-class Gone(Exception):
-    """The client is gone, or too slow."""
 
 
 class Connection:
@@ -49,10 +40,10 @@ class Connection:
     lasting = True  # of all: until the worker leaves
 
     __slots__ = (
-        "address", "backlog", "body", "buffer", "closing", "deadline", "ended", "environ", "fd",
-        "fields", "file", "mask", "more", "on_wait", "out", "parts", "peer", "phase", "preamble",
-        "pump", "reader", "recv", "repeated", "request", "served", "size", "sock", "started", "tcp",
-        "trusted", "waited",
+        "address", "backlog", "body", "buffer", "closing", "coming", "deadline", "ended", "environ",
+        "fd", "fields", "mask", "more", "on_wait", "peer", "phase", "preamble", "pump", "reader",
+        "recv", "repeated", "request", "rest", "room", "served", "sock", "started", "tcp",
+        "trusted", "welcomed", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +52,7 @@ class Connection:
         address: int,
         peer: tuple[str, str],
         trusted: bool,
+        room: Room,
         pump: Pump | None = None,
         request_limits: Limits = _DEFAULT_LIMITS,
     ) -> None:
@@ -76,14 +68,15 @@ class Connection:
         self.fields: dict[str, str] | None = None  # of the last request
         self.repeated: dict[str, Any] | None = None  # environ of a request with the same
         self.reader = Reader(request_limits)
-        self.pump = pump  # None: a slow client is waited for
+        self.room = room
+        self.pump = pump  # None: a slow reader of a stream is waited for
         self.backlog: Backlog | None = None  # of the response being made
         self.phase = HEAD
         self.buffer = b""
-        self.out: bytes | memoryview = b""  # rest of a response that is complete
-        self.file: tuple[int, int, int] | None = None  # the same: descriptor, offset, count
+        self.rest: Rest | None = None  # of a response that is complete
         self.closing = False  # after FLUSH
         self.deadline = 0.0
+        self.welcomed = 0.0  # when it came to this worker
         self.ended = 0.0  # when the last response was
         self.mask = 0  # as registered in the worker's epoll; 0: not, or for nothing
         self.more = False  # the last read may have left something, and no event will say so
@@ -91,9 +84,8 @@ class Connection:
         self.started = 0  # `served` when the bytes of the next request began to come
         self.request: Request | None = None
         self.body: FixedBody | ChunkedBody | None = None
-        self.parts: list[bytes] = []
-        self.size = 0  # bytes of body, or of response, that went through for this request
-        self.waited = 0.0  # s a thread has waited for the client in this request
+        self.coming: Body | None = None  # the same, as long as some of it is missing, and after
+        self.whole = b""  # a body that came at once
         self.on_wait: Callable[[bool], None] | None = None
 
     def read(self) -> bool:
@@ -114,181 +106,183 @@ class Connection:
         return True
 
     def expect_body(self, request: Request) -> None:
+        """Raises Refused."""
         self.request = request
         self.body = body_of(request)
-        self.parts = []
         self.phase = BODY
         self.deadline = time.monotonic() + limits.BODY_PATIENCE
-        if request.expects and not self.buffer:
-            self.send(b"HTTP/1.1 100 Continue\r\n\r\n", last=True)
+        if not self.buffer:
+            self.coming = Body(self.room, request.length)
+            if request.expects:
+                self.send(b"HTTP/1.1 100 Continue\r\n\r\n", last=True)
 
     def collect(self) -> bool:
-        """Move the buffer into the body; True once a thread should be taken for it."""
-        assert self.body is not None
-        part, self.buffer = self.body.feed(self.buffer)
+        """Move the buffer into the body; True once it is whole. Raises Refused."""
+        body = self.body
+        assert body is not None
+        part, self.buffer = body.feed(self.buffer)
+        if self.coming is None:
+            if body.done:
+                self.whole = part
+                return True
+            assert self.request is not None
+            self.coming = Body(self.room, self.request.length)
         if part:
-            self.parts.append(part)
-            self.size += len(part)
-        if self.body.done or self.size >= MAX_BUFFERED_BODY:
+            self.coming.add(part)
+        if body.done:
             return True
         self.deadline = limits.extend_body(self.deadline, len(part), time.monotonic())
         return False
 
-    def input(self) -> io.BufferedIOBase:
+    def input(self) -> BinaryIO:
         """The body as ``wsgi.input``."""
-        body = self.body
-        if body is None:
-            return io.BytesIO()
-        if body.done:
-            return io.BytesIO(b"".join(self.parts))
-        return io.BufferedReader(_Rest(self), CHUNK)
+        return io.BytesIO(self.whole) if self.coming is None else self.coming.input()
 
     # -- sending
 
     def send(self, data: bytes, *, last: bool = False) -> None:
-        """See wsgi.Sink. Raises Gone."""
+        """See environ.Sink. Raises Gone."""
         if self.backlog is not None:
             self.backlog.add(data)
             return
-        if self.out:  # an interim response did not fit
-            data, self.out = bytes(self.out) + data, b""
-        try:
-            sent = self.sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            raise Gone from None
-        if sent == len(data):
-            return
-        if last:
-            self.out = memoryview(data)[sent:]
-        elif self.pump is not None:
-            self.backlog = self.pump.backlog(self, data[sent:])
-        else:
-            self._push(memoryview(data)[sent:])
-
-    def _push(self, view: memoryview) -> None:
-        while view:
+        rest = self.rest
+        if rest is None:
             try:
-                sent = self.sock.send(view)
+                sent = self.sock.send(data)
             except BlockingIOError:
-                self.wait(select.POLLOUT)
-                continue
+                sent = 0
             except OSError:
                 raise Gone from None
-            self.size += sent
-            view = view[sent:]
+            if sent == len(data):
+                return
+            rest = self.rest = Rest(self.room, self.sock)
+            view = memoryview(data)[sent:]
+        else:  # of an interim response
+            view = memoryview(data)
+        if last and rest.add(view, whole=True):
+            return
+        if last or self.pump is None:
+            self._push(rest, view, whole=not last)
+        else:
+            self.rest = None
+            self.backlog = Backlog(self.pump, self.sock, rest, self._wait)
+            self.backlog.add(view)
+
+    def _push(self, rest: Rest, view: memoryview, *, whole: bool) -> None:
+        """Wait for the client until there is room for it, or the ``whole`` is sent. Raises Gone."""
+        kept = rest.add(view, whole=True)
+        while not kept or (rest and whole):
+            try:
+                if rest:
+                    rest.send()
+                    kept = kept or rest.add(view, whole=True)
+                else:
+                    view = view[self.sock.send(view) :]
+                    kept = not view
+            except BlockingIOError:
+                now = time.monotonic()
+                if rest.overdue(now):
+                    raise Gone from None
+                self._wait(rest.deadline - now)
+            except (OSError, EOFError):
+                raise Gone from None
+        if not rest:
+            self._close_rest()
 
     def settle(self) -> None:
         """The response is complete: what the client is behind with is left to FLUSH. Raises Gone"""
         if self.backlog is not None:
             backlog, self.backlog = self.backlog, None
-            self.out = memoryview(backlog.close())
+            self.rest = backlog.close()
+        if self.rest is not None and not self.rest:
+            self._close_rest()
 
     def send_file(self, fd: int, offset: int, count: int) -> int:
-        """See wsgi.Sink. Raises Gone."""
+        """See environ.Sink. Raises Gone."""
         self.settle()
-        out, self.out = self.out, b""
-        if out:
-            self._push(memoryview(out))
         end = offset + count
-        while offset < end:
+        while self.rest is None and offset < end:
             try:
                 sent = os.sendfile(self.fd, fd, offset, end - offset)
             except BlockingIOError:
-                if self.pump is None:
-                    self.wait(select.POLLOUT)
-                    continue
-                # A descriptor of our own: the app will close its file.
-                self.file = (os.dup(fd), offset, end - offset)
-                return count
+                self.rest = Rest(self.room, self.sock)
+                break
             except OSError:
                 raise Gone from None
             if not sent:
                 return count - (end - offset)  # the file shrank
-            self.size += sent
             offset += sent
+        if self.rest is not None and offset < end:
+            self.rest.add_file(fd, offset, end - offset)
         return count
 
     def flush(self) -> bool:
         """Send what was left; False while some still is. Raises Gone."""
+        rest = self.rest
         try:
-            if self.out:
-                self.out = self.out[self.sock.send(self.out) :]
-            if not self.out and self.file is not None:
-                fd, offset, count = self.file
-                sent = os.sendfile(self.fd, fd, offset, count)
-                if not sent:
-                    raise Gone  # the file shrank: the client must see that it is not whole
-                self.file = (fd, offset + sent, count - sent)
-                if sent == count:
-                    os.close(fd)
-                    self.file = None
+            while rest:
+                rest.send()
         except BlockingIOError:
+            assert rest is not None
+            self.deadline = rest.deadline
             return False
-        except OSError:
-            raise Gone from None
-        return not self.out and self.file is None
+        except (OSError, EOFError):
+            raise Gone from None  # if a file shrank, the client must see that it is not whole
+        self._close_rest()
+        return True
 
-    def wait(self, event: int) -> None:
-        """Hold the thread until the client moves. Raises Gone when it is too slow."""
-        most = limits.SEND_PATIENCE
-        patience = min(most, most + self.size / limits.SEND_RATE - self.waited)
+    def _close_rest(self) -> None:
+        if self.rest is not None:
+            self.rest.close()
+            self.rest = None
+
+    def _wait(self, seconds: float) -> None:
+        """Hold the thread until the client takes more, or for so long."""
         poll = select.poll()
-        poll.register(self.fd, event)
+        poll.register(self.fd, select.POLLOUT)
         if self.on_wait is not None:
             self.on_wait(True)
-        began = time.monotonic()
         try:
-            if patience <= 0 or not poll.poll(patience * 1000):
-                raise Gone
+            poll.poll(max(0.0, seconds) * 1000 + 1)
         finally:
-            self.waited += time.monotonic() - began
             if self.on_wait is not None:
                 self.on_wait(False)
 
+    # -- between requests
+
+    def overdue(self, now: float) -> bool:
+        """Whether its client, for whom nobody waits, has had its time."""
+        if now <= self.deadline:
+            return False
+        rest = self.rest
+        if rest is None or self.phase != FLUSH:
+            return True
+        late = rest.overdue(now)
+        self.deadline = rest.deadline
+        return late
+
+    def is_silent(self, now: float, grace: float) -> bool:
+        """Whether it has said nothing, or not all of a head, ``grace`` s after it could."""
+        return self.phase == HEAD and now > max(self.ended, self.welcomed) + grace
+
     def reset_request(self) -> None:
-        """After a request that was more than a head, or whose client was slow."""
+        """After a request that was more than a head."""
         self.request = self.body = None
-        if self.parts:
-            self.parts = []
-        self.size = 0
-        self.waited = 0.0
+        self.whole = b""
+        if self.coming is not None:
+            self.coming.close()
+            self.coming = None
         self.phase = HEAD
 
-    def close(self) -> None:
+    def forget_response(self) -> None:
+        """The client is gone: what it has not taken is nobody's."""
         if self.backlog is not None:
+            backlog, self.backlog = self.backlog, None
             with suppress(Gone):
-                self.backlog.close()
-        if self.file is not None:
-            os.close(self.file[0])
-            self.file = None
+                self.rest = backlog.close()
+        self._close_rest()
+
+    def close(self) -> None:
+        self.forget_response()
+        self.reset_request()
         self.sock.close()
-
-
-class _Rest(io.RawIOBase):
-    """A long body: what was collected, then what still comes, the thread waiting for it."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._ready = memoryview(b"".join(connection.parts))
-        connection.parts = []
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, target: memoryview) -> int:  # type: ignore[override]
-        connection = self._connection
-        body = connection.body
-        assert body is not None
-        while not self._ready and not body.done:
-            if not connection.buffer and not connection.read():
-                connection.wait(select.POLLIN)
-                continue
-            data, connection.buffer = body.feed(connection.buffer)
-            connection.size += len(data)
-            self._ready = memoryview(data)
-        part = self._ready[: len(target)]
-        target[: len(part)] = part
-        self._ready = self._ready[len(part) :]
-        return len(part)

@@ -19,14 +19,12 @@ from pretune.server.http11.response import refusal
 from pretune.server.workers import limits
 from pretune.server.workers.context import Context
 from pretune.server.wsgi import connection as con
-from pretune.server.wsgi.connection import Connection, Gone
-from pretune.server.wsgi.request_handler import Service, ThreadSlot
+from pretune.server.wsgi.connection import Connection
+from pretune.server.wsgi.pump import Gone
+from pretune.server.wsgi.request_handler import RequestHandler, ThreadSlot
 
 CLOSED, READ, WRITE = 0, 1, 2
-
-
-def _nothing(connection: Connection) -> None:
-    pass
+BODY_TURN = 16  # reads of one body before others get their turn
 
 
 class Conversation:
@@ -35,31 +33,29 @@ class Conversation:
     def __init__(
         self,
         context: Context,
-        service: Service,
+        handler: RequestHandler,
         drop: Callable[[Connection], None],
-        hush: Callable[[Connection], None] = _nothing,
     ) -> None:
-        """``hush`` is called before the app itself reads the rest of a long body."""
-        self._service = service
+        self._handler = handler
         self._drop = drop
-        self._hush = hush
         # What an answer already sent has promised: it holds while leaving, too.
-        self._promised = service.keepalive
+        self._promised = handler.keepalive
         self._log = context.log
         self._forwarders = Trust(context.config.forwarded_allow_ips)
         self._proxies = Trust(context.config.proxy_allow_ips)
 
     def welcome(self, connection: Connection) -> None:
         """A new connection, or one that was passed to us."""
-        connection.deadline = time.monotonic() + limits.HEAD_PATIENCE
+        connection.welcomed = time.monotonic()
+        connection.deadline = connection.welcomed + limits.HEAD_PATIENCE
 
-    def step(self, connection: Connection, seat: ThreadSlot) -> int:
+    def step(self, connection: Connection, slot: ThreadSlot) -> int:
         """What to wait for next. Raises nothing."""
         try:
             try:
                 if connection.phase == con.HEAD and not connection.preamble:  # far most steps
-                    return self._serve(connection, seat) if connection.read() else READ
-                return self._step(connection, seat)
+                    return self._serve(connection, slot) if connection.read() else READ
+                return self._step(connection, slot)
             except Refused as refused:
                 _try_send(connection, refusal(refused.status, str(refused)))
                 return self._linger(connection)
@@ -76,17 +72,18 @@ class Conversation:
             _try_send(connection, refusal(408))
         self._drop(connection)
 
-    def _step(self, conn: Connection, seat: ThreadSlot) -> int:
+    def _step(self, conn: Connection, slot: ThreadSlot) -> int:
         phase = conn.phase
         if phase == con.FLUSH:
             if not conn.flush():
-                conn.deadline = time.monotonic() + limits.SEND_PATIENCE
                 return WRITE
             if conn.closing:
                 return self._close(conn)
             conn.reset_request()
         elif not conn.read():
             return READ
+        elif phase == con.BODY:
+            return self._read_body(conn, slot)
         elif phase == con.LINGER:
             conn.buffer = b""
             if time.monotonic() > conn.deadline:
@@ -94,7 +91,16 @@ class Conversation:
             return READ
         elif conn.preamble and not self._introduce(conn):
             return READ
-        return self._serve(conn, seat)
+        return self._serve(conn, slot)
+
+    def _read_body(self, conn: Connection, slot: ThreadSlot) -> int:
+        """Take what has come of a body, a good part of it before others get their turn."""
+        turns = BODY_TURN
+        while not conn.collect():
+            turns -= 1
+            if not turns or not conn.more or not conn.read():
+                return READ
+        return self._serve(conn, slot, whole=True)
 
     def _introduce(self, conn: Connection) -> bool:
         """Take the PROXY header; False while it is incomplete. Raises Refused."""
@@ -109,9 +115,12 @@ class Conversation:
             conn.trusted = self._forwarders.covers(host)
         return True
 
-    def _serve(self, conn: Connection, seat: ThreadSlot) -> int:
-        """Serve every whole request in the buffer. Raises Gone, Refused."""
-        respond = self._service.respond
+    def _serve(self, conn: Connection, slot: ThreadSlot, whole: bool = False) -> int:
+        """Serve every whole request in the buffer. Raises Gone, Refused.
+
+        ``whole``: the first one's body has come.
+        """
+        handle = self._handler.handle
         while True:
             if conn.phase == con.HEAD:
                 fresh = not conn.buffer
@@ -123,20 +132,19 @@ class Conversation:
                     conn.expect_body(request)
             if conn.phase == con.BODY:
                 request = conn.request
-                if not conn.collect():
+                if not whole and not conn.collect():
                     return READ
-                if conn.body is not None and not conn.body.done:
-                    self._hush(conn)
+                whole = False
             assert request is not None
-            keep = respond(conn, request, seat)
-            if conn.out or conn.file is not None:
+            keep = handle(conn, request, slot)
+            if conn.rest is not None:
                 conn.closing = not keep
                 conn.phase = con.FLUSH
-                conn.deadline = time.monotonic() + limits.SEND_PATIENCE
+                conn.deadline = conn.rest.deadline
                 return WRITE
             if not keep:
                 return self._close(conn)
-            if conn.size or conn.body is not None:
+            if conn.body is not None:
                 conn.reset_request()
             if not conn.buffer:
                 conn.deadline = conn.ended + self._promised
@@ -152,7 +160,7 @@ class Conversation:
 
     def _close(self, conn: Connection) -> int:
         """Close after a response."""
-        if conn.buffer or (conn.body is not None and not conn.body.done):
+        if conn.buffer:
             return self._linger(conn)
         self._drop(conn)
         return CLOSED
@@ -163,6 +171,7 @@ class Conversation:
             conn.sock.shutdown(socket.SHUT_WR)
         except OSError:
             raise Gone from None
+        conn.reset_request()
         conn.phase = con.LINGER
         conn.buffer = b""
         conn.deadline = time.monotonic() + limits.LINGER

@@ -148,8 +148,11 @@ class Response:
         result = app(environ, self.start_response)
         kind = type(result)
         if kind is list or kind is tuple:  # these have no close()
-            self._whole(result[0] if len(result) == 1 else b"".join(result))  # type: ignore[index, arg-type]
+            body = result[0] if len(result) == 1 else _joined(result)  # type: ignore[index, arg-type]
+            self._whole(body if type(body) is bytes else _bytes(body))
             return
+        if result is None or isinstance(result, (str, bytes)):
+            raise TypeError(f"the application returned {_named(result)}, not an iterable of bytes")
         try:
             if kind is FileWrapper and (extent := result.extent()) is not None:  # type: ignore[attr-defined]
                 self._file(*extent)
@@ -168,13 +171,15 @@ class Response:
         if self.head is None:
             self.sink.send(interim("103 Early Hints", headers))
 
-    def fail(self, status: int = 500, text: str = "") -> None:
+    def fail(self) -> None:
         """The app raised before anything was sent: the client gets an error page."""
-        self._error = status
-        self.sink.send(refusal(status, text, method=self.request.method), last=True)
+        self._error = 500
+        self.sink.send(refusal(500, method=self.request.method), last=True)
 
     def write(self, data: bytes) -> None:
-        """Send a part of the body, after the head if it is the first."""
+        """Send a part of the body, after the head if it is the first. Raises TypeError."""
+        if type(data) is not bytes:
+            data = _bytes(data)
         start = b"" if self.head is not None else self._begin(None)
         head = self.head
         assert head is not None
@@ -230,9 +235,13 @@ class Response:
             raise AssertionError("the application did not call start_response")
         request = self.request
         keep_alive = self.keep_alive and self.sink.lasting  # the server may be leaving by now
-        self.head = head = Head(
-            self._status, self.headers, request.method, request.minor, keep_alive, length
-        )
+        try:
+            self.head = head = Head(
+                self._status, self.headers, request.method, request.minor, keep_alive, length
+            )
+        except (AttributeError, TypeError, ValueError) as error:
+            said = f"{self._status!r} and headers {_names(self.headers)}"
+            raise ValueError(f"start_response was given {said}: {error}") from error
         self.keep_alive = head.keep_alive
         self._left = None if head.bodiless else head.length
         return head.data
@@ -248,3 +257,32 @@ class Response:
     def _send(self, data: bytes, *, last: bool = False) -> None:
         self.sink.send(data, last=last)
         self.sent += len(data)
+
+
+def _bytes(data: Any) -> bytes:
+    """A part of a body. Raises TypeError for what is none."""
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
+    raise TypeError(f"the application's body holds {_named(data)}, not bytes")
+
+
+def _joined(parts: Sequence[Any]) -> bytes:
+    """Raises TypeError."""
+    try:
+        return b"".join(parts)
+    except TypeError:
+        return b"".join(map(_bytes, parts))
+
+
+def _named(value: Any) -> str:
+    """A value of the wrong kind, for the log: short, whatever it is."""
+    text = repr(value[:40] if isinstance(value, (str, bytes)) else value)
+    return "None" if value is None else f"{type(value).__name__} {text[:60]}"
+
+
+def _names(headers: Any) -> str:
+    """Of headers that are wrong, without their values: these may be secret."""
+    try:
+        return ", ".join(str(name) for name, _ in headers) or "none"
+    except (TypeError, ValueError):
+        return f"that are no pairs ({type(headers).__name__})"

@@ -1,10 +1,11 @@
 """Workers of class gevent: a greenlet per connection, where the app's environment has gevent.
 
 The standard library is patched before the app is imported (``patch``), so that the app's blocking
-calls wait in gevent's hub. Parser, conversation and service are those of the threads; only the
-waiting is different. ``timeout`` means how long the hub may stand still, as under asgi: a single
-request is not limited, because an exception thrown into a greenlet wherever it happens to wait
-leaves the app's locks and pools in any state, and killing the worker would end all its requests.
+calls wait in gevent's hub. Parser, conversation and request handler are those of the threads; only
+the waiting is different. ``timeout`` means how long the hub may stand still, as under asgi: a
+single request is not limited, because an exception thrown into a greenlet wherever it happens to
+wait leaves the app's locks and pools in any state, and killing the worker would end all its
+requests.
 
 CPU of one request is summed over its own steps: the tracer reads the thread's clock at every switch
 and adds what has passed to the account of the greenlet that stops running. Greenlets started for a
@@ -30,10 +31,14 @@ from pretune.server.process.importing import TargetBroken
 from pretune.server.process.scoreboard import NOT_SERVING
 from pretune.server.workers import draining, limits
 from pretune.server.workers.context import Context
+from pretune.server.workers.shortage import Shortage
+from pretune.server.workers.silence import silent, unheard
 from pretune.server.wsgi import connection as con
-from pretune.server.wsgi.connection import Connection, Gone
+from pretune.server.wsgi.buffers import Room
+from pretune.server.wsgi.connection import Connection
 from pretune.server.wsgi.conversation import READ, WRITE, Conversation
-from pretune.server.wsgi.request_handler import Service, ThreadSlot
+from pretune.server.wsgi.pump import Gone
+from pretune.server.wsgi.request_handler import RequestHandler, ThreadSlot
 
 _clock = time.thread_time
 
@@ -110,13 +115,24 @@ class GreenletWorker:
         self.connections: dict[Connection, Any] = {}  # its greenlet
         self.parked: dict[Connection, None] = {}  # the longest idle first
         self.leaving: str | None = None
-        self.service = Service(context, multithread=True, keepalive=context.settings.keepalive)
-        self.conversation = Conversation(context, self.service, self._drop)
+        self.handler = RequestHandler(
+            context, multithread=True, keepalive=context.settings.keepalive
+        )
+        self.conversation = Conversation(context, self.handler, self._drop)
         self._told = gevent.event.Event()
-        self._trust = Trust(context.config.forwarded_allow_ips)
+        config = context.config
+        self._trust = Trust(config.forwarded_allow_ips)
+        self.room = Room(
+            config.worker_buffer_memory,
+            config.worker_buffer_files,
+            config.tmp_upload_dir,
+            context.log,
+        )
+        self._shortage = Shortage(context.log)
         self._numbers = itertools.count(1).__next__
         self._meter = Meter()
-        self._doors: dict[int, socket.socket] = {}
+        self._open: dict[int, socket.socket] = {}  # listeners
+        self._sealed: set[int] = set()  # of these, those nobody new comes to
 
     # -- the main greenlet
 
@@ -127,7 +143,7 @@ class GreenletWorker:
             self._gevent.signal_handler(quick, os._exit, 0)
         self.context.scoreboard.beats_in_cells(self.context.slot)
         for number, sock in enumerate(self.context.listeners):
-            self._doors[sock.fileno()] = sock
+            self._open[sock.fileno()] = sock
             spawn(self._listen, sock, number)
         for task in (self._beat, self._sweep, self._hear):
             spawn(task)
@@ -151,7 +167,7 @@ class GreenletWorker:
             now = time.monotonic()
             self.context.scoreboard.beat(self.context.slot, now)
             for conn in tuple(self.parked):
-                if now > conn.deadline and conn in self.parked:
+                if conn in self.parked and conn.overdue(now):
                     self._dismiss(conn, _Late)
             if ring is not None:
                 ring.check(now)
@@ -166,22 +182,15 @@ class GreenletWorker:
             self._obey()
 
     def _obey(self) -> None:
-        if not self.context.channel.readable():
-            return  # heard already, on a signal
-        message, _ = self.context.channel.receive()
-        if message is None:
-            os._exit(1)  # the master is gone
-        if "leave" in message:
-            self._leave_as(message["leave"])
-        elif "reopen" in message:
-            self.context.log.reopen()
+        how = self.context.poll_master()  # None, too, if a signal made us hear it before
+        if how is not None:
+            self._leave_as(how)
 
     def _on_term(self) -> None:
         """A signal does not say how to leave. The master has, if it was the master's."""
-        while self.leaving is None and self.context.channel.readable():
-            self._obey()
+        self._obey()
         if self.leaving is None:
-            self._leave_as(draining.STOP)
+            self._leave_as(draining.RETIRE)
 
     def _leave_as(self, how: str) -> None:
         self.leaving = how
@@ -189,48 +198,77 @@ class GreenletWorker:
 
     def _leave(self) -> int:
         self.context.scoreboard.set_connections(self.context.slot, NOT_SERVING)
-        self.service.leave()
+        self.handler.leave()
         began = time.monotonic()
         patience = self.context.settings.graceful_timeout
         while True:
             assert self.leaving is not None
-            waiting = listening.readable(self._doors.values())
-            doors = {fd: fd in waiting for fd in self._doors}
-            elapsed = time.monotonic() - began
-            step = draining.next_step(self.leaving, elapsed, patience, doors, len(self.connections))
+            if self.leaving == draining.STOP:
+                self._seal()
+            waiting = listening.readable(self._open.values())
+            doors = {fd: fd in waiting for fd in self._open}
+            now = time.monotonic()
+            inside = len(self.connections)
+            step = draining.next_step(
+                self.leaving, now - began, patience, doors, inside, self._sealed
+            )
             for fd in step.close_doors:
-                listening.let_go(self._doors.pop(fd))
+                self._shut(fd)
             if step.close_idle:
-                for conn in tuple(self.parked):
-                    if (
-                        conn.phase == con.HEAD
-                        and not conn.buffer
-                        and not listening.readable([conn.sock])
-                    ):
-                        self._dismiss(conn)
+                self._close_idle(now)
             if step.done:
                 return 0
             self._gevent.sleep(draining.LOOK)
+
+    def _seal(self) -> None:
+        """The whole server goes: the queues of sockets that are ours end with who is in them."""
+        for fd, listener in tuple(self._open.items()):
+            if listening.is_lent(listener):
+                self._shut(fd)  # who lent it keeps its queue
+            elif fd not in self._sealed and listening.seal(listener):
+                self._sealed.add(fd)
+
+    def _shut(self, fd: int) -> None:
+        listening.let_go(self._open.pop(fd))
+
+    def _close_idle(self, now: float) -> None:
+        """Those between two requests, and those whose first one does not come."""
+        idle = [
+            conn
+            for conn in self.parked
+            if conn.phase == con.HEAD
+            and not conn.buffer
+            and conn.sock.fileno() >= 0
+            and (conn.served or now > conn.welcomed + draining.GRACE)
+        ]
+        for conn in unheard(idle):  # a request that came in the meantime will be answered
+            if conn in self.parked:
+                self._dismiss(conn)
 
     # -- connections
 
     def _listen(self, listener: socket.socket, number: int) -> None:
         fd, scoreboard = listener.fileno(), self.context.scoreboard
-        while fd in self._doors:
+        most = self.context.settings.worker_connections
+        while fd in self._open:
             if not self._await(fd, select.POLLIN, draining.LOOK if self.leaving else 1.0):
                 continue
             if len(self.connections) > scoreboard.fewest_connections():
                 self._gevent.sleep(limits.YIELD)  # a sibling has fewer: it may be first
-            if fd not in self._doors:
+            if len(self.connections) >= most and not self._evict():
+                self._gevent.sleep(limits.PAUSE)
+                continue
+            if fd not in self._open:
                 return
             try:
                 # Not accept(): it would make a socket of gevent's class, which waits by itself.
                 new, address = listener._accept()  # type: ignore[attr-defined]
-            except BlockingIOError:
-                continue
-            except OSError:
-                if not self._evict():
-                    self._gevent.sleep(limits.PAUSE)
+            except OSError as error:
+                if self._shortage.note(error, len(self.connections), time.monotonic()):
+                    if not self._evict():
+                        self._gevent.sleep(limits.PAUSE)
+                elif fd in self._sealed and listener.family == socket.AF_UNIX:
+                    self._shut(fd)  # empty, and no event will ever say so
                 continue
             self._admit(listener, number, new, address)
 
@@ -239,23 +277,22 @@ class GreenletWorker:
         sock.setblocking(False)
         peer = ("", "") if listener.family == socket.AF_UNIX else (address[0], str(address[1]))
         most = self.context.config.limits
-        conn = Connection(sock, number, peer, self._trust.covers(peer[0]), None, most)
+        trusted = self._trust.covers(peer[0])
+        conn = Connection(sock, number, peer, trusted, self.room, None, most)
         conn.preamble = self.context.config.proxy_protocol
         self.conversation.welcome(conn)
         self.connections[conn] = self._gevent.spawn(self._attend, conn)
-        if len(self.connections) > self.context.settings.worker_connections:
-            self._evict()
         self._count()
 
     def _attend(self, conn: Connection) -> None:
         """One connection, from its first byte to its end."""
-        seat = GreenletSlot(self.context, self._numbers(), self._meter)
+        slot = GreenletSlot(self.context, self._numbers(), self._meter)
         step, parked = self.conversation.step, self.parked
         hub = self._gevent.get_hub()
         # poll would make such a watcher for each request.
         watchers = {READ: hub.loop.io(conn.fd, 1), WRITE: hub.loop.io(conn.fd, 2)}
         try:
-            while next_ := step(conn, seat):
+            while next_ := step(conn, slot):
                 parked[conn] = None
                 hub.wait(watchers[next_])
                 if conn not in parked:
@@ -281,13 +318,12 @@ class GreenletWorker:
         self.connections[conn].kill(why, block=False)
 
     def _evict(self) -> bool:
-        """Close the connection that has been idle for longest; False if none is."""
-        conn = next(iter(self.parked), None)
-        if conn is None:
-            return False
-        self._dismiss(conn)
-        self._gevent.sleep(0)
-        return True
+        """Close the connection that has been silent for longest; False if none is."""
+        for conn in silent(tuple(self.parked), time.monotonic(), limits.FRESH, 1):
+            self._dismiss(conn)
+            self._gevent.sleep(0)
+            return True
+        return False
 
     def _drop(self, conn: Connection) -> None:
         self.connections.pop(conn, None)

@@ -14,14 +14,12 @@ from __future__ import annotations
 import math
 import select
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
+from pretune.server.process.scoreboard import Scoreboard
 from pretune.server.wsgi import connection as con
 from pretune.server.wsgi.connection import Connection
-
-if TYPE_CHECKING:
-    from pretune.server.wsgi.threaded import ThreadedWorker
+from pretune.server.wsgi.parking import Parking
 
 LOOK = 0.02  # s between two looks, and how long all threads have been busy before it matters
 SHARE = 50  # a look is not repeated before so many times what it took
@@ -29,83 +27,88 @@ MOST = 16  # connections given in one look
 
 
 class Offloading:
-    """The main thread's look-out. ``drowsy`` is true when the next event should ``rouse`` it."""
+    """The main thread's look-out. ``idle`` is true when the next event should ``wake`` it."""
 
-    def __init__(self, worker: ThreadedWorker) -> None:
-        context = worker.context
-        self._worker = worker
-        self._on = worker.door.exchange is not None
-        self._scoreboard = context.scoreboard
-        self._cells = context.scoreboard.cells(context.slot)
+    def __init__(
+        self,
+        scoreboard: Scoreboard,
+        slot: int,
+        parking: Parking,
+        give: Callable[[Connection], bool] | None,
+        wake: Callable[[], None],
+    ) -> None:
+        """``give`` passes one on, None if that cannot be done; ``wake`` wakes the main thread."""
+        self._scoreboard = scoreboard
+        self._cells = scoreboard.cells(slot)
+        self._parking = parking
+        self._give = give
+        self._wake = wake
         self._asleep = False
         self._not_before = 0.0
-        self.drowsy = self._on
+        self.idle = give is not None
 
-    def rouse(self) -> None:
+    def wake(self) -> None:
         """A thread's: there is something to do again."""
-        self.drowsy = False
+        self.idle = False
         if self._asleep:
             self._asleep = False
-            self._worker.wake()
+            self._wake()
 
     def patience(self, longest: float) -> float:
         """Seconds until the next look."""
-        if not self._on:
+        if self._give is None:
             return longest
         # Announced before it is decided: a thread that comes in between wakes us.
         self._asleep = True
-        if not self.drowsy or any(self._cells):
+        if not self.idle or any(self._cells):
             self._asleep = False
-            self.drowsy = True
+            self.idle = True
             return LOOK
         return longest
 
-    def look(self, now: float) -> None:
+    def give_waiting(self, now: float) -> None:
         """Give away what waits here in vain."""
-        if not self._on or now < self._not_before or not self._worker.parked:
+        if self._give is None or now < self._not_before or not self._parking.parked:
             return
         latest = now - LOOK
         if not all(since and since < latest for since in self._cells):
             return
         if self._scoreboard.fewest_connections(idle=True) == math.inf:
             return
-        waiting = self._readable()
-        for conn in waiting[:MOST]:
-            if self._scoreboard.fewest_connections(idle=True) == math.inf or not self._give(conn):
+        for conn in self._waiting()[:MOST]:
+            if self._scoreboard.fewest_connections(idle=True) == math.inf or not self._pass(conn):
                 break
         self._not_before = now + SHARE * (time.monotonic() - now)
 
     def give_idle(self) -> None:
         """All idle connections, if there is a sibling to take them."""
-        if not self._on or self._scoreboard.fewest_connections() == math.inf:
+        if self._give is None or self._scoreboard.fewest_connections() == math.inf:
             return
         for conn in self._between_requests():
-            if not self._give(conn):
+            if not self._pass(conn):
                 return
 
     def _between_requests(self) -> list[Connection]:
         return [
             conn
-            for conn in tuple(self._worker.parked.values())
+            for conn in tuple(self._parking.parked.values())
             if conn.phase == con.HEAD and not conn.buffer and not conn.preamble
         ]
 
-    def _readable(self) -> list[Connection]:
+    def _waiting(self) -> list[Connection]:
         poll = select.poll()
-        found = {conn.fd: conn for conn in self._between_requests()}
-        for fd in found:
+        by_fd = {conn.fd: conn for conn in self._between_requests()}
+        for fd in by_fd:
             poll.register(fd, select.POLLIN)
-        return [found[fd] for fd, events in poll.poll(0) if events == select.POLLIN]
+        # What has ended too is not worth the way.
+        return [by_fd[fd] for fd, events in poll.poll(0) if events == select.POLLIN]
 
-    def _give(self, conn: Connection) -> bool:
+    def _pass(self, conn: Connection) -> bool:
         """False if there is no room for more."""
-        worker = self._worker
-        if worker.parked.get(conn.fd) is not conn or worker.parked.pop(conn.fd, None) is not conn:
+        assert self._give is not None
+        if not self._parking.own(conn):
             return True  # a thread was faster
-        if worker.door.give(conn):
+        if self._give(conn):
             return True
-        worker.parked[conn.fd] = conn
-        # An event may have been lost on us meanwhile: this asks the kernel for it again.
-        with suppress(OSError):
-            worker.epoll.modify(conn.fd, conn.mask)
+        self._parking.put_back(conn)
         return False

@@ -1,78 +1,104 @@
 """Streamed responses whose client is slower than the app.
 
-What the socket does not take is kept, up to HELD bytes, and the app goes on. The pump, run by a
+What the socket does not take is kept (``buffers.Rest``), and the app goes on. The pump, run by a
 thread that serves nothing, sends it on when the client has read: the app may be silent for a while
-just then, and what it has said must not wait for what it says next. Beyond HELD the app's thread
-waits for the client, as long as ``Connection.wait`` allows. So a slow reader of a stream shorter
-than HELD holds no thread at all.
+just then, and what it has said must not wait for what it says next. Only when there is no room for
+more does the app's thread wait for the client. Whoever takes too little is given up, whether a
+thread waits for it or not.
 """
 
 from __future__ import annotations
 
 import select
+import socket
 import threading
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable
+from contextlib import suppress
 
-from pretune.server.wsgi.connection import Gone
+from pretune.server.wsgi.buffers import Rest
 
-if TYPE_CHECKING:
-    from pretune.server.wsgi.connection import Connection
 
-HELD = 1 << 20  # bytes of one response
+class Gone(Exception):
+    """The client is gone, or too slow."""
 
 
 class Backlog:
     """What one client is behind with. The app's thread adds, the pump takes; both hold the lock."""
 
-    def __init__(self, pump: Pump, connection: Connection, rest: bytes) -> None:
+    def __init__(
+        self, pump: Pump, sock: socket.socket, rest: Rest, wait: Callable[[float], None]
+    ) -> None:
+        """``wait`` holds the thread until the client takes more, or for so many seconds."""
         self._pump = pump
-        self._connection = connection
+        self._sock = sock
+        self._rest = rest
+        self._wait = wait
         self._lock = threading.Lock()
-        self._rest = bytearray(rest)
         self._gone = False
-        pump.register(connection.fd, self)
+        pump.register(sock.fileno(), self)
 
-    def add(self, data: bytes) -> None:
-        """Raises Gone."""
-        with self._lock:
-            self._rest += data
-            if len(data) and len(self._rest) == len(data):
-                self._send()  # the client has caught up
-                if self._rest:
-                    self._pump.register(self._connection.fd, self)
-        while len(self._rest) > HELD and not self._gone:
-            self._connection.wait(select.POLLOUT)
+    def add(self, data: bytes | memoryview) -> None:
+        """Send it after what is there, now or later. Raises Gone."""
+        while True:
+            with self._lock:
+                if self._gone:
+                    raise Gone
+                if not self._rest:
+                    data = memoryview(data)[self._try(data) :]
+                    if not data:
+                        return
+                    self._rest.restart()
+                if self._rest.add(data):
+                    self._pump.register(self._sock.fileno(), self)
+                    return
+            self._wait(self._rest.deadline - time.monotonic())
             self.flush()
-        if self._gone:
-            raise Gone
+            self.sweep(time.monotonic())
+
+    def _try(self, data: bytes | memoryview) -> int:
+        """Bytes the client takes at once. Raises Gone."""
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            self._gone = True
+            raise Gone from None
 
     def flush(self) -> None:
         """Send what the client takes now."""
         with self._lock:
-            if self._rest:
-                self._send()
-            if not self._rest or self._gone:
-                self._pump.unregister(self._connection.fd)
+            if self._rest and not self._gone:
+                try:
+                    self._rest.send()
+                except BlockingIOError:
+                    pass
+                except (OSError, EOFError):
+                    self._give_up()
+            if not self._rest:
+                self._pump.unregister(self._sock.fileno())
 
-    def _send(self) -> None:
-        try:
-            sent = self._connection.sock.send(self._rest)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._gone = True
-            self._rest.clear()
-            return
-        del self._rest[:sent]
-        self._connection.size += sent
-
-    def close(self) -> bytes:
-        """What is left; the pump lets go of it. Raises Gone."""
+    def sweep(self, now: float) -> None:
+        """Give up a client that takes too little."""
         with self._lock:
-            self._pump.unregister(self._connection.fd)
+            if self._rest and not self._gone and self._rest.overdue(now):
+                self._give_up()
+
+    def _give_up(self) -> None:
+        self._gone = True
+        self._pump.unregister(self._sock.fileno())
+        self._rest.close()
+        with suppress(OSError):  # it may have gone by itself
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> Rest:
+        """Hand back what is left; the pump lets go of it. Raises Gone."""
+        with self._lock:
+            self._pump.unregister(self._sock.fileno())
             if self._gone:
                 raise Gone
-            return bytes(self._rest)
+            return self._rest
 
 
 class Pump:
@@ -81,9 +107,6 @@ class Pump:
     def __init__(self) -> None:
         self.epoll = select.epoll()
         self._backlogs: dict[int, Backlog] = {}
-
-    def backlog(self, connection: Connection, rest: bytes) -> Backlog:
-        return Backlog(self, connection, rest)
 
     def register(self, fd: int, backlog: Backlog) -> None:
         if fd not in self._backlogs:
@@ -100,3 +123,8 @@ class Pump:
             backlog = self._backlogs.get(fd)
             if backlog is not None:
                 backlog.flush()
+
+    def sweep(self, now: float) -> None:
+        """Give up clients that take too little."""
+        for backlog in tuple(self._backlogs.values()):
+            backlog.sweep(now)

@@ -15,12 +15,12 @@ import time
 from contextlib import suppress
 
 from pretune.server.http11.forwarded import scheme_of
-from pretune.server.http11.http1 import Refused, Request
+from pretune.server.http11.http1 import Request
 from pretune.server.probes.account import Account, current, serving
 from pretune.server.process.importing import user_traceback
 from pretune.server.telemetry import COARSE, ENDPOINT_HEADER, queued, run_queue_clock
 from pretune.server.workers.context import Context
-from pretune.server.wsgi.connection import Connection, Gone
+from pretune.server.wsgi.connection import Connection
 from pretune.server.wsgi.environ import (
     Environ,
     Response,
@@ -29,6 +29,7 @@ from pretune.server.wsgi.environ import (
     fill,
     fill_line,
 )
+from pretune.server.wsgi.pump import Gone
 
 _ENDPOINT_KEY = "HTTP_" + ENDPOINT_HEADER.upper().replace("-", "_")
 EACH = 16  # requests: of so many one has its run-queue delay measured where probes are off
@@ -71,7 +72,7 @@ class ThreadSlot:
         self.cells[self.index] = HELD if begins else _monotonic()
 
 
-class Service:
+class RequestHandler:
     """Calls the app for requests, from several threads at once."""
 
     def __init__(self, context: Context, *, multithread: bool, keepalive: float) -> None:
@@ -103,7 +104,7 @@ class Service:
         self.keepalive = 0.0
         Connection.lasting = False
 
-    def respond(self, connection: Connection, request: Request, seat: ThreadSlot) -> bool:
+    def handle(self, connection: Connection, request: Request, slot: ThreadSlot) -> bool:
         """Run the app for one request; whether the connection may go on. Raises Refused."""
         fields = request.shared
         body = io.BytesIO() if connection.body is None else connection.input()
@@ -116,27 +117,27 @@ class Service:
             connection.fields, connection.repeated = fields, None
             environ = self._environ(connection, request, body)
         start = _monotonic()
-        index, ring = seat.index, self._ring
-        seat.cells[index] = start
+        index, ring = slot.index, self._ring
+        slot.cells[index] = start
         if ring is not None:
             endpoint = environ.pop(_ENDPOINT_KEY, None)
             if endpoint is not None:
                 request.fields.pop(_ENDPOINT_KEY)
             if ring.on:
-                head = _thread_time() - seat.cpu if self._probes else 0.0
+                head = _thread_time() - slot.cpu if self._probes else 0.0
                 self.active.add(index)
                 inflight = len(self.active)
-                account = seat.account
+                account = slot.account
                 if self._probes or account.shared:
-                    account = seat.account = Account()
+                    account = slot.account = Account()
                     current.set(account)
                 if self._journal is not None:
                     if endpoint is not None:
                         account.endpoint = _number(endpoint)
-                    serving[seat.ident] = seat.native, account
+                    serving[slot.ident] = slot.native, account
                 # It takes two system calls: without probes some requests stand for all.
-                seat.served += 1
-                clock = seat.runq if self._probes or not seat.served % EACH else None
+                slot.served += 1
+                clock = slot.runq if self._probes or not slot.served % EACH else None
                 runq = clock() if clock is not None else math.nan
                 if not connection.tcp:
                     queue = math.nan
@@ -146,22 +147,22 @@ class Service:
                     queue = queued(connection.sock)
             else:
                 ring = None
-                seat.cpu = -1.0
+                slot.cpu = -1.0
         keep = request.keep_alive and self.keepalive > 0.0
         response = Response(request, connection, keep)
         if request.minor:
             environ["wsgi.early_hints"] = response.early_hints
-        connection.on_wait = seat.waiting
+        connection.on_wait = slot.waiting
         try:
             if self._before is not None:
                 self._before(self.context.view, request)
             response.run(self._app, environ)
             if connection.backlog is not None:
                 connection.settle()
-            keep = response.keep_alive and (connection.body is None or connection.body.done)
+            keep = response.keep_alive
         except Gone:
             keep = False
-            connection.out = b""
+            connection.forget_response()
         except BaseException as error:
             keep = False
             self._failed(connection, request, response, error)
@@ -170,10 +171,10 @@ class Service:
         if ring is not None:
             self.active.discard(index)
             if self._journal is not None:
-                serving.pop(seat.ident, None)
+                serving.pop(slot.ident, None)
                 if account.hosts is not None:
                     self._journal.request(account, end)
-            cpu = seat.spend()
+            cpu = slot.spend()
             if cpu >= 0.0:
                 ring.write(
                     start, end - start, cpu + account.cpu, account.db, account.out,
@@ -182,12 +183,12 @@ class Service:
                     _number(endpoint) if endpoint is not None else 0, index,
                     account.route, response.status, inflight, head,
                 )  # fmt: skip
-        seat.cells[index] = 0.0
+        slot.cells[index] = 0.0
         if not self._answered:
             self._answered = True
             self.context.note_answer()
-        if seat.tally is not None:
-            seat.tally.add(end - start, response.status)
+        if slot.tally is not None:
+            slot.tally.add(end - start, response.status)
         if self._after is not None:
             self._call_after(request, environ, response)
         if self._log.has_access:
@@ -212,20 +213,16 @@ class Service:
     def _failed(
         self, connection: Connection, request: Request, response: Response, error: BaseException
     ) -> None:
-        refused = error if isinstance(error, Refused) else None  # in a body the app was reading
-        if refused is None:
-            line = f"{request.method} {request.path}"
-            self._log.error(f"error handling {line}\n{user_traceback(error)}")
+        line = f"{request.method} {request.path}"
+        self._log.error(f"error handling {line}\n{user_traceback(error)}")
         try:
-            if response.head is None and refused is not None:
-                response.fail(refused.status, str(refused))
-            elif response.head is None:
+            if response.head is None:
                 response.fail()
             else:
                 # Cut short: the client gets what there is and must see that it is not whole.
                 connection.settle()
         except Gone:
-            connection.out = b""
+            connection.forget_response()
 
     def _call_after(self, request: Request, environ: object, response: Response) -> None:
         assert self._after is not None

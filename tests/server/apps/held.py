@@ -51,6 +51,13 @@ def streamed(environ, start_response, size):
     return (PART for _ in range(int(size) // len(PART)))
 
 
+def endless(environ, start_response, size):
+    """Bytes of it, again and again, until nobody wants them any more."""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    while True:
+        yield b"x" * int(size)
+
+
 def paused(environ, start_response, size, name):
     """Some of it, then nothing for a while, then the end."""
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -153,7 +160,7 @@ def shape(environ, start_response, name):
 ROUTES = {
     f.__name__: f
     for f in (
-        hello, pid, held, whole, streamed, paused, file, count, eat, scheme, hints, shape,
+        hello, pid, held, whole, streamed, endless, paused, file, count, eat, scheme, hints, shape,
     )
 }  # fmt: skip
 validated = validator(application)

@@ -204,3 +204,66 @@ def test_hop_by_hop_headers_are_the_servers():
     assert "gzip" not in head
     assert "X: y" in head
     assert not response.keep_alive
+
+
+@pytest.mark.parametrize(
+    ("parts", "named"),
+    [
+        (["text"], "str 'text'"),
+        (["text", b"bytes"], "str 'text'"),
+        (iter(["text"]), "str 'text'"),
+        ([None], "None"),
+        ([1], "int 1"),
+        (None, "None"),
+        ("text", "str 'text'"),
+        (b"bytes", "bytes b'bytes'"),
+    ],
+)
+def test_a_body_that_is_no_bytes_is_named_and_nothing_was_sent(parts, named):
+    sink = Sink()
+    response = Response(parse_head(b"GET / HTTP/1.1\r\nHost: x"), sink, True)
+    with pytest.raises(TypeError, match=named):
+        response.run(app_of(parts), {})
+    assert (sink.data, response.head) == (b"", None)
+
+
+def test_write_takes_bytes_only():
+    def app(environ, start_response):
+        start_response("200 OK", [])("text")
+
+    sink = Sink()
+    response = Response(parse_head(b"GET / HTTP/1.1\r\nHost: x"), sink, True)
+    with pytest.raises(TypeError, match="str 'text'"):
+        response.run(app, {})
+    assert sink.data == b""
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (200, []),
+        (b"200 OK", []),
+        ("200", None),
+        ("20 OK", []),
+        ("200 OK", [("X-A", 1)]),
+        ("200 OK", [("X-A",)]),
+        ("200 OK", [("X-A", "a\r\nb")]),
+        ("200 OK", [("Content-Length", 5)]),
+        ("200 OK", {"X-A": "a"}.items),
+    ],
+)
+def test_a_wrong_status_or_header_is_named_and_nothing_was_sent(status, headers):
+    def app(environ, start_response):
+        start_response(status, headers)
+        return [b"body"]
+
+    sink = Sink()
+    response = Response(parse_head(b"GET / HTTP/1.1\r\nHost: x"), sink, True)
+    with pytest.raises(ValueError, match="start_response was given"):
+        response.run(app, {})
+    assert sink.data == b""
+
+
+def test_what_is_almost_bytes_is_sent():
+    _, _, text, _ = run(app_of([bytearray(b"ab"), memoryview(b"c")]))
+    assert text == b"abc"

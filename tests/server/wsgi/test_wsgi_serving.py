@@ -94,7 +94,7 @@ def test_hints_come_before_the_response(held):
 
 
 def test_who_is_behind_a_proxy(tune, tmp_path):
-    (tmp_path / "held.py").write_text((Path(__file__).parent / "apps" / "held.py").read_text())
+    (tmp_path / "held.py").write_text((Path(__file__).parents[1] / "apps" / "held.py").read_text())
     served = tune("held", "-b", "127.0.0.1:0", "-w", "1", "--proxy-protocol").ready()
     host, port = served.addresses()[0].split(":")
 
@@ -118,7 +118,7 @@ def test_who_is_behind_a_proxy(tune, tmp_path):
 
 @pytest.mark.parametrize("worker_class", CLASSES)
 def test_several_addresses_of_several_kinds(tune, tmp_path, worker_class):
-    (tmp_path / "held.py").write_text((Path(__file__).parent / "apps" / "held.py").read_text())
+    (tmp_path / "held.py").write_text((Path(__file__).parents[1] / "apps" / "held.py").read_text())
     binds = ["-b", "127.0.0.1:0", "-b", f"unix:{tmp_path}/s", "-b", "127.0.0.2:0"]
     served = tune("held", *binds, "-w", "2", "-k", worker_class, "--reuse-port").ready()
     addresses = served.addresses()
@@ -165,7 +165,7 @@ def post_request(worker, req, environ, resp):
 
 @pytest.mark.parametrize("worker_class", CLASSES)
 def test_hooks_before_and_after_each_request(tune, tmp_path, worker_class):
-    (tmp_path / "held.py").write_text((Path(__file__).parent / "apps" / "held.py").read_text())
+    (tmp_path / "held.py").write_text((Path(__file__).parents[1] / "apps" / "held.py").read_text())
     (tmp_path / "gunicorn.conf.py").write_text(HOOKS)
     served = tune("held", "-b", "127.0.0.1:0", "-w", "1", "-k", worker_class).ready()
     assert served.get("/hello") == "hello"

@@ -65,10 +65,10 @@ made, master = context("gthread", app)
 worker = ThreadedWorker(made)
 def leave():
     client = socket.create_connection(made.listeners[0].getsockname())
-    while not worker.door.connections:
+    while not worker.acceptor.connections:
         time.sleep(0.001)
     threading.Thread(target=ask, args=(client, said)).start()
-worker.service.leave = leave
+worker.handler.leave = leave
 worker.run(lambda: tell(master))
 """
 

@@ -71,19 +71,19 @@ def test_bodies_by_length_and_by_chunks(serve):
     assert b"Wikipedia" in served.raw(chunked + request("/hello"))
 
 
-def test_a_body_longer_than_the_buffer_is_streamed(serve):
+@pytest.mark.parametrize("size", [70_000, 1 << 20, 17 << 16, (2 << 20) + 1, 4 << 20])
+def test_a_body_of_any_length_comes_whole(serve, size):
     served = serve()
-    body = bytes(range(256)) * 16 * 1024  # 4 MiB
+    body = (bytes(range(256)) * (size // 256 + 1))[:size]
     expected = f"{len(body)} {hashlib.sha256(body).hexdigest()}"
     assert served.get("/measure", "POST", body).text == expected
 
 
-def test_an_unread_long_body_ends_the_connection(serve):
+def test_a_body_that_nobody_reads_is_taken_all_the_same(serve):
     served = serve()
     head = b"POST /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 4194304\r\n\r\n"
-    answer = served.raw(head + bytes(2 << 20))
-    assert answer.startswith(b"HTTP/1.1 200 OK")
-    assert answer.endswith(b"hello")
+    answer = served.raw(head + bytes(4 << 20) + request("/hello"))
+    assert answer.count(b"HTTP/1.1 200 OK") == 2
 
 
 def test_expect_continue(serve):
