@@ -67,9 +67,12 @@ def leave():
     client = socket.create_connection(made.listeners[0].getsockname())
     while not worker.acceptor.connections:
         time.sleep(0.001)
-    threading.Thread(target=ask, args=(client, said)).start()
+    asking.append(threading.Thread(target=ask, args=(client, said)))
+    asking[0].start()
 worker.handler.leave = leave
+asking = []
 worker.run(lambda: tell(master))
+asking[0].join()
 """
 
 LOOPS = """
@@ -83,6 +86,7 @@ def meanwhile():
     ask(client, said)
 talk = threading.Thread(target=meanwhile)
 worker.run(talk.start)
+talk.join()
 """
 
 
