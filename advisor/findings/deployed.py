@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pretune.advisor.findings.rule import Case, Evidence, Rule
+from pretune.advisor.findings.rule import Evidence, FindingContext, Rule
 
 # As little less than the recommendation is not worth a deployment.
 WORTH = 0.05
 
 
-def _breaks(case: Case) -> Evidence | None:
-    today, demand = case.run.today, case.run.demand
+def _breaks(context: FindingContext) -> Evidence | None:
+    today, demand = context.run.today, context.run.demand
     if today is None or today.predicted is None or not today.violates or demand is None:
         return None
     assert today.settings is not None
@@ -23,12 +23,12 @@ def _breaks(case: Case) -> Evidence | None:
     }
 
 
-def _carries_less(case: Case) -> Evidence | None:
+def _carries_less(context: FindingContext) -> Evidence | None:
     """Surely less than what is recommended, by intervals that do not meet."""
-    today, found = case.run.today, case.run.recommendation
+    today, found = context.run.today, context.run.recommendation
     if today is None or today.predicted is None or today.violates or found is None:
         return None
-    if case.run.slo is not None and case.run.slo.rps is not None:
+    if context.run.slo is not None and context.run.slo.rps is not None:
         return None  # the smallest that carries a rate, not the fastest
     here, there = today.predicted.throughput_rps, found.predicted.throughput_rps
     if here.high >= there.low or here.value >= (1 - WORTH) * there.value:
@@ -41,8 +41,8 @@ def _carries_less(case: Case) -> Evidence | None:
     }
 
 
-def _not_all_read(case: Case) -> Evidence | None:
-    today = case.run.today
+def _not_all_read(context: FindingContext) -> Evidence | None:
+    today = context.run.today
     if today is None or not (today.deployed.unknown or today.why):
         return None
     unknown = today.deployed.unknown

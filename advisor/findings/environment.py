@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pretune.advisor.findings.rule import Case, Evidence, Rule
+from pretune.advisor.findings.rule import Evidence, FindingContext, Rule
 from pretune.advisor.profiler.measurement import Measurement, Surroundings
 
 THROTTLED = 0.02  # s held back per s
@@ -11,12 +11,12 @@ CROWDED = 0.5  # of the connections, held by others
 RESERVED = 0.1  # of max_connections
 
 
-def _around(case: Case) -> list[tuple[Measurement, Surroundings]]:
-    return [(t, t.surroundings) for t in case.trials if t.surroundings is not None]
+def _around(context: FindingContext) -> list[tuple[Measurement, Surroundings]]:
+    return [(t, t.surroundings) for t in context.trials if t.surroundings is not None]
 
 
-def _throttled(case: Case) -> Evidence | None:
-    held = [(t, s) for t, s in _around(case) if s.throttled.low > THROTTLED]
+def _throttled(context: FindingContext) -> Evidence | None:
+    held = [(t, s) for t, s in _around(context) if s.throttled.low > THROTTLED]
     if not held:
         return None
     trial, worst = max(held, key=lambda pair: pair[1].throttled.value)
@@ -27,15 +27,15 @@ def _throttled(case: Case) -> Evidence | None:
     }
 
 
-def _killed(case: Case) -> Evidence | None:
-    for trial, around in _around(case):
+def _killed(context: FindingContext) -> Evidence | None:
+    for trial, around in _around(context):
         if around.memory_events and around.memory_events.oom_kill:
             return {"trial": trial.name, "kills": around.memory_events.oom_kill}
     return None
 
 
-def _memory_pressure(case: Case) -> Evidence | None:
-    for trial, around in _around(case):
+def _memory_pressure(context: FindingContext) -> Evidence | None:
+    for trial, around in _around(context):
         shares = [p.memory for p in (around.pressure, around.cgroup_pressure) if p is not None]
         stalled = max((s.value for s in shares if s.low > STALLED), default=0.0)
         events = around.memory_events
@@ -45,21 +45,21 @@ def _memory_pressure(case: Case) -> Evidence | None:
     return None
 
 
-def _crowded(case: Case) -> Evidence | None:
+def _crowded(context: FindingContext) -> Evidence | None:
     """Others' sessions, in preflight or in a trial; behind a pooler they do not count."""
-    database = case.run.database
+    database = context.run.database
     if database is None or (database.pooler and database.pooler.available is not None):
         return None
     usable = database.max_connections - database.reserved_slots
-    seen = [t.database_time.others_peak for t in case.trials if t.database_time]
+    seen = [t.database_time.others_peak for t in context.trials if t.database_time]
     others = max([database.others_in_use, *seen])
     if usable <= 0 or others < CROWDED * usable:
         return None
     return {"others": others, "usable": usable, "of_usable_fraction": others / usable}
 
 
-def _reserved(case: Case) -> Evidence | None:
-    database, found = case.run.database, case.run.recommendation
+def _reserved(context: FindingContext) -> Evidence | None:
+    database, found = context.run.database, context.run.recommendation
     if database is None or not database.reserved_slots:
         return None
     bound = found is not None and found.binding == "pg_connections"
@@ -68,8 +68,8 @@ def _reserved(case: Case) -> Evidence | None:
     return {"reserved": database.reserved_slots, "max_connections": database.max_connections}
 
 
-def _pooler(case: Case) -> Evidence | None:
-    database = case.run.database
+def _pooler(context: FindingContext) -> Evidence | None:
+    database = context.run.database
     if database is None or database.pooler is None:
         return None
     pooler = database.pooler
@@ -80,8 +80,8 @@ def _pooler(case: Case) -> Evidence | None:
     return {"pooler": f"{pooler.kind} {pooler.version}{mode}", "said": said}
 
 
-def _pool_too_small(case: Case) -> Evidence | None:
-    database, found = case.run.database, case.run.recommendation
+def _pool_too_small(context: FindingContext) -> Evidence | None:
+    database, found = context.run.database, context.run.recommendation
     pooler = database.pooler if database else None
     if database is None or pooler is None or not pooler.pool_size or found is None:
         return None

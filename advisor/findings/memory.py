@@ -7,27 +7,27 @@ import math
 import numpy as np
 
 from pretune.advisor.demand import allocators
-from pretune.advisor.findings.rule import Case, Evidence, Rule
+from pretune.advisor.findings.rule import Evidence, FindingContext, Rule
 
 # Of a leak less than this part is Python's: native code holds the rest.
 NATIVE_FRACTION = 0.5
 
 
-def _leak(case: Case) -> Evidence | None:
-    return _growth(case, "leak")
+def _leak(context: FindingContext) -> Evidence | None:
+    return _growth(context, "leak")
 
 
-def _still_warming(case: Case) -> Evidence | None:
-    return _growth(case, "still_warming")
+def _still_warming(context: FindingContext) -> Evidence | None:
+    return _growth(context, "still_warming")
 
 
-def _fragmentation(case: Case) -> Evidence | None:
-    found = _growth(case, "fragmentation")
+def _fragmentation(context: FindingContext) -> Evidence | None:
+    found = _growth(context, "fragmentation")
     if found is None:
         return None
     given = [
         (s.settled.collected_bytes, s.settled.trimmed_bytes)
-        for t in case.trials
+        for t in context.trials
         for s in t.memory_series
         if s.settled is not None
     ]
@@ -35,13 +35,16 @@ def _fragmentation(case: Case) -> Evidence | None:
     return {**found, "garbage_bytes": garbage, "holes_bytes": holes}
 
 
-def _growth(case: Case, kind: str) -> Evidence | None:
-    demand = case.run.demand
+def _growth(context: FindingContext, kind: str) -> Evidence | None:
+    demand = context.run.demand
     if demand is None or demand.worker.leak_class != kind:
         return None
     slope = demand.worker.leak_slope_bytes_per_request
     served = [
-        float(np.ptp(s.requests)) for t in case.trials for s in t.memory_series if len(s.requests)
+        float(np.ptp(s.requests))
+        for t in context.trials
+        for s in t.memory_series
+        if len(s.requests)
     ]
     return {
         "slope_bytes_per_request": slope.value,
@@ -51,11 +54,11 @@ def _growth(case: Case, kind: str) -> Evidence | None:
     }
 
 
-def _held_at(case: Case) -> Evidence | None:
-    found = case.run.holders
-    if found is None or not found.lines or _leak(case) is None:
+def _held_at(context: FindingContext) -> Evidence | None:
+    found = context.run.holders
+    if found is None or not found.lines or _leak(context) is None:
         return None
-    first, slope = found.lines[0], _leak(case) or {}
+    first, slope = found.lines[0], _leak(context) or {}
     via = f", allotted at {first.via}" if first.via else ""
     return {
         "place": first.place,
@@ -72,9 +75,9 @@ def _held_at(case: Case) -> Evidence | None:
     }
 
 
-def _held_outside(case: Case) -> Evidence | None:
+def _held_outside(context: FindingContext) -> Evidence | None:
     """What leaks and is in no line that Python knows of."""
-    found, leaks = case.run.holders, _leak(case)
+    found, leaks = context.run.holders, _leak(context)
     if found is None or leaks is None:
         return None
     low = leaks["slope_bytes_per_request"] * NATIVE_FRACTION
@@ -87,8 +90,8 @@ def _held_outside(case: Case) -> Evidence | None:
     }
 
 
-def _allocator(case: Case) -> Evidence | None:
-    found = allocators.best(case.run.allocators)
+def _allocator(context: FindingContext) -> Evidence | None:
+    found = allocators.best(context.run.allocators)
     if found is None:
         return None
     return {

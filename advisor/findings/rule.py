@@ -1,17 +1,22 @@
-"""What a rule of findings is: from a run to its evidence, and two sentences that quote it."""
+"""A rule of findings, and all that it may look at."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pretune.advisor.profiler.measurement import Measurement
+from pretune.advisor.demand.breakdown import FEWEST_LOOKS
+from pretune.advisor.demand.values import EndpointDemand
+from pretune.advisor.profiler.measurement import Measurement, Role
 from pretune.advisor.run import Run
+
+Evidence = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Case:
+class FindingContext:
     """A run, and the settings the application itself was configured with, as inspected."""
 
     run: Run
@@ -21,20 +26,55 @@ class Case:
     def trials(self) -> tuple[Measurement, ...]:
         return tuple(t.measurement for t in self.run.trials)
 
+    def trial(self, role: Role) -> Measurement | None:
+        """The last of that role."""
+        return next((t for t in reversed(self.trials) if t.role is role), None)
+
     @property
     def asgi(self) -> bool:
         return self.run.target is not None and self.run.target.interface == "asgi"
 
+    @property
+    def endpoints(self) -> tuple[EndpointDemand, ...]:
+        return self.run.demand.by_endpoint if self.run.demand else ()
 
-Evidence = dict[str, Any]
+    def largest(self, measure: Callable[[EndpointDemand], float]) -> EndpointDemand | None:
+        """The endpoint with the largest; one that was never served has no number to compare."""
+        known = [e for e in self.endpoints if math.isfinite(measure(e))]
+        return max(known, key=measure, default=None)
+
+    def line(self, endpoint: str, *kinds: str) -> Evidence:
+        """The line at which the endpoint spends most of this kind, with its part; {} if unknown.
+
+        Of lines that have as much, one of the user's own says more than a library's.
+        """
+        inside = self.run.inside
+        found = inside.endpoint(endpoint) if inside else None
+        lines = [line for line in (found.lines if found else ()) if line.kind in kinds]
+        best = max(lines, key=lambda line: (line.own, line.looks), default=None)
+        if best is None or best.looks < FEWEST_LOOKS:
+            return {}
+        what = "CPU" if best.kind == "cpu" else "waiting"
+        return {"line": f"{best.shown} ({best.fraction.value:.0%} of its {what})"}
+
+    def place(self, endpoint: EndpointDemand | None, *kinds: str) -> Evidence:
+        """The endpoint's name, and that line of it."""
+        if endpoint is None:
+            return {"endpoint": "unknown"}
+        return {"endpoint": endpoint.name, **self.line(endpoint.name, *kinds)}
 
 
 @dataclass(frozen=True)
 class Rule:
-    """``title`` and ``fix`` are formatted with the evidence; ``show`` makes numbers readable."""
+    """One finding as a row of a table.
+
+    ``evidence``: what was measured of it, each value with its unit at the end of its name; None
+    where the rule does not apply. ``title`` and ``fix`` are sentences that quote the evidence by
+    those names; ``diagnose`` makes the numbers readable.
+    """
 
     id: str
     severity: str
-    evidence: Callable[[Case], Evidence | None]
+    evidence: Callable[[FindingContext], Evidence | None]
     title: str
     fix: str

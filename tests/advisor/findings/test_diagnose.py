@@ -28,6 +28,7 @@ from pretune.advisor.profiler.measurement import (
     MemoryEvents,
     MemorySeries,
     PressureShares,
+    Role,
     Settled,
     Surroundings,
 )
@@ -86,13 +87,14 @@ HEALTHY = Run(
 def contended(several_s: float, delay_s: float = 0.0) -> Run:
     """Time in Postgres, alone 3 ms, with four requests at once."""
 
-    def timed(name: str, threads: int, active_s: float, late_s: float) -> Trial:
+    def timed(role: Role, threads: int, active_s: float, late_s: float) -> Trial:
         zero = EXACT(0.0)
         spent = DatabaseTime(None, EXACT(active_s), zero, EXACT(1.0), EXACT(late_s), zero, 0, 0)
         settings = Settings(1, threads)
-        return Trial(replace(TRIAL, name=name, settings=settings, database_time=spent))
+        trial = replace(TRIAL, name=role, role=role, settings=settings, database_time=spent)
+        return Trial(trial)
 
-    trials = (timed("demand", 1, 0.003, 0.0), timed("contrast", 4, several_s, delay_s))
+    trials = (timed(Role.DEMAND, 1, 0.003, 0.0), timed(Role.CONTRAST, 4, several_s, delay_s))
     return replace(HEALTHY, trials=trials)
 
 

@@ -1,0 +1,236 @@
+"""Findings about the application: what it does for each request, and how it boots."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pretune.advisor.demand.values import Demand
+from pretune.advisor.findings.rule import Evidence, FindingContext, Rule
+
+MANY_DB_CALLS = 20
+LARGE_RESPONSE_BYTES = 1 << 20
+# An event loop that stands still this long delays everybody it serves.
+BLOCKING_S = 0.05
+FEWEST_BLOCKS = 3
+# Waiting that holds the loop: at least so much of a request's waiting, and so long.
+HELD_FRACTION = 0.2
+HELD_S = 0.001
+SLOW_BOOT_S = 5.0
+
+
+def _app_errors(context: FindingContext) -> Evidence | None:
+    limit = context.run.slo.error_rate if context.run.slo else 0.0
+    bad = [t for t in context.trials if t.requests and t.error_rate > limit]
+    if not bad:
+        return None
+    worst = max(bad, key=lambda t: t.error_rate)
+    return {
+        "trial": worst.name,
+        "error_rate": worst.error_rate,
+        "limit_rate": limit,
+        "most_frequent": worst.errors[0][0] if worst.errors else "no detail",
+        "requests": worst.requests,
+    }
+
+
+def _worker_died(context: FindingContext) -> Evidence | None:
+    died: dict[str, int] = {}
+    for trial in context.trials:
+        for reason, count in trial.worker_exits:
+            if reason in ("crash", "timeout") and count:
+                died[reason] = died.get(reason, 0) + count
+    if not died:
+        return None
+    return {"workers": sum(died.values()), "reasons": sorted(died)}
+
+
+def _n_plus_one(context: FindingContext) -> Evidence | None:
+    worst = context.largest(lambda e: e.db_calls.low)
+    if worst is None or worst.db_calls.low < MANY_DB_CALLS:
+        return None
+    return {
+        "endpoint": worst.name,
+        "db_calls": worst.db_calls.value,
+        "db_s": worst.db_s.value,
+        **context.line(worst.name, "db"),
+    }
+
+
+def _large_response(context: FindingContext) -> Evidence | None:
+    worst = context.largest(lambda e: e.response_bytes)
+    if worst is None or worst.response_bytes < LARGE_RESPONSE_BYTES:
+        return None
+    return {"endpoint": worst.name, "response_bytes": worst.response_bytes}
+
+
+def _outbound(context: FindingContext) -> Evidence | None:
+    demand = context.run.demand
+    if demand is None or demand.wait_calls.low < 0.5:
+        return None
+    fraction = demand.wait_s.low / _request_s(demand)
+    if fraction < 0.5:
+        return None
+    worst = context.largest(lambda e: e.share * e.wait_s.value)
+    hosts = context.run.inside.hosts if context.run.inside else ()
+    most = max(hosts, key=lambda h: h.wait_s.value, default=None)
+    return {
+        "wait_s": demand.wait_s.value,
+        "wait_calls": demand.wait_calls.value,
+        "of_request_fraction": demand.wait_s.value / _request_s(demand),
+        **({"host": most.name, "host_calls": most.calls.value} if most else {}),
+        **(context.line(worst.name, "out") if worst else {}),
+    }
+
+
+def _database_waits(context: FindingContext) -> Evidence | None:
+    demand = context.run.demand
+    if demand is None or demand.db_s.low / _request_s(demand) < 0.5:
+        return None
+    worst = context.largest(lambda e: e.share * e.db_s.value)
+    return {
+        "db_s": demand.db_s.value,
+        "of_request_fraction": demand.db_s.value / _request_s(demand),
+        **context.place(worst, "db"),
+    }
+
+
+def _idle_in_transaction(context: FindingContext) -> Evidence | None:
+    for trial in context.trials:
+        idle, peak = trial.pg_idle_in_transaction_peak, trial.pg_connections_peak
+        if idle is not None and peak and idle >= 2 and idle >= 0.5 * peak:
+            return {"trial": trial.name, "idle_connections": idle, "connections": peak}
+    return None
+
+
+def _blocking_loop(context: FindingContext) -> Evidence | None:
+    demand = context.run.demand
+    if demand is None or not context.asgi or not len(demand.tuples):
+        return None
+    inside = context.run.inside
+    loop = inside.loop if inside else None
+    if loop is not None and loop.blocking and loop.blocking[0].times >= FEWEST_BLOCKS:
+        # seen at work: computing, or waiting in a call that does not let the loop go on
+        first = loop.blocking[0]
+        evidence = {
+            "blocked_s": first.longest_s,
+            "times": first.times,
+            "endpoint": first.endpoint or "a task of no request",
+            "line": first.shown,
+        }
+        return evidence | {"lag_p99_s": loop.lag_p99_s.value}
+    cpu = float(np.quantile(demand.tuples["cpu"], 0.99))
+    if cpu < BLOCKING_S:
+        return None
+    worst = context.largest(lambda e: e.cpu_s.value)
+    return {"blocked_s": cpu, **context.place(worst, "cpu")}
+
+
+def _sync_on_loop(context: FindingContext) -> Evidence | None:
+    """Calls that wait without letting the loop go on: too short each to block it for long."""
+    inside = context.run.inside
+    if inside is None or not context.asgi or _blocking_loop(context) is not None:
+        return None
+    for endpoint in inside.endpoints:
+        held = endpoint.held_fraction
+        if held is None or held.low < HELD_FRACTION:
+            continue
+        cost = next((e for e in context.endpoints if e.name == endpoint.name), None)
+        waits = cost.db_s.value + cost.wait_s.value if cost else 0.0
+        if held.value * waits >= HELD_S:
+            return {
+                "endpoint": endpoint.name,
+                "held_fraction": held.value,
+                "held_s": held.value * waits,
+                **context.line(endpoint.name, "db", "out", "other"),
+            }
+    return None
+
+
+def _debug(context: FindingContext) -> Evidence | None:
+    return {"debug": True} if context.app.get("debug") is True else None
+
+
+def _slow_boot(context: FindingContext) -> Evidence | None:
+    demand = context.run.demand
+    if demand is None or demand.worker.boot_s < SLOW_BOOT_S:
+        return None
+    return {"boot_s": demand.worker.boot_s}
+
+
+def _request_s(demand: Demand) -> float:
+    """Seconds of a request."""
+    parts = (demand.cpu_s, demand.overhead_cpu_s, demand.db_s, demand.wait_s)
+    return max(sum(p.value for p in parts), 1e-9)
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "app-errors", "critical", _app_errors,
+        "{error_rate} of the {trial} trial's requests failed, most often: {most_frequent}",
+        "Look for {most_frequent} in the app's log; errors are cheaper than answers, so capacity "
+        "counts only when they are gone (allowed: {limit_rate}).",
+    ),
+    Rule(
+        "worker-died", "critical", _worker_died,
+        "{workers} workers died under load ({reasons})",
+        "Read the end of the app's log for the last request before each exit; a native crash shows "
+        "with PYTHONFAULTHANDLER=1, a timeout names a request that never ends.",
+    ),
+    Rule(
+        "debug-on", "critical", _debug,
+        "The application runs in debug mode",
+        "Switch debug off (Django: DEBUG = False; Flask: no debug=True) and measure again: it "
+        "keeps every query in memory, shows tracebacks to strangers and is slower.",
+    ),
+    Rule(
+        "n-plus-one", "warning", _n_plus_one,
+        "{endpoint} makes {db_calls} database calls per request ({db_s}){at_line}",
+        "Fetch related rows together (Django: select_related, prefetch_related; SQLAlchemy: "
+        "selectinload) and check {endpoint} again.",
+    ),
+    Rule(
+        "idle-in-transaction", "warning", _idle_in_transaction,
+        "{idle_connections} of {connections} connections were idle in a transaction at once in "
+        "the {trial} trial",
+        "Commit before slow work such as rendering or calling other services: open transactions "
+        "hold connections, locks and old row versions (Django: no ATOMIC_REQUESTS on such views).",
+    ),
+    Rule(
+        "blocking-event-loop", "warning", _blocking_loop,
+        "{endpoint} holds the event loop for {blocked_s} at a time{at_line}",
+        "Move it off the loop (asyncio.to_thread, a process pool, a plain def endpoint), or call "
+        "an async library there: while it runs its worker answers nobody.",
+    ),
+    Rule(
+        "sync-on-the-loop", "warning", _sync_on_loop,
+        "{endpoint} waits for {held_s} per request without letting the event loop go on{at_line}",
+        "Use the async version of the library (psycopg.AsyncConnection, httpx.AsyncClient), or "
+        "make it a plain def endpoint: the other requests of the worker wait, too.",
+    ),
+    Rule(
+        "large-response", "warning", _large_response,
+        "{endpoint} answers with {response_bytes}",
+        "Let the proxy or object storage send it (X-Accel-Redirect, a signed URL), or page it: a "
+        "worker is busy until the last byte has gone.",
+    ),
+    Rule(
+        "database-waits-dominate", "info", _database_waits,
+        "{of_request_fraction} of a request is spent waiting for the database ({db_s}), most of "
+        "it in {endpoint}{at_line}",
+        "Shorten the queries of {endpoint} (EXPLAIN ANALYZE) before adding workers: each further "
+        "one waits too, with a connection in hand.",
+    ),
+    Rule(
+        "outbound-calls-dominate", "info", _outbound,
+        "{of_request_fraction} of a request is spent waiting outside app and database ({wait_s}, "
+        "{wait_calls} outbound calls{to_host}){at_line}",
+        "Give the calls a timeout, keep their connections (one Session or client per worker), "
+        "cache the answers or make them after the response.",
+    ),
+    Rule(
+        "slow-boot", "info", _slow_boot,
+        "A worker takes {boot_s} to boot",
+        "python -X importtime shows what is imported; move heavy imports into the functions that "
+        "need them. Deploys and restarts wait for it.",
+    ),
+)  # fmt: skip

@@ -1,0 +1,101 @@
+"""Findings about the measurement itself: what makes its figures less sure, what it left out."""
+
+from __future__ import annotations
+
+from pretune.advisor.findings.rule import Evidence, FindingContext, Rule
+
+NEAR_SATURATION = 0.7
+LOST_RECORDS = 0.01
+
+
+def _not_pinned(context: FindingContext) -> Evidence | None:
+    loose = [t.name for t in context.trials if not t.conditions.pinned]
+    return {"trials": loose} if loose else None
+
+
+def _generator(context: FindingContext) -> Evidence | None:
+    worst = max(context.trials, key=lambda t: t.generator_cpu, default=None)
+    if worst is None or worst.generator_cpu < NEAR_SATURATION:
+        return None
+    return {"trial": worst.name, "generator_fraction": worst.generator_cpu}
+
+
+def _disturbed(context: FindingContext) -> Evidence | None:
+    found = [f"{t.name}: {t.disturbed}" for t in context.trials if t.disturbed]
+    return {"trials": found} if found else None
+
+
+def _not_steady(context: FindingContext) -> Evidence | None:
+    found = [f"{t.name}: {t.steady_note}" for t in context.trials if not t.steady]
+    return {"trials": found} if found else None
+
+
+def _telemetry_lost(context: FindingContext) -> Evidence | None:
+    for trial in context.trials:
+        if trial.requests and trial.telemetry_lost > LOST_RECORDS * trial.requests:
+            return {"trial": trial.name, "lost": trial.telemetry_lost, "requests": trial.requests}
+    return None
+
+
+def _prediction_missed(context: FindingContext) -> Evidence | None:
+    verification = context.run.verification
+    if verification is None or not verification.misses:
+        return None
+    return {"misses": list(verification.misses)}
+
+
+def _routes_skipped(context: FindingContext) -> Evidence | None:
+    workload = context.run.workload
+    if workload is None or not workload.skipped:
+        return None
+    return {
+        "skipped": len(workload.skipped),
+        "tested": len(workload.endpoints),
+        "routes": [f"{s.name} ({s.reason})" for s in workload.skipped],
+    }
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "machine-disturbed", "warning", _disturbed,
+        "Other work disturbed the measurement ({trials})",
+        "Stop what else runs here, or repeat on a quiet machine: the numbers of these trials are "
+        "marked, not corrected.",
+    ),
+    Rule(
+        "generator-near-saturation", "warning", _generator,
+        "The load generator used {generator_fraction} of its core in the {trial} trial",
+        "Measure with one core more, or a heavier workload: beyond this the generator, not the "
+        "app, limits what is seen.",
+    ),
+    Rule(
+        "prediction-missed", "warning", _prediction_missed,
+        "The verification trial did not match the prediction: {misses}",
+        "Trust the measured numbers over the predicted ones and repeat with a larger "
+        "--time-budget; if it stays, please report it with report.json.",
+    ),
+    Rule(
+        "not-steady", "warning", _not_steady,
+        "No steady state was reached ({trials})",
+        "Give more time with --time-budget: the app was still warming up or its load kept "
+        "changing.",
+    ),
+    Rule(
+        "telemetry-lost", "warning", _telemetry_lost,
+        "{lost} of the {trial} trial's {requests} request records were overwritten unread",
+        "Repeat on a quieter machine: the sampler was kept from running, so demands rest on the "
+        "rest.",
+    ),
+    Rule(
+        "not-pinned", "info", _not_pinned,
+        "Server and load generator could not be kept on separate cores ({trials})",
+        "Run on a machine with at least two cores and with sched_setaffinity permitted; until "
+        "then times hold some of the generator's.",
+    ),
+    Rule(
+        "routes-skipped", "info", _routes_skipped,
+        "{skipped} routes were not measured, {tested} were: {routes}",
+        "Describe the missing traffic in a workload file (--workload) or with --path if it "
+        "matters in production.",
+    ),
+)  # fmt: skip
