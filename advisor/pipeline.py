@@ -23,6 +23,7 @@ from pretune.advisor.progress import Progress
 from pretune.advisor.resources import cgroups
 from pretune.advisor.resources.trial_cgroup import MEMORY_FRACTION
 from pretune.advisor.reverse_proxy import steps
+from pretune.advisor.saved import Evidence
 from pretune.advisor.session import Session
 from pretune.advisor.trials import follow_up, plan, sequence
 from pretune.advisor.trials.bench import Bench
@@ -41,6 +42,7 @@ class Pipeline:
     def __init__(self, session: Session, bench: Callable[..., Bench] = Bench) -> None:
         self._session = session
         self._make_bench = bench
+        self.evidence: Evidence | None = None  # of the answer, once the run has come to its end
 
     def dry_run(self, progress: Progress) -> dict[str, Any]:
         """Describe what would be measured, without load."""
@@ -65,11 +67,12 @@ class Pipeline:
             observations = self._observe(known, trials)
             session.run = replace(session.run, workload=bench.workload)
             facts = replace(known.facts, workload=bench.workload)
-            conclusion = self._answer(known, facts, observations, trials)
+            conclusion, evidence = self._answer(known, facts, observations, trials)
             self._follow_up(known, trials)
         finally:
             bench.close()
         session.run = finish(session.run, facts, conclusion)
+        self.evidence = evidence
 
     def _terms(self, known: Preflight) -> Terms:
         return Terms(
@@ -119,14 +122,14 @@ class Pipeline:
 
     def _answer(
         self, known: Preflight, facts: Facts, observations: Observations, trials: Trials
-    ) -> Conclusion:
+    ) -> tuple[Conclusion, Evidence]:
         """Conclude and verify; once more where the verification broke a promise."""
         for revision in range(1 + REVISIONS):
             if revision:
                 trials.progress.line("the prediction did not hold; once more with what was learned")
             detail = "searching workers x threads under all budgets"
             trials.progress.phase("model", detail, 8.0)
-            conclusion = self._conclude(facts, observations, trials.bench)
+            conclusion, evidence = self._conclude(facts, observations, trials.bench)
             if conclusion.recommendation is None:
                 break
             self._check_front(known, trials)
@@ -137,20 +140,25 @@ class Pipeline:
             observations = observations.plus(measured)
             if trials.left_s < self._answer_s:
                 break
-        return conclusion
+        return conclusion, evidence
 
-    def _conclude(self, facts: Facts, observations: Observations, bench: Bench) -> Conclusion:
+    def _conclude(
+        self, facts: Facts, observations: Observations, bench: Bench
+    ) -> tuple[Conclusion, Evidence]:
         session = self._session
         front = session.run.front
+        keeps = front is None or front.keeps
         conclusion = conclude(
             facts,
             observations,
             seed=session.options.seed,
             think_s=bench.think_s,
-            front_keeps=front is None or front.keeps,
+            front_keeps=keeps,
         )
         session.run = with_conclusion(session.run, facts, conclusion)
-        return conclusion
+        found = conclusion.recommendation
+        recommended = None if found is None else found.settings
+        return conclusion, Evidence(facts, observations, bench.think_s, keeps, recommended)
 
     def _check_front(self, known: Preflight, trials: Trials) -> None:
         """Ask once what standing behind the reverse proxy gives."""

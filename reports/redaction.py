@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 HIDDEN = "***"
@@ -28,6 +28,13 @@ def in_urls(text: str) -> str:
 def in_dsn(text: str) -> str:
     """A database URL or a libpq ``key=value`` string without its password."""
     return in_urls(text) if "://" in text else _KEYWORD.sub(rf"\1{HIDDEN}", text)
+
+
+def safe_headers(headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """The same with the values of secret ones hidden."""
+    return tuple(
+        (name, HIDDEN if name.lower() in SECRET_HEADERS else value) for name, value in headers
+    )
 
 
 def redacted(tree: Any, key: str = "") -> Any:

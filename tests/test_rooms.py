@@ -24,8 +24,8 @@ FLOORS = {
         *("quantity", "failure", "confidential", "verdict", "progress"),
         *("resources", "workspace", "profiler", "observations", "deployed", "preflight"),
         *("demand", "model", "trials", "reverse_proxy", "recommendation", "run"),
-        *("findings", "conclusion", "verification", "judge", "outcome", "documents", "gate"),
-        *("session", "pipeline", "comparison", "commands", "cli", "__main__"),
+        *("findings", "conclusion", "verification", "judge", "outcome", "documents", "saved"),
+        *("gate", "session", "pipeline", "comparison", "commands", "cli", "__main__"),
     ),
     "server": (
         *("settings", "telemetry", "http11", "process", "probes", "config"),

@@ -37,6 +37,7 @@ from pretune.advisor.workspace.hooks import HookError
 from pretune.advisor.workspace.output import OutputError
 
 if TYPE_CHECKING:
+    from pretune.advisor.saved import Saved
     from pretune.advisor.session import Session
     from pretune.reports.progress import Progress
 
@@ -144,6 +145,7 @@ def _execute(
 ) -> int:
     from pretune.advisor.documents.report import assemble
     from pretune.advisor.pipeline import Pipeline
+    from pretune.advisor.saved import Saved
     from pretune.advisor.session import Session
     from pretune.reports.progress import Progress
 
@@ -168,6 +170,8 @@ def _execute(
             document = hide(document, secrets)
             if not flags.get("dry_run"):
                 document["files"] = _write(document, options.out)
+                if pipeline.evidence is not None:
+                    _save(Saved.of(session.run, pipeline.evidence), options.out, secrets)
     if plan is not None:
         secrets = known_secrets({**options.environ, **session.environ}, *session.database_urls)
         return _show_plan(hide(plan, secrets), console, bool(flags["as_json"]))
@@ -220,6 +224,21 @@ def _judge(document: dict[str, Any], thresholds: Mapping[str, Any]) -> dict[str,
     document["gate"] = {"checks": [check.to_json() for check in checks]}
     document["verdict"] = str(gate.verdict(Verdict(document["verdict"]), checks))
     return document
+
+
+def _save(found: Saved, out: Path, secrets: tuple[str, ...]) -> None:
+    """What was measured, without the secrets that the report hides."""
+    from pretune.advisor import saved
+    from pretune.reports.redaction import in_urls, safe_headers
+
+    workload = found.facts.workload
+    workload = replace(workload, headers=safe_headers(workload.headers))
+    facts, run = replace(found.facts, workload=workload), replace(found.run, workload=workload)
+    saved.write(
+        out / output.MEASUREMENTS,
+        replace(found, facts=facts, run=run),
+        text=lambda text: in_urls(hide(text, secrets)),
+    )
 
 
 def _write(document: dict[str, Any], out: Path) -> dict[str, str]:

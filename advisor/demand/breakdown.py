@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pretune.advisor.demand.estimate import means, of_workload, parts_of
+from pretune.advisor.demand.requests import means, select_workload, split_rows
 from pretune.advisor.profiler.notes import COST
 from pretune.advisor.profiler.statistics import BLOCKS, around, percentiles, proportion
 from pretune.advisor.quantity import UNKNOWN, Interval
@@ -153,10 +153,10 @@ def assemble(
 ) -> Inside | None:
     """None where the demand trial recorded no request of the workload."""
     kinds = len(workload.endpoints)
-    rows = of_workload(trial.telemetry, kinds)
+    rows = select_workload(trial.telemetry, kinds)
     if not len(rows):
         return None
-    tuples = parts_of(rows, trial)
+    tuples = split_rows(rows, trial)
     shares = tuple(e.share for e in workload.endpoints)
     strata = tuples["endpoint"]
     out = np.clip(rows["out"], 0.0, tuples["wait"])
@@ -364,7 +364,7 @@ def _contention(
     settings = contrast.settings
     asgi = settings.worker_class == "asgi"
     at_once = contrast.load.users if asgi else min(settings.threads, contrast.load.users)
-    rows = of_workload(contrast.telemetry, len(shares))
+    rows = select_workload(contrast.telemetry, len(shares))
     if at_once < 2 or len(rows) < BLOCKS:
         return None
     strata = rows["endpoint"].astype(np.int64) - 1

@@ -58,13 +58,23 @@ def _is_named_tuple(kind: type[Any]) -> bool:
 TYPES: Mapping[str, type[Any]] = _types(MODULES)
 
 
-def encode(value: Any, *, text: Callable[[str], str] = str, single: bool = False) -> Any:
-    """A tree of JSON's own types. ``text`` changes every string that is no name of a type or a
-    member; ``single`` keeps arrays of floats in single precision."""
+# Fields whose strings are ours and choose what is done: no secret stands there, and a password
+# "sync" must not take a worker class away.
+OWN = frozenset({"worker_class", "interface", "server", "measured", "verified", "front", "kind"})
 
-    def tree(value: Any) -> Any:
+
+def encode(value: Any, *, text: Callable[[str], str] = str, single: bool = False) -> Any:
+    """A tree of JSON's own types. ``text`` changes every string but names of types, members and
+    what stands in a field of ``OWN``; ``single`` keeps arrays of floats in single precision.
+
+    Raises TypeError for a value of another type.
+    """
+
+    def tree(value: Any, name: str = "") -> Any:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            fields = {f.name: tree(getattr(value, f.name)) for f in dataclasses.fields(value)}
+            fields = {
+                f.name: tree(getattr(value, f.name), f.name) for f in dataclasses.fields(value)
+            }
             return {"type": type(value).__name__, **fields}
         if isinstance(value, Enum):
             return {"type": type(value).__name__, "value": value.value}
@@ -75,20 +85,25 @@ def encode(value: Any, *, text: Callable[[str], str] = str, single: bool = False
         if isinstance(value, np.generic):
             return value.item()
         if isinstance(value, Mapping):
-            return {"type": "dict", "items": {key: tree(each) for key, each in value.items()}}
+            return {"type": "dict", "items": {key: tree(each, key) for key, each in value.items()}}
         if isinstance(value, tuple) and _is_named_tuple(type(value)):
             names: tuple[str, ...] = type(value)._fields  # type: ignore[attr-defined]
             parts = zip(names, value, strict=True)
             return {"type": type(value).__name__, **{name: tree(part) for name, part in parts}}
         if isinstance(value, tuple | list):
             return [tree(each) for each in value]
-        return text(value) if isinstance(value, str) else value
+        if isinstance(value, str):
+            return value if name in OWN else text(value)
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        raise TypeError(f"{type(value).__name__} is not stored")
 
     return tree(value)
 
 
 def decode(value: Any, types: Mapping[str, type[Any]] = TYPES) -> Any:
-    """The value that was encoded, its sequences as tuples.
+    """The value that was encoded, its sequences as tuples. A field that its type has no more is
+    left out, one that was added since has its default.
 
     Raises KeyError for a type unknown, TypeError or ValueError for fields that do not fit.
     """
@@ -106,7 +121,12 @@ def decode(value: Any, types: Mapping[str, type[Any]] = TYPES) -> Any:
         return np.frombuffer(base64.b64decode(value["base64"]), stored).astype(dtype)
     fields = {key: decode(each, types) for key, each in value.items() if key != "type"}
     cls = types[kind]
-    return cls(fields["value"]) if issubclass(cls, Enum) else cls(**fields)
+    if issubclass(cls, Enum):
+        return cls(fields["value"])
+    if dataclasses.is_dataclass(cls):
+        known = {f.name for f in dataclasses.fields(cls)}
+        fields = {name: each for name, each in fields.items() if name in known}
+    return cls(**fields)
 
 
 def _array(value: NDArray[Any], single: bool) -> dict[str, Any]:

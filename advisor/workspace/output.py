@@ -19,7 +19,9 @@ from pretune.server.adapters.catalogue import ini_files
 PREVIOUS = "previous"
 DOCUMENTS = ("report.json", "comparison.json")
 PAGES = ("report.html", "comparison.html")
-ANSWERS = (*DOCUMENTS, *PAGES, "gunicorn.conf.py", *ini_files(), "start.sh", "nginx.conf")
+MEASUREMENTS = "measurements.json.gz"
+CONFIGURATIONS = ("gunicorn.conf.py", *ini_files(), "start.sh", "nginx.conf")
+ANSWERS = (*DOCUMENTS, *PAGES, MEASUREMENTS, *CONFIGURATIONS)
 DIRECTORIES = ("logs", "samples")
 OURS = ".pretune"  # stands in a directory that runs write to
 # Verdicts that say something about the app's capacity.

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from support.measured import EXACT, MIB, WORKLOAD, measurement, telemetry, worker
 
-from pretune.advisor.demand.estimate import assemble, means
+from pretune.advisor.demand.estimate import assemble
+from pretune.advisor.demand.requests import means
 from pretune.advisor.demand.server_costs import on
 from pretune.advisor.demand.values import Demand, ServerCost
 from pretune.advisor.model import memory

@@ -8,7 +8,7 @@ import pytest
 
 from bench.measurement import leaks
 from bench.measurement.leaks import Condition, collect, judge, stage
-from pretune.advisor.demand.estimate import memory_parts
+from pretune.advisor.demand.memory import memory_parts
 from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings
 

@@ -9,7 +9,7 @@ from scipy import signal
 from bench.measurement.intervals import pairs_of
 from bench.measurement.laws import all_laws
 from bench.measurement.pairs import Coverage
-from pretune.advisor.demand.estimate import means
+from pretune.advisor.demand.requests import means
 from pretune.advisor.model import state
 from pretune.advisor.model.simulation import Arrangement, Closed, Discipline, simulate
 from pretune.advisor.profiler.statistics import (
