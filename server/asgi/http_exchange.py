@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -256,7 +257,7 @@ class Exchange(Call):
     def _hint(self, message: Any) -> None:
         """What the client may fetch while it waits: RFC 8297, and ASGI's extension of that name."""
         fields = []
-        for link in messages.expect(message, "links", object):
+        for link in messages.expect(message, "links", Iterable):
             if not isinstance(link, bytes):
                 raise TypeError(f"http.response.early_hint: a link must be bytes, not {link!r}")
             fields.append(("Link", link.decode("latin-1")))

@@ -394,7 +394,7 @@ class SocketProtocol(Wire, Call):
 
     def _close(self, message: Any) -> None:
         code, reason = message.get("code", 1000), message.get("reason") or ""
-        if not websocket.may_stand(code):
+        if not (isinstance(code, int) and websocket.may_stand(code)):
             raise ValueError(f"{code!r} cannot be sent as the code of a close")
         self._end(code, reason and messages.expect(message, "reason", str))
 
