@@ -71,6 +71,8 @@ class Pipeline:
             self._follow_up(known, trials)
         finally:
             bench.close()
+            if bench.problem:
+                session.note(bench.problem)
         session.run = finish(session.run, facts, conclusion)
         self.evidence = evidence
 

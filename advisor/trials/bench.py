@@ -52,6 +52,7 @@ Watch = Callable[[Sequence[int], Path, float], None]
 PEERS_EVERY_S = 2.0  # what the app is connected to
 START_SECONDS = 30.0  # for the generator to begin
 STOP_SECONDS = 15.0
+STOP_AGAIN_SECONDS = 1.0  # for a server of an app that has not ended within STOP_SECONDS before
 FRONT_STOP_SECONDS = 3.0  # nobody asks it for anything any more
 BEFORE_STOP_SECONDS = 0.5  # of load, before a stop under load
 STOP_TAIL_SECONDS = 5.0  # the users go on for so much longer than a stop may take
@@ -121,6 +122,8 @@ class Bench:
     driver: Driver = field(init=False)
     pinned: bool = field(init=False, default=True)
     think_s: float = field(init=False, default=0.0)  # a locustfile's own, once it has run
+    problem: str = field(init=False, default="")  # of the app, seen in all its trials, for a note
+    _stop_s: float = field(init=False, default=STOP_SECONDS)
     _count: int = field(init=False, default=0)
     _routing: Routing = field(init=False, default_factory=Routing)
 
@@ -257,11 +260,11 @@ class Bench:
             samples.save(workspace.out / "samples" / f"{name}.npz")
             self._check_alive(server, name)
             if how.stop_under_load:
-                self._stop_under_load(server, address, load)
+                self._stop_under_load(server, name, address, load)
             if how.then is not None:
                 how.then(Stage(server, self, address))
         finally:
-            server.stop(STOP_SECONDS)
+            self._stop(server, name)
             workspace.forget_if_empty(server.master_pid)
             if before:
                 before.stop(FRONT_STOP_SECONDS)
@@ -311,13 +314,26 @@ class Bench:
             tail = log_tail(self.workspace.log(name))
             raise AppFailed("boot_hangs", str(error), log_tail=tail) from error
 
-    def _stop_under_load(self, server: RunningServer, address: tuple[str, int], load: Load) -> None:
+    def _stop(self, server: RunningServer, name: str) -> None:
+        """End the server; an app that does not let it end is waited for once, not in each trial."""
+        took_s = server.stop(self._stop_s)
+        if took_s >= STOP_SECONDS and not self.problem:
+            self._stop_s = STOP_AGAIN_SECONDS
+            self.problem = (
+                f"{took_s:.0f} s after TERM the server of the trial {name} had not ended, and was "
+                "killed: a thread, an exit handler or a call of the application does not return; "
+                "whoever stops the server in production will have to kill it, too"
+            )
+
+    def _stop_under_load(
+        self, server: RunningServer, name: str, address: tuple[str, int], load: Load
+    ) -> None:
         """Once all is measured: the same users again, and the stop in the middle of their work."""
         asked = replace(load, duration_s=STOP_SECONDS + STOP_TAIL_SECONDS, ramp_s=0.0)
 
         def stop() -> None:
             time.sleep(BEFORE_STOP_SECONDS)
-            server.stop(STOP_SECONDS)
+            self._stop(server, name)
 
         Stage(server, self, address).send(asked, stop)
 
