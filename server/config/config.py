@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from pretune.server.config.hooks import Hooks
 from pretune.server.http11.limits import Limits
@@ -87,3 +89,35 @@ def boot_limit(config: Config) -> float:
     if config.boot_timeout:
         return config.boot_timeout
     return max(config.settings.timeout, 60.0) if config.settings.timeout else 0.0
+
+
+def hook_settings(config: Config) -> dict[str, Any]:
+    """Settings as hooks see them, in ``cfg``: by gunicorn's names, beside our own."""
+    fields = {name: getattr(config, name) for name in Config.__dataclass_fields__}
+    return {
+        **fields,
+        **config.settings.to_json(),
+        **{name: show(config) for name, show in _SHOWN_TO_HOOKS.items()},
+    }
+
+
+# gunicorn's name -> its value, where ours is called or shaped otherwise
+_SHOWN_TO_HOOKS: dict[str, Callable[[Config], Any]] = {
+    "accesslog": lambda c: c.access_log,
+    "access_log_format": lambda c: c.access_format,
+    "address": lambda c: list(c.binds),
+    "bind": lambda c: list(c.binds),
+    "env": lambda c: dict(c.env),
+    "errorlog": lambda c: c.error_log,
+    "gid": lambda c: c.group,
+    "limit_request_line": lambda c: c.limits.line,
+    "limit_request_fields": lambda c: c.limits.fields,
+    "limit_request_field_size": lambda c: c.limits.field_size,
+    "loglevel": lambda c: c.log_level,
+    "pidfile": lambda c: c.pid_file,
+    "proc_name": lambda c: c.proc_name or c.target,
+    "raw_env": lambda c: [f"{name}={value}" for name, value in c.env],
+    "uid": lambda c: c.user,
+    "worker_class_str": lambda c: c.settings.worker_class,
+    "wsgi_app": lambda c: c.target,
+}

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pretune.server.config.config import Config
     from pretune.server.process.log import Log
 
 # name -> how many arguments it is called with
@@ -54,53 +53,29 @@ class Hooks:
 
 
 class View:
-    """``cfg`` of a hook: the settings under gunicorn's names, read from our Config."""
+    """The ``cfg`` of a hook: settings by gunicorn's names, as attributes."""
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = settings
 
     def __getattr__(self, name: str) -> Any:
-        config = self._config
-        if name in _VIEW:
-            return _VIEW[name](config)
-        for where in (config.settings, config):
-            if hasattr(where, name):
-                return getattr(where, name)
-        raise AttributeError(f"there is no setting {name!r} here")
-
-
-# gunicorn's name -> its value, where ours is called or shaped otherwise
-_VIEW: dict[str, Callable[[Config], Any]] = {
-    "accesslog": lambda c: c.access_log,
-    "access_log_format": lambda c: c.access_format,
-    "address": lambda c: list(c.binds),
-    "bind": lambda c: list(c.binds),
-    "env": lambda c: dict(c.env),
-    "errorlog": lambda c: c.error_log,
-    "gid": lambda c: c.group,
-    "limit_request_line": lambda c: c.limits.line,
-    "limit_request_fields": lambda c: c.limits.fields,
-    "limit_request_field_size": lambda c: c.limits.field_size,
-    "websocket_max_message_size": lambda c: c.limits.message,
-    "loglevel": lambda c: c.log_level,
-    "pidfile": lambda c: c.pid_file,
-    "proc_name": lambda c: c.proc_name or c.target,
-    "raw_env": lambda c: [f"{name}={value}" for name, value in c.env],
-    "uid": lambda c: c.user,
-    "worker_class_str": lambda c: c.settings.worker_class,
-    "wsgi_app": lambda c: c.target,
-}
+        try:
+            return self._settings[name]
+        except KeyError:
+            raise AttributeError(f"there is no setting {name!r} here") from None
 
 
 class Server:
     """The ``server`` of a hook. The master keeps ``num_workers`` and ``WORKERS`` up to date."""
 
-    def __init__(self, config: Config, log: Log, addresses: Sequence[str], count: int) -> None:
+    def __init__(
+        self, settings: Mapping[str, Any], log: Log, addresses: Sequence[str], count: int
+    ) -> None:
         self.pid = os.getpid()
         self.log = log
-        self.cfg = View(config)
+        self.cfg = View(settings)
         self.address = list(addresses)
-        self.proc_name = config.proc_name or config.target
+        self.proc_name = settings["proc_name"]
         self.num_workers = count
         self.WORKERS: dict[int, Worker] = {}  # by pid
 
@@ -108,12 +83,12 @@ class Server:
 class Worker:
     """The ``worker`` of a hook. ``pid`` is 0 before the fork, ``nr`` the requests so far."""
 
-    def __init__(self, config: Config, log: Log, age: int, pid: int = 0) -> None:
+    def __init__(self, settings: Mapping[str, Any], log: Log, age: int, pid: int = 0) -> None:
         self.pid = pid
         self.ppid = os.getpid()
         self.age = age
         self.log = log
-        self.cfg = View(config)
+        self.cfg = View(settings)
         self.nr = 0
         self.alive = True
 

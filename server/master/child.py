@@ -6,13 +6,30 @@ import contextlib
 import os
 import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pretune.server.config import hooks
 from pretune.server.config.config import Config
 from pretune.server.master.crash_backoff import CrashBackoff
-from pretune.server.master.recycling import Restraint
 from pretune.server.process.channel import Channel
+
+YOUNG = 60.0  # s; a worker that is too large at this age was born so, or nearly
+LONGEST = 3600.0  # s between two attempts to help a growth that recycling does not help
+
+
+@dataclass(frozen=True)
+class Restraint:
+    """Keeps recycling by memory from turning round and round."""
+
+    delay: float = 0.0  # s
+    not_before: float = 0.0  # monotonic s
+
+    def recycled(self, age: float, now: float) -> Restraint:
+        """A worker was found too large at this age."""
+        if age >= YOUNG + self.delay:
+            return Restraint()
+        delay = min(LONGEST, self.delay * 2 or YOUNG / 2)
+        return replace(self, delay=delay, not_before=now + delay)
 
 
 @dataclass(eq=False)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from pretune.server.config import hooks
+from pretune.server.config.config import hook_settings
 from pretune.server.master import forking, worker_main, zygote
 from pretune.server.master.child import Generation, Worker, Zygote
 from pretune.server.master.loop import Loop
@@ -81,7 +82,8 @@ class Children:
         self._tickets += 1
         made = Worker(
             self._tickets, generation, ours, slot, self._inheritance.scoreboard.cells(slot),
-            time.monotonic(), hooks.Worker(generation.config, self._inheritance.log, self._tickets),
+            time.monotonic(),
+            hooks.Worker(hook_settings(generation.config), self._inheritance.log, self._tickets),
         )  # fmt: skip
         try:
             made.pid = self._fork_worker(made, theirs)

@@ -53,11 +53,15 @@ class Exporter:
     """Serves until the master is gone or says stop."""
 
     def __init__(
-        self, config: Config, inheritance: Inheritance, doors: list[socket.socket], channel: Channel
+        self,
+        config: Config,
+        inheritance: Inheritance,
+        entrances: list[socket.socket],
+        channel: Channel,
     ) -> None:
         self._scoreboard = inheritance.scoreboard
         self._listeners = list(inheritance.listeners)
-        self._doors = {door.fileno(): door for door in doors}
+        self._entrances = {sock.fileno(): sock for sock in entrances}
         self._channel = channel
         self._memory = Memory(self._scoreboard)
         # The difference of two clocks: the scoreboard has the other one.
@@ -70,7 +74,7 @@ class Exporter:
             signal.signal(number, signal.SIG_IGN)
         poll = select.poll()
         poll.register(self._channel.fileno(), select.POLLIN)
-        for fd in self._doors:
+        for fd in self._entrances:
             poll.register(fd, select.POLLIN)
         while True:
             for fd, _ in poll.poll(1000 if self._open else None):
@@ -81,8 +85,8 @@ class Exporter:
                     for sock in self._listeners:  # {"closed": true}: the server listens no more
                         sock.close()
                     self._listeners = []
-                elif fd in self._doors:
-                    self._accept(poll, self._doors[fd])
+                elif fd in self._entrances:
+                    self._accept(poll, self._entrances[fd])
                 elif fd in self._open:  # not closed in this round for a newer one
                     self._advance(poll, fd)
             now = time.monotonic()
@@ -90,9 +94,9 @@ class Exporter:
                 if now > began + PATIENCE:
                     self._drop(poll, fd)
 
-    def _accept(self, poll: select.poll, door: socket.socket) -> None:
+    def _accept(self, poll: select.poll, entrance: socket.socket) -> None:
         try:
-            sock, _ = door.accept()
+            sock, _ = entrance.accept()
         except OSError:
             return
         sock.setblocking(False)

@@ -31,19 +31,19 @@ class Exporting:
         self._backoff = crash_backoff.CrashBackoff()
         self._born = 0.0
         self._forking = False
-        self.doors: list[socket.socket] = []
+        self.listeners: list[socket.socket] = []
 
     def listen(self) -> None:
         """Raises BindFailed."""
         if self._config.metrics is not None:
             left = {listening.LEGACY: os.environ.pop(upgrade.METRICS, "")}
-            self.doors = listening.listen((self._config.metrics,), BACKLOG, environ=left)
-            for door in self.doors:
-                self._inheritance.log.info(f"metrics at {listening.name(door)}")
+            self.listeners = listening.listen((self._config.metrics,), BACKLOG, environ=left)
+            for listener in self.listeners:
+                self._inheritance.log.info(f"metrics at {listening.name(listener)}")
 
     def resume(self) -> None:
         """From now on it is ours to answer."""
-        self._wanted = bool(self.doors)
+        self._wanted = bool(self.listeners)
 
     @property
     def due(self) -> float:
@@ -59,7 +59,7 @@ class Exporting:
             from pretune.server.master.exporter import Exporter
 
             ours.close()
-            return Exporter(self._config, self._inheritance, self.doors, theirs).run()
+            return Exporter(self._config, self._inheritance, self.listeners, theirs).run()
 
         self._forking = True
         try:
@@ -103,8 +103,8 @@ class Exporting:
         if self._channel is not None:
             self._channel.close()
         if not self._forking:
-            for door in self.doors:
-                door.close()
+            for listener in self.listeners:
+                listener.close()
 
     def _forget(self) -> None:
         self._pid = 0

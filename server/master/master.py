@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pretune.server.config import hooks
-from pretune.server.config.config import Config, ConfigBroken
+from pretune.server.config.config import Config, ConfigBroken, hook_settings
 from pretune.server.master import (
     crash_backoff,
     exporting,
@@ -89,7 +89,7 @@ class Master:
         self.stopping_since: float | None = None
         self.code = 0
         addresses = [listening.name(sock) for sock in listeners]
-        self.server = hooks.Server(config, log, addresses, self.count)
+        self.server = hooks.Server(hook_settings(config), log, addresses, self.count)
         self.scoreboard = Scoreboard(config.settings.threads, tallies=config.metrics is not None)
         self.inheritance = inheritance.Inheritance(
             tuple(listeners), self.scoreboard, log, inheritance.exchange(), self.server
@@ -145,7 +145,9 @@ class Master:
             self.children.kill()
             self.exporting.stop()
             # The other master serves on: its sockets, its files.
-            listening.close((*self.listeners, *self.exporting.doors), unlink=self.relatives.none)
+            listening.close(
+                (*self.listeners, *self.exporting.listeners), unlink=self.relatives.none
+            )
             if self.pid_file is not None:
                 self.pid_file.remove()
         self.hook(None, "on_exit", self.server)
@@ -305,7 +307,7 @@ class Master:
         before, self.serving, self.coming = self.serving, generation, None
         self.scoreboard.note(GENERATION, generation.number)
         if before is not None:
-            self.server.cfg = hooks.View(generation.config)
+            self.server.cfg = hooks.View(hook_settings(generation.config))
             if generation.reloaded:  # as with gunicorn, HUP takes TTIN and TTOU back
                 self._set_count(generation.config.settings.workers)
             if before.zygote is not None:

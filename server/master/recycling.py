@@ -11,34 +11,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pretune.server.master.child import Worker
-    from pretune.server.process.log import Log
+from pretune.server.master.child import Worker
+from pretune.server.process.log import Log
 
 LOOK = 2.0  # s between two looks at the memory
 SHARE = 0.001  # of a core that the looks may take
-YOUNG = 60.0  # s; a worker that is too large at this age was born so, or nearly
-LONGEST = 3600.0  # s between two attempts to help a growth that recycling does not help
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-@dataclass(frozen=True)
-class Restraint:
-    """Keeps recycling by memory from turning round and round."""
-
-    delay: float = 0.0  # s
-    not_before: float = 0.0  # monotonic s
-
-    def recycled(self, age: float, now: float) -> Restraint:
-        """A worker was found too large at this age."""
-        if age >= YOUNG + self.delay:
-            return Restraint()
-        delay = min(LONGEST, self.delay * 2 or YOUNG / 2)
-        return replace(self, delay=delay, not_before=now + delay)
 
 
 def too_old(ready_at: float, now: float, limit: float) -> bool:

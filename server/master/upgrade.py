@@ -9,18 +9,22 @@ badly. Between them is a channel: it says ``ready``, and its end is the sign tha
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from pretune.server.config import hooks
+from pretune.server.config.config import Config
 from pretune.server.master import forking, own_command
+from pretune.server.master.child import Generation
 from pretune.server.master.crash_backoff import describe
-from pretune.server.master.pidfile import PidFileTaken
+from pretune.server.master.loop import Loop
+from pretune.server.master.notify import Notifier
+from pretune.server.master.pidfile import PidFile, PidFileTaken
 from pretune.server.process import listening
 from pretune.server.process.channel import Channel, adopt, pair
-
-if TYPE_CHECKING:
-    from pretune.server.master.master import Master
+from pretune.server.process.log import Log
 
 PARENT = "PRETUNE_MASTER"  # pid of the master before us, and our end of the channel to it
 METRICS = "PRETUNE_METRICS"  # as listening.LEGACY, for the address of the metrics
@@ -88,10 +92,39 @@ def start(
     return Relative(pid, ours)
 
 
+class Metrics(Protocol):
+    """Whoever answers for the metrics: one master at a time."""
+
+    listeners: list[socket.socket]
+
+    def resume(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+class Owner(Protocol):
+    """The master, as far as its relatives need it."""
+
+    config: Config
+    listeners: list[socket.socket]
+    log: Log
+    loop: Loop
+    notifier: Notifier
+    pid_file: PidFile | None
+    server: hooks.Server
+    stopping_since: float | None
+
+    @property
+    def current(self) -> Generation: ...
+    @property
+    def exporting(self) -> Metrics: ...
+    def hook(self, generation: Generation | None, name: str, *arguments: object) -> bool: ...
+    def rest(self, resting: bool) -> None: ...
+
+
 class Relatives:
     """The master before this one and the one after it, as long as they live."""
 
-    def __init__(self, master: Master, environ: MutableMapping[str, str]) -> None:
+    def __init__(self, master: Owner, environ: MutableMapping[str, str]) -> None:
         self._master = master
         self._before = predecessor(environ)
         self._after: Relative | None = None
@@ -135,7 +168,7 @@ class Relatives:
 
         passed = [fd for fd in (master.config.events_fd,) if fd is not None]
         try:
-            self._after = start(master.listeners, master.exporting.doors, passed, before)
+            self._after = start(master.listeners, master.exporting.listeners, passed, before)
         except OSError as error:
             log.error(f"no upgrade: {error}")
             return

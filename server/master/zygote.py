@@ -14,7 +14,7 @@ import signal
 import time
 
 from pretune.server.config import hooks
-from pretune.server.config.config import Config, choose_class
+from pretune.server.config.config import Config, choose_class, hook_settings
 from pretune.server.master import forking, worker_main
 from pretune.server.process import listening
 from pretune.server.process.channel import Channel, adopt
@@ -61,7 +61,7 @@ def main(config: Config, inheritance: Inheritance, channel: Channel) -> int:
             if "fork" in message:
                 (end,) = fds
                 slot = message["slot"]
-                me = hooks.Worker(config, inheritance.log, message["fork"])
+                me = hooks.Worker(hook_settings(config), inheritance.log, message["fork"])
                 _before_fork(config, inheritance, me)
 
                 def role(end: int = end, slot: int = slot, me: hooks.Worker = me) -> int:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pretune.server.master.recycling import LONGEST, LOOK, SHARE, YOUNG, Restraint, Scales, too_old
+from pretune.server.master.child import LONGEST, YOUNG, Restraint
+from pretune.server.master.recycling import LOOK, SHARE, Scales, too_old
 
 APP = """\
 import os
