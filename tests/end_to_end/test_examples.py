@@ -1,5 +1,6 @@
 """The main job on the three examples, as a user would run it."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -87,3 +88,16 @@ def test_a_saved_run_is_shown_again_without_measuring(sandbox: Sandbox) -> None:
     verdict = documents.read(sandbox.out / "report.json")["verdict"]
     first_word = verdict.split("_")[0]
     assert again.stdout.startswith(first_word)
+    if not (sandbox.out / "measurements.json.gz").exists():  # it came to no conclusion
+        assert code == 3
+        return
+    before = documents.read(sandbox.out / "report.json")
+    (sandbox.out / "report.json").write_text(json.dumps({**before, "findings": []}))
+    concluded = subprocess.run(
+        [str(tune), "report", "--again", str(sandbox.out)],
+        capture_output=True,
+        text=True,
+        env=sandbox.environment(),
+    )
+    assert concluded.returncode == 0, concluded.stderr
+    assert documents.read(sandbox.out / "report.json") == before
