@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from pretune.advisor.quantity import (
@@ -24,7 +24,6 @@ from pretune.advisor.quantity import (
 from pretune.advisor.verdict import Verdict
 
 Document = Mapping[str, Any]
-Z95 = 1.959964
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,6 @@ class Check:
     value: Interval
     passed: bool | None
     message: str
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "value": self.value.to_json()}
 
 
 @dataclass(frozen=True)
@@ -184,15 +180,13 @@ def _p95(document: Document) -> Interval:
 
 def _error_rate(document: Document) -> Interval:
     """Of all trials' requests together, with Wilson's (1927) interval."""
+    # A lazy import: it loads scipy, and thresholds are parsed before anything is measured.
+    from pretune.advisor.profiler.statistics import proportion
+
     trials = [t.get("measured") or {} for t in document.get("trials") or ()]
     counted = [(float(m["requests"]), float(m["error_rate"])) for m in trials if m.get("requests")]
-    n = sum(requests for requests, _ in counted)
-    if not n:
-        return UNKNOWN
-    rate = sum(requests * rate for requests, rate in counted) / n
-    center = (rate + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-    half = Z95 / (1 + Z95**2 / n) * math.sqrt(rate * (1 - rate) / n + Z95**2 / (4 * n * n))
-    return Interval(rate, min(rate, max(0.0, center - half)), max(rate, min(1.0, center + half)))
+    failed = sum(requests * rate for requests, rate in counted)
+    return proportion(failed, sum(requests for requests, _ in counted))
 
 
 _PREDICTED = ("recommendation", "predicted")

@@ -6,6 +6,9 @@ import math
 import re
 from dataclasses import dataclass
 
+# Half a 95% interval of a normal distribution, in standard deviations.
+Z95 = 1.959964
+
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 _SIZE_POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|min|h)?", re.IGNORECASE)

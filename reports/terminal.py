@@ -17,6 +17,8 @@ from pretune.reports import fronting, numbers, redaction, setting, summary, toda
 from pretune.reports.document import Document
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
 VERDICT_STYLE = {
@@ -97,6 +99,14 @@ def print_paragraph(console: Console, text: Text | str, indent: int = 2) -> None
     )
 
 
+def print_paragraphs(console: Console, heading: str, texts: Sequence[str]) -> None:
+    """Nothing where there is no text."""
+    if texts:
+        print_heading(console, heading)
+        for text in texts:
+            print_paragraph(console, text)
+
+
 def print_failure(document: Document, console: Console) -> None:
     failure = document.get("failure")
     if not failure:
@@ -144,11 +154,7 @@ def _print_settings(document: Document, console: Console) -> None:
 
 
 def _print_today(document: Document, console: Console) -> None:
-    texts = today.sentences(document)
-    if texts:
-        print_heading(console, "Today's deployment")
-        for text in texts:
-            print_paragraph(console, text)
+    print_paragraphs(console, "Today's deployment", today.sentences(document))
 
 
 def _print_deployment(document: Document, console: Console) -> None:
@@ -188,11 +194,7 @@ def _print_verification(document: Document, console: Console) -> None:
 
 
 def _print_front(document: Document, console: Console) -> None:
-    texts = fronting.sentences(document)
-    if texts:
-        print_heading(console, fronting.title(document))
-        for text in texts:
-            print_paragraph(console, text)
+    print_paragraphs(console, fronting.title(document), fronting.sentences(document))
     rows = fronting.checks(document)
     if not rows:
         return
@@ -226,20 +228,13 @@ def _print_limits(document: Document, console: Console) -> None:
 
 
 def _print_fleet(document: Document, console: Console) -> None:
-    texts = summary.fleet(document)
-    if texts:
-        print_heading(console, "Instances")
-        for text in texts:
-            print_paragraph(console, text)
+    print_paragraphs(console, "Instances", summary.fleet(document))
 
 
 def _print_extrapolated(document: Document, console: Console) -> None:
-    texts = summary.extrapolated(document)
-    if not texts or not document.get("recommendation"):
-        return
-    print_heading(console, "Extrapolated, not measured")
-    for text in texts:
-        print_paragraph(console, text)
+    if document.get("recommendation"):
+        texts = summary.extrapolated(document)
+        print_paragraphs(console, "Extrapolated, not measured", texts)
 
 
 def _print_findings(document: Document, console: Console) -> None:

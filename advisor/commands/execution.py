@@ -219,9 +219,10 @@ def show_json(document: Mapping[str, Any]) -> None:
 def _judge(document: dict[str, Any], thresholds: Mapping[str, Any]) -> dict[str, Any]:
     """The document with the gate's checks and verdict."""
     from pretune.advisor import gate
+    from pretune.advisor.documents.plain import plain
 
     checks = gate.judge(document, thresholds)
-    document["gate"] = {"checks": [check.to_json() for check in checks]}
+    document["gate"] = {"checks": plain(checks)}
     document["verdict"] = str(gate.verdict(Verdict(document["verdict"]), checks))
     return document
 

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pretune.advisor.demand.values import Kind, ServerCost
-from pretune.advisor.quantity import Interval
+from pretune.advisor.quantity import Z95, Interval
 
 if TYPE_CHECKING:
     from pretune.advisor.demand.values import Demand, WorkerDemand
@@ -46,7 +46,6 @@ SYNC_SCATTER = 0.16
 SYNC_MOST = 1.65
 # Of a cycle of one user: with less CPU in it, what its waits scatter by is more than any tail.
 TAIL_VISIBLE = 0.4
-_Z95 = 1.959964
 
 
 def cost_of(trial: Measurement) -> ServerCost | None:
@@ -139,7 +138,7 @@ def _of_sync(
         others = 1 - 1 / alone_trial.settings.workers
         more = max(0.0, alone.cpu_s.value - busy.cpu_s.value) / max(others, 0.5)
         tail = _tail(alone_trial, waits)
-    half = _Z95 * SYNC_SCATTER * busy.cpu_s.value
+    half = Z95 * SYNC_SCATTER * busy.cpu_s.value
     cpu_s = Interval(
         busy.cpu_s.value,
         max(0.0, busy.cpu_s.value - math.hypot(busy.cpu_s.value - busy.cpu_s.low, half)),
@@ -186,7 +185,7 @@ def on(demand: Demand, server: str, worker_class: str) -> Demand:
 
 def _moved(x: Interval, here: Interval, there: Interval) -> Interval:
     change = there.value - here.value
-    half = _Z95 * SCATTER * math.hypot(here.value, there.value)
+    half = Z95 * SCATTER * math.hypot(here.value, there.value)
     below = math.hypot(x.value - x.low, there.value - there.low, here.high - here.value, half)
     above = math.hypot(x.high - x.value, there.high - there.value, here.value - here.low, half)
     value = max(0.0, x.value + change)

@@ -37,11 +37,11 @@ from pretune.advisor.demand.server_costs import on
 from pretune.advisor.demand.values import Demand
 from pretune.advisor.model import cpu
 from pretune.advisor.model import lock as locks
-from pretune.advisor.model.rows import Z95, Factors, build_rows, central, mean_rows, sample
+from pretune.advisor.model.rows import Factors, build_rows, central, mean_rows, sample
 from pretune.advisor.model.scenario import Scenario, Traffic, crowding
 from pretune.advisor.model.simulation import Open
 from pretune.advisor.profiler.measurement import Measurement, Role
-from pretune.advisor.quantity import Interval, format_seconds
+from pretune.advisor.quantity import Z95, Interval, format_seconds
 
 # Spread (standard deviation of the logarithm) of measured over predicted before anything is
 # learned: a prototype of this model, uncalibrated, was within 0-8% of gunicorn's throughput and

@@ -27,8 +27,8 @@ import numpy as np
 from scipy.stats import t as student
 
 from pretune.advisor.demand.values import Demand
-from pretune.advisor.model.rows import Z95
 from pretune.advisor.profiler.measurement import Measurement, Role
+from pretune.advisor.quantity import Z95
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

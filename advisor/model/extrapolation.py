@@ -24,10 +24,9 @@ from numpy.typing import NDArray
 
 from pretune.advisor.demand.values import Demand, EndpointDemand, ServerCost
 from pretune.advisor.model.calibration import Calibration
-from pretune.advisor.quantity import Interval
+from pretune.advisor.quantity import Z95, Interval
 from pretune.advisor.resources.budget import Budget
 
-Z95 = 1.959964
 # Of log speed-up between programs: at equal means, and for each unit of log X.
 SCATTER = 0.10
 SCATTER_PER_LOG = 0.26

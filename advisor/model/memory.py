@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 
 from pretune.advisor.demand.values import TRIAL_SCATTER, WorkerDemand
-from pretune.advisor.quantity import Interval
+from pretune.advisor.quantity import Z95, Interval
 from pretune.server.settings import Settings
 
 DAY_S = 86_400.0
-Z95 = 1.959964
 
 
 def peak_pss(worker: WorkerDemand, settings: Settings) -> Interval:

@@ -36,11 +36,11 @@ from pretune.advisor.model.calibration import (
 )
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.model.question import Question
-from pretune.advisor.model.rows import Z95, Factors, build_rows, central, drawn, mean_rows
+from pretune.advisor.model.rows import Factors, build_rows, central, drawn, mean_rows
 from pretune.advisor.model.scenario import Scenario, Traffic
 from pretune.advisor.model.simulation import Floats, Open, SimulatedRun
 from pretune.advisor.profiler.measurement import Conditions, Latency
-from pretune.advisor.quantity import Interval
+from pretune.advisor.quantity import Z95, Interval
 from pretune.server.settings import Settings
 
 REQUESTS = 12_000  # of the value's run

@@ -18,12 +18,11 @@ from pretune.advisor.demand.values import Demand
 from pretune.advisor.model.simulation import MAX_SEGMENTS
 from pretune.advisor.model.state import ROW
 from pretune.advisor.profiler.measurement import Conditions
-from pretune.advisor.quantity import Interval
+from pretune.advisor.quantity import Z95, Interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Z95 = 1.959964
 BLOCKS = 20  # of the bootstrap; requests close in time are alike, so whole stretches are drawn
 
 

@@ -112,7 +112,7 @@ def ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> I
     return around(value, error_of_mean(residuals).half_width)
 
 
-def proportion(count: int, n: int) -> Interval:
+def proportion(count: float, n: float) -> Interval:
     """A share of independent trials, with Wilson's score interval (1927): sensible also for none
     and for all. UNKNOWN of nothing."""
     if n <= 0:

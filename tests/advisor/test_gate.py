@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pretune.advisor.documents.plain import plain
 from pretune.advisor.gate import THRESHOLDS, Check, judge, parse, verdict
 from pretune.advisor.quantity import UNKNOWN
 from pretune.advisor.verdict import Verdict
@@ -138,7 +139,7 @@ def test_checks_say_value_and_limit_and_are_json() -> None:
         "the memory of one worker is 80 MiB (78 MiB to 82 MiB), at most 70 MiB is asked for"
     )
     assert "across the limit" in checks[1].message
-    assert json.loads(json.dumps([c.to_json() for c in checks]))[0]["value"]["low"] == 78 * MIB
+    assert json.loads(json.dumps(plain(checks)))[0]["value"]["low"] == 78 * MIB
 
 
 @pytest.mark.parametrize(
