@@ -77,8 +77,13 @@ class Children:
 
     def spawn(self, generation: Generation) -> None:
         """One more worker. Raises OSError if it cannot be forked, OverflowError if too many."""
-        slot = self._inheritance.scoreboard.allot(generation.config.settings.threads)
         ours, theirs = pair()
+        try:
+            slot = self._inheritance.scoreboard.allot(generation.config.settings.threads)
+        except OverflowError:
+            ours.close()
+            theirs.close()
+            raise
         self._tickets += 1
         made = Worker(
             self._tickets, generation, ours, slot, self._inheritance.scoreboard.cells(slot),

@@ -6,6 +6,7 @@ or a worker. It speaks just enough HTTP for a scraper; few connections at a time
 
 from __future__ import annotations
 
+import errno
 import select
 import signal
 import socket
@@ -21,6 +22,7 @@ from pretune.server.workers.inheritance import Inheritance
 
 CONNECTIONS = 16  # beyond these, the one that has been open for longest is closed
 PATIENCE = 5.0  # s a connection may last
+PAUSE = 0.1  # s without new connections after the descriptors ran out
 HEAD = 8192  # bytes of a request
 FRESH = 5.0  # s for which a worker's memory is not read again
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)  # the master decides
@@ -97,7 +99,9 @@ class Exporter:
     def _accept(self, poll: select.poll, entrance: socket.socket) -> None:
         try:
             sock, _ = entrance.accept()
-        except OSError:
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                time.sleep(PAUSE)  # it stays in the queue: to try again at once is to spin
             return
         sock.setblocking(False)
         if len(self._open) >= CONNECTIONS:

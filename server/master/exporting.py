@@ -9,7 +9,7 @@ import socket
 import time
 
 from pretune.server.config.config import Config
-from pretune.server.master import crash_backoff, upgrade
+from pretune.server.master import crash_backoff, forking, upgrade
 from pretune.server.master.children import Children
 from pretune.server.process import listening
 from pretune.server.process.channel import Channel, pair
@@ -53,7 +53,11 @@ class Exporting:
     def reconcile(self, now: float) -> None:
         if not self._wanted or self._pid or now < self._backoff.not_before:
             return
-        ours, theirs = pair()
+        try:
+            ours, theirs = pair()
+        except OSError as error:
+            self._postpone(error, now)
+            return
 
         def role() -> int:
             from pretune.server.master.exporter import Exporter
@@ -64,14 +68,19 @@ class Exporting:
         self._forking = True
         try:
             self._pid = self._children.fork(role)
-        except OSError:
+        except OSError as error:
             ours.close()
-            self._backoff = self._backoff.died(0.0, now, others=1)
+            self._postpone(error, now)
             return
         finally:
             self._forking = False
             theirs.close()
         self._channel, self._born = ours, now
+
+    def _postpone(self, error: OSError, now: float) -> None:
+        self._backoff = self._backoff.died(0.0, now, others=1)
+        text = f"no exporter of metrics can be forked: {forking.explain(error)}"
+        self._inheritance.log.error(text)
 
     def ended(self, pid: int, status: int) -> None:
         """A child has ended: was it this one?"""

@@ -7,6 +7,7 @@ in the child, or reach the parent's wake-up pipe; so signals are blocked across 
 from __future__ import annotations
 
 import atexit
+import errno
 import importlib
 import os
 import signal
@@ -28,6 +29,29 @@ HANDLED = (
     signal.SIGWINCH,
     signal.SIGCHLD,
 )
+
+
+# What a failure to fork, or to open the channel to the child, is for want of, and what helps.
+_REMEDIES = {
+    errno.EMFILE: (
+        "the master may open no more files: raise its limit (`ulimit -n`, systemd's LimitNOFILE, "
+        "Docker's --ulimit nofile) or lower --workers"
+    ),
+    errno.ENFILE: "the machine has no more open files to give: raise the sysctl fs.file-max",
+    errno.EAGAIN: (
+        "there may be no more processes: raise the limit (`ulimit -u`, systemd's TasksMax, "
+        "Docker's --pids-limit) or lower --workers"
+    ),
+    errno.ENOMEM: "the kernel has no memory for a process: lower --workers",
+}
+
+
+def explain(error: Exception) -> str:
+    """Why nothing can be forked, and what helps, for the log."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"{error.strerror}; {remedy}" if remedy else error.strerror
 
 
 def fork(role: Callable[[], int]) -> int:

@@ -19,6 +19,7 @@ from pretune.server.config.config import Config, ConfigBroken, hook_settings
 from pretune.server.master import (
     crash_backoff,
     exporting,
+    forking,
     oom_kills,
     recycling,
     upgrade,
@@ -363,7 +364,8 @@ class Master:
                     self.children.spawn(generation)
         except (OSError, OverflowError) as error:
             self._unforkable = now + 1.0
-            self.log.error(f"no process can be forked, trying again in 1 s: {error}")
+            why = forking.explain(error)
+            self.log.error(f"no process can be forked, trying again in 1 s: {why}")
         self.watch.soon(now)
 
     def _may_reload(self, now: float) -> bool:

@@ -73,7 +73,7 @@ def main(config: Config, inheritance: Inheritance, channel: Channel) -> int:
                 try:
                     pid = forking.fork(role)
                 except OSError as error:
-                    inheritance.log.error(f"no worker can be forked: {error.strerror}")
+                    inheritance.log.error(f"no worker can be forked: {forking.explain(error)}")
                     os.close(end)
                     continue  # the master sees its end of the channel close
                 os.close(end)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -231,13 +232,37 @@ def test_a_zygote_that_is_killed_again_and_again_comes_back(start, tmp_path):
     one.wait_for(lambda: zygotes(one.process.pid) and int(one.text()) in zygotes(one.process.pid))
 
 
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
 def zygotes(master: int) -> set[int]:
     found = set()
-    for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split():
+    for pid in children(master):
         with contextlib.suppress(OSError):
             if b"zygote" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.add(int(pid))
     return found
+
+
+def test_a_master_without_descriptors_says_what_helps_and_goes_on(start):
+    one = start("-w", "2", "--metrics-bind", "127.0.0.1:0")
+    master, limit = one.process.pid, resource.prlimit(one.process.pid, resource.RLIMIT_NOFILE)
+    (exporter,) = set(map(int, children(master))) - set(one.workers())
+    taken = len(os.listdir(f"/proc/{master}/fd"))
+    resource.prlimit(master, resource.RLIMIT_NOFILE, (taken - 4, limit[1]))
+    os.kill(one.workers()[0], 9)
+    os.kill(exporter, 9)
+    for what in ("process", "exporter of metrics"):
+        one.wait_log(f"no {what} can be forked", 2)
+        line = next(line for line in one.log().splitlines() if f"no {what} can be forked" in line)
+        assert (
+            "Too many open files; the master may open no more files: raise its limit (`ul" in line
+        )
+    assert one.text().startswith("1 ")
+    resource.prlimit(master, resource.RLIMIT_NOFILE, limit)
+    one.wait_log("is ready after", 3)
+    one.wait_for(lambda: len(children(master)) == 3)
 
 
 def test_no_worker_holds_the_pid_file(start, tmp_path):
