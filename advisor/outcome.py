@@ -35,7 +35,11 @@ def with_conclusion(run: Run, facts: Facts, conclusion: Conclusion) -> Run:
         today=deployed,
         fleet=answer.fleet,
     )
-    return steps.told(run, facts)
+    if run.front is None or run.recommendation is None:
+        return run
+    settings, rps = run.recommendation.settings, run.recommendation.predicted.throughput_rps.value
+    front = steps.configure_for_deployment(run.front, facts, settings, rps)
+    return replace(run, front=front)
 
 
 def finish(run: Run, facts: Facts, conclusion: Conclusion) -> Run:

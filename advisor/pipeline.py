@@ -22,7 +22,8 @@ from pretune.advisor.profiler.measurement import Measurement, Role
 from pretune.advisor.progress import Progress
 from pretune.advisor.resources import cgroups
 from pretune.advisor.resources.trial_cgroup import MEMORY_FRACTION
-from pretune.advisor.reverse_proxy import steps
+from pretune.advisor.reverse_proxy import checks, steps
+from pretune.advisor.reverse_proxy.values import Fronted
 from pretune.advisor.saved import Evidence
 from pretune.advisor.session import Session
 from pretune.advisor.trials import follow_up, plan, sequence
@@ -68,7 +69,7 @@ class Pipeline:
             session.run = replace(session.run, workload=bench.workload)
             facts = replace(known.facts, workload=bench.workload)
             conclusion, evidence = self._answer(known, facts, observations, trials)
-            self._follow_up(known, trials)
+            self._follow_up(known, conclusion, observations, trials)
         finally:
             bench.close()
             if bench.problem:
@@ -85,8 +86,8 @@ class Pipeline:
             seconds=plan.durations(self._trials_budget_s),
             rps=known.rps,
             front=known.front.name if known.front else "",
-            through=lambda settings, rps: steps.through(
-                self._session.run, known, known.workload, settings, rps, 1.0
+            through=lambda settings, rps: steps.configure_for_trial(
+                self._session.run.front, known, known.workload, settings, rps, 1.0
             ),
         )
 
@@ -96,13 +97,13 @@ class Pipeline:
         options = self._session.options
         if options.front is None:
             return options.time_budget_s
-        return max(SHORTEST_TIME_BUDGET_S, options.time_budget_s - steps.ASKING_S)
+        return max(SHORTEST_TIME_BUDGET_S, options.time_budget_s - checks.SECONDS)
 
     @property
     def _answer_s(self) -> float:
         """Seconds for a conclusion and its verification."""
         front = self._session.run.front
-        checks_s = steps.ASKING_S if front is not None and front.checks is None else 0.0
+        checks_s = checks.SECONDS if front is not None and front.checks is None else 0.0
         load_s = plan.duration(Role.VERIFICATION, self._trials_budget_s)
         return MODEL_S + load_s + plan.AROUND_S + checks_s
 
@@ -119,7 +120,8 @@ class Pipeline:
         *_, observations = sequence.observe(self._terms(known), run)
         if observations.front is not None:
             direct = observations.saturated()[-1]
-            session.run = steps.learned(session.run, observations.front, direct)
+            assert session.run.front is not None
+            self._set_front(*steps.learn_cost(session.run.front, observations.front, direct))
         return observations
 
     def _answer(
@@ -164,12 +166,27 @@ class Pipeline:
 
     def _check_front(self, known: Preflight, trials: Trials) -> None:
         """Ask once what standing behind the reverse proxy gives."""
-        session = self._session
+        session, advised = self._session, self._session.run.recommendation
         if session.run.front is None or session.run.front.checks is not None:
             return
+        assert advised is not None
         why = "the server without nginx and behind it: files, slow clients, uploads"
-        trials.progress.phase("checks", why, steps.ASKING_S)
-        session.run = steps.asked(session.run, known, session.workspace, trials.progress.update)
+        trials.progress.phase("checks", why, checks.SECONDS)
+        self._set_front(
+            *steps.run_checks(
+                session.run.front,
+                known,
+                advised.settings,
+                advised.predicted.throughput_rps.value,
+                session.workspace,
+                trials.progress.update,
+            )
+        )
+
+    def _set_front(self, front: Fronted, note: str) -> None:
+        self._session.run = replace(self._session.run, front=front)
+        if note:
+            self._session.note(note)
 
     def _verify(
         self, facts: Facts, conclusion: Conclusion, trials: Trials
@@ -182,7 +199,7 @@ class Pipeline:
         # a leak is worth more with its lines than with a longer trial of the answer
         leaks = conclusion.estimate.demand.worker.leak_class == "leak"
         after_s = follow_up.RESERVE_S + REPORT_S if leaks else 0.0
-        through = partial(steps.through, session.run, facts, facts.workload)
+        through = partial(steps.configure_for_trial, session.run.front, facts, facts.workload)
         cores = bench.conditions(server).server_cores
         front = through(recommendation.settings, 0.0, cores)
         planned = verification.plan_verification(
@@ -207,27 +224,32 @@ class Pipeline:
         session.run = replace(session.run, verification=judged)
         return measured, verification.keeps_promises(conclusion, measured)
 
-    def _follow_up(self, known: Preflight, trials: Trials) -> None:
+    def _follow_up(
+        self, known: Preflight, conclusion: Conclusion, observations: Observations, trials: Trials
+    ) -> None:
         """Run, with the time that is left, what explains the memory; it changes no answer."""
         session = self._session
-        found = follow_up.questions(session.run, known.environ, allocators.installed())
-        for question in found:
-            trial = question.trial
+        worker = conclusion.estimate.demand.worker
+        planned = follow_up.plan_follow_ups(
+            worker, observations.contrast, known.environ, allocators.installed()
+        )
+        for each in planned:
+            trial = each.trial
             if trials.left_s < trial.expected_s + REPORT_S:
                 return
             trials.progress.phase(trial.name, trial.why, trial.expected_s)
             # Snapshots are taken by our own worker; memory is compared on one server.
-            server = EMBEDDED if question.watch else known.servers.measured
+            server = EMBEDDED if each.watch else known.servers.measured
             try:
                 measured = trials.bench.run(
                     trial.name,
                     trial.settings,
                     trial.load(session.options.seed),
                     server=server,
-                    environ=question.environ,
-                    watch=question.watch,
+                    environ=each.environ,
+                    watch=each.watch,
                 )
             except (AppFailed, MeasurementInvalid) as error:
                 session.note(f"the trial of {trial.why} gave nothing: {error}")
                 continue
-            session.run = question.learn(session.run, measured)
+            session.run = session.run.with_learned(each.learn(measured))

@@ -131,5 +131,11 @@ class Run:
     front: Fronted | None = None  # what stands in front of the server
     files: Mapping[str, str] = field(default_factory=dict)
 
+    def with_learned(self, learned: Holders | Saving | None) -> Run:
+        """With what a follow-up trial told of the memory."""
+        if isinstance(learned, Saving):
+            return replace(self, allocators=(*self.allocators, learned))
+        return self if learned is None else replace(self, holders=learned)
+
     def with_notes(self, *notes: str) -> Run:
         return replace(self, notes=(*self.notes, *notes))

@@ -1,6 +1,6 @@
-"""What a run does about the front, step by step: learn its cost, ask what it gives, tell it.
+"""What a run does about its reverse proxy: learn the cost, check what it gives, configure it.
 
-From a run to a run. Only ``asked`` touches the world.
+Pure but for ``run_checks``.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ from dataclasses import replace
 from pretune.advisor.preflight.facts import Facts
 from pretune.advisor.preflight.preflight import Preflight
 from pretune.advisor.profiler.measurement import Measurement
-from pretune.advisor.reverse_proxy import checks as front_checks
-from pretune.advisor.reverse_proxy import cost as front
-from pretune.advisor.reverse_proxy.checks import SECONDS as ASKING_S
-from pretune.advisor.run import Run
+from pretune.advisor.reverse_proxy import checks, cost
+from pretune.advisor.reverse_proxy.values import Fronted
 from pretune.advisor.workspace.directory import Workspace
 from pretune.loadtests.workload import Workload
 from pretune.server.adapters.launch import BootFailed
@@ -22,75 +20,76 @@ from pretune.server.adapters.nginx import FrontFailed
 from pretune.server.adapters.nginx_conf import Front
 from pretune.server.settings import Settings
 
-__all__ = ["ASKING_S", "asked", "learned", "through", "told"]
 
-
-def learned(run: Run, measured: Measurement, direct: Measurement) -> Run:
-    """What the trial through it said."""
-    found = run.front
-    assert found is not None
-    cost = front.cost_of(measured, direct)
-    run = replace(run, front=replace(found, cost=cost))
-    if cost is not None:
-        return run
-    return run.with_notes(
-        f"the trial through {found.name} was too short to say what that costs: the prediction "
+def learn_cost(front: Fronted, measured: Measurement, direct: Measurement) -> tuple[Fronted, str]:
+    """With what the trial through it cost, beside the same without it; a note, or ""."""
+    front = replace(front, cost=cost.cost_of(measured, direct))
+    if front.cost is not None:
+        return front, ""
+    return front, (
+        f"the trial through {front.name} was too short to say what that costs: the prediction "
         "takes it to cost nothing"
     )
 
 
-def through(
-    run: Run,
-    known: Facts,
+def configure_for_trial(
+    front: Fronted | None,
+    facts: Facts,
     workload: Workload,
     settings: Settings,
     rps: float,
     cores: float,
 ) -> Front | None:
-    """What it is told in a trial at about ``rps`` on ``cores``; None where there is none."""
-    scheme = front.says_scheme(workload.headers)
-    return _front(run, known, settings, rps, cores, told_scheme=scheme)
+    """The configuration in a trial at about ``rps`` on ``cores``; None where there is no proxy."""
+    scheme = cost.says_scheme(workload.headers)
+    return _configure(front, facts, settings, rps, cores, told_scheme=scheme)
 
 
-def told(run: Run, known: Facts) -> Run:
-    """As it is to be deployed with what is recommended."""
-    if run.front is None or run.recommendation is None:
-        return run
-    settings = run.recommendation.settings
-    rps = run.recommendation.predicted.throughput_rps.value
-    made = _front(run, known, settings, rps, known.budget.cores, told_scheme=False)
-    return replace(run, front=replace(run.front, told=made))
+def configure_for_deployment(
+    front: Fronted, facts: Facts, settings: Settings, rps: float
+) -> Fronted:
+    """With the configuration to deploy beside recommended settings that carry so much."""
+    made = _configure(front, facts, settings, rps, facts.budget.cores, told_scheme=False)
+    return replace(front, told=made)
 
 
-def _front(
-    run: Run, known: Facts, settings: Settings, rps: float, cores: float, *, told_scheme: bool
+def _configure(
+    front: Fronted | None,
+    facts: Facts,
+    settings: Settings,
+    rps: float,
+    cores: float,
+    *,
+    told_scheme: bool,
 ) -> Front | None:
-    if known.front is None or run.front is None:
+    if facts.front is None or front is None:
         return None
-    cost = run.front.cost
-    count = 1 if cost is None else front.processes(rps, cost.cpu_s.value, cores)
-    made = front.told(
-        known.front, known.servers.verified, settings, count=count, told_scheme=told_scheme
+    count = 1 if front.cost is None else cost.processes(rps, front.cost.cpu_s.value, cores)
+    made = cost.told(
+        facts.front, facts.servers.verified, settings, count=count, told_scheme=told_scheme
     )
-    return made if run.front.keeps else replace(made, idle=0)
+    return made if front.keeps else replace(made, idle=0)
 
 
-def asked(run: Run, known: Preflight, workspace: Workspace, update: Callable[[str], None]) -> Run:
-    """What standing behind it gives. It decides whether connections to the server are kept."""
-    assert known.front is not None
-    assert run.front is not None
-    assert run.recommendation is not None
+def run_checks(
+    front: Fronted,
+    known: Preflight,
+    settings: Settings,
+    rps: float,
+    workspace: Workspace,
+    update: Callable[[str], None],
+) -> tuple[Fronted, str]:
+    """With what standing behind it gives to recommended settings that carry so much; that decides
+    whether connections to the server are kept. And a note, or ""."""
     try:
-        checks = front_checks.run(known, workspace, run.recommendation.settings, update)
+        found = checks.run(known, workspace, settings, update)
     except (BootFailed, FrontFailed, TimeoutError) as error:
-        return run.with_notes(f"what {known.front.name} gives was not compared: {error}")
-    run = replace(
-        run,
-        front=replace(run.front, checks=checks, keeps=not front_checks.keeping_costs(checks)),
+        return front, f"what {front.name} gives was not compared: {error}"
+    front = replace(front, checks=found, keeps=not checks.keeping_costs(found))
+    front = configure_for_deployment(front, known, settings, rps)
+    if front.keeps:
+        return front, ""
+    return front, (
+        f"{front.name} keeps no connections to the server: requests over kept ones surely took "
+        "longer"
     )
-    if run.front is not None and not run.front.keeps:
-        run = run.with_notes(
-            f"{known.front.name} keeps no connections to the server: requests over kept ones "
-            "surely took longer"
-        )
-    return told(run, known)

@@ -1,19 +1,20 @@
-"""What is looked at when the answer is verified and time is left: a short trial for each question.
+"""Trials that follow the answer while time is left: a short one for each thing to explain.
 
 None of it changes the answer; each adds what explains the memory or makes it less.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pretune.advisor.demand import allocation_sites, allocators
-from pretune.advisor.profiler import snapshots as holding
-from pretune.advisor.profiler.measurement import Measurement, Role
-from pretune.advisor.run import Run
+from pretune.advisor.demand.allocation_sites import Holders
+from pretune.advisor.demand.allocators import Saving
+from pretune.advisor.demand.values import WorkerDemand
+from pretune.advisor.profiler import snapshots
+from pretune.advisor.profiler.measurement import Measurement
 from pretune.advisor.trials.bench import Watch
 from pretune.advisor.trials.plan import AROUND_S, PlannedTrial
 
@@ -25,55 +26,55 @@ RESERVE_S = HOLDERS_S + AROUND_S
 
 
 @dataclass(frozen=True)
-class Question:
-    """``trial`` is run with ``environ`` and ``watch``; ``learn`` gives the run what it told."""
+class FollowUp:
+    """``trial`` is run with ``environ`` and ``watch``; ``learn`` gives what it told, None where
+    that is nothing."""
 
     trial: PlannedTrial
     environ: Mapping[str, str]
-    learn: Callable[[Run, Measurement], Run]
+    learn: Callable[[Measurement], Holders | Saving | None]
     watch: Watch | None = None
 
 
-def questions(run: Run, environ: Mapping[str, str], installed: Sequence[Path]) -> list[Question]:
+def plan_follow_ups(
+    worker: WorkerDemand,
+    contrast: Measurement | None,
+    environ: Mapping[str, str],
+    installed: Sequence[Path],
+) -> list[FollowUp]:
     """The most important first. ``environ``: the app's; ``installed``: other allocators."""
-    contrast = next(
-        (t.measurement for t in run.trials if t.measurement.role is Role.CONTRAST), None
-    )
-    if run.demand is None or contrast is None:
+    if contrast is None:
         return []
-    found = []
-    if run.demand.worker.leak_class == "leak":
-        found.append(_who_holds(contrast))
+    planned = []
+    if worker.leak_class == "leak":
+        slope = worker.leak_slope_bytes_per_request.high
+        planned.append(_who_holds(contrast, slope))
     if contrast.settings.threads > 1:
-        found += [
-            _what_saves(contrast, other) for other in allocators.alternatives(environ, installed)
-        ]
-    return found
+        others = allocators.alternatives(environ, installed)
+        planned += [_what_saves(contrast, other) for other in others]
+    return planned
 
 
 def _like(contrast: Measurement, name: str, why: str, seconds: float) -> PlannedTrial:
     return PlannedTrial(name, why, contrast.settings, contrast.load.users, seconds)
 
 
-def _who_holds(contrast: Measurement) -> Question:
-    snapshots = holding.Snapshots()
+def _who_holds(contrast: Measurement, slope: float) -> FollowUp:
+    """``slope``: bytes per request that leak, at most."""
+    watch = snapshots.Snapshots()
 
-    def learn(run: Run, measured: Measurement) -> Run:
-        if snapshots.held is None:
-            return run
-        slope = run.demand.worker.leak_slope_bytes_per_request.high if run.demand else math.inf
-        return replace(
-            run, holders=allocation_sites.find(snapshots.held, measured.memory_series, slope)
-        )
+    def learn(measured: Measurement) -> Holders | None:
+        if watch.held is None:
+            return None
+        return allocation_sites.find(watch.held, measured.memory_series, slope)
 
     trial = _like(contrast, "holders", "which lines hold what leaks", HOLDERS_S)
-    return Question(trial, holding.ENVIRON, learn, snapshots)
+    return FollowUp(trial, snapshots.ENVIRON, learn, watch)
 
 
-def _what_saves(contrast: Measurement, other: allocators.Alternative) -> Question:
-    def learn(run: Run, measured: Measurement) -> Run:
-        saving = allocators.compare(other, contrast, measured)
-        return run if saving is None else replace(run, allocators=(*run.allocators, saving))
+def _what_saves(contrast: Measurement, other: allocators.Alternative) -> FollowUp:
+    def learn(measured: Measurement) -> Saving | None:
+        return allocators.compare(other, contrast, measured)
 
     trial = _like(contrast, "allocator", f"memory with {other.name}", ALLOCATOR_S)
-    return Question(trial, other.environ, learn)
+    return FollowUp(trial, other.environ, learn)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from pretune.advisor.demand.allocators import Alternative, best, compare
 from pretune.advisor.profiler.measurement import Conditions, Latency, Measurement, MemorySeries
 from pretune.advisor.profiler.telemetry import RECORD
 from pretune.advisor.quantity import UNKNOWN, Interval
-from pretune.advisor.run import Run, Trial
-from pretune.advisor.trials import follow_up
+from pretune.advisor.run import Run
+from pretune.advisor.trials.follow_up import FollowUp, plan_follow_ups
 from pretune.advisor.verdict import Verdict
 from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings
@@ -91,12 +92,10 @@ def test_only_what_is_installed_and_not_chosen_already_is_tried(environ, librari
     assert [a.name for a in found] == names
 
 
-def run(leak_class: str, threads: int) -> Run:
-    contrast = replace(TRIAL, settings=Settings(1, threads))
-    worker = SimpleNamespace(leak_class=leak_class)
-    return Run(
-        "app", 1, Verdict.FITS, demand=SimpleNamespace(worker=worker), trials=(Trial(contrast),)
-    )
+def follow_ups(leak_class: str, contrast: Measurement | None) -> list[FollowUp]:
+    slope = Interval.exact(100.0)
+    worker: Any = SimpleNamespace(leak_class=leak_class, leak_slope_bytes_per_request=slope)
+    return plan_follow_ups(worker, contrast, {}, [])
 
 
 @pytest.mark.parametrize(
@@ -109,16 +108,16 @@ def run(leak_class: str, threads: int) -> Run:
     ],
 )
 def test_a_leak_is_looked_into_first_and_allocators_only_with_threads(leak_class, threads, names):
-    found = follow_up.questions(run(leak_class, threads), {}, [])
-    assert [q.trial.name for q in found] == names
-    assert all(q.trial.settings.threads == threads for q in found)
-    assert follow_up.questions(Run("app", 1, Verdict.FITS), {}, []) == []
+    planned = follow_ups(leak_class, replace(TRIAL, settings=Settings(1, threads)))
+    assert [each.trial.name for each in planned] == names
+    assert all(each.trial.settings.threads == threads for each in planned)
+    assert follow_ups("leak", None) == []
 
 
 def test_the_run_learns_what_the_trial_told():
-    before = run("none", 4)
-    before = replace(before, trials=(Trial(trial(80 * MIB)),))
-    (question,) = follow_up.questions(before, {}, [])
-    after = question.learn(before, trial(60 * MIB))
+    (planned,) = follow_ups("none", trial(80 * MIB))
+    before = Run("app", 1, Verdict.FITS)
+    after = before.with_learned(planned.learn(trial(60 * MIB)))
     assert [s.name for s in after.allocators] == ["MALLOC_ARENA_MAX=2"]
-    assert question.environ == {"MALLOC_ARENA_MAX": "2"}
+    assert after.with_learned(None) == after
+    assert planned.environ == {"MALLOC_ARENA_MAX": "2"}

@@ -23,8 +23,6 @@ from pretune.advisor.profiler.measurement import Conditions, FrontMeasurement
 from pretune.advisor.quantity import UNKNOWN, Interval
 from pretune.advisor.reverse_proxy import cost, steps
 from pretune.advisor.reverse_proxy.values import FrontCost, Fronted
-from pretune.advisor.run import Run
-from pretune.advisor.verdict import Verdict
 from pretune.loadtests.workload import Workload
 from pretune.server.adapters import nginx
 from pretune.server.adapters.nginx_conf import Static
@@ -122,49 +120,45 @@ def test_without_kept_connections_each_request_finds_a_worker_anew() -> None:
     assert not Scenario(demand, settings, replace(behind, front_keeps=False)).discipline.sticky
 
 
-def a_run(tmp_path: Path) -> tuple[Run, Any]:
+def fronted(tmp_path: Path) -> tuple[Fronted, Any]:
     known: Any = SimpleNamespace(
         front=Installed(tmp_path / "nginx", "1.22.1"),
         servers=Servers("embedded", "gunicorn"),
         budget=SimpleNamespace(cores=2.0),
         slo=SimpleNamespace(rps=None),
     )
-    fronted = Fronted("nginx", "1.22.1", cost=COST)
-    return Run("app", 1, Verdict.NOT_ENOUGH_DATA, front=fronted), known
+    return Fronted("nginx", "1.22.1", cost=COST), known
 
 
 def test_the_same_is_told_in_a_trial_as_is_deployed_but_for_what_the_trial_is_about(
     tmp_path: Path,
 ) -> None:
-    run, known = a_run(tmp_path)
+    front, known = fronted(tmp_path)
     settings = Settings(workers=2, threads=3, timeout=7.0)
     workload = Workload((), headers=(("X-Forwarded-Proto", "https"),))
-    busy = steps.through(run, known, workload, settings, 2000.0, 2.0)
-    calm = steps.through(run, known, Workload(()), settings, 10.0, 2.0)
+    busy = steps.configure_for_trial(front, known, workload, settings, 2000.0, 2.0)
+    calm = steps.configure_for_trial(front, known, Workload(()), settings, 10.0, 2.0)
     assert busy is not None
     assert calm is not None
     assert (busy.worker_processes, calm.worker_processes) == (2, 1)
     assert (busy.told_scheme, calm.told_scheme) == (True, False)
     assert busy.read_s == calm.read_s == 12.0
     assert calm.idle == 6
-    closing = replace(run, front=replace(run.front, keeps=False))
-    told = steps.through(closing, known, workload, settings, 10.0, 2.0)
+    closing = replace(front, keeps=False)
+    told = steps.configure_for_trial(closing, known, workload, settings, 10.0, 2.0)
     assert told is not None
     assert told.idle == 0
-    nobody = replace(run, front=None)
-    assert steps.through(nobody, known, workload, settings, 10.0, 2.0) is None
+    assert steps.configure_for_trial(None, known, workload, settings, 10.0, 2.0) is None
 
 
 def test_a_trial_too_short_to_tell_the_cost_is_said(tmp_path: Path) -> None:
-    run, _ = a_run(tmp_path)
+    front, _ = fronted(tmp_path)
     direct = measurement(Settings(1, 4))
     short = replace(direct, front=FrontMeasurement(UNKNOWN, UNKNOWN))
-    said = steps.learned(run, short, direct)
-    assert said.front is not None
-    assert said.front.cost is None
-    assert "too short" in said.notes[0]
+    unknown, note = steps.learn_cost(front, short, direct)
+    assert unknown.cost is None
+    assert "too short" in note
     known_cost = replace(direct, front=FrontMeasurement(around(0.001), around(5.0)))
-    learned = steps.learned(run, known_cost, direct)
-    assert learned.front is not None
-    assert learned.front.cost is not None
-    assert learned.notes == ()
+    learned, note = steps.learn_cost(front, known_cost, direct)
+    assert learned.cost is not None
+    assert note == ""
