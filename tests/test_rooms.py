@@ -140,7 +140,7 @@ def test_every_folder_has_its_floor_in_the_architecture_too(room: str) -> None:
     assert told == [name for name in FLOORS[room] if (ROOT / room / name).is_dir()]
 
 
-@pytest.mark.parametrize("room", ["advisor", "loadtests", "reports"])
+@pytest.mark.parametrize("room", ROOMS)
 def test_no_imports_make_a_circle(room: str) -> None:
     """Between modules; the type checker's imports and those inside a function count."""
     files = {dotted(file): file for file in modules(room)}
