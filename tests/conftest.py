@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.records import BUILD, Records
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -14,6 +15,23 @@ REPOSITORY = Path(__file__).parents[1]
 # no program under test would ever see a Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--record", action="store_true", help="write what was not tested to build/untested.txt"
+    )
+    parser.addoption(
+        "--second-try",
+        action="store_true",
+        help="with --last-failed: write what now passes to build/flaky.txt",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    second_try = config.getoption("--second-try")
+    if (second_try or config.getoption("--record")) and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Records(BUILD, second_try=second_try))
 
 
 @pytest.fixture(scope="module")

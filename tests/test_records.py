@@ -1,0 +1,67 @@
+"""What a run of the suite leaves behind: skipped tests with their reason, flaky ones by name."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SUPPORT = Path(__file__).parent / "support"
+CONFTEST = """
+from pathlib import Path
+from support.records import Records
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):
+        second = config.cache.get("second", False)
+        config.pluginmanager.register(Records(Path("build"), second_try=second))
+        config.cache.set("second", True)
+"""
+TESTS = """
+import os, pytest
+
+def test_passes(): pass
+
+@pytest.mark.parametrize("number", range(3))
+def test_needs_a_program(number): pytest.skip("nginx: apt-get install nginx")
+
+def test_passes_when_asked_again():
+    if not os.path.exists("asked"):
+        open("asked", "w").close()
+        assert False
+
+def test_fails_always(): assert False
+
+@pytest.mark.xfail
+def test_is_known_to_fail(): assert False
+"""
+
+pytestmark = pytest.mark.process
+
+
+@pytest.mark.parametrize("processes", [(), ("-n", "1")])
+def test_a_run_and_its_second_try_are_recorded(tmp_path: Path, processes: tuple[str, ...]) -> None:
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_it.py").write_text(TESTS)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+
+    def run(*options: str) -> int:
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", *options],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(SUPPORT.parent)},
+            stdout=subprocess.DEVNULL,
+            check=False,
+        ).returncode
+
+    assert run(*processes) == 1
+    untested = tmp_path / "build" / "untested.txt"
+    assert untested.read_text() == "3 tests: nginx: apt-get install nginx\n"
+    assert not (tmp_path / "build" / "flaky.txt").exists()
+    assert run("--last-failed") == 1
+    flaky = "test_it.py::test_passes_when_asked_again\n"
+    assert (tmp_path / "build" / "flaky.txt").read_text() == flaky
+    assert untested.read_text() == "3 tests: nginx: apt-get install nginx\n"
