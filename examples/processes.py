@@ -18,6 +18,8 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+_children: list[subprocess.Popen[bytes]] = []  # of this process: whoever ends them reaps them
+
 
 def spawn(
     command: Sequence[str],
@@ -28,7 +30,7 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start `command` in our session with its output in `log`; as `user` alone if one is given."""
     with log.open("ab") as output:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -39,6 +41,8 @@ def spawn(
             group=user,
             extra_groups=None if user is None else (),
         )
+    _children.append(child)
+    return child
 
 
 def arguments(pid: int) -> list[str]:
@@ -99,6 +103,7 @@ def end(mark: str | Path, first: signal.Signals = signal.SIGTERM, patience_s: fl
         if not wait(everyone, patience_s):
             _send(everyone, signal.SIGKILL)
             wait(everyone, patience_s)
+    _children[:] = [child for child in _children if child.poll() is None]
 
 
 def wait(descriptors: Collection[int], timeout_s: float) -> bool:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.fast import is_fast
 from support.records import BUILD, Records
 
 REPOSITORY = Path(__file__).parents[1]
@@ -32,6 +33,12 @@ def pytest_configure(config: pytest.Config) -> None:
     second_try = config.getoption("--second-try")
     if (second_try or config.getoption("--record")) and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Records(BUILD, second_try=second_try))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if is_fast(item.path.relative_to(REPOSITORY / "tests").as_posix()):
+            item.add_marker("fast")
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.fast import FAST, SLOW, is_fast
 
 SUPPORT = Path(__file__).parent / "support"
 CONFTEST = """
@@ -39,9 +40,8 @@ def test_fails_always(): assert False
 def test_is_known_to_fail(): assert False
 """
 
-pytestmark = pytest.mark.process
 
-
+@pytest.mark.process
 @pytest.mark.parametrize("processes", [(), ("-n", "1")])
 def test_a_run_and_its_second_try_are_recorded(tmp_path: Path, processes: tuple[str, ...]) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST)
@@ -65,3 +65,13 @@ def test_a_run_and_its_second_try_are_recorded(tmp_path: Path, processes: tuple[
     flaky = "test_it.py::test_passes_when_asked_again\n"
     assert (tmp_path / "build" / "flaky.txt").read_text() == flaky
     assert untested.read_text() == "3 tests: nginx: apt-get install nginx\n"
+
+
+def test_every_module_that_is_called_slow_or_fast_is_there() -> None:
+    tests = SUPPORT.parent
+    named = {*FAST, *SLOW}
+    assert {each for each in named if not (tests / each).exists()} == set()
+    assert {each for each in SLOW if is_fast(each)} == set()
+    assert is_fast("advisor/demand/test_estimate.py")
+    assert not is_fast("server/test_serving.py")
+    assert not is_fast("advisor/demand/test_gil_known_truth.py")

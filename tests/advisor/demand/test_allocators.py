@@ -12,7 +12,13 @@ import pytest
 
 from pretune.advisor.demand import allocators
 from pretune.advisor.demand.allocators import Alternative, best, compare
-from pretune.advisor.profiler.measurement import Conditions, Latency, Measurement, MemorySeries
+from pretune.advisor.profiler.measurement import (
+    Conditions,
+    Latency,
+    Measurement,
+    MemorySeries,
+    Role,
+)
 from pretune.advisor.profiler.telemetry import RECORD
 from pretune.advisor.quantity import UNKNOWN, Interval
 from pretune.advisor.run import Run
@@ -26,7 +32,7 @@ ARENAS = Alternative("MALLOC_ARENA_MAX=2", {"MALLOC_ARENA_MAX": "2"})
 
 
 TRIAL = Measurement(
-    name="contrast", settings=Settings(1, 4), load=Load(8, 10.0),
+    name="contrast", role=Role.CONTRAST, settings=Settings(1, 4), load=Load(8, 10.0),
     conditions=Conditions(1.0, 1.0, True, True), steady=True, steady_note="", window_s=10.0,
     requests=1000, throughput_rps=UNKNOWN, latency=Latency(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN),
     error_rate=0.0, errors=(), by_endpoint=(), pss_bytes=UNKNOWN, rss_bytes=0.0,
