@@ -37,13 +37,13 @@ def _validator(schema: Path) -> Any:
     return Draft202012Validator(json.loads(schema.read_text(encoding="utf-8")), registry=registry)
 
 
-def _leaves(error: Any) -> Iterator[Any]:
+def leaf_errors(error: Any) -> Iterator[Any]:
     """The innermost errors: for "this or null" the outer one says only that neither fits."""
     inner = [leaf for leaf in error.context if leaf.validator_value != "null"]
     if not inner:
         yield error
     for leaf in inner:
-        yield from _leaves(leaf)
+        yield from leaf_errors(leaf)
 
 
 def validate(document: Document, schema: Path = SCHEMA) -> None:
@@ -53,7 +53,9 @@ def validate(document: Document, schema: Path = SCHEMA) -> None:
         plain = json.loads(json.dumps(document, allow_nan=False))
     except (ValueError, TypeError) as error:
         raise InvalidDocument(f"$: not JSON ({error}); an unknown number is null") from None
-    leaves = (leaf for error in _validator(schema).iter_errors(plain) for leaf in _leaves(error))
+    leaves = (
+        leaf for error in _validator(schema).iter_errors(plain) for leaf in leaf_errors(error)
+    )
     errors = sorted(leaves, key=lambda error: error.json_path)
     if errors:
         lines = [f"{error.json_path}: {error.message[:300]}" for error in errors[:20]]

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 from support.random_values import Maker
 
 from pretune.advisor.documents.plain import SHAPES, Shape, plain
 from pretune.advisor.documents.report import assemble
 from pretune.advisor.quantity import UNKNOWN, Interval
 from pretune.advisor.run import Run
+from pretune.reports.document import SCHEMA, leaf_errors
 
 # Of the run itself: a finding says it.
 FINDINGS_SAY_IT = {(Run, "own_lock")}
@@ -93,6 +95,28 @@ def test_the_table_names_only_fields_that_are_there() -> None:
         names = {each.name for each in dataclasses.fields(cls)}
         assert shape.omitted | shape.elsewhere | set(shape.written) <= names, cls
         assert not shape.omitted & shape.elsewhere, cls
+
+
+def closed(schema: Any) -> Any:
+    """The schema, with no room for a key that it does not name."""
+    if isinstance(schema, list):
+        return [closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: closed(each) for key, each in schema.items()}
+    if isinstance(made.get("properties"), dict):
+        made.setdefault("additionalProperties", False)
+    return made
+
+
+def test_the_schema_names_every_key_of_the_document() -> None:
+    _, run = random_run(seed=1, absent=0.0)
+    document = json.loads(json.dumps(assemble(replace(run, boot_memory=None))))
+    validator = Draft202012Validator(closed(json.loads(SCHEMA.read_text(encoding="utf-8"))))
+    errors = [leaf for each in validator.iter_errors(document) for leaf in leaf_errors(each)]
+    # that a random text is none of an enumeration's says nothing
+    kinds = ("additionalProperties", "required", "type")
+    assert [e.json_path for e in errors if e.validator in kinds] == []
 
 
 @pytest.mark.parametrize("seed", range(40))
