@@ -29,7 +29,7 @@ from pretune.advisor.reverse_proxy import cost
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the trials tell of the application.
+    """The application as the trials show it.
 
     ``demand`` and ``calibration`` are of this machine, the demand on the server of the first
     trials. ``slo`` is the budget machine's, its p95 known; ``p95_here_s`` is the same promise in

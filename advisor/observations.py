@@ -1,4 +1,4 @@
-"""What a run has measured so far, one measurement for each role: all that conclusions rest on."""
+"""The measurements of a run so far, one for each role: all that conclusions rest on."""
 
 from __future__ import annotations
 

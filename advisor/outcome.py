@@ -1,4 +1,4 @@
-"""What a run amounts to: its conclusion, the verdict and the findings, put into one value. Pure."""
+"""A run's conclusion, verdict and findings, put into its value. Pure."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class Pipeline:
 
     @property
     def _trials_budget_s(self) -> float:
-        """Of the time budget, without what the checks of the reverse proxy take."""
+        """Seconds of the time budget, without what the checks of the reverse proxy take."""
         options = self._session.options
         if options.front is None:
             return options.time_budget_s

@@ -1,4 +1,4 @@
-"""What a run measured, kept so that it can be concluded again without load.
+"""A run's measurements in a file, so that it can be concluded again without load.
 
 The file stands beside the report and holds the facts of preflight, every trial's measurement, and
 what no trial gives: deployment, notes, checks. It holds nothing that a conclusion computes. Of
@@ -36,7 +36,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the last conclusion of a run rested on."""
+    """All that the last conclusion of a run rested on."""
 
     facts: Facts
     observations: Observations
@@ -105,7 +105,7 @@ def _trial(trial: Trial) -> Trial:
 
 
 def _kept(measured: Measurement) -> Measurement:
-    """Without records of requests that no conclusion reads."""
+    """The measurement without records of requests that no conclusion reads."""
     if measured.role in WITH_REQUESTS:
         return measured
     return replace(measured, telemetry=measured.telemetry[:0], notes=None)

@@ -91,7 +91,7 @@ class Session:
         self.run = replace(self.run, verdict=verdict, failure=failure)
 
     def _last_log_tail(self) -> str:
-        """Of the server of the last trial."""
+        """The end of the log of the last trial's server."""
         if not self.run.trials:
             return ""
         return log_tail(self.workspace.log(self.run.trials[-1].measurement.name))

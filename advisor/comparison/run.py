@@ -299,7 +299,7 @@ class Comparison:
         return Turn(name, measured, tuple(steps), crossing(steps, slo))
 
     def _first_users(self, entry: Entry) -> tuple[int, int]:
-        """Where to begin, and how many loads there may be."""
+        """The users of the first load, and how many loads there may be."""
         before = [turn.crossing for turn in entry.done if turn.crossing is not None]
         if before:
             return before[-1].users, FURTHER_STEPS
@@ -410,7 +410,7 @@ class Comparison:
         return time.monotonic() - self._session.began > limit
 
     def _going(self) -> list[str]:
-        """Who has not dropped out."""
+        """Names of the servers that have not dropped out."""
         return [name for name, entry in self._entries.items() if not entry.failure]
 
     def _change(self, name: str, **changes: Any) -> None:

@@ -1,4 +1,4 @@
-"""What one request and one worker cost: the service demand, from the trials' measurements."""
+"""The service demand, from the trials' measurements: the cost of one request and one worker."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _unloaded_p95(
     strata: NDArray[np.int64],
     shares: Sequence[float],
 ) -> float:
-    """As the client saw it; from the server's walls, weighted to the mix, when it has none."""
+    """The p95 that the client saw; of the server's walls, weighted to the mix, when it has none."""
     if math.isfinite(trial.latency.p95.value):
         return trial.latency.p95.value
     counts = np.bincount(strata, minlength=len(shares))

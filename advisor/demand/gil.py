@@ -1,4 +1,4 @@
-"""How much of a request's CPU needs the GIL, by how far one process got beyond one core."""
+"""The part of a request's CPU that needs the GIL, by how far one process got beyond one core."""
 
 from __future__ import annotations
 

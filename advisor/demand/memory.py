@@ -1,4 +1,4 @@
-"""What process trees consist of, by regression over trials; and what preload saves."""
+"""Parts of a server's memory, by regression over trials; and what preload saves."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SAVING_SCATTER = 0.05
 
 @dataclass(frozen=True)
 class MemoryParts:
-    """What the trees are made of; bytes, as in WorkerDemand."""
+    """The parts of process trees; bytes, as in WorkerDemand."""
 
     fixed: float
     base: Interval
@@ -127,7 +127,7 @@ def _with_many_requests(trials: Sequence[Measurement]) -> list[Measurement]:
 def _on_its_server(
     here: Measurement, there: Measurement, costs: Mapping[Kind, ServerCost], slope: float
 ) -> tuple[float, float, float]:
-    """What a worker, the master and files have more where ``there`` ran; bytes."""
+    """Bytes that a worker, the master and files have more where ``there`` ran."""
     a, b = costs.get(here.kind), costs.get(there.kind)
     if a is None or b is None or here.kind == there.kind:
         return 0.0, 0.0, 0.0
@@ -139,7 +139,7 @@ def _on_its_server(
 
 
 def _first_use(trials: Sequence[Measurement], slope: float) -> float:
-    """What a worker's own pages grow by between its boot and the end of a trial; 0 if unseen."""
+    """Bytes that a worker's own pages grow by between boot and the end of a trial; 0 if unseen."""
     series = [s.without(slope) for t in trials for s in t.memory_series]
     grown = [
         float(s.private_bytes[-1] - s.private_bytes[0])

@@ -1,4 +1,4 @@
-"""What requests spent their time on: from records of single requests to means with intervals."""
+"""Records of single requests, split into their parts; means of those with intervals."""
 
 from __future__ import annotations
 

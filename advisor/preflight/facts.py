@@ -1,4 +1,4 @@
-"""What preflight found, as a value that can be stored: no handle, no secret of the app."""
+"""The facts that preflight found, as a value that can be stored: no handle, no secret."""
 
 from __future__ import annotations
 

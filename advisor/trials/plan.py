@@ -1,4 +1,4 @@
-"""How each trial is planned: its settings, its load, its seconds. Pure.
+"""Plans of trials: settings, load and seconds of each. Pure.
 
 A plan rests on the terms of the run and on what was observed before; before anything was, it is an
 estimate of what will be planned.
@@ -86,7 +86,7 @@ def durations(time_budget_s: float) -> dict[Role, float]:
 
 @dataclass(frozen=True)
 class Terms:
-    """What the plans of a run depend on and preflight knows.
+    """All that plans depend on before anything is observed.
 
     ``seconds`` of load, by role. ``cores`` are the budget's, until a trial has shown how many its
     server gets. ``rps`` is the rate of the verification's load where that is open. ``front`` names
@@ -118,6 +118,7 @@ Seen = Observations | None
 
 
 def plan_demand(terms: Terms, seen: Seen) -> PlannedTrial:
+    """Plan one user's requests, one at a time, with probes: what each costs."""
     return PlannedTrial(
         "demand",
         "what one request costs, undisturbed",
@@ -130,8 +131,8 @@ def plan_demand(terms: Terms, seen: Seen) -> PlannedTrial:
 
 
 def plan_contrast(terms: Terms, seen: Seen) -> PlannedTrial:
-    """One worker, saturated: with as many requests at once as keep the processor busy, by what the
-    demand trial showed. An app that mostly waits needs more of them than one that computes."""
+    """Plan one worker, saturated: with as many requests at once as keep the processor busy, by what
+    the demand trial showed. An app that mostly waits needs more of them than one that computes."""
     threads, users = terms.most_threads, 2 * CONTRAST_THREADS
     if seen is not None:
         threads = requests_at_once(seen.demand, terms.pg_connections)
@@ -163,7 +164,7 @@ def requests_at_once(first: Measurement, pg_connections: int | None) -> int:
 
 
 def plan_server(terms: Terms, seen: Seen) -> PlannedTrial | None:
-    """The contrast trial again, on the server of the answer: what changes there.
+    """Plan the contrast trial again, on the server of the answer: what changes there.
 
     Where the verification's load will be open, each request with a connection of its own, so is
     this one, at a part of what the contrast trial carried.
@@ -182,9 +183,10 @@ def plan_server(terms: Terms, seen: Seen) -> PlannedTrial | None:
 
 
 def plan_alone(terms: Terms, seen: Seen) -> PlannedTrial | None:
-    """One user on the server of the answer: what a request costs where no other is in its way.
+    """Plan one user on the server of the answer: a request's cost where no other is in its way.
 
-    Not for an open load: arrivals have connections of their own, whose cost one user does not show.
+    None for an open load: its arrivals have connections of their own, whose cost one user does not
+    show.
     """
     if not terms.servers.differ or terms.rps is not None:
         return None
@@ -200,16 +202,18 @@ def plan_alone(terms: Terms, seen: Seen) -> PlannedTrial | None:
 
 
 def plan_sync(terms: Terms, seen: Seen) -> PlannedTrial | None:
+    """Plan workers of class sync, saturated; None where the server or the budget has none."""
     why = "what workers of class sync cost, saturated"
     return _sync(terms, seen, Role.SYNC, why, 2 * CONTRAST_THREADS)
 
 
 def plan_sync_alone(terms: Terms, seen: Seen) -> PlannedTrial | None:
+    """Plan the same with one user; each of his requests may begin in another process."""
     return _sync(terms, seen, Role.SYNC_ALONE, "the same with one user, for whom all are woken", 1)
 
 
 def _sync(terms: Terms, seen: Seen, role: Role, why: str, users: int) -> PlannedTrial | None:
-    """None where there is no such class, or where their connections are more than the budget's."""
+    """Plan sync workers; None where there is no such class, or too few connections for them."""
     few = terms.pg_connections is not None and terms.pg_connections < SYNC_WORKERS
     if terms.interface != "wsgi" or few or not offer(terms.servers.verified).sync:
         return None
@@ -219,7 +223,7 @@ def _sync(terms: Terms, seen: Seen, role: Role, why: str, users: int) -> Planned
 
 
 def plan_crowd(terms: Terms, seen: Seen) -> PlannedTrial | None:
-    """One worker more than cores, saturated: what workers that share a core cost each other.
+    """Plan one worker more than cores, saturated: what workers that share a core cost each other.
 
     None where that takes many of them, more than the server can have, or more connections than the
     budget's.
@@ -250,7 +254,7 @@ def plan_crowd(terms: Terms, seen: Seen) -> PlannedTrial | None:
 
 
 def plan_front(terms: Terms, seen: Seen) -> PlannedTrial | None:
-    """The contrast trial again, through what will stand in front of the server: its cost."""
+    """Plan the contrast trial again, through what will stand in front of the server: its cost."""
     if not terms.front:
         return None
     planned = _like_contrast(terms, seen)
@@ -269,7 +273,7 @@ def plan_front(terms: Terms, seen: Seen) -> PlannedTrial | None:
 
 
 def plan_preload(terms: Terms, seen: Seen) -> PlannedTrial | None:
-    """Preloaded workers under traffic, on the server of the answer, since servers preload
+    """Plan preloaded workers under traffic, on the server of the answer, since servers preload
     differently. Under asgi with as many users as the contrast trial: what a loop holds grows with
     them."""
     servers = terms.servers

@@ -17,7 +17,7 @@ from pretune.advisor.trials.plan import PlannedTrial, Seen, Terms
 
 
 class Side(Enum):
-    """Of the two servers of a run, the one a trial runs on."""
+    """The one of a run's two servers that a trial runs on."""
 
     MEASURED = "measured"
     VERIFIED = "verified"

@@ -28,8 +28,11 @@ SEED = 1
 
 @dataclass(frozen=True)
 class Solved:
-    """What is known of one app. ``preflight`` has the sweep's budget: 1 GiB, and the cores that its
-    server had. ``conditions``: of every point of its sweep."""
+    """An app, as its trials show it.
+
+    ``preflight`` has the sweep's budget: 1 GiB, and the cores that its server had. ``conditions``
+    are those of every point of the sweep.
+    """
 
     stored: Trials
     preflight: Facts
@@ -42,7 +45,7 @@ class Solved:
 
     @property
     def slo(self) -> Slo:
-        """As the tool's default: three times the unloaded p95."""
+        """The tool's default: three times the unloaded p95."""
         return self.estimate.slo
 
     @property
@@ -53,7 +56,7 @@ class Solved:
         return server_costs.on(self.demand, GUNICORN, worker_class)
 
     def predicted(self, settings: Settings, users: int, seconds: float) -> Prediction:
-        """Of one point; memory with what leaks in so many seconds."""
+        """Predict one point; memory with what leaks in so many seconds."""
         question = self._question(settings.worker_class)
         found = predict(question, settings, users)
         idle = idle_workers(discipline(GUNICORN, settings), settings.workers, users)
@@ -110,7 +113,7 @@ def solve(stored: Trials) -> Solved:
 
 
 def planned(stored: Trials) -> Trials:
-    """With what is swept: the tool's own answer first."""
+    """Choose what is swept: the tool's own answer first."""
     solved = solve(stored)
     recommendation = solved.conclude().recommendation
     return replace(

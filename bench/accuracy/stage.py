@@ -91,7 +91,7 @@ class Stage:
         self._stack.close()
 
     def observe(self) -> tuple[Observations, float]:
-        """What a run of the tool measures before it answers, and the seconds that took.
+        """Measure what a run of the tool does before it answers; also the seconds that took.
 
         Each trial once only: what disturbs it is told of it.
         """
@@ -123,7 +123,7 @@ class Stage:
 
     @property
     def preflight(self) -> Facts:
-        """As it may be stored: of no machine in particular."""
+        """The facts as they may be stored: of no machine in particular."""
         directory = APPS.relative_to(ROOT)
         target = replace(
             self._known.target,

@@ -157,7 +157,7 @@ def _known(share: float | None) -> float | None:
 
 
 def thinned(trial: Measurement) -> Measurement:
-    """With as much of it as predictions need."""
+    """The trial with as much of it as predictions need."""
     rows = trial.telemetry
     most = FEW_ROWS if trial.role is None else ROWS.get(trial.role, FEW_ROWS)
     if len(rows) > most:
@@ -166,6 +166,7 @@ def thinned(trial: Measurement) -> Measurement:
 
 
 def thinned_all(observations: Observations) -> Observations:
+    """The same of all trials."""
     return Observations.of(thinned(trial) for trial in observations.all())
 
 

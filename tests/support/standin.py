@@ -152,7 +152,7 @@ class StandIn:
 
 
 def late(measured: Measurement, factor: float = 30.0) -> Measurement:
-    """The same with every answer so many times as late."""
+    """Make every answer so many times as late."""
     latency = measured.latency
     scaled = {f.name: getattr(latency, f.name).scaled(factor) for f in fields(Latency)}
     return replace(measured, latency=Latency(**scaled))
