@@ -19,7 +19,6 @@ from pretune.server.config.config import Config, ConfigBroken, hook_settings
 from pretune.server.master import (
     crash_backoff,
     exporting,
-    forking,
     oom_kills,
     recycling,
     upgrade,
@@ -29,6 +28,7 @@ from pretune.server.master import (
 from pretune.server.master.child import Generation, Worker, Zygote
 from pretune.server.master.children import Children
 from pretune.server.master.events import Events
+from pretune.server.master.generations import Generations
 from pretune.server.master.loop import Loop
 from pretune.server.master.notify import Notifier
 from pretune.server.master.pidfile import PidFile, PidFileTaken
@@ -67,7 +67,6 @@ FIXED = ("binds", "pid_file", "metrics", "reuse_port", "events_fd", "telemetry")
 
 HURRIED = 0.5  # s after QUIT until what is left is killed
 LINGERS = 5.0  # s a zygote without workers may take to end: threads of the app may hold it up
-STALE = 5.0  # s; code that has not booted after so long gives way to a newer reload
 
 
 class Master:
@@ -85,8 +84,6 @@ class Master:
         self.log = log
         self.events = Events(config.events_fd)
         self.count = config.settings.workers
-        self.coming: Generation | None = Generation(1, config)  # no worker of it was ready yet
-        self.serving: Generation | None = None
         self.stopping_since: float | None = None
         self.code = 0
         addresses = [listening.name(sock) for sock in listeners]
@@ -97,6 +94,7 @@ class Master:
         )
         self.loop = Loop()
         self.children = Children(self.loop, self.inheritance, self)
+        self.generations = Generations(config, self.children, log)
         self.watch = Watchdog(self.scoreboard, log, self.boot_failed)
         self.recycling = recycling.Recycling(log)
         self.exporting = exporting.Exporting(config, self.inheritance, self.children)
@@ -104,18 +102,10 @@ class Master:
         self.oom = oom_kills.Counter()
         self.relatives = upgrade.Relatives(self, os.environ)
         self.pid_file: PidFile | None = None
-        self._reread = reread or (lambda: self.current.config)
+        self._reread = reread or (lambda: self.generations.current.config)
         self._reload_wanted = False
         self._resting = False  # WINCH: the successor serves
-        self._unforkable = 0.0  # until when no fork is tried again
         self._handlers = {int(n): getattr(self, f"_on_{name}") for n, name in SIGNALS.items()}
-
-    @property
-    def current(self) -> Generation:
-        """The generation that gets new workers."""
-        generation = self.coming or self.serving
-        assert generation is not None
-        return generation
 
     @property
     def wanted(self) -> int:
@@ -158,7 +148,7 @@ class Master:
 
     def _start(self) -> bool:
         """Whether the server can start at all."""
-        if not self.hook(self.current, "on_starting", self.server):
+        if not self.hook(self.generations.current, "on_starting", self.server):
             return False
         try:
             self.exporting.listen()
@@ -185,16 +175,8 @@ class Master:
         nearest = self.watch.next(self.children, self.children.zygotes, now)
         nearest = min(nearest, self.notifier.next_beat, self.exporting.due)
         if self.stopping_since is None:
-            current = self.current
-            if current.backoff.not_before > now:
-                nearest = min(nearest, current.backoff.not_before)
-            if self._unforkable > now:
-                nearest = min(nearest, self._unforkable)
-            nearest = min(nearest, self.recycling.next(self._candidates()))
-            for each in self.children:
-                late = each.ordered_at + worker_count.GONE_SOON
-                if each.ordered is not None and late > now:  # another may wait for it to be gone
-                    nearest = min(nearest, late)
+            nearest = min(nearest, self.generations.next(now))
+            nearest = min(nearest, self.recycling.next(self.generations.recyclable()))
             if self._reload_wanted:
                 nearest = min(nearest, now + 0.5)
         return max(0.0, nearest - now)
@@ -202,7 +184,7 @@ class Master:
     # -- signals
 
     def _on_term(self) -> None:
-        self._stop(self.current.config.settings.graceful_timeout)
+        self._stop(self.generations.current.config.settings.graceful_timeout)
 
     def _on_quit(self) -> None:
         self._stop(0.0)
@@ -216,7 +198,7 @@ class Master:
 
     def _on_ttin(self) -> None:
         self._set_count(self.count + 1)
-        self.current.announced = False
+        self.generations.current.announced = False
 
     def _on_ttou(self) -> None:
         self._set_count(max(1, self.count - 1))
@@ -265,66 +247,46 @@ class Master:
             self._say_ready()
             return
         self.scoreboard.note(RELOADS, self.scoreboard.value(RELOADS) + 1)
-        before = self.current.config
+        before = self.generations.current.config
         for name in FIXED:
             if getattr(config, name) != getattr(before, name):
                 self.log.warning(f"{name} changes with a restart, not with a reload")
                 config = replace(config, **{name: getattr(before, name)})
-        self._come(Generation(self.current.number + 1, config, reloaded=True))
-
-    def _come(self, generation: Generation) -> None:
-        """A new generation; an earlier one that was only coming is given up for it."""
-        if self.coming is not None:
-            self._abandon(self.coming)
-        self.coming = generation
-
-    def _abandon(self, generation: Generation) -> None:
-        self.coming = None
-        for each in self.children:
-            if each.generation is generation:
-                patience = generation.config.settings.graceful_timeout
-                self.children.order(each, "stop", "retire", patience)
-        if generation.zygote is not None:
-            generation.zygote.stop()
+        self.generations.reload(config)
 
     def _give_up(self, generation: Generation) -> None:
         """The generation on its way does not boot."""
-        if self.serving is None:
+        if self.generations.serving is None:
             self.log.error("no worker could be started: stopping")
             self.code = BOOT_FAILED
             self._stop(0.0)
         else:
             if generation.reloaded:
                 self.log.error("the new code does not boot: the old workers go on serving")
-            self._abandon(generation)
+            self.generations.abandon_coming()
             self._say_ready()
-            self._revive(0.0)
+            self.generations.revive(0.0)
 
     def _prove(self, generation: Generation) -> None:
-        """A generation's first worker is ready: from now on it replaces what was before."""
-        generation.proven = True
-        if generation is not self.coming:
+        """A worker of it is ready: if it is the first, it replaces what was before."""
+        if not self.generations.prove(generation):
             return
-        before, self.serving, self.coming = self.serving, generation, None
         self.scoreboard.note(GENERATION, generation.number)
-        if before is not None:
-            self.server.cfg = hooks.View(hook_settings(generation.config))
-            if generation.reloaded:  # as with gunicorn, HUP takes TTIN and TTOU back
-                self._set_count(generation.config.settings.workers)
-            if before.zygote is not None:
-                before.zygote.stop()
+        self.server.cfg = hooks.View(hook_settings(generation.config))
+        if generation.reloaded:  # as with gunicorn, HUP takes TTIN and TTOU back
+            self._set_count(generation.config.settings.workers)
 
     # -- what is against what should be
 
     def _reconcile(self, now: float) -> None:
         if self.stopping_since is not None:
             return
-        if self._reload_wanted and self._may_reload(now):
+        if self._reload_wanted and self.generations.may_reload(now):
             self._reload(now)
         self.exporting.reconcile(now)
-        self.recycling.find(self._candidates(), now)
-        generation = self.current
-        plan = worker_count.plan(self._posts(now), self.wanted, proven=generation.proven)
+        self.recycling.find(self.generations.recyclable(), now)
+        generation = self.generations.current
+        plan = worker_count.plan(self.generations.posts(now), self.wanted, proven=generation.proven)
         for ticket in plan.surplus:
             who = self.children.workers[ticket]
             how = "retire" if self.wanted else "yield"
@@ -333,53 +295,13 @@ class Master:
             who = self.children.workers[plan.replaced]
             reason = (who.asks if who.generation is generation else None) or "stop"
             self.children.order(who, reason, "retire", who.config.settings.graceful_timeout)
-        if plan.spawn and now >= max(generation.backoff.not_before, self._unforkable):
-            self._fork(generation, plan.spawn, now)
+        if plan.spawn and self.generations.spawn(plan.spawn, now):
+            self.watch.soon(now)
         if plan.complete and not generation.announced:
             generation.announced = True
             self._all_ready()
 
-    def _candidates(self) -> list[Worker]:
-        """Who could be recycled."""
-        return [each for each in self.children if each.serving and each.generation is self.current]
-
-    def _posts(self, now: float) -> list[worker_count.Post]:
-        return [
-            worker_count.Post(
-                each.ticket,
-                each.generation is self.current,
-                each.ready,
-                None if each.ordered is None else now - each.ordered_at,
-                each.asks_at if each.asks is not None else None,
-            )
-            for each in self.children
-        ]
-
-    def _fork(self, generation: Generation, count: int, now: float) -> None:
-        try:
-            if not generation.begun:
-                self.children.begin(generation)
-            if generation.zygote is None or generation.zygote.loaded:
-                for _ in range(count):
-                    self.children.spawn(generation)
-        except (OSError, OverflowError) as error:
-            self._unforkable = now + 1.0
-            why = forking.explain(error)
-            self.log.error(f"no process can be forked, trying again in 1 s: {why}")
-        self.watch.soon(now)
-
-    def _may_reload(self, now: float) -> bool:
-        """A reload under way is finished first, unless nothing has come of it for a while."""
-        if self.coming is None:
-            return True
-        if self.serving is None:
-            return False  # the first workers are still coming
-        if not self.coming.begun:
-            return True  # it waits for its turn after a crash
-        mine = [each for each in self.children if each.generation is self.coming]
-        return bool(mine) and now > mine[0].born + STALE
-
-    # -- what the children tells
+    # -- what the children tell
 
     def became_ready(self, who: Worker, boot_s: float) -> None:
         self.log.info(f"worker {who.pid} is ready after {boot_s:.2f} s")
@@ -423,12 +345,12 @@ class Master:
     def _crashed(self, who: Worker, status: int | None, cause: str, now: float) -> None:
         generation = who.generation
         served = now - who.ready_at if who.ready_at is not None else 0.0
-        others = self._living()
+        others = self.generations.count_living()
         generation.backoff = generation.backoff.died(served, now, others=others)
         how = f"{crash_backoff.describe(status)}: {cause or who.boot_failure}"
         if self.stopping_since is not None:
             return
-        if generation is self.coming and not generation.proven:
+        if generation is self.generations.coming and not generation.proven:
             generation.tries += 1
             if who.boot_failure is None:
                 text = f"a worker ended before it was ready ({how})"
@@ -451,37 +373,19 @@ class Master:
         if who.stopping or self.stopping_since is not None:
             return
         self.log.error(f"zygote {who.pid} ended ({crash_backoff.describe(status)})")
-        coming = self.coming
+        coming = self.generations.coming
         if coming is None or coming.zygote is not who:
-            self._revive(time.monotonic() - who.born)
+            self.generations.revive(time.monotonic() - who.born)
             return
         if not who.loaded and status >> 8 != BOOT_FAILED and not who.deadline:
             how = f"{crash_backoff.describe(status)}: {crash_backoff.likely_cause(status)}"
             self.boot_failed(who.pid, f"the zygote ended before the app was loaded ({how})")
         self._give_up(coming)
 
-    def _revive(self, served: float) -> None:
-        """If what serves has lost its zygote: the same code again, from a new one.
-
-        Its workers serve on until new ones are ready. ``served``: s the zygote had lived.
-        """
-        serving, now = self.serving, time.monotonic()
-        if serving is None or serving.zygote is None or self.coming is not None:
-            return
-        if serving.zygote.gone and not serving.zygote.stopping:
-            others = self._living()
-            serving.backoff = serving.backoff.died(served, now, others=others)
-            self.log.error(f"the app is loaded anew: {serving.backoff.plan(others, now)}")
-            self._come(Generation(serving.number + 1, serving.config, backoff=serving.backoff))
-
-    def _living(self) -> int:
-        """How many workers serve or will."""
-        return sum(each.ordered is None for each in self.children)
-
     def hook(self, generation: Generation | None, name: str, *arguments: object) -> bool:
         """Call the user's function; whether it did not raise."""
         try:
-            (generation or self.current).config.hooks.call(name, *arguments)
+            (generation or self.generations.current).config.hooks.call(name, *arguments)
         except (Exception, SystemExit) as error:
             from pretune.server.process.importing import user_traceback
 
@@ -510,7 +414,7 @@ class Master:
     _first_ready = True
 
     def _say_ready(self) -> None:
-        self.notifier.ready(f"{self.count} workers serve {self.current.config.target}")
+        self.notifier.ready(f"{self.count} workers serve {self.generations.current.config.target}")
 
     # -- the other master
 
@@ -518,7 +422,7 @@ class Master:
         """The workers leave, the master stays; or they come back."""
         if resting != self._resting:
             self._resting = resting
-            self.current.announced = resting
+            self.generations.current.announced = resting
             self.log.info("the workers leave" if resting else "the workers come back")
             self.scoreboard.note(WANTED, self.wanted)
 

@@ -19,6 +19,7 @@ from pretune.server.config.config import Config
 from pretune.server.master import forking, own_command
 from pretune.server.master.child import Generation
 from pretune.server.master.crash_backoff import describe
+from pretune.server.master.generations import Generations
 from pretune.server.master.loop import Loop
 from pretune.server.master.notify import Notifier
 from pretune.server.master.pidfile import PidFile, PidFileTaken
@@ -105,6 +106,7 @@ class Owner(Protocol):
     """The master, as far as its relatives need it."""
 
     config: Config
+    generations: Generations
     listeners: list[socket.socket]
     log: Log
     loop: Loop
@@ -113,8 +115,6 @@ class Owner(Protocol):
     server: hooks.Server
     stopping_since: float | None
 
-    @property
-    def current(self) -> Generation: ...
     @property
     def exporting(self) -> Metrics: ...
     def hook(self, generation: Generation | None, name: str, *arguments: object) -> bool: ...
@@ -161,7 +161,7 @@ class Relatives:
             # Its end, after the upgrade, would be the end of everything in the container.
             log.warning("no upgrade: this is process 1; HUP brings new code")
             return
-        generation = master.current
+        generation = master.generations.current
 
         def before() -> None:
             master.hook(generation, "pre_exec", master.server)
