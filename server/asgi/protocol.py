@@ -207,8 +207,8 @@ class HttpProtocol(Wire):
         exchange, self.exchange = self.exchange, None
         assert exchange is not None
         self.served += 1
-        if self._unsent:  # else nobody compares
-            self.given += exchange.sent
+        if self._behind is not None:
+            self._behind.given += exchange.sent
         self._answered = now
         if self.transport.is_closing():
             return
@@ -273,7 +273,8 @@ class HttpProtocol(Wire):
         exchange, self.exchange, self.body = self.exchange, None, None
         if exchange is not None:  # in its body: what was begun cannot be answered twice
             exchange.disconnected()
-            self.given += exchange.sent
+            if self._behind is not None:
+                self._behind.given += exchange.sent
             if exchange.head is not None:
                 self.transport.close()
                 return
@@ -330,7 +331,7 @@ class HttpProtocol(Wire):
             # While we do not read, or the client waits for a 100, no time passes for it.
             elif self._owes_body(exchange) and now >= self.deadline:
                 self.refuse(Refused(408, "the body came too slowly"))
-        elif now >= self.deadline and not self._unsent and not self.transport.is_closing():
+        elif now >= self.deadline and self._behind is None and not self.transport.is_closing():
             if (self._begun or self.body is not None) and not self.lingering:
                 self.write(refusal(408))
             self.transport.close()

@@ -33,13 +33,10 @@ class Wire(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.writable = True
-        self.given = 0  # bytes given to the transport, but for those of a response under way
         self._waiters: list[asyncio.Future[None]] = []
         self._share = SHARE
-        self._unsent = 0  # bytes the client had not taken at the last sweep
-        self._taken = 0  # and those it had
-        self._send_deadline = 0.0
         self._shut = False
+        self._behind: Behind | None = None  # while the client is, from one sweep to the next
 
     # -- the worker's calls
 
@@ -74,8 +71,9 @@ class Wire(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Send, unless nobody is there any more."""
         if data and not self.transport.is_closing():
-            self.given += len(data)
             self.transport.write(data)
+            if self._behind is not None:
+                self._behind.given += len(data)
 
     async def drain(self, size: int) -> None:
         """Wait until the transport wants more, after ``size`` bytes were given to it.
@@ -109,20 +107,33 @@ class Wire(asyncio.Protocol):
     def stuck(self, now: float, under_way: int = 0) -> bool:
         """Whether the client has been too slow in taking what waits for it.
 
-        ``under_way`` are bytes that are not in ``given`` yet.
+        ``under_way`` are bytes of a response that are not in ``given`` yet.
         """
         unsent = self.transport.get_write_buffer_size()
         if not unsent:
-            self._unsent = 0
+            self._behind = None
             return False
-        taken = self.given + under_way - unsent
-        if not self._unsent:
-            self._send_deadline = now + limits.SEND_PATIENCE
-        else:
-            size = taken - self._taken
-            self._send_deadline = limits.extend_sending(self._send_deadline, size, now)
-        self._unsent, self._taken = unsent, taken
-        return now > self._send_deadline
+        if self._behind is None:
+            self._behind = Behind(under_way - unsent, now)
+        return self._behind.late(under_way - unsent, now)
+
+
+class Behind:
+    """What a client takes that does not take all of what is sent to it."""
+
+    __slots__ = ("_deadline", "_taken", "given")
+
+    def __init__(self, taken: int, now: float) -> None:
+        self.given = 0  # bytes given to the transport since
+        self._taken = taken
+        self._deadline = now + limits.SEND_PATIENCE
+
+    def late(self, rest: int, now: float) -> bool:
+        """Whether it is given up. ``rest`` and what was given since is what it has taken."""
+        taken = self.given + rest
+        self._deadline = limits.extend_sending(self._deadline, taken - self._taken, now)
+        self._taken = taken
+        return now > self._deadline
 
 
 async def wait_in(waiters: list[asyncio.Future[None]], loop: asyncio.AbstractEventLoop) -> None:
