@@ -102,7 +102,7 @@ class TrialCgroup:
                 continue
             group = cls(own.version, path, limit_bytes, root, before_making)
             if group._limit() and group._takes_processes():
-                group._add_namesake("cpuacct")
+                group.add_namesake("cpuacct")
                 return group
             group.remove()
         return None
@@ -120,7 +120,7 @@ class TrialCgroup:
                 (self.path / swap).write_text(str(self.limit_bytes if self.version == 1 else 0))
         return True
 
-    def _add_namesake(self, controller: str) -> None:
+    def add_namesake(self, controller: str) -> None:
         """Under version 1, in the controller's own hierarchy."""
         own = cgroups.find(controller, self._root)
         if self.version == 2 or own is None or own.version != 1 or controller in self._namesakes:
@@ -134,35 +134,13 @@ class TrialCgroup:
                 return
         self._namesakes[controller] = path
 
-    def _of(self, controller: str) -> Path:
+    def directory_of(self, controller: str) -> Path:
+        """Where that controller's files of the group are."""
         return self._namesakes.get(controller, self.path)
 
     def paths(self) -> list[Path]:
         """Its own directory, then those of its namesakes."""
         return list(dict.fromkeys((self.path, *self._namesakes.values())))
-
-    def set_quota(self, cores: float, period_s: float = 0.1) -> bool:
-        """Let its processes use so much CPU in each period; False where that may not be set.
-
-        Before any process is added: under version 1 only this makes a group for the scheduler,
-        which without a quota would share the cores out differently.
-        """
-        self._add_namesake("cpu")
-        period, quota = round(period_s * 1e6), round(cores * period_s * 1e6)
-        files = (
-            [("cpu.cfs_period_us", str(period)), ("cpu.cfs_quota_us", str(quota))]
-            if self.version == 1
-            else [("cpu.max", f"{quota} {period}")]
-        )
-        try:
-            for name, text in files:
-                file = self._of("cpu") / name
-                if not file.exists():  # a plain directory would take anything
-                    return False
-                file.write_text(text)
-        except OSError:
-            return False
-        return True
 
     def _takes_processes(self) -> bool:
         try:
@@ -190,15 +168,15 @@ class TrialCgroup:
 
     def account(self) -> CgroupAccount:
         """About ten small files."""
-        cpu = cgroups.read(self._of("cpu") / "cpu.stat")
+        cpu = cgroups.read(self.directory_of("cpu") / "cpu.stat")
         throttled = parse_cpu_stat(cpu)
         events = cgroups.stat(self.path / "memory.events")
         if self.version == 1:
-            used_s = _number(self._of("cpuacct") / "cpuacct.usage") * 1e-9
+            used_s = _number(self.directory_of("cpuacct") / "cpuacct.usage") * 1e-9
             hit = _number(self.path / "memory.failcnt")
             kills = cgroups.stat(self.path / "memory.oom_control").get("oom_kill", 0)
         else:
-            used_s = cgroups.stat(self._of("cpu") / "cpu.stat").get("usage_usec", 0) * 1e-6
+            used_s = cgroups.stat(self.directory_of("cpu") / "cpu.stat").get("usage_usec", 0) * 1e-6
             hit, kills = events.get("max", 0), events.get("oom_kill", 0)
         return CgroupAccount(
             used_s,

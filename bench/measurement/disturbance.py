@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+from bench.measurement.quota import set_quota
 from bench.measurement.result import Aim, Result, Table
 from bench.measurement.stage import Stage, start_services
 from pretune.advisor.demand import estimate
@@ -59,7 +60,7 @@ def throttling() -> Iterator[None]:
 
     def with_quota(*arguments: Any, **named: Any) -> TrialCgroup | None:
         group = create(*arguments, **named)
-        if group is None or not group.set_quota(QUOTA):
+        if group is None or not set_quota(group, QUOTA):
             raise RuntimeError("no CPU quota can be set here")
         return group
 

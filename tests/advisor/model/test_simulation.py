@@ -8,14 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support.oracles import Station, asymptotic, balanced_job, closed_network
 
 from pretune.advisor.model import engine
-from pretune.advisor.model.bounds import (
-    Station,
-    asymptotic,
-    balanced_job,
-    closed_network,
-)
 from pretune.advisor.model.simulation import (
     Arrangement,
     Closed,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.measurement.quota import set_quota
 from pretune.advisor.resources import cgroups, limits
 from pretune.advisor.resources.trial_cgroup import TrialCgroup
 
@@ -199,9 +200,9 @@ def test_v2_the_group_is_made_beside_us_where_ours_holds_processes(tmp_path):
         pressure = f"some avg10=0 avg60=0 avg300=0 total={total}\nfull avg10=0 total=1\n"
         machine.write(f"{mount}/user/trial/{name}.pressure", pressure)
     assert group.account() == (2.5, 0.25, 2, 7, 3, 2, 1, 1.5, 0.02, 0.03)
-    assert not group.set_quota(0.5)  # no cpu.max where the controller is not handed down
+    assert not set_quota(group, 0.5)  # no cpu.max where the controller is not handed down
     machine.write(f"{mount}/user/trial/cpu.max", "max 100000")
-    assert group.set_quota(0.5)
+    assert set_quota(group, 0.5)
     assert (group.path / "cpu.max").read_text() == "50000 100000"
 
 
@@ -273,7 +274,7 @@ BURNER = "import sys, time\nsys.stdin.readline()\nwhile time.process_time() < 0.
 
 
 def test_a_real_group_counts_cpu_and_what_its_quota_held_back(group):
-    if not group.set_quota(0.25):
+    if not set_quota(group, 0.25):
         pytest.skip("no CPU quota can be set here")
     process = subprocess.Popen([sys.executable, "-c", BURNER], stdin=subprocess.PIPE)
     assert group.add(process.pid)
