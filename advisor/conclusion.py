@@ -86,7 +86,7 @@ def estimate(preflight: Facts, observations: Observations, *, seed: int) -> Esti
     )
     if observations.front is not None:
         direct = observations.saturated()[-1]
-        found = cost.on(found, cost.cost_of(observations.front, direct))
+        found = cost.with_cost(found, cost.cost_of(observations.front, direct))
     there = _moved(preflight, found, preflight.servers.verified)
     slo, source = preflight.slo, "--p95"
     if slo.p95_s is None:
@@ -173,5 +173,5 @@ def _moved(
     preflight: Facts, demand: Demand, server: str, worker_class: str | None = None
 ) -> Demand:
     """The demand on another server and on the budget's cores."""
-    on_server = server_costs.on(demand, server, worker_class or demand.served_by[1])
-    return extrapolation.moved(on_server, preflight.budget.cpu_factor or 1.0)
+    there = server_costs.on_server(demand, server, worker_class or demand.served_by[1])
+    return extrapolation.moved(there, preflight.budget.cpu_factor or 1.0)

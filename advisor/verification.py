@@ -64,7 +64,7 @@ def plan_verification(
     recommendation = conclusion.recommendation
     assert recommendation is not None
     wanted, server = recommendation.settings, conditions.server
-    demand = server_costs.on(conclusion.estimate.demand, server, wanted.worker_class)
+    demand = server_costs.on_server(conclusion.estimate.demand, server, wanted.worker_class)
     settings = runnable(
         wanted,
         demand.worker,

@@ -164,7 +164,7 @@ def _grown(series: Iterable[MemorySeries], since: float) -> float:
     return sum(grown) / len(grown) if grown else 0.0
 
 
-def on(demand: Demand, server: str, worker_class: str) -> Demand:
+def on_server(demand: Demand, server: str, worker_class: str) -> Demand:
     """``demand`` as it would be there; unchanged where one of the two costs is not known."""
     wanted = (server, worker_class)
     there, here = demand.costs.get(wanted), demand.costs.get(demand.served_by)

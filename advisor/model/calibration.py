@@ -33,7 +33,7 @@ from functools import cache
 
 import numpy as np
 
-from pretune.advisor.demand.server_costs import on
+from pretune.advisor.demand.server_costs import on_server
 from pretune.advisor.demand.values import Demand
 from pretune.advisor.model import cpu
 from pretune.advisor.model import lock as locks
@@ -151,7 +151,7 @@ def calibrate(
 
 def _there(demand: Demand, trial: Measurement) -> Demand:
     """Under the server that the trial ran on."""
-    return on(demand, trial.conditions.server, trial.settings.worker_class)
+    return on_server(demand, trial.conditions.server, trial.settings.worker_class)
 
 
 def _own(factors: Factors, demand: Demand, trial: Measurement) -> Factors:

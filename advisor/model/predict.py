@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.stats import t as student
 
-from pretune.advisor.demand.server_costs import on
+from pretune.advisor.demand.server_costs import on_server
 from pretune.advisor.model import bounds, memory
 from pretune.advisor.model.calibration import (
     PRIOR_LATENCY_SD,
@@ -141,7 +141,7 @@ def predict_arrivals(question: Question, settings: Settings, rps: float) -> Pred
 def _scenario(question: Question, settings: Settings) -> Scenario:
     """With the demand as it is under the server of these conditions."""
     conditions = question.conditions
-    demand = on(question.demand, conditions.server, settings.worker_class)
+    demand = on_server(question.demand, conditions.server, settings.worker_class)
     return Scenario(demand, settings, conditions, question.think_s)
 
 

@@ -47,7 +47,7 @@ LOOK_S = 0.005  # between two looks at memory
 DOWNLOAD_BYTES = 4 << 20  # more than the sockets between take
 
 
-def run(
+def run_checks(
     known: Preflight, workspace: Workspace, settings: Settings, update: Callable[[str], None]
 ) -> Checks:
     """Raises BootFailed, FrontFailed, TimeoutError: then nothing was compared."""

@@ -1,4 +1,4 @@
-"""nginx in front of the server, where ``--front`` asks for it: what it costs, what it is told.
+"""The cost of a reverse proxy in front of the server, and the configuration that goes with it.
 
 It runs on the server's cores and in the server's memory, so both are in the budget. What it costs
 is learned by contrast: a trial through it beside the same trial without it.
@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pretune.advisor.demand.server_costs import SCATTER
+from pretune.advisor.demand.values import Demand
 from pretune.advisor.preflight.reverse_proxy import Installed
 from pretune.advisor.quantity import UNKNOWN, Interval
 from pretune.advisor.reverse_proxy.values import FrontCost
@@ -19,7 +21,6 @@ from pretune.server.adapters.nginx_conf import Front
 from pretune.server.settings import Settings
 
 if TYPE_CHECKING:
-    from pretune.advisor.demand.values import Demand
     from pretune.advisor.profiler.measurement import Measurement
 
 TRIAL = "front"
@@ -28,7 +29,10 @@ BUSY = 0.5
 
 
 def cost_of(through: Measurement, direct: Measurement | None) -> FrontCost | None:
-    """``direct``: the same load on the same server without it. None when it says nothing."""
+    """The cost that a trial through the proxy shows; None when it says nothing.
+
+    ``direct``: the same load on the same server without it.
+    """
     measured = through.front
     if measured is None or not math.isfinite(measured.cpu_s_per_request.value):
         return None
@@ -43,8 +47,6 @@ def _difference(x: Interval, y: Interval) -> Interval:
 
     CPU per request of two trials scatters beyond its interval within each (see ``costs``).
     """
-    from pretune.advisor.demand.server_costs import SCATTER
-
     half = 1.96 * SCATTER * math.hypot(x.value, y.value)
     value = x.value - y.value
     below = math.hypot(x.value - x.low, y.high - y.value, half)
@@ -52,24 +54,24 @@ def _difference(x: Interval, y: Interval) -> Interval:
     return Interval(value, value - below, value + above)
 
 
-def on(demand: Demand, cost: FrontCost | None) -> Demand:
-    """``demand`` with what the front adds to it, where the conditions have one."""
+def with_cost(demand: Demand, cost: FrontCost | None) -> Demand:
+    """``demand`` with what the proxy adds to it; it counts where the conditions have one."""
     if cost is None:
         return demand
     worker = replace(demand.worker, front_pss_bytes=cost.pss_bytes)
     return replace(demand, front_cpu_s=cost.cpu_s, worker=worker)
 
 
-def processes(rps: float, cpu_s: float, cores: float) -> int:
-    """How many of its processes: so that each is busy for half of its time at most."""
+def count_processes(rps: float, cpu_s: float, cores: float) -> int:
+    """The number of its processes with which each is busy for half of its time at most."""
     wanted = math.ceil(rps * cpu_s / BUSY) if math.isfinite(rps * cpu_s) else 1
     return max(1, min(wanted, math.ceil(cores)))
 
 
-def told(
+def configure_proxy(
     installed: Installed, server: str, settings: Settings, *, count: int, told_scheme: bool
 ) -> Front:
-    """What it is told in a trial, but for where to listen and whom to ask."""
+    """The proxy's configuration in a trial, but for its own address and the server's."""
     return nginx_conf.before(
         server, settings, processes=count, statics=installed.statics, told_scheme=told_scheme
     )

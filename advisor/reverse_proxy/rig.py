@@ -74,7 +74,7 @@ def standing(known: Preflight, workspace: Workspace, settings: Settings) -> Iter
     trees: list[ProcessTree] = []
     try:
         address = server.wait_ready(BOOT_SECONDS)
-        told = cost.told(
+        told = cost.configure_proxy(
             replace(known.front, statics=(static,)),
             known.servers.verified, settings, count=1, told_scheme=False,
         )  # fmt: skip

@@ -64,8 +64,8 @@ def _configure(
 ) -> Front | None:
     if facts.front is None or front is None:
         return None
-    count = 1 if front.cost is None else cost.processes(rps, front.cost.cpu_s.value, cores)
-    made = cost.told(
+    count = 1 if front.cost is None else cost.count_processes(rps, front.cost.cpu_s.value, cores)
+    made = cost.configure_proxy(
         facts.front, facts.servers.verified, settings, count=count, told_scheme=told_scheme
     )
     return made if front.keeps else replace(made, idle=0)
@@ -82,7 +82,7 @@ def run_checks(
     """With what standing behind it gives to recommended settings that carry so much; that decides
     whether connections to the server are kept. And a note, or ""."""
     try:
-        found = checks.run(known, workspace, settings, update)
+        found = checks.run_checks(known, workspace, settings, update)
     except (BootFailed, FrontFailed, TimeoutError) as error:
         return front, f"what {front.name} gives was not compared: {error}"
     front = replace(front, checks=found, keeps=not checks.keeping_costs(found))

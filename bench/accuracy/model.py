@@ -53,7 +53,7 @@ class Solved:
         return self.preflight.budget
 
     def on_gunicorn(self, worker_class: str) -> Demand:
-        return server_costs.on(self.demand, GUNICORN, worker_class)
+        return server_costs.on_server(self.demand, GUNICORN, worker_class)
 
     def predicted(self, settings: Settings, users: int, seconds: float) -> Prediction:
         """Predict one point; memory with what leaks in so many seconds."""

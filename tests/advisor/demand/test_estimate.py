@@ -12,7 +12,7 @@ from support.measured import EXACT, MIB, WORKLOAD, measurement, telemetry, worke
 
 from pretune.advisor.demand.estimate import assemble
 from pretune.advisor.demand.requests import means
-from pretune.advisor.demand.server_costs import on
+from pretune.advisor.demand.server_costs import on_server
 from pretune.advisor.demand.values import Demand, ServerCost
 from pretune.advisor.model import memory
 from pretune.advisor.profiler.measurement import (
@@ -191,7 +191,7 @@ def test_preload_on_another_server_is_held_against_a_plain_worker_there() -> Non
     preloaded = tree(Settings(2, 1, preload_app=True), (16 + 35 + 2 * 17) * MIB, workers=own)
     there = replace(preloaded, conditions=replace(preloaded.conditions, server="gunicorn"))
     demand = assemble(WORKLOAD, tree(Settings(1, 1), 50 * MIB), None, [there], costs=costs)
-    moved = on(demand, "gunicorn", "gthread").worker
+    moved = on_server(demand, "gunicorn", "gthread").worker
     assert moved.preload_saving_bytes is not None
     assert moved.preload_saving_bytes.value == pytest.approx((45 - 17) * MIB)
     for workers in (2, 5, 9):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.demands import MIB, make_demand
 
-from pretune.advisor.demand.server_costs import cost_of, learn_costs, on
+from pretune.advisor.demand.server_costs import cost_of, learn_costs, on_server
 from pretune.advisor.demand.values import Kind, ServerCost
 from pretune.advisor.observations import Observations
 from pretune.advisor.profiler.measurement import (
@@ -35,7 +35,7 @@ COSTS = {
 
 def test_what_changes_is_added_to_requests_workers_and_master() -> None:
     here = replace(make_demand(), costs=COSTS, overhead_cpu_s=Interval.exact(1e-4))
-    there = on(here, "gunicorn", "gthread")
+    there = on_server(here, "gunicorn", "gthread")
     assert there.overhead_cpu_s.value == pytest.approx(3e-4)
     assert there.overhead_cpu_s.low < 3e-4 < there.overhead_cpu_s.high
     assert there.generator_cpu_s == pytest.approx(here.generator_cpu_s + 2e-5)
@@ -46,9 +46,9 @@ def test_what_changes_is_added_to_requests_workers_and_master() -> None:
 
 def test_it_moves_once_and_back() -> None:
     here = replace(make_demand(), costs=COSTS)
-    there = on(here, "gunicorn", "gthread")
-    assert on(there, "gunicorn", "gthread") is there
-    back = on(there, "embedded", "gthread")
+    there = on_server(here, "gunicorn", "gthread")
+    assert on_server(there, "gunicorn", "gthread") is there
+    back = on_server(there, "embedded", "gthread")
     assert back.worker.base_pss_bytes.value == here.worker.base_pss_bytes.value
 
 
@@ -94,10 +94,10 @@ def test_sync_workers_cost_what_their_own_trials_show() -> None:
     assert sync.cpu_s.high == pytest.approx(0.0057 * (1 + 1.96 * 0.16), rel=0.01)
     assert sync.wake_cpu_s == pytest.approx(0.0009)  # two of three requests wake another
     assert (sync.further_threads, found["gunicorn", "gthread"].further_threads) == (0, 3)
-    there = on(replace(make_demand(), costs=found), "gunicorn", "sync")
+    there = on_server(replace(make_demand(), costs=found), "gunicorn", "sync")
     assert there.overhead_cpu_s.value == pytest.approx(0.0007)
     assert there.wake_cpu_s == pytest.approx(0.0009)
-    assert on(there, "gunicorn", "gthread").wake_cpu_s == 0.0
+    assert on_server(there, "gunicorn", "gthread").wake_cpu_s == 0.0
 
 
 def test_a_sync_worker_grows_as_the_threaded_one_did_after_as_many_requests() -> None:
@@ -127,7 +127,7 @@ def test_threads_that_a_trial_had_more_are_no_difference_of_servers() -> None:
         ("embedded", "gthread"): replace(four, further_threads=3),
         ("gunicorn", "sync"): one,
     }
-    there = on(replace(demand, costs=costs), "gunicorn", "sync").worker
+    there = on_server(replace(demand, costs=costs), "gunicorn", "sync").worker
     each = demand.worker.per_thread_bytes.value
     change = there.base_pss_bytes.value - demand.worker.base_pss_bytes.value
     assert change == pytest.approx(-6 * MIB + 3 * each)
@@ -167,14 +167,14 @@ def test_what_leaked_in_a_longer_trial_is_no_difference_of_servers() -> None:
     leaking = replace(
         demand.worker, leak_class="leak", leak_slope_bytes_per_request=Interval.exact(2048.0)
     )
-    there = on(replace(demand, worker=leaking), "gunicorn", "gthread")
+    there = on_server(replace(demand, worker=leaking), "gunicorn", "gthread")
     assert there.worker.base_pss_bytes.value == pytest.approx(demand.worker.base_pss_bytes.value)
 
 
 def test_to_a_server_of_unknown_cost_nothing_moves() -> None:
     here = replace(make_demand(), costs=COSTS)
-    assert on(here, "gunicorn", "sync") is here
-    assert on(make_demand(), "gunicorn", "gthread").costs == {}
+    assert on_server(here, "gunicorn", "sync") is here
+    assert on_server(make_demand(), "gunicorn", "gthread").costs == {}
 
 
 def one_user(name: str, server: str, cpu_s: float, rate: float, generator: float) -> Measurement:
@@ -207,7 +207,7 @@ def test_one_user_on_each_server_says_what_a_request_costs_where_none_is_in_its_
     assert several is not None
     assert threaded.worker_bytes == several.worker_bytes
     assert threaded.generator_cpu_s == several.generator_cpu_s
-    there = on(replace(make_demand(), costs=found), "gunicorn", "gthread")
+    there = on_server(replace(make_demand(), costs=found), "gunicorn", "gthread")
     assert there.tail_cpu_s == pytest.approx(0.0002)
 
 

@@ -75,7 +75,7 @@ class Place:
 
     def run(self, settings: Settings) -> dict[tuple[str, str], Comparison]:
         workspace: Any = self
-        checks = front_checks.run(self.known, workspace, settings, lambda what: None)
+        checks = front_checks.run_checks(self.known, workspace, settings, lambda what: None)
         assert len(self.pids) == 3
         assert [pid for each in self.pids for pid in session_pids(each)] == []
         return {(each.question, each.quantity): each for each in checks.rows}

@@ -60,10 +60,10 @@ def test_files_are_those_given_else_those_of_the_settings_that_are_there(tmp_pat
 
 
 def test_a_process_more_for_each_half_of_a_core() -> None:
-    assert cost.processes(100, 0.0001, 4) == 1
-    assert cost.processes(10_000, 0.0001, 4) == 2
-    assert cost.processes(100_000, 0.0001, 4) == 4
-    assert cost.processes(float("nan"), 0.0001, 4) == 1
+    assert cost.count_processes(100, 0.0001, 4) == 1
+    assert cost.count_processes(10_000, 0.0001, 4) == 2
+    assert cost.count_processes(100_000, 0.0001, 4) == 4
+    assert cost.count_processes(float("nan"), 0.0001, 4) == 1
 
 
 def test_cost_is_its_own_clock_and_the_change_of_the_workers() -> None:
@@ -87,7 +87,7 @@ def test_cost_is_its_own_clock_and_the_change_of_the_workers() -> None:
 
 
 def test_the_prediction_has_it_on_the_cores_where_the_conditions_have_one() -> None:
-    demand = cost.on(make_demand(cpu=0.005, db=0.0), COST)
+    demand = cost.with_cost(make_demand(cpu=0.005, db=0.0), COST)
     settings = Settings(threads=4)
 
     def carried(conditions: Conditions) -> float:
@@ -101,11 +101,11 @@ def test_its_memory_is_in_what_must_be_there() -> None:
     plain = make_demand()
     settings = Settings(workers=2, threads=2)
     without = memory.ram_to_provide(plain.worker, settings, Interval.exact(100.0))
-    having = cost.on(plain, COST).worker
+    having = cost.with_cost(plain, COST).worker
     beside = memory.ram_to_provide(having, settings, Interval.exact(100.0))
     assert beside.value - without.value == pytest.approx(6 * MIB)
     assert memory.peak_pss(having, settings) == memory.peak_pss(plain.worker, settings)
-    assert cost.on(plain, None) is plain
+    assert cost.with_cost(plain, None) is plain
 
 
 def test_traffic_that_says_https_comes_from_something_that_ended_tls() -> None:
