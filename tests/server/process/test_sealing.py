@@ -30,7 +30,11 @@ def listener(request, tmp_path):
 def connect(listener: socket.socket) -> socket.socket:
     sock = socket.socket(listener.family)
     sock.settimeout(20)
-    sock.connect(listener.getsockname())
+    try:
+        sock.connect(listener.getsockname())
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 

@@ -81,7 +81,11 @@ def test_the_same_at_a_unix_socket(tune, tmp_path, kind):
     def connect() -> socket.socket:
         sock = socket.socket(socket.AF_UNIX)
         sock.settimeout(20)
-        sock.connect(path)
+        try:
+            sock.connect(path)
+        except OSError:
+            sock.close()
+            raise
         return sock
 
     with Crowd(connect, 8) as crowd:
