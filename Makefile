@@ -37,8 +37,8 @@ coverage: $(VENV)/.dev apache ## Every test, all processes counted: docs/COVERAG
 	$(BIN)/python .ci/measure_coverage.py
 
 docs: $(VENV)/.dev ## Pages that are made of tables: REPORT_JSON, SERVERS, ACCURACY, COMPARE
-	$(BIN)/python -m pretune.reports.schema_page
-	$(BIN)/python -m pretune.reports.server_table
+	$(BIN)/python -m pretune.reports.schema_page > docs/REPORT_JSON.md
+	$(BIN)/python -m pretune.reports.server_table > docs/SERVERS.md
 	$(BIN)/python -m bench.accuracy report
 	$(BIN)/python -m bench.compare
 
