@@ -435,6 +435,9 @@ class Master:
             self.log.info("stopping")
             self.notifier.stopping()
             for sock in self.listeners:
+                # Here too: a worker may be too busy, or stopped, to hear of it now.
+                if self.relatives.none and not listening.is_lent(sock):
+                    listening.seal(sock)
                 sock.close()
             self.exporting.closed()
         # What waits in the queue is ours to answer, unless another master does.

@@ -124,11 +124,15 @@ class Started:
         return self.process.wait(60)
 
 
-def connect(address: str) -> socket.socket:
+def connect(address: str, timeout: float = 40) -> socket.socket:
     if address.startswith("unix:"):
         sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(40)
-        sock.connect(address[5:])
+        sock.settimeout(timeout)
+        try:
+            sock.connect(address[5:])
+        except OSError:
+            sock.close()
+            raise
         return sock
     host, _, port = address.rpartition(":")
-    return socket.create_connection((host.strip("[]"), int(port)), timeout=40)
+    return socket.create_connection((host.strip("[]"), int(port)), timeout=timeout)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from pathlib import Path
 
 import pytest
+from support.commands import connect
 
 GET = b"GET %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
@@ -56,3 +58,21 @@ def test_the_same_under_asgi(serve) -> None:
         served.signal(signal.SIGTERM)
         served.wait_for(lambda: refused(served.address), 2)
         assert answer(sock).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1:0", "unix:sock"])
+def test_a_worker_that_hears_nothing_lets_nobody_in_and_is_bounded(tune, tmp_path, bind) -> None:
+    """The kernel would let clients into its queue, where nobody answers them."""
+    served = tune("app", "-w1", "-b", bind, "--graceful-timeout", "1").ready()
+    (address,), (worker,) = served.addresses(), served.workers()
+    if bind.startswith("unix:"):
+        address = f"unix:{tmp_path}/sock"
+    connect(address).close()
+    os.kill(worker, signal.SIGSTOP)
+    served.signal(signal.SIGTERM)
+    served.wait_for(lambda: "stopping" in served.log())
+    with pytest.raises(OSError, match=r"timed out|refused"):
+        connect(address, timeout=0.3)
+    assert served.process.wait(20) == 0
+    (line,) = [line for line in served.log().splitlines() if "SIGKILL" in line]
+    assert f"worker {worker} ended (stop, killed by signal 9 (SIGKILL))" in line
