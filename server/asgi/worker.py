@@ -39,6 +39,7 @@ from pretune.server.telemetry import run_queue_clock
 from pretune.server.workers import limits
 from pretune.server.workers.context import Context
 from pretune.server.workers.draining import GRACE, LOOK, RETIRE, STOP, next_step
+from pretune.server.workers.queues import Queues
 from pretune.server.workers.shortage import Shortage
 
 BATCH = 16  # connections taken before others get their turn
@@ -77,8 +78,7 @@ class AsgiWorker:
         self._victims: list[Wire] = []
         self._shortage = Shortage(context.log)
         self._cells = context.scoreboard.cells(context.slot)
-        self._listeners: dict[int, socket.socket] = {}
-        self._sealed: set[int] = set()  # of these, those nobody new comes to
+        self._queues = Queues(context.listeners, lambda fd: self.loop.remove_reader(fd))
 
     def run(self, ready: Callable[[], None]) -> int:
         """Serve; the exit code. Raises TargetBroken if the app's lifespan does not start."""
@@ -110,8 +110,7 @@ class AsgiWorker:
         for number in (signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, os._exit, 0)
         loop.add_reader(self.context.channel.fileno(), self._obey)
-        self._listeners = {sock.fileno(): sock for sock in self.context.listeners}
-        self._servers = {fd: _server_of(sock) for fd, sock in self._listeners.items()}
+        self._servers = {fd: _server_of(sock) for fd, sock in self._queues.open.items()}
         self.listen()
         self._beat()
         self._sweep()
@@ -162,12 +161,12 @@ class AsgiWorker:
 
     def listen(self) -> None:
         self.deaf = False
-        for fd, sock in self._listeners.items():
+        for fd, sock in self._queues.open.items():
             self.loop.add_reader(fd, self._accept, sock)
 
     def _be_deaf(self) -> None:
         self.deaf = True
-        for fd in self._listeners:
+        for fd in self._queues.open:
             self.loop.remove_reader(fd)
 
     def _accept(self, listener: socket.socket) -> None:
@@ -185,7 +184,7 @@ class AsgiWorker:
                 return
 
     def _accept_late(self, listener: socket.socket) -> None:
-        if listener.fileno() in self._listeners:
+        if listener.fileno() in self._queues.open:
             self._take(listener)
             if not self.deaf:
                 self.loop.add_reader(listener.fileno(), self._accept, listener)
@@ -197,8 +196,8 @@ class AsgiWorker:
         except OSError as error:
             if self._shortage.note(error, len(self.connections), time.monotonic()):
                 self._make_room()
-            elif listener.family == socket.AF_UNIX and listener.fileno() in self._sealed:
-                self._shut(listener.fileno())  # empty, and no event will ever say so
+            else:
+                self._queues.note_empty(listener.fileno())
             return False  # else a sibling was faster, or the client has gone again
         sock.setblocking(False)
         opening = self.loop.create_task(self._open(sock, self._servers[listener.fileno()]))
@@ -327,18 +326,17 @@ class AsgiWorker:
         last_words = min(LAST_WORDS, patience / 2)
         patience -= last_words
         while True:
-            if self.leaving == STOP and not self._sealed:
-                self._seal()
+            if self.leaving == STOP:
+                self._queues.seal()
             for protocol in tuple(self.connections):
                 protocol.go_away()
-            waiting = listening.readable(self._listeners.values())
-            doors = {fd: fd in waiting for fd in self._listeners}
+            doors, sealed = self._queues.waiting(), self._queues.sealed
             held = (self.connections, self._opening, self.calls, self.sockets)
             elapsed = time.monotonic() - began
             inside = sum(map(len, held))
-            step = next_step(self.leaving or STOP, elapsed, patience, doors, inside, self._sealed)
+            step = next_step(self.leaving or STOP, elapsed, patience, doors, inside, sealed)
             for fd in step.close_doors:
-                self._shut(fd)
+                self._queues.shut(fd)
             if step.close_idle:
                 self._close_idle()
             if step.done:
@@ -349,17 +347,6 @@ class AsgiWorker:
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=last_words / 2)
-
-    def _seal(self) -> None:
-        """The whole server goes: the queues of sockets that are ours end with who is in them."""
-        for fd, listener in tuple(self._listeners.items()):
-            if listening.is_lent(listener):
-                self._shut(fd)  # who lent it keeps its queue
-        self._sealed = {fd for fd, sock in self._listeners.items() if listening.seal(sock)}
-
-    def _shut(self, fd: int) -> None:
-        self.loop.remove_reader(fd)
-        listening.let_go(self._listeners.pop(fd))
 
     def _close_idle(self) -> None:
         idle = {}

@@ -23,6 +23,7 @@ from pretune.server.http11.forwarded import Trust
 from pretune.server.process import listening
 from pretune.server.workers import limits
 from pretune.server.workers.context import Context
+from pretune.server.workers.queues import Queues
 from pretune.server.workers.shortage import Shortage
 from pretune.server.workers.silence import silent, unheard
 from pretune.server.wsgi import fd_passing
@@ -62,7 +63,8 @@ class Acceptor:
         self._most = context.settings.worker_connections
         self._trust = Trust(context.config.forwarded_allow_ips)
         self._proxied = context.config.proxy_protocol
-        self._listeners = {sock.fileno(): sock for sock in context.listeners}
+        self.queues = Queues(context.listeners, self._unwatch)
+        self._listeners = self.queues.open.copy()
         self._numbers = {fd: n for n, fd in enumerate(self._listeners)}
         self._names = {listening.name(sock): n for n, sock in enumerate(context.listeners)}
         self._name_of = list(self._names)
@@ -72,8 +74,7 @@ class Acceptor:
         self.entrances = frozenset({*self._listeners, self._take} - {-1})
         self._spare = -1  # a descriptor that can be given up for another
         self._keep_place(True)
-        self.open: set[int] = set()  # descriptors to wait at
-        self.sealed = {self._take}  # of these, those nobody new comes to when the server stops
+        self._taking = False  # waits at the taking end, too
         # Between the kernel's accept and our knowing of it nobody may decide that all is done.
         self._lock = threading.Lock()
         self._gone = False
@@ -81,55 +82,53 @@ class Acceptor:
     # -- where they come in
 
     def listen(self) -> None:
-        self.open.update(self._listeners)
-        if self.exchange is not None:
-            self.open.add(self._take)
-        for fd in self.open:
-            self._register(fd)
+        self._taking = self.exchange is not None
+        for fd in self._open():
+            self._watch(fd)
         self._tell()
 
-    def _register(self, fd: int) -> None:
+    def _open(self) -> list[int]:
+        return [*self.queues.open, *([self._take] if self._taking else [])]
+
+    def _watch(self, fd: int) -> None:
         together = self._balanced and fd != self._take
-        self._epoll.register(fd, _TOGETHER if together else _ALONE)
+        with suppress(OSError):  # registered already
+            self._epoll.register(fd, _TOGETHER if together else _ALONE)
+
+    def _unwatch(self, fd: int) -> None:
+        with suppress(OSError):  # not registered during a pause
+            self._epoll.unregister(fd)
 
     def waiting(self) -> dict[int, bool]:
         """The open entrances, and whether somebody waits there."""
-        entrances = tuple(self.open)
-        ready = listening.readable(entrances)
-        return {fd: fd in ready for fd in entrances}
+        passed = {self._take: bool(listening.readable([self._take]))} if self._taking else {}
+        return self.queues.waiting() | passed
 
-    def seal(self) -> None:
-        """The whole server goes: the queues of sockets that are ours end with who is in them."""
-        for fd in tuple(self.open - self.sealed):
-            listener = self._listeners[fd]
-            if listening.is_lent(listener):
-                self.shut(fd)  # who lent it keeps its queue
-            elif listening.seal(listener):
-                self.sealed.add(fd)
+    def sealed(self) -> set[int]:
+        """Those nobody new comes to when the whole server goes."""
+        return self.queues.sealed | {self._take}
 
     def shut(self, fd: int) -> None:
         """Wait there no more; ``accept`` may still come for an event that was on its way."""
-        self.open.discard(fd)
-        with suppress(OSError):  # not registered during a pause
-            self._epoll.unregister(fd)
-        if fd in self._listeners:
-            listening.let_go(self._listeners[fd])
+        if fd == self._take:
+            self._taking = False
+            self._unwatch(fd)
+        else:
+            self.queues.shut(fd)
 
     def _pause(self) -> None:
         """No room: without this, the epoll would report the same entrance again and again."""
         self.paused_until = time.monotonic() + limits.PAUSE
-        for fd in tuple(self.open):
-            with suppress(OSError):
-                self._epoll.unregister(fd)
+        for fd in self._open():
+            self._unwatch(fd)
         self._wake()
 
     def resume(self, now: float) -> None:
         """The main thread's: end a pause when it is over."""
         if self.paused_until and now >= self.paused_until:
             self.paused_until = 0.0
-            for fd in tuple(self.open):
-                with suppress(OSError):
-                    self._register(fd)
+            for fd in self._open():
+                self._watch(fd)
 
     def lock_up(self) -> bool:
         """Take nobody in any more, if nobody is inside; whether that is so."""
@@ -176,10 +175,8 @@ class Acceptor:
         if self._shortage.note(error, len(self.connections), time.monotonic()):
             if not self.evict():
                 self._pause()
-            return
-        listener = self._listeners.get(fd)
-        if fd in self.sealed and listener is not None and listener.family == socket.AF_UNIX:
-            self.shut(fd)  # empty, and no event will ever say so
+        else:
+            self.queues.note_empty(fd)
 
     def _admit(self, fd: int) -> Connection:
         """Raises BlockingIOError, OSError."""

@@ -26,11 +26,11 @@ from typing import Any
 
 from pretune.server.http11.forwarded import Trust
 from pretune.server.probes.account import Account, current
-from pretune.server.process import listening
 from pretune.server.process.importing import TargetBroken
 from pretune.server.process.scoreboard import NOT_SERVING
 from pretune.server.workers import draining, limits
 from pretune.server.workers.context import Context
+from pretune.server.workers.queues import Queues
 from pretune.server.workers.shortage import Shortage
 from pretune.server.workers.silence import silent, unheard
 from pretune.server.wsgi import connection as con
@@ -131,8 +131,7 @@ class GreenletWorker:
         self._shortage = Shortage(context.log)
         self._numbers = itertools.count(1).__next__
         self._meter = Meter()
-        self._open: dict[int, socket.socket] = {}  # listeners
-        self._sealed: set[int] = set()  # of these, those nobody new comes to
+        self._queues = Queues(context.listeners)
 
     # -- the main greenlet
 
@@ -143,7 +142,6 @@ class GreenletWorker:
             self._gevent.signal_handler(quick, os._exit, 0)
         self.context.scoreboard.beats_in_cells(self.context.slot)
         for number, sock in enumerate(self.context.listeners):
-            self._open[sock.fileno()] = sock
             spawn(self._listen, sock, number)
         for task in (self._beat, self._sweep, self._hear):
             spawn(task)
@@ -204,32 +202,23 @@ class GreenletWorker:
         while True:
             assert self.leaving is not None
             if self.leaving == draining.STOP:
-                self._seal()
-            waiting = listening.readable(self._open.values())
-            doors = {fd: fd in waiting for fd in self._open}
+                self._queues.seal()
             now = time.monotonic()
-            inside = len(self.connections)
             step = draining.next_step(
-                self.leaving, now - began, patience, doors, inside, self._sealed
+                self.leaving,
+                now - began,
+                patience,
+                self._queues.waiting(),
+                len(self.connections),
+                self._queues.sealed,
             )
             for fd in step.close_doors:
-                self._shut(fd)
+                self._queues.shut(fd)
             if step.close_idle:
                 self._close_idle(now)
             if step.done:
                 return 0
             self._gevent.sleep(draining.LOOK)
-
-    def _seal(self) -> None:
-        """The whole server goes: the queues of sockets that are ours end with who is in them."""
-        for fd, listener in tuple(self._open.items()):
-            if listening.is_lent(listener):
-                self._shut(fd)  # who lent it keeps its queue
-            elif fd not in self._sealed and listening.seal(listener):
-                self._sealed.add(fd)
-
-    def _shut(self, fd: int) -> None:
-        listening.let_go(self._open.pop(fd))
 
     def _close_idle(self, now: float) -> None:
         """Those between two requests, and those whose first one does not come."""
@@ -250,7 +239,7 @@ class GreenletWorker:
     def _listen(self, listener: socket.socket, number: int) -> None:
         fd, scoreboard = listener.fileno(), self.context.scoreboard
         most = self.context.settings.worker_connections
-        while fd in self._open:
+        while fd in self._queues.open:
             if not self._await(fd, select.POLLIN, draining.LOOK if self.leaving else 1.0):
                 continue
             if len(self.connections) > scoreboard.fewest_connections():
@@ -258,7 +247,7 @@ class GreenletWorker:
             if len(self.connections) >= most and not self._evict():
                 self._gevent.sleep(limits.PAUSE)
                 continue
-            if fd not in self._open:
+            if fd not in self._queues.open:
                 return
             try:
                 # Not accept(): it would make a socket of gevent's class, which waits by itself.
@@ -267,8 +256,8 @@ class GreenletWorker:
                 if self._shortage.note(error, len(self.connections), time.monotonic()):
                     if not self._evict():
                         self._gevent.sleep(limits.PAUSE)
-                elif fd in self._sealed and listener.family == socket.AF_UNIX:
-                    self._shut(fd)  # empty, and no event will ever say so
+                else:
+                    self._queues.note_empty(fd)
                 continue
             self._admit(listener, number, new, address)
 

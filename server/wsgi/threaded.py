@@ -146,14 +146,14 @@ class ThreadedWorker:
             now = time.monotonic()
             assert self.leaving is not None
             if self.leaving == draining.STOP:
-                self.acceptor.seal()
+                self.acceptor.queues.seal()
             step = draining.next_step(
                 self.leaving,
                 now - began,
                 patience,
                 self.acceptor.waiting(),
                 len(self.acceptor.connections),
-                self.acceptor.sealed,
+                self.acceptor.sealed(),
             )
             for fd in step.close_doors:
                 self.acceptor.shut(fd)
