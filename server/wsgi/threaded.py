@@ -66,7 +66,7 @@ class ThreadedWorker:
         self.handler = RequestHandler(context, multithread=self.threads > 1, keepalive=keepalive)
         self.acceptor = Acceptor(context, self.parking, self.room, self.pump, keepalive, self.wake)
         self.conversation = Conversation(context, self.handler, self.acceptor.drop)
-        self._step = self.conversation.step
+        self._step, self._park = self.conversation.step, self.parking.park
         give = self.acceptor.give if context.exchange is not None else None
         self.offloading = Offloading(
             context.scoreboard, context.slot, self.parking, give, self.wake
@@ -233,7 +233,7 @@ class ThreadedWorker:
 
     def _advance(self, conn: Connection, slot: ThreadSlot) -> None:
         """Go as far as it goes without waiting for the client; then park it, if it goes on."""
-        step, park = self._step, self.parking.park
+        step, park = self._step, self._park
         while wish := step(conn, slot):
             if not park(conn, wish):
                 return
