@@ -75,7 +75,7 @@ def estimate(preflight: Facts, observations: Observations, *, seed: int) -> Esti
     Raises ValueError where the demand trial served no request of the workload.
     """
     first, contrast = observations.demand, observations.contrast
-    found = demands.assemble(
+    demand = demands.assemble(
         preflight.workload,
         first,
         contrast,
@@ -86,51 +86,52 @@ def estimate(preflight: Facts, observations: Observations, *, seed: int) -> Esti
     )
     if observations.front is not None:
         direct = observations.saturated()[-1]
-        found = cost.with_cost(found, cost.cost_of(observations.front, direct))
-    there = _moved(preflight, found, preflight.servers.verified)
+        demand = cost.with_cost(demand, cost.cost_of(observations.front, direct))
+    unloaded_p95_s = _transfer(preflight, demand, preflight.servers.verified).unloaded_p95_s
     slo, source = preflight.slo, "--p95"
     if slo.p95_s is None:
-        slo, source = replace(slo, p95_s=slo.p95_of(there.unloaded_p95_s)), UNLOADED_SOURCE
+        slo, source = replace(slo, p95_s=slo.p95_of(unloaded_p95_s)), UNLOADED_SOURCE
     assert slo.p95_s is not None
     return Estimate(
-        demand=found,
-        calibration=calibrate(found, observations.all(), seed=seed),
+        demand=demand,
+        calibration=calibrate(demand, observations.all(), seed=seed),
         breakdown=breakdown.assemble(preflight.workload, first, contrast),
         extrapolation=extrapolation.extrapolate(preflight.budget, first.conditions.server_cores),
         slo=slo,
         slo_source=source,
-        p95_here_s=slo.p95_s * found.unloaded_p95_s / there.unloaded_p95_s,
+        p95_here_s=slo.p95_s * demand.unloaded_p95_s / unloaded_p95_s,
     )
 
 
-def ask(
+def pose_question(
     preflight: Facts,
-    known: Estimate,
+    estimated: Estimate,
     conditions: Conditions,
     *,
     seed: int,
     think_s: float,
     worker_class: str | None = None,
 ) -> Question:
-    """State the question to the model: the best settings under ``conditions``, on their server.
+    """State what is asked of the model: the best settings under ``conditions``, on their server.
 
     ``worker_class``: of the demand; None: the class of the first trials.
     """
-    deployed = preflight.look.deployed
-    there = None
+    deployed, settings = preflight.look.deployed, None
     if deployed is not None:
-        there = today.of(deployed, preflight.target.interface, preflight.servers.verified).settings
+        interface, server = preflight.target.interface, preflight.servers.verified
+        settings = today.of(deployed, interface, server).settings
+    log_sd = estimated.extrapolation.log_sd
     return Question(
-        demand=_moved(preflight, known.demand, conditions.server, worker_class),
+        demand=_transfer(preflight, estimated.demand, conditions.server, worker_class),
         budget=preflight.budget,
-        slo=known.slo,
+        slo=estimated.slo,
         conditions=conditions,
         interface=preflight.target.interface,
-        calibration=extrapolation.widened(known.calibration, known.extrapolation.log_sd),
+        calibration=extrapolation.widened(estimated.calibration, log_sd),
         think_s=think_s,
         arrivals=preflight.rps is not None,
         seed=seed,
-        today=there,
+        today=settings,
     )
 
 
@@ -149,11 +150,11 @@ def conclude(
     front keeps its connections to the server. ``conditions``: of the answer; None: the budget's.
     Raises ValueError where the demand trial served no request of the workload.
     """
-    known = estimate(preflight, observations, seed=seed)
+    estimated = estimate(preflight, observations, seed=seed)
     if conditions is None:
         conditions = budget_conditions(preflight, front_keeps=front_keeps)
-    question = ask(preflight, known, conditions, seed=seed, think_s=think_s)
-    return Conclusion(known, answer.solve(question), question.arrivals)
+    question = pose_question(preflight, estimated, conditions, seed=seed, think_s=think_s)
+    return Conclusion(estimated, answer.solve(question), question.arrivals)
 
 
 def budget_conditions(preflight: Facts, *, front_keeps: bool = True) -> Conditions:
@@ -169,9 +170,9 @@ def budget_conditions(preflight: Facts, *, front_keeps: bool = True) -> Conditio
     )
 
 
-def _moved(
+def _transfer(
     preflight: Facts, demand: Demand, server: str, worker_class: str | None = None
 ) -> Demand:
-    """The demand on another server and on the budget's cores."""
-    there = server_costs.on_server(demand, server, worker_class or demand.served_by[1])
-    return extrapolation.moved(there, preflight.budget.cpu_factor or 1.0)
+    """Transfer the demand to another server and to the budget's cores."""
+    moved = server_costs.on_server(demand, server, worker_class or demand.served_by[1])
+    return extrapolation.moved(moved, preflight.budget.cpu_factor or 1.0)

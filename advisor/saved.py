@@ -3,9 +3,10 @@
 The file stands beside the report and holds the facts of preflight, every trial's measurement, and
 what no trial gives: deployment, notes, checks. It holds nothing that a conclusion computes. Of
 records of single requests it keeps those that a conclusion reads, in full, so that the same code
-gives the same numbers: the demand and the contrast trial's. The profiler bounds those at 400,000
-of each (``profiler.reservoir``), about 30 MB before compression; a run of two minutes has some
-thousands and takes under 1 MB.
+gives the same numbers: the demand and the contrast trial's, and the first one's notes of probes.
+They are bounded where they are taken: 400,000 records of each (``profiler.reservoir``), 45 MB, and
+16 MB of notes (``server.probes.journal``), before compression. A run of two minutes on an ordinary
+app has thousands, and takes 0.1 MB.
 """
 
 from __future__ import annotations

@@ -136,9 +136,9 @@ def runnable(
     held = memory.worker_connections_to_postgres(worker, settings)
 
     def runs(workers: int) -> bool:
-        there = replace(settings, workers=workers)
+        fewer = replace(settings, workers=workers)
         return (
-            memory.peak_pss(worker, there).high <= free_bytes
+            memory.peak_pss(worker, fewer).high <= free_bytes
             and workers * worker.boot_s <= BOOTS_S * max(1.0, cores)
             and (pg_connections is None or workers * held <= pg_connections)
         )

@@ -24,7 +24,7 @@ from pretune.advisor.comparison.steps import (
     next_users,
     step_of,
 )
-from pretune.advisor.conclusion import Estimate, ask, estimate
+from pretune.advisor.conclusion import Estimate, estimate, pose_question
 from pretune.advisor.demand import server_costs
 from pretune.advisor.failure import AppFailed, MeasurementInvalid
 from pretune.advisor.model import simulation
@@ -226,7 +226,7 @@ class Comparison:
         worker_class: str | None = None,
     ) -> Question:
         """The question of a server's best settings, in the conditions of its trials here."""
-        question = ask(
+        question = pose_question(
             facts,
             known,
             bench.conditions(name),
