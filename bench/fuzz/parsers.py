@@ -8,7 +8,8 @@ from typing import Any
 import h11
 import httptools
 
-from pretune.server.http11.http1 import Reader, Refused, body_of
+from pretune.server.http11.http1 import Reader, body_of
+from pretune.server.http11.refused import Refused
 
 OPEN = "open"  # ready for the next request
 CLOSED = "closed"  # by the last request's own wish

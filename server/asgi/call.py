@@ -35,12 +35,12 @@ class Host(Protocol):
     keepalive: float
     promised: float
     before: Any
-    deaf: bool
+    paused: bool
     leaving: str | None
     state: dict[str, Any]
     messages: MessageMemory
 
-    def listen(self) -> None: ...
+    def resume_accepting(self) -> None: ...
 
     def lost(self, wire: Wire) -> None: ...
 

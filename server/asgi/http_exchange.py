@@ -56,8 +56,18 @@ class Exchange(Call):
     """One call of the app."""
 
     __slots__ = (
-        "_left", "_parts", "_start", "_told_whole", "_waiters", "_whole", "answered", "expects",
-        "gone", "head", "protocol", "waiting",
+        "_delivered",
+        "_left",
+        "_parts",
+        "_start",
+        "_waiters",
+        "_whole",
+        "answered",
+        "expects",
+        "gone",
+        "head",
+        "protocol",
+        "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -76,7 +86,7 @@ class Exchange(Call):
         self.expects = request.expects  # the client waits for a 100
         self._parts: list[bytes] = []
         self._whole = request.length == 0
-        self._told_whole = False
+        self._delivered = False
         self._waiters: list[asyncio.Future[None]] | None = None
         self._start: Any = None
         self._left: int | None = None
@@ -177,7 +187,7 @@ class Exchange(Call):
 
     async def receive(self) -> dict[str, Any]:
         """The next part of the body, or the disconnect."""
-        if not self._told_whole:
+        if not self._delivered:
             if self.expects and not self._parts and not self.answered:
                 self.expects = False
                 self.protocol.invite()
@@ -188,7 +198,7 @@ class Exchange(Call):
                 body = parts[0] if len(parts) == 1 else b"".join(parts)
                 self._parts = []
                 self.waiting = 0
-                self._told_whole = self._whole
+                self._delivered = self._whole
                 self.protocol.regulate()
                 return {"type": "http.request", "body": body, "more_body": not self._whole}
         while not self.gone and not self.answered:

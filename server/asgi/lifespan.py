@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from pretune.server.asgi.messages import kind_of
 from pretune.server.process.importing import TargetBroken, user_traceback
 from pretune.server.process.log import Log
 
@@ -38,7 +39,7 @@ class Lifespan:
         if answer is None:
             return
         if answer["type"] == "lifespan.startup.failed":
-            message = answer.get("message", "")
+            message = str(answer.get("message", ""))
             last = message.strip().rsplit("\n", 1)[-1]
             raise TargetBroken(f"the application's startup failed: {last}", message)
 
@@ -98,7 +99,7 @@ class Lifespan:
         return message
 
     async def _send(self, message: dict[str, Any]) -> None:
-        kind = message["type"]
+        kind = kind_of(message)
         phase = "shutdown" if self._started else "startup"
         if kind not in (f"lifespan.{phase}.complete", f"lifespan.{phase}.failed"):
             raise RuntimeError(f"unexpected message {kind!r} during {phase}")

@@ -23,7 +23,8 @@ from pretune.server.asgi.http_exchange import Exchange
 from pretune.server.asgi.transport import HIGH_WATER, Wire
 from pretune.server.http11 import proxy_protocol
 from pretune.server.http11.forwarded import client_of, scheme_of
-from pretune.server.http11.http1 import Reader, Refused, Request, body_of
+from pretune.server.http11.http1 import Reader, Request, body_of
+from pretune.server.http11.refused import Refused
 from pretune.server.http11.response import refusal
 from pretune.server.http11.websocket import check_opening
 from pretune.server.process.sockets import unacknowledged
@@ -58,8 +59,8 @@ class HttpProtocol(Wire):
         self._begun = False  # some of a head has come
         self._droppable = 0  # bytes of a body nobody wants that may still come
         self._ended = False  # the client has half-closed
-        self._alone = 0  # sweeps since then, or since it has last taken anything
-        self._sent_then = 0
+        self._idle_sweeps = 0  # sweeps since then, or since it has last taken anything
+        self._sent_before = 0
         self._reading = True
         self._proxied = worker.context.config.proxy_protocol  # its header is still to come
 
@@ -105,7 +106,7 @@ class HttpProtocol(Wire):
         if self.body is not None or (exchange is None and (self._begun or not self.buffer)):
             return False
         self._ended = True
-        self._sent_then = exchange.sent if exchange is not None else 0
+        self._sent_before = exchange.sent if exchange is not None else 0
         return True
 
     # -- requests
@@ -247,8 +248,8 @@ class HttpProtocol(Wire):
     def _idle(self, now: float) -> None:
         self.quiet = now
         self.deadline = now + self.worker.promised
-        if self.worker.deaf:
-            self.worker.listen()  # there is somebody now who can make room
+        if self.worker.paused:
+            self.worker.resume_accepting()  # there is somebody now who can make room
         if self.buffer or self._ended:
             # Not from within the ending task: a pipelined flood would nest without end.
             self.worker.loop.call_soon(self._next)
@@ -345,9 +346,9 @@ class HttpProtocol(Wire):
         if poll.poll(0):  # the kernel knows: an error, or a hang-up
             self.transport.abort()
             return
-        self._alone += 1
-        if exchange.sent > self._sent_then and not unacknowledged(self.sock.fileno()):
+        self._idle_sweeps += 1
+        if exchange.sent > self._sent_before and not unacknowledged(self.sock.fileno()):
             # A closed socket would have answered with a reset.
-            self._alone, self._sent_then = 0, exchange.sent
-        elif self._alone > HALF_CLOSED:
+            self._idle_sweeps, self._sent_before = 0, exchange.sent
+        elif self._idle_sweeps > HALF_CLOSED:
             exchange.disconnected()

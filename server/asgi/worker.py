@@ -73,7 +73,7 @@ class AsgiWorker:
         self._after = hooks.get("post_request")
         self._served = count(1)
         self._tally = context.tally(0)
-        self.deaf = False  # not listening for the time being
+        self.paused = False  # nobody is accepted for the time being
         self._opening: set[asyncio.Task[None]] = set()
         self._victims: list[Wire] = []
         self._shortage = Shortage(context.log)
@@ -103,26 +103,26 @@ class AsgiWorker:
 
     async def _main(self, ready: Callable[[], None]) -> int:
         loop = self.loop
-        self._told_to_leave = asyncio.Event()
+        self._departure = asyncio.Event()
         lifespan = Lifespan(self.app, self.state, self.context.log)
         await lifespan.startup()
         loop.add_signal_handler(signal.SIGTERM, self._on_term)
         for number in (signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, os._exit, 0)
-        loop.add_reader(self.context.channel.fileno(), self._obey)
+        loop.add_reader(self.context.channel.fileno(), self._on_message)
         self._servers = {fd: _server_of(sock) for fd, sock in self._queues.open.items()}
-        self.listen()
+        self.resume_accepting()
         self._beat()
         self._sweep()
         self.count()
         ready()
-        await self._told_to_leave.wait()
+        await self._departure.wait()
         await self._finish()
         await lifespan.shutdown()
         await _wind_up(loop)
         return 0
 
-    def _obey(self) -> None:
+    def _on_message(self) -> None:
         how = self.context.poll_master()  # None, too, if a signal made us hear it before
         if how is not None:
             self._leave(how)
@@ -135,7 +135,7 @@ class AsgiWorker:
     def _leave(self, how: str) -> None:
         self.leaving = how
         self.context.scoreboard.set_connections(self.context.slot, NOT_SERVING)
-        self._told_to_leave.set()
+        self._departure.set()
 
     def _beat(self) -> None:
         self._cells[0] = now = time.monotonic()
@@ -152,20 +152,20 @@ class AsgiWorker:
             self.meter = self._meter if ring.on else None
         for protocol in tuple(self.connections):
             protocol.expire(now)
-        if self.deaf:
-            self.listen()  # somebody may idle for long enough now
+        if self.paused:
+            self.resume_accepting()  # somebody may idle for long enough now
         if self._meter is not None:
             self._meter.skip()
 
     # -- connections
 
-    def listen(self) -> None:
-        self.deaf = False
+    def resume_accepting(self) -> None:
+        self.paused = False
         for fd, sock in self._queues.open.items():
             self.loop.add_reader(fd, self._accept, sock)
 
-    def _be_deaf(self) -> None:
-        self.deaf = True
+    def _pause_accepting(self) -> None:
+        self.paused = True
         for fd in self._queues.open:
             self.loop.remove_reader(fd)
 
@@ -173,7 +173,7 @@ class AsgiWorker:
         for _ in range(BATCH):
             held = len(self.connections) + len(self._opening)
             if held >= self.context.settings.worker_connections and not self._evict():
-                self._be_deaf()
+                self._pause_accepting()
                 return
             if held > self.context.scoreboard.fewest_connections():
                 # A sibling has fewer: give it the time to be first.
@@ -186,7 +186,7 @@ class AsgiWorker:
     def _accept_late(self, listener: socket.socket) -> None:
         if listener.fileno() in self._queues.open:
             self._take(listener)
-            if not self.deaf:
+            if not self.paused:
                 self.loop.add_reader(listener.fileno(), self._accept, listener)
 
     def _take(self, listener: socket.socket) -> bool:
@@ -217,8 +217,8 @@ class AsgiWorker:
     def _make_room(self) -> None:
         """No descriptor is left: the queue would wake us again and again for nothing."""
         self._evict()
-        self._be_deaf()
-        self.loop.call_later(limits.PAUSE, self.listen)
+        self._pause_accepting()
+        self.loop.call_later(limits.PAUSE, self.resume_accepting)
 
     def _evict(self) -> bool:
         """Close a connection that idles, the most silent first; False if none does."""
@@ -247,8 +247,8 @@ class AsgiWorker:
         """A connection has ended; there is room for another."""
         self.connections.pop(wire, None)
         self.count()
-        if self.deaf:
-            self.listen()
+        if self.paused:
+            self.resume_accepting()
 
     def change_protocol(
         self,

@@ -23,11 +23,6 @@ from pretune.server.http11.fields import TOKEN, fields_of, key_of, raw_of
 from pretune.server.http11.limits import Limits
 from pretune.server.http11.refused import Refused
 
-__all__ = [
-    "ChunkedBody", "FixedBody", "Reader", "Refused", "Request", "body_of", "decoded_path",
-    "parse_head", "take_head",
-]  # fmt: skip
-
 MAX_HEAD = 65536  # request line and fields together; more only if one line alone may be longer
 MAX_EMPTY = 2  # empty lines before a request: RFC 9112 section 2.2 asks for one
 BEGINNING = 32  # bytes that are looked at before the line is whole
@@ -132,8 +127,6 @@ class Request:
             for pair in block.raw
             if key_of(pair[0]) in self.shared and not (host and pair[0] == b"host")
         ]
-
-    raw = property(headers)
 
 
 class _Block:

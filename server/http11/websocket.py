@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pretune.server.http11.deflate import Codec, TooLong
-from pretune.server.http11.http1 import Refused
+from pretune.server.http11.refused import Refused
 
 MAX_MESSAGE = 16 << 20  # bytes of one message, after inflation
 ANY_SIZE = 1 << 62  # no limit

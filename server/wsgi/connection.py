@@ -17,7 +17,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, BinaryIO
 
-from pretune.server.http11.http1 import ChunkedBody, FixedBody, Reader, Request, body_of
+from pretune.server.http11.bodies import ChunkedBody, FixedBody
+from pretune.server.http11.http1 import Reader, Request, body_of
 from pretune.server.http11.limits import Limits
 from pretune.server.workers import limits
 from pretune.server.wsgi.buffers import Body, Rest, Room

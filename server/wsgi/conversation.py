@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from pretune.server.http11 import proxy_protocol
 from pretune.server.http11.forwarded import Trust
-from pretune.server.http11.http1 import Refused
+from pretune.server.http11.refused import Refused
 from pretune.server.http11.response import refusal
 from pretune.server.workers import limits
 from pretune.server.workers.context import Context

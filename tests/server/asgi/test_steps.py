@@ -6,9 +6,11 @@ import asyncio
 import time
 
 import pytest
-from hosted import connect, new_worker, turn_over
+from hosted import Errors, connect, new_worker, turn_over
 
 from pretune.server.asgi import http_exchange
+from pretune.server.asgi.lifespan import Lifespan
+from pretune.server.process.importing import TargetBroken
 from pretune.server.workers import limits
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
@@ -394,3 +396,32 @@ def test_a_reader_that_takes_too_little_is_given_up(rate, lives):
         assert not worker.calls
 
     asyncio.run(one())
+
+
+@pytest.mark.parametrize(
+    ("message", "error", "words"),
+    [
+        ("startup", TypeError, "a message is a dict with a 'type', not 'startup'"),
+        ({"type": "lifespan.startup.failed", "message": 7}, TargetBroken, "startup failed: 7"),
+    ],
+)
+def test_a_wrong_message_of_a_lifespan_is_named(message, error, words):
+    raised = []
+
+    async def app(scope, receive, send):
+        await receive()
+        try:
+            await send(message)
+        except TypeError as wrong:
+            raised.append(wrong)
+            raise
+
+    async def one():
+        try:
+            await Lifespan(app, {}, Errors()).startup()
+        except TargetBroken as wrong:
+            raised.append(wrong)
+
+    asyncio.run(one())
+    assert isinstance(raised[0], error)
+    assert words in str(raised[0])

@@ -12,7 +12,8 @@ import cases_parsers
 import cases_smuggling
 from strictness import CLOSED, OPEN, WAITS, Case
 
-from pretune.server.http11.http1 import Reader, Refused, body_of
+from pretune.server.http11.http1 import Reader, body_of
+from pretune.server.http11.refused import Refused
 
 CASES: list[Case] = [
     *cases_h1spec.CASES,

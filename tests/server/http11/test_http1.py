@@ -5,16 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pretune.server.http11 import fields
-from pretune.server.http11.http1 import (
-    ChunkedBody,
-    FixedBody,
-    Reader,
-    Refused,
-    body_of,
-    parse_head,
-    take_head,
-)
+from pretune.server.http11.bodies import ChunkedBody, FixedBody
+from pretune.server.http11.http1 import Reader, body_of, parse_head, take_head
 from pretune.server.http11.limits import Limits
+from pretune.server.http11.refused import Refused
 
 
 def parse(text: str):
@@ -223,7 +217,7 @@ def head_of(*lines: str) -> bytes:
 
 def test_raw_headers_keep_repeated_fields_apart_and_in_order():
     request = parse_head(head_of("Accept: a", "X-B:\t b ", "ACCEPT: c", "Cookie: d", "Cookie: e"))
-    assert request.raw == [
+    assert request.headers() == [
         (b"host", b"x"), (b"accept", b"a"), (b"x-b", b"b"), (b"accept", b"c"),
         (b"cookie", b"d"), (b"cookie", b"e"),
     ]  # fmt: skip

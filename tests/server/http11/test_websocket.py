@@ -13,7 +13,8 @@ from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import FrameProtocol
 
 from pretune.server.http11.deflate import Agreement, Codec, agree
-from pretune.server.http11.http1 import Refused, parse_head
+from pretune.server.http11.http1 import parse_head
+from pretune.server.http11.refused import Refused
 from pretune.server.http11.websocket import (
     BINARY,
     CLOSE,
