@@ -171,13 +171,19 @@ def test_a_worker_that_crashes_again_and_again_is_said_while_others_serve(start,
 
 
 CRASHES = """
-import os
+import ctypes
 def application(environ, start_response):
     if environ["PATH_INFO"] == "/crash":
-        os.kill(os.getpid(), 11)
+        ctypes.string_at(0)  # at once: after a signal other threads may still accept
     start_response("200 OK", [])
     return [b"well"]
 """
+
+
+def answer_surely(one) -> None:
+    """One of at most two workers answers twice: at the second it has noted the first."""
+    for _ in range(3):
+        assert one.text() == "well"
 
 
 @PRELOADS
@@ -188,7 +194,7 @@ def test_requests_that_crash_workers_never_end_a_server_that_has_answered(
     (tmp_path / "app.py").write_text(CRASHES)
     flags = ("--preload",) if preload else ()
     one = start("-w", "2", "-k", kind, *flags)
-    assert one.text() == "well"
+    answer_surely(one)
     while one.log().count("ended (crash") < crash_backoff.LOOP + 3:
         with contextlib.suppress(OSError, http.client.HTTPException):
             one.text("/crash")
@@ -204,7 +210,7 @@ def test_who_kills_workers_does_not_end_an_asgi_server(start, tmp_path):
         "    await send({'type': 'http.response.body', 'body': b'well'})\n"
     )
     one = start("-w", "1", "-k", "asgi")
-    assert one.text() == "well"
+    answer_surely(one)
     for count in range(1, crash_backoff.LOOP + 3):
         os.kill(one.workers()[-1], 9)
         one.wait_log("is ready after", count + 1)
