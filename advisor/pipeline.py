@@ -49,27 +49,27 @@ class Pipeline:
         """Describe what would be measured, without load."""
         from pretune.advisor.documents.plan import describe
 
-        known = self._session.preflight(progress)
-        planned = sequence.planned(self._terms(known))
+        preflight = self._session.preflight(progress)
+        planned = sequence.planned(self._terms(preflight))
         whole = self._session.options.time_budget_s
-        return describe(self._session.run, known, planned, self._trials_budget_s, whole)
+        return describe(self._session.run, preflight, planned, self._trials_budget_s, whole)
 
     def advise(self, progress: Progress) -> None:
         """Raises AppFailed, MeasurementInvalid, Refused, HookError."""
         session = self._session
         compiling = simulation.start_warm_up()
-        known = session.preflight(progress)
+        preflight = session.preflight(progress)
         # compiling would take CPU from the first trial
         progress.update("compiling the model")
         compiling.join()
-        bench = self._make_bench(session.workspace, known, progress)
+        bench = self._make_bench(session.workspace, preflight, progress)
         try:
             trials = Trials(bench, progress, session.options.seed, session.deadline)
-            observations = self._observe(known, trials)
+            observations = self._observe(preflight, trials)
             session.run = replace(session.run, workload=bench.workload)
-            facts = replace(known.facts, workload=bench.workload)
-            conclusion, evidence = self._answer(known, facts, observations, trials)
-            self._follow_up(known, conclusion, observations, trials)
+            facts = replace(preflight.facts, workload=bench.workload)
+            conclusion, evidence = self._answer(preflight, facts, observations, trials)
+            self._follow_up(preflight, conclusion, observations, trials)
         finally:
             bench.close()
             if bench.problem:
@@ -77,17 +77,17 @@ class Pipeline:
         session.run = finish(session.run, facts, conclusion)
         self.evidence = evidence
 
-    def _terms(self, known: Preflight) -> Terms:
+    def _terms(self, preflight: Preflight) -> Terms:
         return Terms(
-            interface=known.target.interface,
-            servers=known.servers,
-            cores=known.budget.cores,
-            pg_connections=known.budget.pg_connections,
+            interface=preflight.target.interface,
+            servers=preflight.servers,
+            cores=preflight.budget.cores,
+            pg_connections=preflight.budget.pg_connections,
             seconds=plan.durations(self._trials_budget_s),
-            rps=known.rps,
-            front=known.front.name if known.front else "",
+            rps=preflight.rps,
+            front=preflight.front.name if preflight.front else "",
             through=lambda settings, rps: steps.configure_for_trial(
-                self._session.run.front, known, known.workload, settings, rps, 1.0
+                self._session.run.front, preflight, preflight.workload, settings, rps, 1.0
             ),
         )
 
@@ -107,7 +107,7 @@ class Pipeline:
         load_s = plan.duration(Role.VERIFICATION, self._trials_budget_s)
         return MODEL_S + load_s + plan.AROUND_S + checks_s
 
-    def _observe(self, known: Preflight, trials: Trials) -> Observations:
+    def _observe(self, preflight: Preflight, trials: Trials) -> Observations:
         """Run the trials before the answer."""
         session = self._session
 
@@ -117,7 +117,7 @@ class Pipeline:
             session.add_trial(measured)
             return measured
 
-        *_, observations = sequence.observe(self._terms(known), run)
+        *_, observations = sequence.observe(self._terms(preflight), run)
         if observations.front is not None:
             direct = observations.saturated()[-1]
             assert session.run.front is not None
@@ -125,7 +125,7 @@ class Pipeline:
         return observations
 
     def _answer(
-        self, known: Preflight, facts: Facts, observations: Observations, trials: Trials
+        self, preflight: Preflight, facts: Facts, observations: Observations, trials: Trials
     ) -> tuple[Conclusion, Evidence]:
         """Conclude and verify; once more where the verification broke a promise."""
         for revision in range(1 + REVISIONS):
@@ -136,7 +136,7 @@ class Pipeline:
             conclusion, evidence = self._conclude(facts, observations, trials.bench)
             if conclusion.recommendation is None:
                 break
-            self._check_front(known, trials)
+            self._check_front(preflight, trials)
             measured, kept = self._verify(facts, conclusion, trials)
             if kept:
                 break
@@ -164,7 +164,7 @@ class Pipeline:
         recommended = None if found is None else found.settings
         return conclusion, Evidence(facts, observations, bench.think_s, keeps, recommended)
 
-    def _check_front(self, known: Preflight, trials: Trials) -> None:
+    def _check_front(self, preflight: Preflight, trials: Trials) -> None:
         """Ask once what standing behind the reverse proxy gives."""
         session, advised = self._session, self._session.run.recommendation
         if session.run.front is None or session.run.front.checks is not None:
@@ -175,7 +175,7 @@ class Pipeline:
         self._set_front(
             *steps.run_checks(
                 session.run.front,
-                known,
+                preflight,
                 advised.settings,
                 advised.predicted.throughput_rps.value,
                 session.workspace,
@@ -225,13 +225,17 @@ class Pipeline:
         return measured, verification.keeps_promises(conclusion, measured)
 
     def _follow_up(
-        self, known: Preflight, conclusion: Conclusion, observations: Observations, trials: Trials
+        self,
+        preflight: Preflight,
+        conclusion: Conclusion,
+        observations: Observations,
+        trials: Trials,
     ) -> None:
         """Run, with the time that is left, what explains the memory; it changes no answer."""
         session = self._session
         worker = conclusion.estimate.demand.worker
         planned = follow_up.plan_follow_ups(
-            worker, observations.contrast, known.environ, allocators.installed()
+            worker, observations.contrast, preflight.environ, allocators.installed()
         )
         for each in planned:
             trial = each.trial
@@ -239,7 +243,7 @@ class Pipeline:
                 return
             trials.progress.phase(trial.name, trial.why, trial.expected_s)
             # Snapshots are taken by our own worker; memory is compared on one server.
-            server = EMBEDDED if each.watch else known.servers.measured
+            server = EMBEDDED if each.watch else preflight.servers.measured
             try:
                 measured = trials.bench.run(
                     trial.name,

@@ -52,25 +52,25 @@ class Session:
 
     def preflight(self, progress: Progress) -> Preflight:
         """Raises AppFailed, Refused, HookError."""
-        known = self._find(self.options, self.workspace, progress, self._learn_environment)
-        self.database_urls = (known.database_url or "", *known.database_urls)
-        deployed = known.look.deployed
-        interface, server = known.target.interface, known.servers.verified
+        found = self._find(self.options, self.workspace, progress, self._learn_environment)
+        self.database_urls = (found.database_url or "", *found.database_urls)
+        deployed = found.look.deployed
+        interface, server = found.target.interface, found.servers.verified
         self.run = replace(
             self.run,
-            target=known.target,
-            budget=known.budget,
-            database=known.database,
-            slo=known.slo,
-            slo_source="" if known.slo.p95_s else UNLOADED_SOURCE,
-            workload=known.workload,
-            boot_memory=known.boot_memory,
-            server=known.servers.label,
-            front=Fronted(known.front.name, known.front.version) if known.front else None,
+            target=found.target,
+            budget=found.budget,
+            database=found.database,
+            slo=found.slo,
+            slo_source="" if found.slo.p95_s else UNLOADED_SOURCE,
+            workload=found.workload,
+            boot_memory=found.boot_memory,
+            server=found.servers.label,
+            front=Fronted(found.front.name, found.front.version) if found.front else None,
             today=None if deployed is None else today.of(deployed, interface, server),
-            notes=known.notes,
+            notes=found.notes,
         )
-        return known
+        return found
 
     def _learn_environment(self, environ: Mapping[str, str]) -> None:
         self.environ = environ

@@ -95,8 +95,8 @@ class Comparison:
         """Raises AppFailed, MeasurementInvalid, Refused, HookError."""
         session = self._session
         compiling = simulation.start_warm_up()
-        known = session.preflight(progress)
-        target = known.target
+        preflight = session.preflight(progress)
+        target = preflight.target
         here, self._absent = contestants.find(self._asked, target.interface, target.python)
         self._entries = {server.verified: Entry(server) for server in here}
         self._set_times()
@@ -104,15 +104,15 @@ class Comparison:
         if not here:
             self._end(Verdict.NOT_ENOUGH_DATA, "none of the servers asked for can carry this app")
             return
-        bench = self._make_bench(session.workspace, known, progress)
+        bench = self._make_bench(session.workspace, preflight, progress)
         trials = Trials(bench, progress, session.options.seed, session.deadline)
         try:
-            observations = self._observe(known, trials)
-            facts = self._facts(known, bench)
+            observations = self._observe(preflight, trials)
+            facts = self._facts(preflight, bench)
             estimate = self._estimate(facts, observations)
             self._recommend(facts, estimate, trials)
             self._rounds(trials)
-            self._live(known, trials)
+            self._live(preflight, trials)
         finally:
             bench.close()
         self._conclude_comparison()
@@ -129,9 +129,9 @@ class Comparison:
 
     # ---- what the app costs, and what each server adds
 
-    def _observe(self, known: Preflight, trials: Trials) -> Observations:
+    def _observe(self, preflight: Preflight, trials: Trials) -> Observations:
         """Run the app's first trials on the embedded server, then one on each other server."""
-        terms = self._terms(known)
+        terms = self._terms(preflight)
 
         def run(planned: PlannedTrial, server: str, after_s: float) -> Measurement:
             measured = trials.run(planned, server, after_s)
@@ -150,12 +150,12 @@ class Comparison:
         )
         return observations
 
-    def _terms(self, known: Preflight) -> Terms:
+    def _terms(self, preflight: Preflight) -> Terms:
         return Terms(
-            interface=known.target.interface,
+            interface=preflight.target.interface,
             servers=Servers(EMBEDDED, EMBEDDED),
-            cores=known.budget.cores,
-            pg_connections=known.budget.pg_connections,
+            cores=preflight.budget.cores,
+            pg_connections=preflight.budget.pg_connections,
             seconds={
                 Role.DEMAND: self._plan.demand_s,
                 Role.CONTRAST: self._plan.contrast_s,
@@ -180,11 +180,11 @@ class Comparison:
         self._session.add_trial(measured)
         return observations.plus(measured)
 
-    def _facts(self, known: Preflight, bench: Bench) -> Facts:
+    def _facts(self, preflight: Preflight, bench: Bench) -> Facts:
         """Preflight's, with a budget of the cores that measure."""
-        cores = min(known.budget.cores, bench.conditions().server_cores)
-        budget = replace(known.budget, cores=cores)
-        return replace(known.facts, workload=bench.workload, budget=budget)
+        cores = min(preflight.budget.cores, bench.conditions().server_cores)
+        budget = replace(preflight.budget, cores=cores)
+        return replace(preflight.facts, workload=bench.workload, budget=budget)
 
     def _estimate(self, facts: Facts, observations: Observations) -> Estimate:
         found = estimate(facts, observations, seed=self._session.options.seed)
@@ -198,10 +198,10 @@ class Comparison:
 
     # ---- each at its own best
 
-    def _recommend(self, facts: Facts, known: Estimate, trials: Trials) -> None:
+    def _recommend(self, facts: Facts, estimated: Estimate, trials: Trials) -> None:
         for name in self._going():
             trials.progress.phase("model", f"what is best on {name}", times.MODEL_S)
-            question = self._ask(name, facts, known, trials.bench)
+            question = self._ask(name, facts, estimated, trials.bench)
             self._recommend_for(name, question)
         if not self._going():
             return
@@ -212,7 +212,7 @@ class Comparison:
         for name in self._going():
             settings = self._entries[name].settings
             assert settings is not None
-            question = self._ask(name, facts, known, trials.bench, settings.worker_class)
+            question = self._ask(name, facts, estimated, trials.bench, settings.worker_class)
             of_one = replace(question, budget=replace(question.budget, instances=1))
             alike = predict(of_one, settings, self._users)
             self._change(name, alike=alike)
@@ -221,14 +221,14 @@ class Comparison:
         self,
         name: str,
         facts: Facts,
-        known: Estimate,
+        estimated: Estimate,
         bench: Bench,
         worker_class: str | None = None,
     ) -> Question:
         """The question of a server's best settings, in the conditions of its trials here."""
         question = pose_question(
             facts,
-            known,
+            estimated,
             bench.conditions(name),
             seed=self._session.options.seed,
             think_s=bench.think_s,
@@ -330,7 +330,7 @@ class Comparison:
 
     # ---- what deploys and supervisors do to it
 
-    def _live(self, known: Preflight, trials: Trials) -> None:
+    def _live(self, preflight: Preflight, trials: Trials) -> None:
         bench, progress = trials.bench, trials.progress
         if bench.workload.locustfile:
             self._session.note(
@@ -343,7 +343,7 @@ class Comparison:
             if not bench.workload.locustfile:
                 self._try_signals(bench, self._entries[name], progress)
                 self._try_recycling(bench, self._entries[name], progress)
-            self._try_broken(known, self._entries[name], progress)
+            self._try_broken(preflight, self._entries[name], progress)
 
     def _try_signals(self, bench: Bench, entry: Entry, progress: Progress) -> None:
         load = self._check_load()
@@ -382,7 +382,7 @@ class Comparison:
         except (AppFailed, MeasurementInvalid) as error:
             self._session.note(f"{name} gave nothing: {_first_line(error)}")
 
-    def _try_broken(self, known: Preflight, entry: Entry, progress: Progress) -> None:
+    def _try_broken(self, preflight: Preflight, entry: Entry, progress: Progress) -> None:
         progress.phase("lifecycle", f"{entry.server.label}: an app that does not boot", 3.0)
         assert entry.settings is not None
         directory = self._session.workspace.directory("broken")
@@ -392,13 +392,13 @@ class Comparison:
         launch = Launch(
             target=broken.TARGET,
             settings=entry.settings,
-            python=known.target.python,
+            python=preflight.target.python,
             chdir=directory,
-            env=self._session.workspace.marked(known.environ),
+            env=self._session.workspace.marked(preflight.environ),
             log=self._session.workspace.log(f"{entry.name}-broken"),
             bind=broken.free_address(),
             telemetry=rings,
-            cores=known.core_plan.server,
+            cores=preflight.core_plan.server,
             on_spawn=self._session.workspace.spawned,
         )
         self._learn_of(entry.name, boot=broken.watch(START[entry.name], launch, tries))
