@@ -77,7 +77,8 @@ class Room:
                 view = view[file.write(view) or 0 :]
         except OSError as error:  # the disk is full, say
             self.files.give(size)
-            self.complain(f"cannot write to a temporary file: {error}")
+            where = self.directory or tempfile.gettempdir()
+            self.complain(f"cannot write to a temporary file in {where}: {error}")
             return False
         return True
 
@@ -85,8 +86,7 @@ class Room:
         now = time.monotonic()
         if now > self._complained + CALM:
             self._complained = now
-            where = self.directory or tempfile.gettempdir()
-            self._log.error(f"no room for the bytes of slow clients: {text} (files are in {where})")
+            self._log.error(f"no room for the bytes of slow clients: {text}")
 
 
 class Body:
@@ -264,8 +264,18 @@ class Rest:
         self._file.truncate()
         self._at = self._written = 0
 
+    def send_at_once(self, data: bytes | memoryview) -> int:
+        """Bytes of ``data`` the client takes now, when nothing is kept. Raises OSError."""
+        try:
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            return 0
+        self._sent += sent
+        return sent
+
     def restart(self) -> None:
         """The client was up to date until now."""
+        self._taken = self._sent - unacknowledged(self._sock)
         self.deadline = time.monotonic() + limits.SEND_PATIENCE
 
     def overdue(self, now: float) -> bool:

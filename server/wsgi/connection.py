@@ -177,9 +177,11 @@ class Connection:
                 if rest:
                     rest.send()
                     kept = kept or rest.add(view, whole=True)
-                else:
-                    view = view[self.sock.send(view) :]
+                elif sent := rest.send_at_once(view):
+                    view = view[sent:]
                     kept = not view
+                else:
+                    raise BlockingIOError
             except BlockingIOError:
                 now = time.monotonic()
                 if rest.overdue(now):

@@ -40,30 +40,32 @@ class Backlog:
 
     def add(self, data: bytes | memoryview) -> None:
         """Send it after what is there, now or later. Raises Gone."""
+        with self._lock:
+            if not self._rest and not self._gone:
+                self._rest.restart()
         while True:
             with self._lock:
                 if self._gone:
                     raise Gone
                 if not self._rest:
-                    data = memoryview(data)[self._try(data) :]
+                    data = memoryview(data)[self._send_at_once(data) :]
                     if not data:
                         return
-                    self._rest.restart()
                 if self._rest.add(data):
                     self._pump.register(self._sock.fileno(), self)
                     return
+                if self._rest.overdue(time.monotonic()):
+                    self._give_up()
+                    raise Gone
             self._wait(self._rest.deadline - time.monotonic())
             self.flush()
-            self.sweep(time.monotonic())
 
-    def _try(self, data: bytes | memoryview) -> int:
-        """Bytes the client takes at once. Raises Gone."""
+    def _send_at_once(self, data: bytes | memoryview) -> int:
+        """Raises Gone."""
         try:
-            return self._sock.send(data)
-        except BlockingIOError:
-            return 0
+            return self._rest.send_at_once(data)
         except OSError:
-            self._gone = True
+            self._give_up()
             raise Gone from None
 
     def flush(self) -> None:
@@ -97,6 +99,7 @@ class Backlog:
         with self._lock:
             self._pump.unregister(self._sock.fileno())
             if self._gone:
+                self._rest.close()
                 raise Gone
             return self._rest
 
