@@ -25,7 +25,7 @@ from typing import Any
 from bench.clients import KINDS, Clients, Kill, attribute
 from bench.servers import machine
 from bench.servers.tables import table
-from pretune.server.adapters import embedded
+from pretune.server.adapters import embedded, process
 from pretune.server.adapters.launch import BootFailed, Launch
 from pretune.server.adapters.process import ServerProcess
 from pretune.server.settings import Settings
@@ -303,20 +303,8 @@ def run(
 def start(launch: Launch, pid_file: Path) -> ServerProcess:
     """As the adapter does, with a pid file: an upgrade is followed by it."""
     pid_file.unlink(missing_ok=True)
-    read, write = os.pipe()
-    with launch.log.open("ab") as log:
-        process = subprocess.Popen(
-            [*embedded.command(launch, write), "--pid", str(pid_file)],
-            cwd=launch.chdir,
-            env=dict(launch.env),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=(write,),
-            start_new_session=True,
-        )
-    os.close(write)
-    return ServerProcess(process, read, launch.settings.workers, embedded.SIGNALS, pinned=False)
+    flags = ["--pid", str(pid_file)]
+    return process.start(launch, lambda at, fd: [*embedded.command(at, fd), *flags], embedded.KIND)
 
 
 @contextlib.contextmanager
