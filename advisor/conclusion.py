@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from pretune.advisor.demand import breakdown, server_costs
 from pretune.advisor.demand import estimate as demands
-from pretune.advisor.demand.breakdown import Inside
+from pretune.advisor.demand.breakdown import Breakdown
 from pretune.advisor.demand.values import Demand
 from pretune.advisor.model import extrapolation
 from pretune.advisor.model.calibration import Calibration, calibrate
@@ -38,7 +38,7 @@ class Estimate:
 
     demand: Demand
     calibration: Calibration
-    breakdown: Inside | None
+    breakdown: Breakdown | None
     extrapolation: Extrapolation
     slo: Slo
     slo_source: str

@@ -25,7 +25,7 @@ def with_conclusion(run: Run, facts: Facts, conclusion: Conclusion) -> Run:
         demand=known.demand,
         server_costs=known.demand.costs,
         extrapolation=known.extrapolation,
-        inside=known.breakdown,
+        breakdown=known.breakdown,
         own_lock=known.own_lock,
         slo=known.slo,
         slo_source=known.slo_source,

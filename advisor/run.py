@@ -11,7 +11,7 @@ from typing import Any
 
 from pretune.advisor.demand.allocation_sites import Holders
 from pretune.advisor.demand.allocators import Saving
-from pretune.advisor.demand.breakdown import Inside
+from pretune.advisor.demand.breakdown import Breakdown
 from pretune.advisor.demand.values import Demand, Kind, ServerCost
 from pretune.advisor.model.extrapolation import Extrapolation
 from pretune.advisor.model.lock import OwnLock
@@ -110,7 +110,7 @@ class Run:
     boot_memory: Mapping[str, Any] | None = None  # as the inspection weighed it
     demand: Demand | None = None
     extrapolation: Extrapolation | None = None  # from the trials to the budget's machine
-    inside: Inside | None = None
+    breakdown: Breakdown | None = None
     own_lock: OwnLock | None = None  # of the application, where one shows
     trials: tuple[Trial, ...] = ()
     candidates: tuple[Candidate, ...] = ()

@@ -76,7 +76,7 @@ class Host:
 
 
 @dataclass(frozen=True)
-class EndpointInside:
+class EndpointBreakdown:
     """``routes``: as the framework writes them, the most frequent first.
 
     ``held_fraction``: of the waiting, how much kept the event loop; None without a loop.
@@ -131,26 +131,26 @@ class Contention:
 
 
 @dataclass(frozen=True)
-class Inside:
+class Breakdown:
     """Of the demand trial; the mix weighs endpoints by the workload's shares."""
 
     out_s: Interval
     other_s: Interval
     hosts: tuple[Host, ...]
-    endpoints: tuple[EndpointInside, ...]
+    endpoints: tuple[EndpointBreakdown, ...]
     loop: Loop | None
     contention: Contention | None
     looks: int
     late_fraction: float  # of them; they count for nothing
     looking_core_fraction: float  # of one core; it is in no figure of the app's
 
-    def endpoint(self, name: str) -> EndpointInside | None:
+    def endpoint(self, name: str) -> EndpointBreakdown | None:
         return next((e for e in self.endpoints if e.name == name), None)
 
 
 def assemble(
     workload: Workload, trial: Measurement, contrast: Measurement | None = None
-) -> Inside | None:
+) -> Breakdown | None:
     """None where the demand trial recorded no request of the workload."""
     kinds = len(workload.endpoints)
     rows = select_workload(trial.telemetry, kinds)
@@ -175,7 +175,7 @@ def assemble(
             if trial.settings.worker_class == "asgi":
                 held = _held(notes, k + 1)
         endpoints.append(
-            EndpointInside(
+            EndpointBreakdown(
                 endpoint.name,
                 _routes(notes, rows[strata == k]),
                 each[k][0],
@@ -187,7 +187,7 @@ def assemble(
         )
     names = [e.name for e in workload.endpoints]
     cost = notes.cost if notes is not None else np.empty(0, COST)
-    return Inside(
+    return Breakdown(
         mix[0],
         mix[1],
         _hosts(tuple(asked), mix[4:]),

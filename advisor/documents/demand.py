@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pretune.advisor.demand.breakdown import Inside
+from pretune.advisor.demand.breakdown import Breakdown
 from pretune.advisor.demand.values import Demand
 from pretune.advisor.documents.plain import move, plain
 from pretune.advisor.run import Run
@@ -16,13 +16,13 @@ _LAST = (
 )
 
 
-def write_demand(demand: Demand | None, inside: Inside | None) -> dict[str, Any] | None:
+def write_demand(demand: Demand | None, breakdown: Breakdown | None) -> dict[str, Any] | None:
     if demand is None:
         return None
-    found = {**plain(demand), "inside": plain(inside)}
-    if inside is not None:
+    found = {**plain(demand), "inside": plain(breakdown)}
+    if breakdown is not None:
         for endpoint in found["by_endpoint"]:
-            endpoint |= plain(inside.endpoint(endpoint["name"])) or {}
+            endpoint |= plain(breakdown.endpoint(endpoint["name"])) or {}
     return move(found, last=_LAST)
 
 

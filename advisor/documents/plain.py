@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pretune.advisor.demand.breakdown import Host, Inside
+from pretune.advisor.demand.breakdown import Breakdown, Host
 from pretune.advisor.demand.values import Demand
 from pretune.advisor.deployed.value import Deployed, Setting
 from pretune.advisor.model.prediction import Prediction
@@ -143,7 +143,7 @@ SHAPES: Mapping[type, Shape] = {
     Fleet: Shape(added={"carries": lambda fleet: fleet.carries}, last=("database",)),
     Fronted: Shape(omitted=frozenset({"keeps"})),
     Host: Shape(written={"name": ("host", plain)}),
-    Inside: Shape(elsewhere=frozenset({"endpoints"})),  # each beside its endpoint's demand
+    Breakdown: Shape(elsewhere=frozenset({"endpoints"})),  # each beside its endpoint's demand
     Measurement: Shape(
         omitted=frozenset({"role", "telemetry", "notes"}),  # a role's trial is known by its name
         elsewhere=frozenset({"memory_series"}),  # under "series", for the charts

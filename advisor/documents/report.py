@@ -33,7 +33,7 @@ def assemble(run: Run) -> dict[str, Any]:
         "slo": _slo(run.slo, run.slo_source),
         "workload": plain(run.workload),
         "boot_memory": write_boot_memory(run),
-        "demand": write_demand(run.demand, run.inside),
+        "demand": write_demand(run.demand, run.breakdown),
         "extrapolation": plain(run.extrapolation),
         "holders": plain(run.holders),
         "allocators": plain(run.allocators),

@@ -71,7 +71,7 @@ def _outbound(context: FindingContext) -> Evidence | None:
     if fraction < 0.5:
         return None
     worst = context.largest(lambda e: e.share * e.wait_s.value)
-    hosts = context.run.inside.hosts if context.run.inside else ()
+    hosts = context.run.breakdown.hosts if context.run.breakdown else ()
     most = max(hosts, key=lambda h: h.wait_s.value, default=None)
     return {
         "wait_s": demand.wait_s.value,
@@ -106,8 +106,8 @@ def _blocking_loop(context: FindingContext) -> Evidence | None:
     demand = context.run.demand
     if demand is None or not context.asgi or not len(demand.tuples):
         return None
-    inside = context.run.inside
-    loop = inside.loop if inside else None
+    breakdown = context.run.breakdown
+    loop = breakdown.loop if breakdown else None
     if loop is not None and loop.blocking and loop.blocking[0].times >= FEWEST_BLOCKS:
         # seen at work: computing, or waiting in a call that does not let the loop go on
         first = loop.blocking[0]
@@ -127,10 +127,10 @@ def _blocking_loop(context: FindingContext) -> Evidence | None:
 
 def _sync_on_loop(context: FindingContext) -> Evidence | None:
     """Calls that wait without letting the loop go on: too short each to block it for long."""
-    inside = context.run.inside
-    if inside is None or not context.asgi or _blocking_loop(context) is not None:
+    breakdown = context.run.breakdown
+    if breakdown is None or not context.asgi or _blocking_loop(context) is not None:
         return None
-    for endpoint in inside.endpoints:
+    for endpoint in breakdown.endpoints:
         held = endpoint.held_fraction
         if held is None or held.low < HELD_FRACTION:
             continue

@@ -99,7 +99,7 @@ def _gil_bound(context: FindingContext) -> Evidence | None:
     busy = dict(found.predicted.utilisation).get("gil", 0.0)
     if busy < 0.8:
         return None
-    contention = context.run.inside.contention if context.run.inside else None
+    contention = context.run.breakdown.contention if context.run.breakdown else None
     waits = {}
     if contention is not None and contention.lock == "gil":
         waits = {"threads": contention.requests, "gil_wait_s": contention.wait_s.value}

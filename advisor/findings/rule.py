@@ -48,8 +48,8 @@ class FindingContext:
 
         Of lines that have as much, one of the user's own says more than a library's.
         """
-        inside = self.run.inside
-        found = inside.endpoint(endpoint) if inside else None
+        breakdown = self.run.breakdown
+        found = breakdown.endpoint(endpoint) if breakdown else None
         lines = [line for line in (found.lines if found else ()) if line.kind in kinds]
         best = max(lines, key=lambda line: (line.own, line.looks), default=None)
         if best is None or best.looks < FEWEST_LOOKS:

@@ -28,11 +28,11 @@ Path = tuple[str | int, ...]
 def random_run(seed: int, absent: float) -> tuple[Maker, Run]:
     maker = Maker(seed, absent)
     run = maker.make(Run)
-    if run.inside is not None and run.demand is not None:  # they are of the same endpoints
+    if run.breakdown is not None and run.demand is not None:  # they are of the same endpoints
         names = [each.name for each in run.demand.by_endpoint]
-        pairs = zip(names, run.inside.endpoints, strict=True)
+        pairs = zip(names, run.breakdown.endpoints, strict=True)
         endpoints = tuple(replace(each, name=name) for name, each in pairs)
-        run = replace(run, inside=replace(run.inside, endpoints=endpoints))
+        run = replace(run, breakdown=replace(run.breakdown, endpoints=endpoints))
     return maker, run
 
 

@@ -13,7 +13,14 @@ import pytest
 
 from pretune.advisor.demand.allocation_sites import Holder, Holders
 from pretune.advisor.demand.allocators import Saving
-from pretune.advisor.demand.breakdown import Blocking, EndpointInside, Host, Inside, Line, Loop
+from pretune.advisor.demand.breakdown import (
+    Blocking,
+    Breakdown,
+    EndpointBreakdown,
+    Host,
+    Line,
+    Loop,
+)
 from pretune.advisor.demand.values import TUPLE, Demand, EndpointDemand, WorkerDemand
 from pretune.advisor.findings import deployed
 from pretune.advisor.findings.diagnose import RULES, diagnose
@@ -179,10 +186,10 @@ def explained(*lines: Line, run: Run = HEALTHY, loop: Loop | None = None, **chan
     """The run, and where the time of its one endpoint went."""
     zero = EXACT(0.0)
     fields = {"held_fraction": None, **changes}
-    one = EndpointInside("/a", ("/a",), zero, zero, (), lines, **fields)
+    one = EndpointBreakdown("/a", ("/a",), zero, zero, (), lines, **fields)
     host = Host("api.example:443", EXACT(50.0), EXACT(0.02))
-    inside = Inside(zero, zero, (host,), (one,), loop, None, 1000, 0.0, 0.003)
-    return replace(run, inside=inside)
+    breakdown = Breakdown(zero, zero, (host,), (one,), loop, None, 1000, 0.0, 0.003)
+    return replace(run, breakdown=breakdown)
 
 
 def line(kind: str, number: int, *, looks: int = 80, own: bool = True) -> Line:
