@@ -71,8 +71,10 @@ class SocketProtocol(Wire, Call):
         self.quiet = before.quiet
         self.state = OPENING
         self.deadline = 0.0  # in CLOSING and OVER
-        self._inbox: deque[dict[str, Any]] = deque([{"type": "websocket.connect"}])
-        self._waiting = 0  # bytes of memory its messages take
+        self._connected = False  # the app has taken the first of its messages
+        # Not as messages for the app yet: those are large beside what most carry.
+        self._inbox: deque[str | bytes] = deque()
+        self._waiting = 0  # bytes of memory it takes
         self._more = False  # the reader may hold whole messages, for which there was no room
         self._counted = False  # in the worker's sum of what is held
         self._disconnect: dict[str, Any] | None = None
@@ -86,6 +88,10 @@ class SocketProtocol(Wire, Call):
         self._silent = 0  # sweeps without a byte
         self._denial: Any = None
         self._denied: Head | None = None
+
+    def launch(self) -> None:
+        super().launch()
+        self._regulate()  # much may have come behind the handshake
 
     # -- asyncio's calls
 
@@ -130,10 +136,7 @@ class SocketProtocol(Wire, Call):
                     self._on_close(event)
                     return
                 elif self.state == OPEN and not isinstance(event, Ponged):
-                    text = isinstance(event, str)
-                    self._inbox.append(
-                        {"type": "websocket.receive", "text" if text else "bytes": event}
-                    )
+                    self._inbox.append(event)
                     self._waiting += getsizeof(event)
                     self._tell()
                     if self._full:
@@ -318,14 +321,17 @@ class SocketProtocol(Wire, Call):
         self.finish()
 
     async def receive(self) -> dict[str, Any]:
+        if not self._connected:
+            self._connected = True
+            return {"type": "websocket.connect"}
         while True:
             if self._inbox:
-                message = self._inbox.popleft()
-                if message["type"] == "websocket.receive":
-                    self._waiting -= getsizeof(message.get("text", message.get("bytes")))
+                event = self._inbox.popleft()
+                self._waiting -= getsizeof(event)
                 if not self._reading or self._counted:
                     self._make_room()
-                return message
+                kind = "text" if isinstance(event, str) else "bytes"
+                return {"type": "websocket.receive", kind: event}
             if self._disconnect is not None:
                 return self._disconnect.copy()
             await wait_in(self._receivers, self.worker.loop)

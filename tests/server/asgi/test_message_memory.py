@@ -202,3 +202,21 @@ def test_the_sum_is_what_is_held(seed):
         assert memory.held == sum(sizes) <= 1000
         assert min(shed, default=1500) >= max(sizes)  # who holds most goes first, and no more go
         assert sum(sizes) + sum(shed[-1:]) > 1000 or not shed
+
+
+def test_what_comes_before_the_app_has_answered_stops_the_reading():
+    async def app(scope, receive, send):
+        await asyncio.sleep(3600)
+
+    async def main():
+        worker = new_worker(app)
+        transport = connect(worker)
+        transport.protocol.data_received(UPGRADE + frame(b"hello") * 20_000)
+        await turn_over(2)
+        assert not transport.reading
+        for call in worker.calls:
+            call.task.cancel()
+        transport.abort()
+        await turn_over()
+
+    asyncio.run(main())
