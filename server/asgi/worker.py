@@ -330,12 +330,12 @@ class AsgiWorker:
                 self._queues.seal()
             for protocol in tuple(self.connections):
                 protocol.go_away()
-            doors, sealed = self._queues.waiting(), self._queues.sealed
+            queues, sealed = self._queues.waiting(), self._queues.sealed
             held = (self.connections, self._opening, self.calls, self.sockets)
             elapsed = time.monotonic() - began
             inside = sum(map(len, held))
-            step = next_step(self.leaving or STOP, elapsed, patience, doors, inside, sealed)
-            for fd in step.close_doors:
+            step = next_step(self.leaving or STOP, elapsed, patience, queues, inside, sealed)
+            for fd in step.shut_queues:
                 self._queues.shut(fd)
             if step.close_idle:
                 self._close_idle()

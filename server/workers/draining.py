@@ -31,7 +31,7 @@ LOOK = 0.01  # s between two looks
 class Step(NamedTuple):
     """What to do after one look."""
 
-    close_doors: tuple[int, ...]
+    shut_queues: tuple[int, ...]
     close_idle: bool  # idle connections
     give_idle: bool  # the same, to siblings
     done: bool
@@ -41,26 +41,26 @@ def next_step(
     how: str,
     elapsed: float,
     patience: float,
-    doors: Mapping[int, bool],
+    queues: Mapping[int, bool],
     connections: int,
     sealed: Collection[int] = (),
 ) -> Step:
-    """``doors``: those still open, and whether somebody waits there; ``sealed``: nobody new comes.
+    """``queues``: those still open, and whether somebody waits there; ``sealed``: nobody new comes.
 
     ``elapsed`` seconds since the order to leave; after ``patience`` nothing is waited for.
-    ``connections`` are those not yet closed. ``done`` is to be confirmed by who guards the doors:
+    ``connections`` are those not yet closed. ``done`` is to be confirmed by who guards the queues:
     a thread may just be taking a connection.
     """
 
-    def ends(door: int, waiting: bool) -> bool:
-        if how == STOP and door in sealed:
+    def ends(queue: int, waiting: bool) -> bool:
+        if how == STOP and queue in sealed:
             return not waiting and elapsed > HANDSHAKE
         return not waiting or elapsed > IMPATIENCE
 
-    closed = tuple(door for door, waiting in doors.items() if ends(door, waiting))
-    shut = len(closed) == len(doors)
+    closed = tuple(queue for queue, waiting in queues.items() if ends(queue, waiting))
+    shut = len(closed) == len(queues)
     return Step(
-        close_doors=closed,
+        shut_queues=closed,
         close_idle=how == STOP,
         give_idle=how == RETIRE,
         done=(shut and not connections) or elapsed > patience,

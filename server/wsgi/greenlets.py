@@ -212,7 +212,7 @@ class GreenletWorker:
                 len(self.connections),
                 self._queues.sealed,
             )
-            for fd in step.close_doors:
+            for fd in step.shut_queues:
                 self._queues.shut(fd)
             if step.close_idle:
                 self._close_idle(now)

@@ -155,7 +155,7 @@ class ThreadedWorker:
                 len(self.acceptor.connections),
                 self.acceptor.sealed(),
             )
-            for fd in step.close_doors:
+            for fd in step.shut_queues:
                 self.acceptor.shut(fd)
             if step.close_idle:
                 self._close_idle(now)

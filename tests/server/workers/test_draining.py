@@ -18,9 +18,9 @@ PATIENCE = 30.0
 
 
 @pytest.mark.parametrize(
-    ("how", "elapsed", "doors", "sealed", "connections", "closed", "done"),
+    ("how", "elapsed", "queues", "sealed", "connections", "closed", "done"),
     [
-        # Nobody waits: the doors close at once, and with nobody inside it is over.
+        # Nobody waits: the queues close at once, and with nobody inside it is over.
         (STOP, EARLY, {3: False, 4: False}, {3, 4}, 0, (3, 4), True),
         (STOP, EARLY, {3: False, 4: False}, {3, 4}, 2, (3, 4), False),
         # Not quite at once: a handshake may be on its way.
@@ -42,7 +42,7 @@ PATIENCE = 30.0
         (RETIRE, PATIENCE + 1, {}, (), 5, (), True),
     ],
 )
-def test_next_step(how, elapsed, doors, sealed, connections, closed, done):
-    step = next_step(how, elapsed, PATIENCE, doors, connections, sealed)
-    assert (step.close_doors, step.done) == (closed, done)
+def test_next_step(how, elapsed, queues, sealed, connections, closed, done):
+    step = next_step(how, elapsed, PATIENCE, queues, connections, sealed)
+    assert (step.shut_queues, step.done) == (closed, done)
     assert (step.close_idle, step.give_idle) == (how == STOP, how == RETIRE)
