@@ -119,7 +119,7 @@ def pose_question(
     deployed, settings = preflight.look.deployed, None
     if deployed is not None:
         interface, server = preflight.target.interface, preflight.servers.verified
-        settings = today.of(deployed, interface, server).settings
+        settings = today.take_deployed(deployed, interface, server).settings
     log_sd = estimated.extrapolation.log_sd
     return Question(
         demand=_transfer(preflight, estimated.demand, conditions.server, worker_class),
@@ -127,7 +127,7 @@ def pose_question(
         slo=estimated.slo,
         conditions=conditions,
         interface=preflight.target.interface,
-        calibration=extrapolation.widened(estimated.calibration, log_sd),
+        calibration=extrapolation.widen_calibration(estimated.calibration, log_sd),
         think_s=think_s,
         arrivals=preflight.rps is not None,
         seed=seed,
@@ -175,4 +175,4 @@ def _transfer(
 ) -> Demand:
     """Transfer the demand to another server and to the budget's cores."""
     moved = server_costs.on_server(demand, server, worker_class or demand.served_by[1])
-    return extrapolation.moved(moved, preflight.budget.cpu_factor or 1.0)
+    return extrapolation.move_demand(moved, preflight.budget.cpu_factor or 1.0)

@@ -30,7 +30,7 @@ def with_conclusion(run: Run, facts: Facts, conclusion: Conclusion) -> Run:
         slo=known.slo,
         slo_source=known.slo_source,
         candidates=answer.found.candidates,
-        recommendation=today.compared(conclusion.recommendation, run.today),
+        recommendation=today.with_today(conclusion.recommendation, run.today),
         baselines=answer.baselines,
         today=deployed,
         fleet=answer.fleet,

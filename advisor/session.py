@@ -67,7 +67,7 @@ class Session:
             boot_memory=found.boot_memory,
             server=found.servers.label,
             front=Fronted(found.front.name, found.front.version) if found.front else None,
-            today=None if deployed is None else today.of(deployed, interface, server),
+            today=None if deployed is None else today.take_deployed(deployed, interface, server),
             notes=found.notes,
         )
         return found

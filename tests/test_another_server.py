@@ -57,7 +57,7 @@ WALK = """
     assert [each.verified for each in here] == ["ninth"]
     assert plan.budget_s(None) == plan.BEGIN_S + plan.EACH_S * (before_s + 1)
     said = Deployed("ninth", "Procfile:1", "app", {"threads": Setting(4, "Procfile:1")})
-    assert today.of(said, "wsgi", "ninth").settings == Settings(1, 4, "gthread")
+    assert today.take_deployed(said, "wsgi", "ninth").settings == Settings(1, 4, "gthread")
 
     # the model knows how it serves
     settings = Settings(1, 4, "gthread", timeout=10.0)

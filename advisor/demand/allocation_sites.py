@@ -46,7 +46,9 @@ class Holders:
     requests: int  # between the first and the last snapshot
 
 
-def find(held: Held, series: Sequence[MemorySeries], leak: float = math.inf) -> Holders | None:
+def find_holders(
+    held: Held, series: Sequence[MemorySeries], leak: float = math.inf
+) -> Holders | None:
     """None with fewer than two snapshots, or without requests between them.
 
     ``leak``: bytes per request of the leak that is looked for.

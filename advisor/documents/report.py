@@ -11,7 +11,7 @@ from typing import Any
 from pretune.advisor.documents.demand import write_boot_memory, write_demand
 from pretune.advisor.documents.plain import move, plain
 from pretune.advisor.documents.trial import write_series, write_trial, write_verification
-from pretune.advisor.recommendation.fleet import sentences
+from pretune.advisor.recommendation.fleet import describe_fleet
 from pretune.advisor.recommendation.today import Today
 from pretune.advisor.resources.budget import Slo
 from pretune.advisor.run import Run
@@ -78,7 +78,7 @@ def _slo(slo: Slo | None, source: str) -> dict[str, Any] | None:
 def _fleet(run: Run) -> dict[str, Any] | None:
     if run.fleet is None or run.budget is None:
         return None
-    return {**plain(run.fleet), "sentences": list(sentences(run.fleet, run.budget))}
+    return {**plain(run.fleet), "sentences": list(describe_fleet(run.fleet, run.budget))}
 
 
 def _today(today: Today | None) -> dict[str, Any] | None:

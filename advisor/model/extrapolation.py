@@ -94,7 +94,7 @@ def extrapolate(budget: Budget, trial_cores: float) -> Extrapolation:
     )
 
 
-def moved(demand: Demand, cpu_factor: float) -> Demand:
+def move_demand(demand: Demand, cpu_factor: float) -> Demand:
     """``demand`` on cores ``cpu_factor`` times as fast: CPU shrinks, waits stay.
 
     Of database time the part that is CPU of a Postgres on the same machine shrinks, too.
@@ -138,7 +138,7 @@ def _cost(cost: ServerCost, x: float) -> ServerCost:
     )
 
 
-def widened(calibration: Calibration, log_sd: float) -> Calibration:
+def widen_calibration(calibration: Calibration, log_sd: float) -> Calibration:
     """With the level of CPU per request unsure by so much more."""
     return replace(calibration, cpu=calibration.cpu.widened(log_sd))
 

@@ -131,7 +131,7 @@ def run(
         refuse_postgres(reached, ports)
         notes.extend(_of_peers(reached))
 
-    workload = traffic.find(options, location.spec, found, environ, workspace, check_peers)
+    workload = traffic.find_workload(options, location.spec, found, environ, workspace, check_peers)
     available = frozenset(os.sched_getaffinity(0))
     return Preflight(
         target=target,

@@ -24,7 +24,7 @@ THREADS = 2  # one slow route must not hold up the others
 PEERS_EVERY_S = 0.01  # a connection may last for one query only
 
 
-def find(
+def find_workload(
     options: Options,
     spec: str,
     inspection: Mapping[str, Any],

@@ -109,7 +109,9 @@ def _others(question: Question, answer: Answer, model: Model) -> tuple[Baseline,
     found = baselines.predict_all(replace(question, budget=budget), model.capacity, users=users)
     if recommended is None:
         return found
-    pools = baselines.pools(recommended.settings, recommended.predicted, budget, question.p95_s)
+    pools = baselines.judge_pools(
+        recommended.settings, recommended.predicted, budget, question.p95_s
+    )
     return (*found, *pools)
 
 
@@ -141,13 +143,15 @@ def _explained(found: Found, question: Question) -> Found:
     broken = over_budget(needed, only.predicted.pg_connections, only.predicted.fds, budget)
     if len(broken) != 1 or needed <= budget.ram_bytes:
         return found
-    least = least_ram.ram(question.demand, budget, question.interface)
-    return replace(found, reason=least_ram.sentence(least, budget, needed))
+    least = least_ram.find_least_ram(question.demand, budget, question.interface)
+    return replace(found, reason=least_ram.explain_least_ram(least, budget, needed))
 
 
 def _apart(question: Question) -> Question:
     conditions = replace(question.conditions, database_local=False)
-    return replace(question, demand=fleet.apart(question.demand), conditions=conditions)
+    return replace(
+        question, demand=fleet.with_database_apart(question.demand), conditions=conditions
+    )
 
 
 def _as_many_as_it_takes(question: Question, rps: float, model: Model) -> Answer | None:
@@ -178,7 +182,7 @@ def _as_many_as_it_takes(question: Question, rps: float, model: Model) -> Answer
 def _counted(question: Question, found: Found, rps: float, model: Model) -> Answer | None:
     if found.recommendation is None:
         return None
-    count = fleet.needed(rps, found.recommendation.predicted.throughput_rps)
+    count = fleet.count_instances(rps, found.recommendation.predicted.throughput_rps)
     budget = replace(question.budget, pg_connections=None, instances=count)
     answer = Answer(found, budget, rps / count)
     return replace(answer, fleet=_planned(question, answer, rps, model, asked=False))
@@ -194,7 +198,7 @@ def _planned(
         budget = replace(question.budget, instances=answer.budget.instances)
         of_one = replace(question, budget=budget)
         each = model.predict_arrivals(of_one, recommendation.settings, answer.each_rps)
-    return fleet.plan(
+    return fleet.plan_fleet(
         question.demand,
         question.budget,
         recommendation.settings,
@@ -209,7 +213,7 @@ def _planned(
 def _concluded(answer: Answer) -> Answer:
     """With the verdict of all instances together."""
     assert answer.fleet is not None
-    said = fleet.sentences(answer.fleet, answer.budget)
+    said = fleet.describe_fleet(answer.fleet, answer.budget)
     reason, verdict = said[0], Verdict.FITS
     if not answer.fleet.carries:
         reason = next(s for s in said if "no pooler helps" in s)

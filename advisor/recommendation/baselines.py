@@ -206,7 +206,7 @@ POOLS: tuple[tuple[str, Callable[[Settings], int]], ...] = (
 )
 
 
-def pools(
+def judge_pools(
     settings: Settings, prediction: Prediction, budget: Budget, slo_p95_s: float
 ) -> tuple[Baseline, ...]:
     """What drivers' defaults would let the recommended workers open, one overlapping included.

@@ -75,21 +75,21 @@ class Database:
         return not self.pooler or self.pool_size <= self.available
 
 
-def apart(demand: Demand) -> Demand:
+def with_database_apart(demand: Demand) -> Demand:
     """``demand`` with its Postgres on a machine of its own: one for all instances."""
     none = Interval.exact(0.0)
     worker = replace(demand.worker, db_pss_bytes=none, db_pss_bytes_per_connection=0.0)
     return replace(demand, worker=worker)
 
 
-def needed(rps: float, capacity_rps: Interval) -> int:
+def count_instances(rps: float, capacity_rps: Interval) -> int:
     """Instances that carry ``rps`` together, each with what it surely carries."""
     if not capacity_rps.low > 0:
         return MOST_INSTANCES
     return max(1, min(MOST_INSTANCES, math.ceil(rps / capacity_rps.low - 1e-9)))
 
 
-def plan(
+def plan_fleet(
     demand: Demand,
     budget: Budget,
     settings: Settings,
@@ -101,7 +101,7 @@ def plan(
     rps: float | None,
 ) -> Fleet:
     """``demand`` with its database's CPU as measured; ``each`` at the load of one instance."""
-    count = None if rps is None else needed(rps, capacity_rps)
+    count = None if rps is None else count_instances(rps, capacity_rps)
     total = instances * capacity_rps.low
     load = rps if rps is not None else instances * capacity_rps.value
     return Fleet(
@@ -154,7 +154,7 @@ def _database(
     )
 
 
-def sentences(fleet: Fleet, budget: Budget) -> tuple[str, ...]:
+def describe_fleet(fleet: Fleet, budget: Budget) -> tuple[str, ...]:
     """The answer in words, the most important first."""
     one = (
         f"{budget.cores:g} core{'s' if budget.cores != 1 else ''}, {format_bytes(budget.ram_bytes)}"
@@ -162,7 +162,7 @@ def sentences(fleet: Fleet, budget: Budget) -> tuple[str, ...]:
     carried = fleet.capacity_rps
     said = []
     if fleet.rps is not None and fleet.needed is not None:
-        expected = needed(fleet.rps, Interval.exact(carried.value))
+        expected = count_instances(fleet.rps, Interval.exact(carried.value))
         said.append(
             f"{fleet.needed:,} instance{'s' if fleet.needed != 1 else ''} of {one} carry "
             f"{fleet.rps:,.0f} requests/s; one surely carries {carried.low:.0f} "

@@ -16,7 +16,7 @@ MIB = 1 << 20
 MOST_BYTES = 1 << 50
 
 
-def ram(demand: Demand, budget: Budget, interface: str) -> int | None:
+def find_least_ram(demand: Demand, budget: Budget, interface: str) -> int | None:
     """Bytes, by the upper end of what is needed, rounded up to two digits of MiB.
 
     The reserve grows with the RAM and a leak is recycled where there is room for it, so the
@@ -29,7 +29,7 @@ def ram(demand: Demand, budget: Budget, interface: str) -> int | None:
     def fits(size: int) -> bool:
         there = replace(budget, ram_bytes=size, reserve_bytes=reserve(size))
         settings = Settings(1, 1, kind)
-        cycle = recycling.plan(demand, settings, there)
+        cycle = recycling.plan_recycling(demand, settings, there)
         if cycle is not None:
             settings = replace(
                 settings, max_requests=cycle.max_requests, max_requests_jitter=cycle.jitter
@@ -46,7 +46,7 @@ def ram(demand: Demand, budget: Budget, interface: str) -> int | None:
     return _up(high)
 
 
-def sentence(smallest: int | None, budget: Budget, needed_bytes: float) -> str:
+def explain_least_ram(smallest: int | None, budget: Budget, needed_bytes: float) -> str:
     """``this app does not fit 512 MiB: ... the smallest that fits is 700 MiB``."""
     said = (
         f"this app does not fit {format_bytes(budget.ram_bytes)}: one worker with one thread, a "

@@ -39,7 +39,7 @@ class Recycling:
     least: int  # fewer requests than this between two boots cost more than they serve
 
 
-def plan(demand: Demand, settings: Settings, budget: Budget) -> Recycling | None:
+def plan_recycling(demand: Demand, settings: Settings, budget: Budget) -> Recycling | None:
     """None without a leak."""
     worker = demand.worker
     slope = worker.leak_slope_bytes_per_request.high

@@ -60,7 +60,7 @@ class Space:
             preload_app=self.preload and preload_gains(self.demand, workers),
             worker_connections=max(threads, min(CONNECTIONS, room)),
         )
-        cycle = recycling.plan(self.demand, settings, self.budget)
+        cycle = recycling.plan_recycling(self.demand, settings, self.budget)
         if cycle is None:
             return settings
         return replace(settings, max_requests=cycle.max_requests, max_requests_jitter=cycle.jitter)

@@ -39,7 +39,7 @@ class Today:
         return setting.place if setting is not None else self.deployed.where
 
 
-def of(deployed: Deployed, interface: str, server: str) -> Today:
+def take_deployed(deployed: Deployed, interface: str, server: str) -> Today:
     """As the model takes it on ``server``, the one that the answer is for."""
     settings, why = _settings(deployed, interface, server)
     return Today(deployed, settings, why, server)
@@ -90,7 +90,7 @@ def _class(deployed: Deployed, interface: str, values: Mapping[str, Any]) -> tup
     return kind, ""
 
 
-def compared(recommendation: Recommendation | None, today: Today | None) -> Recommendation | None:
+def with_today(recommendation: Recommendation | None, today: Today | None) -> Recommendation | None:
     """With what is deployed in each reason, where it differs."""
     if recommendation is None or today is None:
         return recommendation

@@ -31,7 +31,7 @@ class Group:
         return steps
 
 
-def find(controller: str, root: Path = Path("/")) -> Group | None:
+def find_group(controller: str, root: Path = Path("/")) -> Group | None:
     """The group that ``controller`` (memory, cpu, cpuset) is limited by; None without one."""
     try:
         memberships = (root / "proc/self/cgroup").read_text().splitlines()
@@ -150,7 +150,7 @@ def stat(path: Path) -> dict[str, int]:
 def available_ram(root: Path = Path("/")) -> int:
     """Bytes that could be taken now without swapping or breaking a limit."""
     free = meminfo(root, "MemAvailable") or meminfo(root, "MemFree")
-    group = find("memory", root)
+    group = find_group("memory", root)
     limit = memory_limit(group) if group else None
     if group and limit:
         name = "memory.usage_in_bytes" if group.version == 1 else "memory.current"

@@ -39,7 +39,7 @@ def detect(root: Path = _ROOT, *, affinity: int | None = None, fds: int | None =
 
 def _ram(root: Path) -> tuple[int, str]:
     total = cgroups.meminfo(root, "MemTotal")
-    group = cgroups.find("memory", root)
+    group = cgroups.find_group("memory", root)
     limit = cgroups.memory_limit(group) if group else None
     if group and limit and (not total or limit[0] < total):
         return limit[0], f"cgroup v{group.version} memory limit"
@@ -54,11 +54,11 @@ def _cores(root: Path, affinity: int) -> tuple[float, str]:
     if online:
         bounds.append((float(online), "this machine's cores"))
     bounds.append((float(affinity), "CPU affinity"))
-    sets = cgroups.find("cpuset", root)
+    sets = cgroups.find_group("cpuset", root)
     allowed = cgroups.cpuset(sets) if sets else None
     if sets and allowed:
         bounds.append((float(allowed), f"cgroup v{sets.version} cpuset"))
-    group = cgroups.find("cpu", root)
+    group = cgroups.find_group("cpu", root)
     quota = cgroups.cpu_quota(group) if group else None
     if group and quota:
         bounds.append((quota[0], f"cgroup v{group.version} CPU quota"))
@@ -67,6 +67,6 @@ def _cores(root: Path, affinity: int) -> tuple[float, str]:
 
 def cpu_stat(root: Path = _ROOT) -> Path | None:
     """cpu.stat of the group whose quota holds this process; None without a quota."""
-    group = cgroups.find("cpu", root)
+    group = cgroups.find_group("cpu", root)
     quota = cgroups.cpu_quota(group) if group else None
     return quota[1] / "cpu.stat" if quota else None

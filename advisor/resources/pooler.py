@@ -63,7 +63,7 @@ class Pooler:
         return max(min(room), 0)
 
 
-def refused(message: str) -> Pooler:
+def read_refusal(message: str) -> Pooler:
     """From what a failed login to the console said."""
     if _ABSENT.search(message):
         return Pooler("unknown", problem="it has no console to ask")
@@ -72,7 +72,7 @@ def refused(message: str) -> Pooler:
     return Pooler("unknown", problem=message)
 
 
-def told(
+def read_pooler(
     version: str,
     config: Sequence[Row],
     databases: Sequence[Row],

@@ -201,6 +201,6 @@ def _ask_pooler(url: str) -> Pooler:
                 answers.append(cursor.execute(f"show {question}".encode()).fetchall())
     except (psycopg.Error, ValueError) as error:
         detail = " ".join(str(error).split()).rpartition("FATAL:")[2].strip()
-        return pooler.refused(without_password(detail, url))
+        return pooler.read_refusal(without_password(detail, url))
     database = conninfo_to_dict(normalise(url)).get("dbname") or ""
-    return pooler.told(str(row[0]), *answers, database=str(database), ours=1)
+    return pooler.read_pooler(str(row[0]), *answers, database=str(database), ours=1)

@@ -88,7 +88,7 @@ class TrialCgroup:
         """Limited to ``limit_bytes``, else to ``fraction`` of what is available now. None when
         this process may not make a memory group. ``before_making`` learns each path that is tried,
         so that a clean-up knows it before it exists."""
-        own = cgroups.find("memory", root)
+        own = cgroups.find_group("memory", root)
         if own is None:
             return None
         if limit_bytes is None:
@@ -122,7 +122,7 @@ class TrialCgroup:
 
     def add_namesake(self, controller: str) -> None:
         """Under version 1, in the controller's own hierarchy."""
-        own = cgroups.find(controller, self._root)
+        own = cgroups.find_group(controller, self._root)
         if self.version == 2 or own is None or own.version != 1 or controller in self._namesakes:
             return
         path = own.path / self.path.name

@@ -66,7 +66,7 @@ def _who_holds(contrast: Measurement, slope: float) -> FollowUp:
     def learn(measured: Measurement) -> Holders | None:
         if watch.held is None:
             return None
-        return allocation_sites.find(watch.held, measured.memory_series, slope)
+        return allocation_sites.find_holders(watch.held, measured.memory_series, slope)
 
     trial = _like(contrast, "holders", "which lines hold what leaks", HOLDERS_S)
     return FollowUp(trial, snapshots.ENVIRON, learn, watch)

@@ -133,7 +133,7 @@ def who_holds(name: str, seconds: float) -> Holders | None:
         measured = bench.run("holders", settings, load, environ=holding.ENVIRON, watch=snapshots)
     if snapshots.held is None:
         return None
-    return allocation_sites.find(snapshots.held, measured.memory_series, truth(name))
+    return allocation_sites.find_holders(snapshots.held, measured.memory_series, truth(name))
 
 
 def rank(name: str, found: Holders | None) -> int | None:

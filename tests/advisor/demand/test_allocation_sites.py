@@ -25,7 +25,9 @@ VIA = "/lib/json.py:5"
 
 
 def find(of=math.inf, **lines):
-    return allocation_sites.find(Held(7, (10.0, 20.0, 30.0), lines, {"leak": VIA}), [SERIES], of)
+    return allocation_sites.find_holders(
+        Held(7, (10.0, 20.0, 30.0), lines, {"leak": VIA}), [SERIES], of
+    )
 
 
 def test_what_grows_with_the_requests_is_named_with_its_bytes_per_request():
@@ -60,9 +62,9 @@ def test_a_line_that_grew_only_once_is_a_cache_or_a_request_in_flight(sizes):
 def test_without_requests_or_snapshots_nothing_is_said():
     still = MemorySeries(7, np.array([0.0, 40.0]), np.array([5.0, 5.0]), REQUESTS[:2])
     held = Held(7, (10.0, 20.0), {"leak": [0, 1]}, {})
-    assert allocation_sites.find(held, [still]) is None
-    assert allocation_sites.find(held, []) is None
-    assert allocation_sites.find(Held(7, (10.0,), {"leak": [1]}, {}), [SERIES]) is None
+    assert allocation_sites.find_holders(held, [still]) is None
+    assert allocation_sites.find_holders(held, []) is None
+    assert allocation_sites.find_holders(Held(7, (10.0,), {"leak": [1]}, {}), [SERIES]) is None
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,9 @@ def test_a_known_leak_is_named(tmp_path):
     assert len(snapshots.held.times) == 3
     # The snapshots were taken with these requests done, and none in hand.
     at = np.array([0.0, *snapshots.held.times])
-    found = allocation_sites.find(snapshots.held, [MemorySeries(pid, at, np.array(requests), at)])
+    found = allocation_sites.find_holders(
+        snapshots.held, [MemorySeries(pid, at, np.array(requests), at)]
+    )
     (line,) = found.lines
     assert line.place == "keeper.py:7"
     assert "json" in line.via

@@ -51,4 +51,4 @@ def test_no_file_makes_it_raise(name: str, edits: list[tuple[float, str, int]]) 
     assert isinstance(found, Look)
     if found.deployed is not None:
         for interface in ("wsgi", "asgi"):
-            plain(today.of(found.deployed, interface, "gunicorn"))
+            plain(today.take_deployed(found.deployed, interface, "gunicorn"))

@@ -60,7 +60,7 @@ def test_fewer_cores_than_the_trials_had_are_no_extrapolation():
 
 def test_computing_gets_faster_and_waiting_does_not():
     here = make_demand(cpu=0.010, db=0.020, wait=0.005)
-    there = extrapolation.moved(here, 2.0)
+    there = extrapolation.move_demand(here, 2.0)
     assert there.cpu_s.value == pytest.approx(0.005)
     assert np.allclose(there.tuples["cpu"], here.tuples["cpu"] / 2)
     assert np.allclose(there.tuples["db"], here.tuples["db"])
@@ -71,7 +71,7 @@ def test_computing_gets_faster_and_waiting_does_not():
 
 
 def test_a_database_on_the_same_machine_gets_faster_by_what_it_computes():
-    there = extrapolation.moved(make_demand(db=0.020, db_cpu=0.010), 2.0)
+    there = extrapolation.move_demand(make_demand(db=0.020, db_cpu=0.010), 2.0)
     assert there.db_cpu_s is not None
     assert there.db_cpu_s.value == pytest.approx(0.005)
     assert float(np.mean(there.tuples["db"])) == pytest.approx(0.015, rel=0.02)
@@ -79,7 +79,7 @@ def test_a_database_on_the_same_machine_gets_faster_by_what_it_computes():
 
 def test_the_same_speed_leaves_the_demand_as_it_was():
     here = make_demand()
-    assert extrapolation.moved(here, 1.0) is here
+    assert extrapolation.move_demand(here, 1.0) is here
 
 
 def test_predictions_for_other_cores_move_and_widen():
@@ -90,9 +90,9 @@ def test_predictions_for_other_cores_move_and_widen():
         beyond = extrapolation.extrapolate(budget(factor=factor), trial_cores=1)
         return predict(
             ask(
-                extrapolation.moved(here, factor or 1.0),
+                extrapolation.move_demand(here, factor or 1.0),
                 conditions,
-                calibration=extrapolation.widened(PLAIN, beyond.log_sd),
+                calibration=extrapolation.widen_calibration(PLAIN, beyond.log_sd),
             ),
             settings,
             20,
@@ -107,6 +107,6 @@ def test_widening_adds_to_what_is_known_of_the_level():
     known = replace(
         PLAIN, cpu=CpuLevel(covariance=((0.0009, 0.0, 0.0), (0.0, 0.01, 0.0), (0.0, 0.0, 0.04)))
     )
-    (level, *_), *others = extrapolation.widened(known, 0.04).cpu.covariance
+    (level, *_), *others = extrapolation.widen_calibration(known, 0.04).cpu.covariance
     assert level == pytest.approx(0.0025)
     assert tuple(others) == known.cpu.covariance[1:]

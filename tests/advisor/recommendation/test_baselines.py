@@ -13,7 +13,7 @@ from pretune.advisor.model.question import Question
 from pretune.advisor.recommendation.baselines import (
     FORMULAS,
     FormulaInputs,
-    pools,
+    judge_pools,
     predict_all,
     settings_of,
 )
@@ -125,8 +125,8 @@ def test_default_pools_are_counted_against_postgres() -> None:
     settings = Settings(6, 4)
     budget = Budget(64 * GIB, 2.0, 100, 1024)
     prediction = capacity(Question(DEMAND, budget, Slo(0.1), CONDITIONS), settings)
-    django, sqlalchemy = pools(settings, prediction, budget, 0.1)
+    django, sqlalchemy = judge_pools(settings, prediction, budget, 0.1)
     assert django.predicted.pg_connections == 28  # (6 + 1 overlapping) x 4
     assert django.violates == ()
     assert sqlalchemy.violates == ("105 Postgres connections > 100",)
-    assert pools(settings, prediction, replace(budget, pg_connections=None), 0.1) == ()
+    assert judge_pools(settings, prediction, replace(budget, pg_connections=None), 0.1) == ()

@@ -81,7 +81,7 @@ def test_as_many_as_the_user_has_are_enough_or_are_not():
     assert short.fleet.needed is not None
     assert short.fleet.needed > 3
     assert short.fleet.asked
-    said = fleet.sentences(short.fleet, short.budget)
+    said = fleet.describe_fleet(short.fleet, short.budget)
     assert any(text.startswith("3 are not surely enough") for text in said)
     assert enough.found.verdict is Verdict.FITS
     assert enough.each_rps == pytest.approx(45.0)
@@ -133,7 +133,7 @@ def test_a_pooler_is_needed_from_where_connections_end():
     assert database.load.high < database.pool_size <= 400
     # what the pooler lends is no limit of one instance
     assert found.budget.pg_connections is None
-    assert any("PgBouncer" in text for text in fleet.sentences(found.fleet, found.budget))
+    assert any("PgBouncer" in text for text in fleet.describe_fleet(found.fleet, found.budget))
 
 
 def test_few_instances_need_no_pooler():
@@ -151,7 +151,7 @@ def test_a_database_that_no_pooler_helps_is_the_limit():
 
 
 def test_the_database_of_many_instances_is_on_none_of_them():
-    apart = fleet.apart(make_demand())
+    apart = fleet.with_database_apart(make_demand())
     assert apart.worker.db_pss_bytes.value == 0
     found = solve(20_000.0, connections=5000)
     assert found.fleet is not None

@@ -324,7 +324,7 @@ def test_without_a_leak_nothing_is_recycled() -> None:
 
 def test_jitter_keeps_restarts_apart() -> None:
     d, b = demand(leak=500.0), Budget(8 * GIB, 2.0, None, 1024)
-    cycle = recycling.plan(d, Settings(4, 4), b)
+    cycle = recycling.plan_recycling(d, Settings(4, 4), b)
     assert cycle is not None
     settings = Settings(4, 4, max_requests=cycle.max_requests, max_requests_jitter=cycle.jitter)
     assert recycling.meeting_probability(settings, d.worker.boot_s, 300.0) <= 0.05

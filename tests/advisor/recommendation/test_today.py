@@ -52,7 +52,7 @@ def deployed(server: str = "gunicorn", **settings: Any) -> Deployed:
 def test_the_model_takes_what_really_runs(
     server: str, settings: dict[str, Any], interface: str, on: str, expected: tuple[Any, ...]
 ) -> None:
-    found = today.of(deployed(server, **settings), interface, on)
+    found = today.take_deployed(deployed(server, **settings), interface, on)
     assert found.settings is not None, found.why
     assert (found.settings.workers, found.settings.threads, found.settings.worker_class) == expected
 
@@ -71,7 +71,7 @@ def test_the_model_takes_what_really_runs(
 def test_what_the_model_does_not_know_is_said(
     server: str, settings: dict[str, Any], interface: str, why: str
 ) -> None:
-    found = today.of(deployed(server, **settings), interface, server)
+    found = today.take_deployed(deployed(server, **settings), interface, server)
     assert found.settings is None
     assert why in found.why
 
@@ -80,13 +80,13 @@ def test_what_is_known_only_at_run_time_is_not_guessed() -> None:
     said = deployed()
     at_run_time = Setting(None, "Procfile:1", "set by $WORKERS at run time")
     said = replace(said, settings={**said.settings, "workers": at_run_time})
-    found = today.of(said, "wsgi", "gunicorn")
+    found = today.take_deployed(said, "wsgi", "gunicorn")
     assert found.settings is None
     assert found.why == "workers: Procfile:1, set by $WORKERS at run time"
 
 
 def predicted(settings: Settings, slo: Slo | None = None) -> Today:
-    found = today.of(
+    found = today.take_deployed(
         deployed(workers=settings.workers, threads=settings.threads), "wsgi", "gunicorn"
     )
     assert found.settings is not None
@@ -132,11 +132,13 @@ def test_settings_that_surely_carry_less_are_found_and_others_are_not() -> None:
 
 
 def test_what_was_not_read_is_a_finding() -> None:
-    found = today.of(replace(deployed(), unknown=("--frob (Procfile:1)",)), "wsgi", "gunicorn")
+    found = today.take_deployed(
+        replace(deployed(), unknown=("--frob (Procfile:1)",)), "wsgi", "gunicorn"
+    )
     (finding,) = diagnose(Run("shop", 1, Verdict.FITS, today=found))
     assert finding.id == "today-not-all-read"
     assert "--frob (Procfile:1) not understood" in finding.title
-    found = today.of(deployed(worker_class="gevent"), "wsgi", "gunicorn")
+    found = today.take_deployed(deployed(worker_class="gevent"), "wsgi", "gunicorn")
     (finding,) = diagnose(Run("shop", 1, Verdict.FITS, today=found))
     assert "does not know gevent" in finding.title
 
@@ -149,7 +151,7 @@ def test_reasons_compare_with_today() -> None:
         (("workers", "two cores."), ("worker_class", "threads."), ("timeout", "the tail."),
          ("backlog", "burst.")),
     )  # fmt: skip
-    compared = today.compared(answer, found)
+    compared = today.with_today(answer, found)
     assert compared is not None
     assert dict(compared.reasons) == {
         "workers": "instead of 9 (Procfile:1): two cores.",
@@ -158,12 +160,12 @@ def test_reasons_compare_with_today() -> None:
         "backlog": "burst.",
     }
     slower = replace(answer, settings=replace(answer.settings, timeout=8.0))
-    compared = today.compared(slower, found)
+    compared = today.with_today(slower, found)
     assert compared is not None
     said = dict(compared.reasons)["timeout"]
     assert said == "instead of 30 s (gunicorn's default): the tail."
-    assert today.compared(None, found) is None
-    assert today.compared(answer, None) is answer
+    assert today.with_today(None, found) is None
+    assert today.with_today(answer, None) is answer
 
 
 def test_the_document_holds_it_by_the_schema() -> None:

@@ -30,7 +30,9 @@ POOLS = [
 
 
 def told(databases):
-    return pooler.told("PgBouncer 1.23.1", CONFIG, databases, POOLS, LISTS, database="app", ours=1)
+    return pooler.read_pooler(
+        "PgBouncer 1.23.1", CONFIG, databases, POOLS, LISTS, database="app", ours=1
+    )
 
 
 def test_what_the_console_says_of_the_database_beats_the_defaults():
@@ -59,7 +61,7 @@ def test_in_session_mode_a_client_keeps_its_place_in_the_pool():
     ],
 )
 def test_one_that_does_not_answer_is_named_by_how_it_refuses(message, kind):
-    found = pooler.refused(message)
+    found = pooler.read_refusal(message)
     assert found.kind == kind
     assert found.problem
     assert found.available is None
