@@ -12,7 +12,12 @@ from pretune.advisor.findings.diagnose import RULES
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "docs" / "GUIDE.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 ROOMS = ("advisor", "server", "loadtests", "reports", "bench", "examples")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 

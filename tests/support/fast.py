@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 FAST = (
     "accuracy", "advisor", "comparison", "loadtests", "reports", "server/config", "server/http11",
     "server/process", "server/workers", "test_another_server.py", "test_docs.py", "test_rooms.py",
+    "test_versions.py",
 )  # fmt: skip
 SLOW = (
     "accuracy/test_report.py",
