@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -75,3 +76,25 @@ def test_every_module_that_is_called_slow_or_fast_is_there() -> None:
     assert is_fast("advisor/demand/test_estimate.py")
     assert not is_fast("server/test_serving.py")
     assert not is_fast("advisor/demand/test_gil_known_truth.py")
+
+
+def test_the_summary_lists_what_was_not_tested_and_what_is_flaky(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = SUPPORT.parents[1] / ".ci" / "summary.py"
+    summary = runpy.run_path(str(script))
+    main = summary["main"]
+    monkeypatch.setitem(main.__globals__, "BUILD", tmp_path)
+    assert main(strict=True) == 0
+    assert capsys.readouterr().out == ""
+    (tmp_path / "untested.txt").write_text("3 tests: nginx: apt-get install nginx\n")
+    (tmp_path / "flaky.txt").write_text("a::b\na::b\nc::d\ne::f\n")
+    assert main(strict=True) == 0
+    shown = capsys.readouterr().out
+    assert "3 tests: nginx: apt-get install nginx" in shown
+    assert "2 x a::b" in shown
+    with (tmp_path / "flaky.txt").open("a") as file:
+        file.write("g::h\n")
+    assert main(strict=False) == 0
+    assert main(strict=True) == 1
+    assert "4 flaky tests: more than 3" in capsys.readouterr().out

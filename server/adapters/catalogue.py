@@ -424,6 +424,8 @@ MOD_WSGI = FieldServer(
     remarks=(
         "It needs Apache (Debian: apache2-bin, to install apache2-dev). Started as root, its "
         "daemons run as www-data, and need an interpreter and an app that www-data can read.",
+        "Its module is linked with the library of one Python. pip may install one that it built "
+        "for another Python of the same version; --no-cache-dir builds it anew.",
     ),
 )
 
