@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from support.standin import Change, Progress, StandIn, late, session_of, spend
 
+from pretune.advisor import saved
 from pretune.advisor.demand import allocators
 from pretune.advisor.failure import AppFailed, MeasurementInvalid
 from pretune.advisor.pipeline import Pipeline
@@ -155,7 +157,12 @@ def test_the_run_is_concluded_again_from_what_it_saved(tmp_path: Path) -> None:
     """With a miss, so that one verification is evidence and the other is judged."""
     done = case(tmp_path, verification=[late]).advise()
     assert done.pipeline.evidence is not None
-    again = conclude_again(Saved.of(done.session.run, done.pipeline.evidence))
+    file = tmp_path / "measurements.json.gz"
+    saved.write(file, Saved.of(done.session.run, done.pipeline.evidence))
+    text = gzip.decompress(file.read_bytes()).decode()
+    assert "unsaid" not in text  # the app's environment
+    assert "hidden" not in text  # its database's password
+    again = conclude_again(saved.read(file))
     run = done.session.run
     assert again.recommendation == run.recommendation
     assert again.baselines == run.baselines
