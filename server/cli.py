@@ -1,4 +1,4 @@
-"""``serve TARGET``: what is said becomes a Config, and a master runs it."""
+"""The command ``serve TARGET``: reads the configuration, opens log and sockets, runs a master."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from pretune.server.config import privileges
 from pretune.server.config.config import Config, ConfigBroken
-from pretune.server.config.configuration import assemble, gather, here, parse
+from pretune.server.config.configuration import assemble, current_directory, gather, parse
 from pretune.server.master import own_command
 
 USAGE = 2  # exit code for wrong usage
@@ -22,12 +22,12 @@ def main(argv: Sequence[str]) -> int:
     """Serve until a signal says otherwise; the exit code."""
     own_command.remember()
     _occupy_standard_descriptors()
-    directory = here()
+    directory = current_directory()
     try:
         gathered = gather(argv, directory)
         config = assemble(gathered, directory)
         privileges.check(config)
-        with _entrance(config.chdir) as place:
+        with _open_directory(config.chdir) as place:
             os.fchdir(place)
     except ConfigBroken as error:
         print(f"tune serve: {error}", file=sys.stderr)
@@ -53,16 +53,16 @@ def _serve(config: Config, read: Callable[[], Config]) -> int:
     from pretune.server.process.log import Log, LogFailed
 
     # First of all: the command line may hold passwords, and ps shows it to everybody.
-    proctitle.show(proctitle.of("master", config.proc_name or config.target))
+    proctitle.set_title(proctitle.compose("master", config.proc_name or config.target))
     environment = _Environment()
     environment.set(config.env)
     owner = privileges.owner(config)
     try:
-        log = Log(config.error_log, config.access_log, **_manner(config))
+        log = Log(config.error_log, config.access_log, **_log_options(config))
     except LogFailed as error:
         print(f"tune serve: {error}", file=sys.stderr)
         return BROKEN
-    _say(config.notes, log)
+    _log_notes(config.notes, log)
     try:
         listeners = listening.listen(
             config.binds,
@@ -81,20 +81,20 @@ def _serve(config: Config, read: Callable[[], Config]) -> int:
         with environment.as_before():
             fresh = read()
             privileges.check(fresh)
-        with _entrance(fresh.chdir) as place:
+        with _open_directory(fresh.chdir) as place:
             try:
-                log.change(fresh.error_log, fresh.access_log, **_manner(fresh))
+                log.change(fresh.error_log, fresh.access_log, **_log_options(fresh))
             except LogFailed as error:
                 raise ConfigBroken(str(error)) from error
             os.fchdir(place)
         environment.set(fresh.env)
-        _say(fresh.notes, log)
+        _log_notes(fresh.notes, log)
         return fresh
 
     return Master(config, listeners, log, reread).run()
 
 
-def _manner(config: Config) -> dict[str, Any]:
+def _log_options(config: Config) -> dict[str, Any]:
     """How the log is kept."""
     return {
         "level": config.log_level,
@@ -104,13 +104,13 @@ def _manner(config: Config) -> dict[str, Any]:
     }
 
 
-def _say(notes: Iterable[tuple[str, str]], log: Any) -> None:
+def _log_notes(notes: Iterable[tuple[str, str]], log: Any) -> None:
     for level, text in notes:
         log.log(level, text)
 
 
 @contextlib.contextmanager
-def _entrance(directory: str) -> Iterator[int]:
+def _open_directory(directory: str) -> Iterator[int]:
     """A descriptor to go there by. Raises ConfigBroken if we may not."""
     try:
         place = os.open(directory, os.O_PATH | os.O_DIRECTORY)

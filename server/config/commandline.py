@@ -101,7 +101,7 @@ def _typed(option: Option) -> Callable[[str], Any]:
     return convert
 
 
-def said(options: argparse.Namespace, made: argparse.ArgumentParser) -> conffile.Settings:
+def to_settings(options: argparse.Namespace, made: argparse.ArgumentParser) -> conffile.Settings:
     """What flags say, by name; repeated ones are converted together."""
     known: dict[str, Any] = {}
     for name, option in OPTIONS.items():

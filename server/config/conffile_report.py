@@ -1,4 +1,4 @@
-"""What a gunicorn.conf.py says, for who wants to know without serving: one JSON object.
+"""Reports what a gunicorn.conf.py says, without serving: one JSON object.
 
 The file is executed as a server would, in the app's interpreter. How many cores it is told can be
 given: ``multiprocessing.cpu_count() * 2 + 1`` is about the machine of the deployment. Which of the
@@ -60,13 +60,13 @@ def main(argv: Sequence[str]) -> NoReturn:
     parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out-fd", type=int, required=True)
     asked = parser.parse_args(argv)
-    found = said(asked.place, os.path.abspath(asked.chdir), asked.cores)
+    document = report(asked.place, os.path.abspath(asked.chdir), asked.cores)
     with os.fdopen(asked.out_fd, "w") as out:
-        json.dump(found, out, default=str)
+        json.dump(document, out, default=str)
     os._exit(0)  # threads that the file began may never end
 
 
-def said(place: str, directory: str, cores: int) -> dict[str, Any]:
+def report(place: str, directory: str, cores: int) -> dict[str, Any]:
     """``settings``: by name; ``lines``: where each stands; ``foreign`` and ``unknown``: names;
     ``rests``: of each, whether it counts cores, and the variables it asked for in vain."""
     counted = _Counted(cores)

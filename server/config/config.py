@@ -1,4 +1,4 @@
-"""Everything one run of the server is told, as one value."""
+"""The configuration of one run of the server, as one value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a command line, a configuration file and the environment to one Config.
+"""Makes one Config of a command line, a configuration file and the environment.
 
 A flag goes before GUNICORN_CMD_ARGS, that before the file, that before single variables of the
 environment, those before defaults. Relative paths are meant from the directory the server works
@@ -45,17 +45,17 @@ def gather(argv: Sequence[str], directory: str | None = None) -> Gathered:
 
     ``directory`` is where the server was called, by default where we are.
     """
-    directory = directory or here()
+    directory = directory or current_directory()
     made = commandline.parser()
     options = made.parse_args(argv)
-    flags = commandline.said(options, made)
+    flags = commandline.to_settings(options, made)
     ambient = conffile.Settings()
     location = options.config
     notes: list[tuple[str, str]] = []
     layers: list[tuple[str, Mapping[str, Any]]] = [("environment", _variables())]
     if not options.no_config and os.environ.get("GUNICORN_CMD_ARGS"):
         also = made.parse_args(shlex.split(os.environ["GUNICORN_CMD_ARGS"]))
-        ambient = commandline.said(also, made)
+        ambient = commandline.to_settings(also, made)
         location = location or also.config
     hooks: Mapping[str, Any] = {}
     place = None if options.no_config else conffile.find(location, directory)
@@ -99,7 +99,7 @@ def _variables() -> dict[str, Any]:
     return found
 
 
-def here() -> str:
+def current_directory() -> str:
     """The working directory, by the name it was entered with.
 
     A symlink that deployments move must stay one: HUP follows it to the new release.
@@ -114,68 +114,68 @@ def here() -> str:
 
 def parse(argv: Sequence[str], directory: str | None = None) -> Config:
     """Everything that was said, as a Config. Can be called again; raises ConfigBroken."""
-    directory = directory or here()
+    directory = directory or current_directory()
     return assemble(gather(argv, directory), directory)
 
 
 def assemble(gathered: Gathered, directory: str) -> Config:
     """Raises ConfigBroken."""
-    said = {name: gathered.value(name)[0] for name in (*OPTIONS, "wsgi_app")}
-    target = said["wsgi_app"]
+    values = {name: gathered.value(name)[0] for name in (*OPTIONS, "wsgi_app")}
+    target = values["wsgi_app"]
     if not isinstance(target, str) or not target.strip():
         raise ConfigBroken(f"{target!r} is no application: give a name, such as myapp.wsgi")
-    if said["workers"] is None:
+    if values["workers"] is None:
         from pretune.server.process import cores
 
-        said["workers"] = cores.usable()
+        values["workers"] = cores.count_usable()
     # Not resolved: a symlink to the current release is followed anew at each start of a worker.
-    chdir = os.path.normpath(os.path.join(directory, said["chdir"] or "."))
+    chdir = os.path.normpath(os.path.join(directory, values["chdir"] or "."))
 
     def path(name: str) -> str | None:
-        value: str | None = said[name]
+        value: str | None = values[name]
         return value if value in (None, "-") else os.path.normpath(os.path.join(chdir, value))
 
     return Config(
         target=target.strip(),
-        settings=Settings(**{n: said[n] for n in Settings.__dataclass_fields__}),
-        binds=said["bind"],
+        settings=Settings(**{n: values[n] for n in Settings.__dataclass_fields__}),
+        binds=values["bind"],
         chdir=chdir,
-        env=said["raw_env"],
+        env=values["raw_env"],
         access_log=path("accesslog"),
         error_log=path("errorlog") or "-",
         pid_file=path("pidfile"),
-        forwarded_allow_ips=said["forwarded_allow_ips"],
-        proxy_protocol=said["proxy_protocol"],
-        proxy_allow_ips=said["proxy_allow_ips"],
-        log_level=said["loglevel"],
-        access_format=said["access_log_format"],
-        capture_output=said["capture_output"],
-        pythonpath=tuple(os.path.join(chdir, each) for each in said["pythonpath"]),
-        boot_timeout=said["boot_timeout"],
-        max_worker_memory=said["max_worker_memory"],
-        worker_buffer_memory=said["worker_buffer_memory"],
-        worker_buffer_files=said["worker_buffer_files"],
-        tmp_upload_dir=said["tmp_upload_dir"],
-        max_worker_age=said["max_worker_age"],
+        forwarded_allow_ips=values["forwarded_allow_ips"],
+        proxy_protocol=values["proxy_protocol"],
+        proxy_allow_ips=values["proxy_allow_ips"],
+        log_level=values["loglevel"],
+        access_format=values["access_log_format"],
+        capture_output=values["capture_output"],
+        pythonpath=tuple(os.path.join(chdir, each) for each in values["pythonpath"]),
+        boot_timeout=values["boot_timeout"],
+        max_worker_memory=values["max_worker_memory"],
+        worker_buffer_memory=values["worker_buffer_memory"],
+        worker_buffer_files=values["worker_buffer_files"],
+        tmp_upload_dir=values["tmp_upload_dir"],
+        max_worker_age=values["max_worker_age"],
         limits=Limits(
-            said["limit_request_line"],
-            said["limit_request_fields"],
-            said["limit_request_field_size"],
-            said["limit_request_body"],
-            said["websocket_max_message_size"],
-            said["websocket_max_memory"],
+            values["limit_request_line"],
+            values["limit_request_fields"],
+            values["limit_request_field_size"],
+            values["limit_request_body"],
+            values["websocket_max_message_size"],
+            values["websocket_max_memory"],
         ),
-        user=said["user"],
-        group=said["group"],
-        umask=said["umask"],
-        reuse_port=said["reuse_port"],
-        proc_name=said["proc_name"],
-        metrics=said["metrics"],
+        user=values["user"],
+        group=values["group"],
+        umask=values["umask"],
+        reuse_port=values["reuse_port"],
+        proc_name=values["proc_name"],
+        metrics=values["metrics"],
         hooks=gathered.hooks,
-        notes=(*gathered.notes, *_exposed(gathered.place, said["user"])),
-        events_fd=said["events_fd"],
+        notes=(*gathered.notes, *_exposed(gathered.place, values["user"])),
+        events_fd=values["events_fd"],
         telemetry=path("telemetry"),
-        probes=said["probes"],
+        probes=values["probes"],
     )
 
 

@@ -1,4 +1,4 @@
-"""As whom the app runs: title, directory, environment, umask, groups and user of its processes.
+"""The privileges of the processes that run the app: user and groups, umask, directory, title.
 
 The master keeps what it was started with (it needs it to bind again, to read the workers' memory
 and to hand over log files); workers and the zygote take on the other before the app is imported.
@@ -74,7 +74,7 @@ def assume(config: Config, role: str = "worker") -> None:
     Raises OSError. The order matters: a process that is not root any more can neither write its
     title nor enter every directory.
     """
-    proctitle.show(proctitle.of(role, config.proc_name or config.target))
+    proctitle.set_title(proctitle.compose(role, config.proc_name or config.target))
     os.chdir(config.chdir)
     os.environ.update(config.env)
     sys.path[:0] = [path for path in config.pythonpath if path not in sys.path]

@@ -1,4 +1,4 @@
-"""How many connections wait in the kernel's queue of a listening socket, and how many may."""
+"""Reads how many connections wait in the kernel's queue of a listening socket, and may."""
 
 from __future__ import annotations
 

@@ -109,12 +109,12 @@ class Worker:
     def serving(self) -> bool:
         return self.ready and self.ordered is None
 
-    def ask(self, reason: str, now: float) -> None:
+    def ask_for_successor(self, reason: str, now: float) -> None:
         if self.asks is None:
             self.asks, self.asks_at = reason, now
 
-    def order(self, reason: str, how: str | None, patience: float) -> None:
-        """Tell it to leave within ``patience`` seconds; ``how``: see leaving.py, None: at once."""
+    def order_to_leave(self, reason: str, how: str | None, patience: float) -> None:
+        """Tell it to leave within ``patience`` seconds; ``how``: see draining.py, None: at once."""
         now = time.monotonic()
         if self.ordered is None:
             self.ordered, self.ordered_at = reason, now

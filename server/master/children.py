@@ -53,7 +53,7 @@ class Children:
 
     # -- births
 
-    def begin(self, generation: Generation) -> None:
+    def start_zygote(self, generation: Generation) -> None:
         """Start a generation's zygote, if it has one. Raises OSError if it cannot be forked."""
         if generation.config.settings.preload_app:
             ours, theirs = pair()
@@ -72,7 +72,7 @@ class Children:
             made = Zygote(pid, ours, time.monotonic(), generation.config)
             generation.zygote = made
             self.zygotes.add(made)
-            self._loop.watch(ours, lambda: self._hear_zygote(generation, made))
+            self._loop.watch(ours, lambda: self._receive_from_zygote(generation, made))
         generation.begun = True
 
     def spawn(self, generation: Generation) -> None:
@@ -99,8 +99,8 @@ class Children:
         finally:
             theirs.close()
         self.workers[made.ticket] = made
-        self._known(made, scoreboard.BOOTING)
-        self._loop.watch(ours, lambda: self._hear(made))
+        self._set_state(made, scoreboard.BOOTING)
+        self._loop.watch(ours, lambda: self._receive_from_worker(made))
 
     def _fork_worker(self, made: Worker, theirs: Channel) -> int:
         """Its pid, 0 if the zygote will tell it."""
@@ -137,7 +137,7 @@ class Children:
 
         return forking.fork(alone)
 
-    def _known(self, who: Worker, state: float) -> None:
+    def _set_state(self, who: Worker, state: float) -> None:
         self._inheritance.scoreboard.set_state(who.slot, state, who.pid)
         who.view.pid = who.pid
         if who.pid:
@@ -145,28 +145,28 @@ class Children:
 
     # -- messages
 
-    def _hear(self, who: Worker) -> None:
+    def _receive_from_worker(self, who: Worker) -> None:
         message = _received(who.channel)
         if message is None:
             self._loop.forget(who.channel)
             # The zygote that could tell how it ended is gone too; or it could not fork.
             theirs = who.generation.zygote
             if theirs is not None and (theirs not in self.zygotes or not who.pid):
-                self._ended(who, None)
+                self._remove_worker(who, None)
         elif "ready" in message:
             who.pid = message["pid"]  # the zygote's word of it may come later
             who.ready_at = time.monotonic()
             if who.ordered is None:
-                self._known(who, scoreboard.SERVING)
+                self._set_state(who, scoreboard.SERVING)
             self._parent.became_ready(who, message["ready"])
         elif "boot_failed" in message:
             who.pid = message["pid"]
             who.boot_failure = message["boot_failed"]
             self._parent.boot_failed(who.pid, message["boot_failed"], message["traceback"])
         elif "retire" in message:
-            who.ask("max_requests", time.monotonic())
+            who.ask_for_successor("max_requests", time.monotonic())
 
-    def _hear_zygote(self, generation: Generation, who: Zygote) -> None:
+    def _receive_from_zygote(self, generation: Generation, who: Zygote) -> None:
         message = _received(who.channel)
         if message is None:
             self._loop.forget(who.channel)
@@ -181,17 +181,17 @@ class Children:
             if born is not None:
                 born.pid = message["forked"]
                 if not born.serving:
-                    self._known(
+                    self._set_state(
                         born, scoreboard.BOOTING if born.ordered is None else scoreboard.LEAVING
                     )
                 born.hasten()
         elif "exited" in message:
-            self._gone(message["exited"], message["status"])
+            self._note_end(message["exited"], message["status"])
 
-    def order(self, who: Worker, reason: str, how: str | None, patience: float) -> None:
-        """See Worker.order."""
-        who.order(reason, how, patience)
-        self._known(who, scoreboard.LEAVING)
+    def order_to_leave(self, who: Worker, reason: str, how: str | None, patience: float) -> None:
+        """See Worker.order_to_leave."""
+        who.order_to_leave(reason, how, patience)
+        self._set_state(who, scoreboard.LEAVING)
 
     # -- ends
 
@@ -208,23 +208,23 @@ class Children:
                 return others
             if not pid:
                 return others
-            if not self._gone(pid, status):
+            if not self._note_end(pid, status):
                 others.append((pid, status))
 
-    def _gone(self, pid: int, status: int) -> bool:
+    def _note_end(self, pid: int, status: int) -> bool:
         """Whether it was one of ours."""
         for each in self:
             if each.pid == pid:
-                self._ended(each, status)
+                self._remove_worker(each, status)
                 return True
         for each_zygote in tuple(self.zygotes):
             if each_zygote.pid == pid:
-                self._ended_zygote(each_zygote, status)
+                self._remove_zygote(each_zygote, status)
                 return True
         return False
 
-    def _ended(self, who: Worker, status: int | None) -> None:
-        self._last_words(who.channel)
+    def _remove_worker(self, who: Worker, status: int | None) -> None:
+        self._receive_rest(who.channel)
         if self.workers.pop(who.ticket, None) is None:
             return  # its last word was that it is gone
         self._loop.forget(who.channel)
@@ -233,8 +233,8 @@ class Children:
         self._parent.lost(who, status)
         self._inheritance.scoreboard.release(who.slot)
 
-    def _ended_zygote(self, who: Zygote, status: int) -> None:
-        self._last_words(who.channel)
+    def _remove_zygote(self, who: Zygote, status: int) -> None:
+        self._receive_rest(who.channel)
         self._loop.forget(who.channel)
         who.gone = True
         self.zygotes.discard(who)
@@ -244,10 +244,10 @@ class Children:
             # when it goes.
             silent = not each.pid or not self._loop.watches(each.channel)
             if each.generation.zygote is who and silent:
-                self._ended(each, None)
+                self._remove_worker(each, None)
         self._parent.lost_zygote(who, status)
 
-    def _last_words(self, channel: Channel) -> None:
+    def _receive_rest(self, channel: Channel) -> None:
         """A child's end may be seen before its messages are.
 
         Its channel may stay open: a process the app has forked can hold the other end.
@@ -255,7 +255,7 @@ class Children:
         while self._loop.watches(channel) and channel.readable():
             self._loop.heard(channel)
 
-    def kill(self) -> None:
+    def kill_all(self) -> None:
         """End all, at once."""
         for each in self:
             each.signal(9)

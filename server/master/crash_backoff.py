@@ -1,4 +1,4 @@
-"""The master's decisions about time and death, without the master: pure functions and values."""
+"""Decides when to try again after crashes, whose clock is overdue, and what an end means. Pure."""
 
 from __future__ import annotations
 

@@ -34,21 +34,21 @@ class Memory:
 
     def __init__(self, scoreboard: Scoreboard) -> None:
         self._scoreboard = scoreboard
-        self._known: dict[int, tuple[int, float, int]] = {}  # pid -> slot, when, bytes
+        self._sizes: dict[int, tuple[int, float, int]] = {}  # pid -> slot, when, bytes
 
     def read(self, now: float) -> list[tuple[int, int]]:
         seen = {worker.pid: worker.slot for worker in self._scoreboard.seen() if worker.pid}
-        self._known = {pid: v for pid, v in self._known.items() if pid in seen}
+        self._sizes = {pid: v for pid, v in self._sizes.items() if pid in seen}
         never = (0, -FRESH, 0)
-        for pid in sorted(seen, key=lambda pid: self._known.get(pid, never)[1]):
-            old = self._known.get(pid, never)[1] > now - FRESH
+        for pid in sorted(seen, key=lambda pid: self._sizes.get(pid, never)[1]):
+            old = self._sizes.get(pid, never)[1] > now - FRESH
             if old or time.monotonic() > now + BUDGET:
                 break
             try:
-                self._known[pid] = (seen[pid], now, recycling.read_pss(pid))
+                self._sizes[pid] = (seen[pid], now, recycling.read_pss(pid))
             except OSError:
                 continue  # it has just ended, or its memory is none of our business
-        return sorted((slot, size) for slot, _, size in self._known.values())
+        return sorted((slot, size) for slot, _, size in self._sizes.values())
 
 
 class Exporter:
@@ -69,7 +69,7 @@ class Exporter:
         # The difference of two clocks: the scoreboard has the other one.
         self._started = time.time() - time.monotonic() + self._scoreboard.value(STARTED)
         self._open: dict[int, tuple[socket.socket, float, bytearray, bytes]] = {}
-        proctitle.show(proctitle.of("metrics", config.proc_name or config.target))
+        proctitle.set_title(proctitle.compose("metrics", config.proc_name or config.target))
 
     def run(self) -> int:
         for number in _IGNORED:

@@ -82,7 +82,7 @@ class Exporting:
         text = f"no exporter of metrics can be forked: {forking.explain(error)}"
         self._inheritance.log.error(text)
 
-    def ended(self, pid: int, status: int) -> None:
+    def note_end(self, pid: int, status: int) -> None:
         """A child has ended: was it this one?"""
         if pid != self._pid:
             return
@@ -94,7 +94,7 @@ class Exporting:
                 f"the exporter of metrics ended ({crash_backoff.describe(status)})"
             )
 
-    def closed(self) -> None:
+    def close_queues(self) -> None:
         """The server listens no more: the exporter must not keep its sockets open."""
         if self._channel is not None:
             self._channel.send({"closed": True})

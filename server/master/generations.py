@@ -54,7 +54,7 @@ class Generations:
         for each in self._children:
             if each.generation is generation:
                 patience = generation.config.settings.graceful_timeout
-                self._children.order(each, "stop", "retire", patience)
+                self._children.order_to_leave(each, "stop", "retire", patience)
         if generation.zygote is not None:
             generation.zygote.stop()
 
@@ -102,7 +102,7 @@ class Generations:
             return False
         try:
             if not generation.begun:
-                self._children.begin(generation)
+                self._children.start_zygote(generation)
             if generation.zygote is None or generation.zygote.loaded:
                 for _ in range(count):
                     self._children.spawn(generation)
@@ -112,7 +112,7 @@ class Generations:
             self._log.error(f"no process can be forked, trying again in 1 s: {why}")
         return True
 
-    def next(self, now: float) -> float:
+    def next_attempt(self, now: float) -> float:
         """When a worker could next be forked that could not be so far, monotonic s."""
         times = [self.current.backoff.not_before, self._unforkable]
         # Another may wait for one that leaves to be gone.

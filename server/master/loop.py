@@ -1,4 +1,4 @@
-"""What the master waits for: descriptors that have something to read, signals, the passing of time.
+"""The master's loop: it waits for descriptors to be readable, for signals, for time to pass.
 
 A signal's handler only writes its number down; it is answered between two waits, so nothing is ever
 interrupted half-way.
@@ -56,8 +56,8 @@ class Loop:
 
     def wait(self, seconds: float) -> None:
         """Wait, at most so long, and call back."""
-        found = self._poll.poll(0 if self._signals else max(0.0, seconds) * 1000)
-        asked = [(fd, self._callbacks.get(fd)) for fd, _ in found]
+        events = self._poll.poll(0 if self._signals else max(0.0, seconds) * 1000)
+        asked = [(fd, self._callbacks.get(fd)) for fd, _ in events]
         for fd, callback in asked:
             # What came before it in this round may have ended whom it is about, and a new one may
             # have the same number.

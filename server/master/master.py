@@ -2,7 +2,7 @@
 
 It never imports the app. Everything it does is an answer to one of: a signal, a message of a
 child, a child's end, the passing of time; after each of them ``_reconcile`` compares what there is
-with what there should be (staffing.py). What the signals mean is in SIGNALS and in docs/SERVER.md.
+with what there should be (worker_count.py). SIGNALS and docs/SERVER.md say what signals mean.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Master:
         self.loop = Loop()
         self.children = Children(self.loop, self.inheritance, self)
         self.generations = Generations(config, self.children, log)
-        self.watch = Watchdog(self.scoreboard, log, self.boot_failed)
+        self.watchdog = Watchdog(self.scoreboard, log, self.boot_failed)
         self.recycling = recycling.Recycling(log)
         self.exporting = exporting.Exporting(config, self.inheritance, self.children)
         self.notifier = Notifier(os.environ)
@@ -117,7 +117,7 @@ class Master:
         """Serve; the exit code."""
         self.loop.catch(SIGNALS)
         if not self._start():
-            listening.close(self.listeners, unlink=self.relatives.none)
+            listening.close(self.listeners, unlink=self.relatives.alone)
             return FAILED
         try:
             while not (self.stopping_since is not None and self.children.empty):
@@ -126,18 +126,18 @@ class Master:
                 now = time.monotonic()
                 late = crash_backoff.asleep(expected, now)
                 if late:
-                    self.watch.postpone(late, now)
+                    self.watchdog.postpone(late, now)
                 for number in self.loop.signals():
                     self._handlers[number]()
-                self.watch.look(self.children, self.children.zygotes, time.monotonic())
+                self.watchdog.check(self.children, self.children.zygotes, time.monotonic())
                 self._reconcile(time.monotonic())
                 self.notifier.beat(now)
         finally:
-            self.children.kill()
+            self.children.kill_all()
             self.exporting.stop()
             # The other master serves on: its sockets, its files.
             listening.close(
-                (*self.listeners, *self.exporting.listeners), unlink=self.relatives.none
+                (*self.listeners, *self.exporting.listeners), unlink=self.relatives.alone
             )
             if self.pid_file is not None:
                 self.pid_file.remove()
@@ -153,7 +153,7 @@ class Master:
         try:
             self.exporting.listen()
             if self.config.pid_file:
-                beside = "" if self.relatives.none else ".2"
+                beside = "" if self.relatives.alone else ".2"
                 self.pid_file = PidFile(self.config.pid_file + beside)
                 self.pid_file.create()
         except (PidFileTaken, listening.BindFailed) as error:
@@ -164,19 +164,19 @@ class Master:
         address = ", ".join(self.server.address)
         self.log.info(f"listening at {address}, starting {self.count} workers")
         self.events.emit("listening", address=address)
-        self.relatives.listen()
-        if self.relatives.none:
+        self.relatives.watch_predecessor()
+        if self.relatives.alone:
             self.exporting.resume()
         return True
 
     def _patience(self) -> float:
         """Seconds until something has to be looked at."""
         now = time.monotonic()
-        nearest = self.watch.next(self.children, self.children.zygotes, now)
+        nearest = self.watchdog.next_check(self.children, self.children.zygotes, now)
         nearest = min(nearest, self.notifier.next_beat, self.exporting.due)
         if self.stopping_since is None:
-            nearest = min(nearest, self.generations.next(now))
-            nearest = min(nearest, self.recycling.next(self.generations.recyclable()))
+            nearest = min(nearest, self.generations.next_attempt(now))
+            nearest = min(nearest, self.recycling.next_check(self.generations.recyclable()))
             if self._reload_wanted:
                 nearest = min(nearest, now + 0.5)
         return max(0.0, nearest - now)
@@ -221,8 +221,8 @@ class Master:
 
     def _on_chld(self) -> None:
         for pid, status in self.children.reap():
-            if not self.relatives.ended(pid, status):
-                self.exporting.ended(pid, status)
+            if not self.relatives.note_end(pid, status):
+                self.exporting.note_end(pid, status)
 
     def _set_count(self, count: int, *, first: bool = False) -> None:
         before = None if first else self.count
@@ -284,19 +284,21 @@ class Master:
         if self._reload_wanted and self.generations.may_reload(now):
             self._reload(now)
         self.exporting.reconcile(now)
-        self.recycling.find(self.generations.recyclable(), now)
+        self.recycling.ask_due(self.generations.recyclable(), now)
         generation = self.generations.current
         plan = worker_count.plan(self.generations.posts(now), self.wanted, proven=generation.proven)
         for ticket in plan.surplus:
             who = self.children.workers[ticket]
             how = "retire" if self.wanted else "yield"
-            self.children.order(who, "stop", how, who.config.settings.graceful_timeout)
+            self.children.order_to_leave(who, "stop", how, who.config.settings.graceful_timeout)
         if plan.replaced is not None:
             who = self.children.workers[plan.replaced]
             reason = (who.asks if who.generation is generation else None) or "stop"
-            self.children.order(who, reason, "retire", who.config.settings.graceful_timeout)
+            self.children.order_to_leave(
+                who, reason, "retire", who.config.settings.graceful_timeout
+            )
         if plan.spawn and self.generations.spawn(plan.spawn, now):
-            self.watch.soon(now)
+            self.watchdog.check_soon(now)
         if plan.complete and not generation.announced:
             generation.announced = True
             self._all_ready()
@@ -306,7 +308,7 @@ class Master:
     def became_ready(self, who: Worker, boot_s: float) -> None:
         self.log.info(f"worker {who.pid} is ready after {boot_s:.2f} s")
         self.events.emit("worker_ready", pid=who.pid, boot_s=boot_s)
-        self.watch.soon(time.monotonic())
+        self.watchdog.check_soon(time.monotonic())
         if who.ordered is None:
             self._prove(who.generation)
 
@@ -436,14 +438,16 @@ class Master:
             self.notifier.stopping()
             for sock in self.listeners:
                 # Here too: a worker may be too busy, or stopped, to hear of it now.
-                if self.relatives.none and not listening.is_lent(sock):
+                if self.relatives.alone and not listening.is_lent(sock):
                     listening.seal(sock)
                 sock.close()
-            self.exporting.closed()
+            self.exporting.close_queues()
         # What waits in the queue is ours to answer, unless another master does.
-        how = "stop" if self.relatives.none else "yield"
+        how = "stop" if self.relatives.alone else "yield"
         for each in self.children:
-            self.children.order(each, "stop", how if patience else None, patience or HURRIED)
+            self.children.order_to_leave(
+                each, "stop", how if patience else None, patience or HURRIED
+            )
         for zygote in self.children.zygotes:
             zygote.stop()
             zygote.deadline = time.monotonic() + (patience or HURRIED) + LINGERS

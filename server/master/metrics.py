@@ -1,4 +1,4 @@
-"""What the server counts, in the text format of Prometheus (version 0.0.4).
+"""Renders what the server counts in the text format of Prometheus (version 0.0.4).
 
 https://prometheus.io/docs/instrumenting/exposition_formats/
 """

@@ -1,4 +1,4 @@
-"""What systemd is told: sd_notify(3), a datagram of NAME=value lines to a unix socket.
+"""Notifies systemd (sd_notify(3)): a datagram of NAME=value lines to a unix socket.
 
 The variables are taken out of the environment: a worker, or a program the app starts, must not
 speak for the server.

@@ -1,4 +1,4 @@
-"""Whether the kernel has killed for want of memory: it says so in counters, not to who was killed.
+"""Counts kills for want of memory: the kernel tells them to the control group, not to parents.
 
 The group is the one this process is in, in cgroup v2 or v1; its workers are in the same.
 """
@@ -32,16 +32,16 @@ class Counter:
 
 def _files(root: str, proc: str) -> list[str]:
     """Where the counter may be; in a container the path we are told may not be the one we see."""
-    found = []
+    paths = []
     try:
         with open(proc, encoding="utf-8", errors="surrogateescape") as file:
             for line in file:
                 _, controllers, path = line.rstrip("\n").split(":", 2)
                 if not controllers:
-                    found += [f"{root}{path}/memory.events", f"{root}/memory.events"]
+                    paths += [f"{root}{path}/memory.events", f"{root}/memory.events"]
                 elif "memory" in controllers.split(","):
-                    found.append(f"{root}/memory{path}/memory.oom_control")
-                    found.append(f"{root}/memory/memory.oom_control")
+                    paths.append(f"{root}/memory{path}/memory.oom_control")
+                    paths.append(f"{root}/memory/memory.oom_control")
     except (OSError, ValueError):
         pass
-    return found
+    return paths

@@ -1,4 +1,4 @@
-"""How this process was started, so that it can start its successor the same way."""
+"""The command this process was started with, so that its successor is started the same way."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Origin:
+class OwnCommand:
     """The command line, with the interpreter's path; the directory and environment it came into."""
 
     command: tuple[str, ...]
@@ -16,10 +16,10 @@ class Origin:
     environ: tuple[tuple[str, str], ...]
 
 
-_remembered: Origin | None = None
+_remembered: OwnCommand | None = None
 
 
-def remember() -> Origin:
+def remember() -> OwnCommand:
     """To be called before anything changes directory or environment; what it says first, stays."""
     global _remembered
     if _remembered is None:
@@ -31,5 +31,5 @@ def remember() -> Origin:
         except OSError:
             pass
         command = (sys.executable, *sys.orig_argv[1:])
-        _remembered = Origin(command, directory, tuple(os.environ.items()))
+        _remembered = OwnCommand(command, directory, tuple(os.environ.items()))
     return _remembered

@@ -1,4 +1,4 @@
-"""Which worker has served long enough, or has grown too large: it gets a successor.
+"""Recycling: a worker that has served long enough, or has grown too large, gets a successor.
 
 Requests are counted by the worker itself; age and memory are the master's to see. Reading how much
 memory is a process's own (PSS) costs the kernel milliseconds, its RSS microseconds, and PSS is
@@ -26,8 +26,11 @@ def too_old(ready_at: float, now: float, limit: float) -> bool:
     return limit > 0 and now >= ready_at + limit
 
 
-class Scales:
-    """Weighs workers in turn; ``rss`` and ``pss`` give the bytes of a pid, or raise OSError."""
+class MemoryScan:
+    """Reads the memory of workers in turn.
+
+    ``rss`` and ``pss`` give the bytes of a pid, or raise OSError.
+    """
 
     def __init__(
         self,
@@ -39,13 +42,13 @@ class Scales:
         self._rss = rss or read_rss
         self._pss = pss or read_pss
         self._turn = 0
-        self.next = 0.0  # monotonic s of the next look
+        self.next_scan = 0.0  # monotonic s of the next look
         self.blind = False  # PSS may not be read here: RSS stands for it
 
-    def look(self, pids: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
+    def find_larger(self, pids: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
         """The first of ``(pid, limit)`` found to be larger than its limit, and its bytes."""
         now = self._clock()
-        self.next = now + LOOK
+        self.next_scan = now + LOOK
         suspects = [(pid, limit) for pid, limit in pids if self._or_zero(self._rss, pid) > limit]
         if not suspects:
             return None
@@ -59,7 +62,7 @@ class Scales:
         except OSError:
             return None  # it has just ended
         took = self._clock() - now
-        self.next = now + max(LOOK / len(suspects), took / SHARE)
+        self.next_scan = now + max(LOOK / len(suspects), took / SHARE)
         return (pid, size) if size > limit else None
 
     @staticmethod
@@ -94,10 +97,10 @@ class Recycling:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._scales = Scales(time.monotonic)
+        self._scan = MemoryScan(time.monotonic)
         self._said_blind = False
 
-    def next(self, workers: Sequence[Worker]) -> float:
+    def next_check(self, workers: Sequence[Worker]) -> float:
         """When to look again."""
         nearest = float("inf")
         for each in workers:
@@ -106,23 +109,23 @@ class Recycling:
             if each.config.max_worker_age:
                 nearest = min(nearest, (each.ready_at or 0.0) + each.config.max_worker_age)
             if each.config.max_worker_memory:
-                nearest = min(nearest, self._scales.next)
+                nearest = min(nearest, self._scan.next_scan)
         return nearest
 
-    def find(self, workers: Sequence[Worker], now: float) -> None:
+    def ask_due(self, workers: Sequence[Worker], now: float) -> None:
         """Have those ask for a successor."""
         heavy = []
         for each in workers:
             if each.asks is not None:
                 continue
             if too_old(each.ready_at or now, now, each.config.max_worker_age):
-                each.ask("max_age", now)
+                each.ask_for_successor("max_age", now)
             elif each.config.max_worker_memory:
                 heavy.append(each)
-        if not heavy or now < self._scales.next:
+        if not heavy or now < self._scan.next_scan:
             return
-        found = self._scales.look([(w.pid, w.config.max_worker_memory) for w in heavy])
-        if self._scales.blind and not self._said_blind:
+        found = self._scan.find_larger([(w.pid, w.config.max_worker_memory) for w in heavy])
+        if self._scan.blind and not self._said_blind:
             self._said_blind = True
             self._log.warning("the PSS of workers cannot be read here: their RSS is looked at")
         if found is not None:
@@ -134,7 +137,7 @@ class Recycling:
             return
         age = now - who.born
         restraint = generation.restraint = generation.restraint.recycled(age, now)
-        who.ask("max_memory", now)
+        who.ask_for_successor("max_memory", now)
         text = (
             f"worker {who.pid} has {megabytes(size)}, the limit is "
             f"{megabytes(who.config.max_worker_memory)}: it gets a successor"

@@ -41,7 +41,7 @@ class Relative:
     ready: bool = False
 
 
-def predecessor(environ: MutableMapping[str, str]) -> Relative | None:
+def find_predecessor(environ: MutableMapping[str, str]) -> Relative | None:
     """The master that started us as its successor; its variables are removed."""
     pid, _, fd = environ.pop(PARENT, "").partition(":")
     if not pid.isdigit() or not fd.isdigit():
@@ -51,7 +51,7 @@ def predecessor(environ: MutableMapping[str, str]) -> Relative | None:
     return Relative(int(pid), channel)
 
 
-def start(
+def start_successor(
     listeners: Sequence[object],
     metrics: Sequence[object],
     others: Sequence[int],
@@ -126,11 +126,11 @@ class Relatives:
 
     def __init__(self, master: Owner, environ: MutableMapping[str, str]) -> None:
         self._master = master
-        self._before = predecessor(environ)
+        self._before = find_predecessor(environ)
         self._after: Relative | None = None
 
     @property
-    def none(self) -> bool:
+    def alone(self) -> bool:
         """Sockets and files are this master's alone."""
         return self._before is None and self._after is None
 
@@ -139,9 +139,9 @@ class Relatives:
         """The new program serves."""
         return self._after is not None and self._after.ready
 
-    def listen(self) -> None:
+    def watch_predecessor(self) -> None:
         if self._before is not None:
-            self._master.loop.watch(self._before.channel, self._hear_before)
+            self._master.loop.watch(self._before.channel, self._note_predecessor_gone)
 
     def shed(self) -> None:
         """In a forked child: these are the master's."""
@@ -154,7 +154,7 @@ class Relatives:
     def upgrade(self) -> None:
         """Start the program anew, if that is possible now."""
         master, log = self._master, self._master.log
-        if not self.none:
+        if not self.alone:
             log.warning("no upgrade: the other master still lives")
             return
         if os.getpid() == 1:
@@ -168,14 +168,16 @@ class Relatives:
 
         passed = [fd for fd in (master.config.events_fd,) if fd is not None]
         try:
-            self._after = start(master.listeners, master.exporting.listeners, passed, before)
+            self._after = start_successor(
+                master.listeners, master.exporting.listeners, passed, before
+            )
         except OSError as error:
             log.error(f"no upgrade: {error}")
             return
-        master.loop.watch(self._after.channel, self._hear_after)
+        master.loop.watch(self._after.channel, self._receive_from_successor)
         log.info(f"starting a new master beside this one, pid {self._after.pid}")
 
-    def _hear_after(self) -> None:
+    def _receive_from_successor(self) -> None:
         after, master = self._after, self._master
         assert after is not None
         try:
@@ -190,13 +192,13 @@ class Relatives:
             master.exporting.stop()
             master.notifier.main_pid(after.pid)
 
-    def ended(self, pid: int, status: int) -> bool:
+    def note_end(self, pid: int, status: int) -> bool:
         """A child has ended; whether it was the new master."""
         after, master = self._after, self._master
         if after is None or pid != after.pid:
             return False
         if master.loop.watches(after.channel) and after.channel.readable():
-            self._hear_after()  # it may have been ready before
+            self._receive_from_successor()  # it may have been ready before
         master.loop.forget(after.channel)
         after.channel.close()
         self._after = None
@@ -219,7 +221,7 @@ class Relatives:
             self._before.channel.send({"ready": True})
             self._master.exporting.resume()
 
-    def _hear_before(self) -> None:
+    def _note_predecessor_gone(self) -> None:
         """It never says anything: it is gone."""
         before, self._before = self._before, None
         master = self._master

@@ -1,4 +1,4 @@
-"""Looking at the clocks of workers and zygotes: what is stuck is told to leave, then killed.
+"""The watchdog: a worker or zygote whose clock stands still has to leave, and is killed if not.
 
 A look is taken only when one could matter: an idle server is looked at once per timeout.
 """
@@ -34,26 +34,26 @@ class Watchdog:
         """The master overslept by ``late`` s; what it would read now means nothing."""
         self._next = max(self._next, now + min(late, 5.0))
 
-    def look(self, workers: Iterable[Worker], zygotes: Iterable[Zygote], now: float) -> None:
+    def check(self, workers: Iterable[Worker], zygotes: Iterable[Zygote], now: float) -> None:
         """Look at those whose time may have come, and kill those whose time is over."""
         due = now >= self._next
         upcoming = now + 3600.0
         for each in tuple(workers):
             if each.ordered is not None:
-                self._hurry(each, now)
+                self._kill_late(each, now)
             elif due and each.ready:
-                upcoming = min(upcoming, self._clock(each, now))
+                upcoming = min(upcoming, self._check_clocks(each, now))
             elif due:
-                upcoming = min(upcoming, self._boot(each, now))
+                upcoming = min(upcoming, self._check_boot(each, now))
         for zygote in tuple(zygotes):
             if zygote.deadline and now >= zygote.deadline:
                 zygote.signal(signal.SIGKILL)
             elif due:
-                upcoming = min(upcoming, self._load(zygote, now))
+                upcoming = min(upcoming, self._check_load(zygote, now))
         if due:
             self._next = upcoming
 
-    def next(self, workers: Iterable[Worker], zygotes: Iterable[Zygote], now: float) -> float:
+    def next_check(self, workers: Iterable[Worker], zygotes: Iterable[Zygote], now: float) -> float:
         """When to look again, if nothing happens until then."""
         nearest = self._next
         for each in workers:
@@ -68,11 +68,11 @@ class Watchdog:
                 nearest = min(nearest, max(zygote.deadline, now + _HURRY))
         return nearest
 
-    def soon(self, now: float) -> None:
+    def check_soon(self, now: float) -> None:
         """A process was born, or is ready: its clock counts from now on."""
         self._next = min(self._next, now + crash_backoff.LEAST_LOOK)
 
-    def _clock(self, each: Worker, now: float) -> float:
+    def _check_clocks(self, each: Worker, now: float) -> float:
         """Is one of its requests stuck? When to ask again."""
         timeout = each.config.settings.timeout
         stuck = crash_backoff.overdue(each.cells, now, timeout)
@@ -84,14 +84,14 @@ class Watchdog:
             self._log.error(f"worker {each.pid}: {what}{longer} {limit:g} s; its threads:")
             each.signal(DUMP_SIGNAL)
             patience = min(timeout, each.config.settings.graceful_timeout)
-            each.order("timeout", "retire", max(patience, crash_backoff.STACKS))
+            each.order_to_leave("timeout", "retire", max(patience, crash_backoff.STACKS))
             return now + crash_backoff.LEAST_LOOK
         soonest = crash_backoff.next_look(each.cells, now, timeout)
         return (
             min(soonest, beat + max(timeout, crash_backoff.BEAT)) if beat and timeout else soonest
         )
 
-    def _boot(self, each: Worker, now: float) -> float:
+    def _check_boot(self, each: Worker, now: float) -> float:
         limit = boot_limit(each.config)
         if not limit:
             return now + 3600.0
@@ -99,7 +99,7 @@ class Watchdog:
             return each.born + limit + crash_backoff.LEAST_LOOK
         zygote = each.generation.zygote
         if not each.pid and zygote is not None:
-            self._hangs(zygote, f"it has not forked a worker for {limit:g} s", now)
+            self._end_hanging(zygote, f"it has not forked a worker for {limit:g} s", now)
             return now + 1.0
         each.boot_failure = f"not ready after {limit:g} s"
         self._boot_failed(each.pid, each.boot_failure + "; its threads:")
@@ -108,21 +108,21 @@ class Watchdog:
         each.deadline = now + crash_backoff.STACKS
         return now + crash_backoff.LEAST_LOOK
 
-    def _load(self, zygote: Zygote, now: float) -> float:
+    def _check_load(self, zygote: Zygote, now: float) -> float:
         limit = boot_limit(zygote.config)
         if zygote.loaded or not limit:
             return now + 3600.0
         if now > zygote.born + limit:
-            self._hangs(zygote, f"not loaded after {limit:g} s", now)
+            self._end_hanging(zygote, f"not loaded after {limit:g} s", now)
         return max(now, zygote.born + limit) + crash_backoff.LEAST_LOOK
 
-    def _hangs(self, zygote: Zygote, text: str, now: float) -> None:
+    def _end_hanging(self, zygote: Zygote, text: str, now: float) -> None:
         if not zygote.deadline:
             self._boot_failed(zygote.pid, text + "; its threads:")
             zygote.signal(DUMP_SIGNAL)
             zygote.deadline = now + crash_backoff.STACKS
 
-    def _hurry(self, each: Worker, now: float) -> None:
+    def _kill_late(self, each: Worker, now: float) -> None:
         """It is leaving; has it time left?"""
         if each.ordered == "timeout" and now >= each.ordered_at + crash_backoff.STACKS:
             # The other requests of a stuck worker may finish, if they can.

@@ -1,4 +1,4 @@
-"""How many workers there should be, and which: one decision, as a function.
+"""Decides how many workers there should be, and which of them leave.
 
 There is one rule for replacing, be it a reload or a recycling: at most one worker more than wanted,
 the new one ready before the one it replaces leaves, and the next not before that one has gone. So

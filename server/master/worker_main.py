@@ -1,4 +1,4 @@
-"""What a worker does from its fork to its end: load the app, say so, serve."""
+"""A worker from its fork to its end: it loads the app, says so, and serves."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def report_failure(channel: Channel, error: Exception) -> int:
     return BOOT_FAILED
 
 
-def become(config: Config, role: str) -> None:
+def take_on_privileges(config: Config, role: str) -> None:
     """Take on the identity the app runs under. Raises TargetBroken."""
     try:
         privileges.assume(config, role)
@@ -79,8 +79,8 @@ def main(
         # libpq tells it to Postgres, which tells the profiler whose session is whose.
         os.environ["PGAPPNAME"] = f"pretune-{os.getpid()}"
     try:
-        _hook(config, "post_fork", inheritance.server, me)
-        become(config, "worker")
+        _call_boot_hook(config, "post_fork", inheritance.server, me)
+        take_on_privileges(config, "worker")
         if loaded is None:
             loaded = load_app(config)
         name = choose_class(config.settings, loaded.interface)
@@ -96,7 +96,7 @@ def main(
             ring=Ring(config.telemetry, os.getpid()) if config.telemetry is not None else None,
             exchange=inheritance.exchange,
             view=me,
-            journal=_journal(config),
+            journal=_open_journal(config),
         )
         if config.telemetry is not None:
             from pretune.server.probes import allocation_sites, reclaimable
@@ -104,20 +104,20 @@ def main(
             reclaimable.answer_on_signal(config.telemetry)
             if allocation_sites.VARIABLE in os.environ:
                 allocation_sites.begin(config.telemetry, os.getcwd())
-        _hook(config, "post_worker_init", me)
+        _call_boot_hook(config, "post_worker_init", me)
 
         def ready() -> None:
-            _heed(config, inheritance.server, me, log)
+            _install_signal_hooks(config, inheritance.server, me, log)
             channel.send({"ready": time.monotonic() - began, "pid": os.getpid()})
 
         code = _run(name, context, ready)
     except (TargetError, ValueError) as error:
         return report_failure(channel, error)
-    _last(config, inheritance.server, me, log)
+    _call_worker_exit(config, inheritance.server, me, log)
     return code
 
 
-def _journal(config: Config) -> Journal | None:
+def _open_journal(config: Config) -> Journal | None:
     """Of a worker with probes; one of greenlets has no thread that could look at them."""
     if config.telemetry is None or not config.probes or config.settings.worker_class == "gevent":
         return None
@@ -146,7 +146,7 @@ def _run(name: str, context: Context, ready: Callable[[], None]) -> int:
 # -- the user's functions
 
 
-def _hook(config: Config, name: str, *arguments: object) -> None:
+def _call_boot_hook(config: Config, name: str, *arguments: object) -> None:
     """A hook without which the worker must not serve. Raises TargetBroken."""
     try:
         config.hooks.call(name, *arguments)
@@ -162,12 +162,12 @@ def _try_hook(config: Config, log: Log, name: str, *arguments: object) -> None:
         log.error(f"the hook {name} failed\n{user_traceback(error)}")
 
 
-def _last(config: Config, server: hooks.Server, me: hooks.Worker, log: Log) -> None:
+def _call_worker_exit(config: Config, server: hooks.Server, me: hooks.Worker, log: Log) -> None:
     me.alive = False
     _try_hook(config, log, "worker_exit", server, me)
 
 
-def _heed(config: Config, server: hooks.Server, me: hooks.Worker, log: Log) -> None:
+def _install_signal_hooks(config: Config, server: hooks.Server, me: hooks.Worker, log: Log) -> None:
     """Hooks for signals, if there are any; set when the worker has set its own handlers.
 
     Python runs them between two instructions of the main thread, so a hook for an abort comes in
@@ -179,7 +179,7 @@ def _heed(config: Config, server: hooks.Server, me: hooks.Worker, log: Log) -> N
 
         def handle(number: int, frame: FrameType | None, name: str = name) -> None:
             _try_hook(config, log, name, me)
-            _last(config, server, me, log)
+            _call_worker_exit(config, server, me, log)
             os._exit(1 if number == signal.SIGABRT else 0)
 
         for number in numbers:

@@ -30,7 +30,7 @@ def main(config: Config, inheritance: Inheritance, channel: Channel) -> int:
     began = time.monotonic()
     dump_on_signal(inheritance.log)
     try:
-        worker_main.become(config, "zygote")
+        worker_main.take_on_privileges(config, "zygote")
         loaded = worker_main.load_app(config)
         forking.share_imports(choose_class(config.settings, loaded.interface))
     except (TargetError, ValueError) as error:

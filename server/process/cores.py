@@ -1,4 +1,4 @@
-"""How many workers make sense here when nobody says it: the cores this process may really use.
+"""Counts the cores this process may really use: the number of workers if nobody says another.
 
 The number of processors of the machine is not it: a container has an affinity and, in a control
 group of its own or of one above, a quota of CPU time per period. The tightest of all wins, rounded
@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 
 
-def usable(root: str = "/") -> int:
+def count_usable(root: str = "/") -> int:
     """At least 1. ``root`` is where /proc and /sys are found."""
     cores = len(os.sched_getaffinity(0))
     quota = min(_quotas(root), default=math.inf)

@@ -1,4 +1,4 @@
-"""From the name a user gives to the application object it means.
+"""Imports the application object that a user's name for it means.
 
 Forms of a target: ``package.module`` (its ``application`` or ``app``), ``module:name`` (dotted),
 ``module:factory()``, ``path/to/file.py`` with or without ``:name``. A failure says which of three

@@ -65,14 +65,16 @@ class Log:
         fresh = _opened("error", error, 2, owner, complain)
         try:
             wanted = access is not None
-            told = _opened("access", access or "-", 1, owner, self._complain) if wanted else None
+            fresh_access = (
+                _opened("access", access or "-", 1, owner, self._complain) if wanted else None
+            )
         except LogFailed:
             fresh.close()
             raise
-        self._error, self._access = fresh, told
+        self._error, self._access = fresh, fresh_access
         self._threshold = LEVELS[level]
         self._format = None if access_format == access_log.COMBINED else access_format
-        self.has_access = told is not None
+        self.has_access = fresh_access is not None
         self._capture = capture and fresh.is_file
         self._redirect()
         for sink in before:

@@ -1,10 +1,10 @@
-"""Where lines of a log go: a file, or a descriptor we were given. It never blocks and never raises.
+"""The sink of a log's lines: a file, or a descriptor we were given.
 
-A full disk or a pipe that nobody reads must not hold up requests. A pipe gets a description of our
-own that does not block (making the given one so would do it to everybody who shares it); a socket,
-as systemd's journal is one, is asked each time. When there is no room a line waits for at most
-PATIENCE; if that was in vain, lines are dropped and counted until one gets through again, which
-says how many were lost.
+It never blocks and never raises. A full disk or a pipe that nobody reads must not hold up requests.
+A pipe gets a description of our own that does not block (making the given one so would do it to
+everybody who shares it); a socket, as systemd's journal is one, is asked each time. When there is
+no room a line waits for at most PATIENCE; if that was in vain, lines are dropped and counted until
+one gets through again, which says how many were lost.
 """
 
 from __future__ import annotations

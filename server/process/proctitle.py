@@ -1,4 +1,4 @@
-"""What ps and top show: ``pretune: worker [name]``.
+"""The title that ps and top show: ``pretune: worker [name]``.
 
 The short name is written to /proc/self/comm. The command line is the memory at
 ``arg_start .. arg_end`` (proc(5)), which a process may write in itself: not beyond its end, the
@@ -21,12 +21,12 @@ _PR_SET_NAME = 15
 _COMM = 15  # bytes of a short name
 
 
-def of(role: str, name: str) -> str:
+def compose(role: str, name: str) -> str:
     """``pretune: role [name]``. The name must hold no secret: a target or what the user chose."""
     return f"pretune: {role} [{name}]"
 
 
-def show(title: str) -> bool:
+def set_title(title: str) -> bool:
     """Give this process a title; whether its command line could be changed. Raises nothing."""
     try:
         if importlib.util.find_spec("setproctitle") is not None:

@@ -301,7 +301,7 @@ def test_a_variable_that_cannot_be_is_named(parse, name):
 def test_nobody_said_how_many_workers(parse, monkeypatch):
     from pretune.server.process import cores
 
-    monkeypatch.setattr(cores, "usable", lambda: 7)
+    monkeypatch.setattr(cores, "count_usable", lambda: 7)
     assert parse("app").settings.workers == 7
     assert parse("app", WEB_CONCURRENCY="").settings.workers == 7
 

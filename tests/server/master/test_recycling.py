@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pretune.server.master.child import LONGEST, YOUNG, Restraint
-from pretune.server.master.recycling import LOOK, SHARE, Scales, too_old
+from pretune.server.master.recycling import LOOK, SHARE, MemoryScan, too_old
 
 APP = """\
 import os
@@ -99,7 +99,7 @@ class World:
         self.cost = cost
         self.now = 100.0
         self.weighed: list[int] = []
-        self.scales = Scales(lambda: self.now, self.rss, self.pss)
+        self.scan = MemoryScan(lambda: self.now, self.rss, self.pss)
 
     def rss(self, pid: int) -> int:
         if pid not in self.sizes:
@@ -113,31 +113,31 @@ class World:
             raise PermissionError(errno.EACCES, "no")
         return self.sizes[pid][1]
 
-    def look(self, limit: int = 100) -> tuple[int, int] | None:
-        return self.scales.look([(pid, limit) for pid in (1, 2, 3)])
+    def find_larger(self, limit: int = 100) -> tuple[int, int] | None:
+        return self.scan.find_larger([(pid, limit) for pid in (1, 2, 3)])
 
 
 def test_pss_is_not_read_below_the_limit():
     world = World({1: (100, 50), 2: (99, 99)})  # 3 has just ended
-    assert world.look() is None
+    assert world.find_larger() is None
     assert world.weighed == []
-    assert world.scales.next == world.now + LOOK
+    assert world.scan.next_scan == world.now + LOOK
 
 
 def test_shared_memory_is_not_a_workers_own():
     world = World({1: (500, 90), 2: (500, 80), 3: (500, 120)})
-    found = [world.look() for _ in range(3)]
+    found = [world.find_larger() for _ in range(3)]
     assert sorted(world.weighed) == [1, 2, 3]  # in turn, one at a time
     assert [f for f in found if f] == [(3, 120)]
 
 
 def test_the_dearer_a_look_the_rarer():
     world = World({1: (500, 90)}, cost=0.02)
-    world.look()
-    assert world.scales.next >= world.now - 0.02 + 0.019 / SHARE
+    world.find_larger()
+    assert world.scan.next_scan >= world.now - 0.02 + 0.019 / SHARE
 
 
 def test_where_pss_may_not_be_read_rss_stands_for_it():
     world = World({1: (500, -1)})
-    assert world.look() == (1, 500)
-    assert world.scales.blind
+    assert world.find_larger() == (1, 500)
+    assert world.scan.blind

@@ -48,7 +48,7 @@ def machine(tmp_path, monkeypatch):
     ],
 )
 def test_version_2_takes_the_tightest_quota_rounded_up(machine, files, expected):
-    assert cores.usable(machine("0::/app/web\n", V2, files)) == expected
+    assert cores.count_usable(machine("0::/app/web\n", V2, files)) == expected
 
 
 @pytest.mark.parametrize(
@@ -66,22 +66,22 @@ def test_version_1_takes_the_tightest_quota_rounded_up(machine, quotas, expected
         files[f"cpu,cpuacct/{group}/cpu.cfs_quota_us"] = f"{quota}\n"
         files[f"cpu,cpuacct/{group}/cpu.cfs_period_us"] = f"{period}\n"
     root = machine("4:cpu,cpuacct:/app/web\n3:memory:/other\n0::/\n", V1.format(top="/"), files)
-    assert cores.usable(root) == expected
+    assert cores.count_usable(root) == expected
 
 
 def test_a_container_sees_its_own_group_as_the_root(machine):
     """Docker mounts the container's part of the tree, but names the group as the host does."""
     files = {"cpu,cpuacct/cpu.cfs_quota_us": "300000", "cpu,cpuacct/cpu.cfs_period_us": "100000"}
     root = machine("4:cpu,cpuacct:/docker/abc\n", V1.format(top="/docker/abc"), files)
-    assert cores.usable(root) == 3
-    assert cores.usable(machine("0::/../other\n", V2, {"cpu.max": "200000 100000"})) == 2
+    assert cores.count_usable(root) == 3
+    assert cores.count_usable(machine("0::/../other\n", V2, {"cpu.max": "200000 100000"})) == 2
 
 
 def test_the_affinity_is_a_limit_too(machine, monkeypatch):
     root = machine("0::/\n", V2, {"cpu.max": "800000 100000"})
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5})
-    assert cores.usable(root) == 2
+    assert cores.count_usable(root) == 2
 
 
 def test_without_control_groups_the_affinity_counts(tmp_path):
-    assert cores.usable(str(tmp_path)) == len(os.sched_getaffinity(0))
+    assert cores.count_usable(str(tmp_path)) == len(os.sched_getaffinity(0))

@@ -37,7 +37,7 @@ def run(code: str, *arguments: str) -> str:
 LOOK = (
     "import sys\n"
     "from pretune.server.process import proctitle\n"
-    "said = proctitle.show({!r})\n"
+    "said = proctitle.set_title({!r})\n"
     "print(said, open('/proc/self/cmdline').read().rstrip(chr(0)),"
     " open('/proc/self/comm').read().strip(), sys.orig_argv[-1],"
     " 'MARK=kept' in open('/proc/self/environ').read().split(chr(0)), sep='|')\n"
@@ -58,7 +58,8 @@ def test_a_long_title_is_cut_before_the_environment_begins():
 
 def test_the_title_holds_the_targets_name():
     assert (
-        proctitle.of("master", "shop.wsgi:application") == "pretune: master [shop.wsgi:application]"
+        proctitle.compose("master", "shop.wsgi:application")
+        == "pretune: master [shop.wsgi:application]"
     )
 
 
@@ -76,7 +77,7 @@ def test_where_the_kernel_does_not_allow_it_the_old_title_stays(where, monkeypat
         monkeypatch.setattr(
             os, "open", lambda path, *rest: refuse(path) if "/proc/" in path else real(path, *rest)
         )
-    assert proctitle.show("pretune: something") is False
+    assert proctitle.set_title("pretune: something") is False
     assert command(os.getpid()) == before
 
 
@@ -88,7 +89,7 @@ def test_a_process_that_gave_up_root_and_its_children_too():
         "os.setgid(65534); os.setuid(65534)\n"
         "pid = os.fork()\n"
         "if pid: os.waitpid(pid, 0); os._exit(0)\n"
-        "said = proctitle.show('pretune: worker [shop]')\n"
+        "said = proctitle.set_title('pretune: worker [shop]')\n"
         "print(said, open('/proc/self/cmdline').read().rstrip(chr(0)),"
         " open('/proc/self/comm').read().strip(), sep='|', flush=True)\n"
         "os._exit(0)\n"
@@ -103,7 +104,7 @@ def test_an_installed_setproctitle_is_used(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "setproctitle", raising=False)
-    assert proctitle.show("pretune: worker [shop]")
+    assert proctitle.set_title("pretune: worker [shop]")
     assert (tmp_path / "said").read_text() == "pretune: worker [shop]"
     sys.modules.pop("setproctitle")
 
