@@ -15,6 +15,7 @@ from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.model.question import Question
 from pretune.advisor.quantity import format_bytes
 from pretune.advisor.recommendation.search import Capacity
+from pretune.advisor.recommendation.space import MOST_WORKERS
 from pretune.advisor.recommendation.values import Baseline
 from pretune.advisor.recommendation.violations import broken
 from pretune.advisor.resources.budget import Budget
@@ -22,7 +23,6 @@ from pretune.server.adapters.catalogue import offer
 from pretune.server.settings import Settings
 
 MIB, GIB = 1 << 20, 1 << 30
-MOST_WORKERS = 128
 MOST_THREADS = 32
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pretune.advisor.deployed.value import Deployed
 from pretune.advisor.model.prediction import Prediction
-from pretune.advisor.recommendation.baselines import MOST_WORKERS
+from pretune.advisor.recommendation.space import MOST_WORKERS
 from pretune.advisor.recommendation.values import Recommendation
 from pretune.server.adapters import catalogue
 from pretune.server.settings import WORKER_CLASSES, Settings
