@@ -69,20 +69,6 @@ def base_environ(
     }
 
 
-def environ_of(
-    base: Mapping[str, Any],
-    request: Request,
-    peer: tuple[str, str],
-    scheme: str,
-    body: Any,
-) -> Environ:
-    """The whole of it, from ``base_environ``."""
-    environ = connection_environ(base, peer)
-    if scheme != "http":
-        environ["wsgi.url_scheme"] = scheme
-    return fill(environ, request, body)
-
-
 def connection_environ(base: Mapping[str, Any], peer: tuple[str, str]) -> Environ:
     """What is the same in every request of one connection."""
     return {**base, "REMOTE_ADDR": peer[0], "REMOTE_PORT": peer[1]}

@@ -9,7 +9,13 @@ from wsgiref.validate import validator
 import pytest
 
 from pretune.server.http11.http1 import parse_head
-from pretune.server.wsgi.environ import FileWrapper, Response, base_environ, environ_of
+from pretune.server.wsgi.environ import (
+    FileWrapper,
+    Response,
+    base_environ,
+    connection_environ,
+    fill,
+)
 
 
 class Sink:
@@ -34,7 +40,7 @@ def run(app, method="GET", minor=1, body=b"", target="/a%20b?q=1"):
     head = f"{method} {target} HTTP/1.{minor}\r\nHost: x\r\nContent-Length: {len(body)}"
     request = parse_head(head.encode())
     base = base_environ(("127.0.0.1", "80"), multithread=True, multiprocess=False)
-    environ = environ_of(base, request, ("127.0.0.1", "1234"), "http", io.BytesIO(body))
+    environ = fill(connection_environ(base, ("127.0.0.1", "1234")), request, io.BytesIO(body))
     sink = Sink()
     response = Response(request, sink, request.keep_alive)
     response.run(app, environ)
