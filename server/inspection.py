@@ -22,9 +22,9 @@ import json
 import os
 import platform
 import sys
-import time
 from typing import Any
 
+from pretune.server.clock import Clock
 from pretune.server.probes import configuration, reclaimable, routes
 from pretune.server.probes.import_cost import ImportCost
 from pretune.server.process.importing import Loaded, TargetBroken, TargetError, load, user_traceback
@@ -34,12 +34,12 @@ def inspect(target: str, chdir: str = ".") -> dict[str, Any]:
     """The object described above. Imports the target into this process."""
     scales = ImportCost()
     scales.install()
-    began = time.perf_counter()
+    began = Clock.perf_counter()
     try:
         loaded = load(target, chdir)
     except TargetError as error:
         return _failure(kind_of(error), str(error), error.traceback, error.__cause__)
-    boot_s = time.perf_counter() - began
+    boot_s = Clock.perf_counter() - began
     app, framework = routes.unwrap(loaded.app)
     try:
         found = routes.routes_of(app, framework)

@@ -28,7 +28,7 @@ FLOORS = {
         *("gate", "session", "pipeline", "comparison", "commands", "cli", "__main__"),
     ),
     "server": (
-        *("settings", "telemetry", "http11", "process", "probes", "config"),
+        *("clock", "settings", "telemetry", "http11", "process", "probes", "config"),
         *("workers", "wsgi", "asgi", "master", "hosted", "adapters"),
         *("inspection", "checking", "entry", "cli", "bootstrap"),
     ),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any, Protocol
 
 from pretune.server.asgi.message_memory import MessageMemory
 from pretune.server.asgi.metering import EAGER, Meter, Outermost, WatchedStep
 from pretune.server.asgi.transport import Wire
+from pretune.server.clock import Clock
 from pretune.server.http11.forwarded import Trust
 from pretune.server.http11.http1 import Request
 from pretune.server.probes.account import Account, current
@@ -86,7 +86,7 @@ class Call:
     def begin(self, queue: float) -> None:
         """``queue`` as recorded."""
         worker = self.worker
-        self.began = time.monotonic()
+        self.began = Clock.monotonic()
         calls = worker.calls
         calls.add(self)
         self.inflight = len(calls)

@@ -9,7 +9,6 @@ of it by an exception, or it would never end.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -18,6 +17,7 @@ from urllib.parse import unquote
 from pretune.server.asgi import messages
 from pretune.server.asgi.call import Call, ClientGone, Host
 from pretune.server.asgi.transport import wait_in
+from pretune.server.clock import Clock
 from pretune.server.http11.http1 import Request
 from pretune.server.http11.response import Head, interim, raw_lines, refusal
 
@@ -157,7 +157,7 @@ class Exchange(Call):
             try:
                 if not self.answered:
                     self.answered = True
-                    self.ended = time.monotonic()
+                    self.ended = Clock.monotonic()
                     self.protocol.over(self)
             finally:
                 self.finish()
@@ -258,7 +258,7 @@ class Exchange(Call):
             self.protocol.transport.write(data)
         if not more:
             self.answered = True
-            self.ended = time.monotonic()
+            self.ended = Clock.monotonic()
             if self._waiters is not None:
                 self._wake()
             # Less than was said: only the end of the connection can say so.

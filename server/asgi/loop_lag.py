@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Set
 from typing import Any
 
 from pretune.server.asgi.call import Call
 from pretune.server.asgi.metering import Meter
+from pretune.server.clock import Clock
 from pretune.server.probes.account import Account
 from pretune.server.probes.journal import Journal
 from pretune.server.probes.user_frames import UserFrame
@@ -66,7 +66,7 @@ class LoopLag:
                 return
 
     def _pong(self) -> None:
-        self._journal.add("lag", self._asked, time.monotonic() - self._asked)
+        self._journal.add("lag", self._asked, Clock.monotonic() - self._asked)
         self._answered = True
         self._meter.skip()
 
@@ -76,7 +76,7 @@ class LoopLag:
         if began != self._step:
             self.note_block(now, self._journal)
             self._step = began
-        self._last = now, time.perf_counter() - began, account.endpoint
+        self._last = now, Clock.perf_counter() - began, account.endpoint
         if place is not None:
             self._seen[place] += 1
 
@@ -98,7 +98,7 @@ def _time_selector(loop: asyncio.AbstractEventLoop) -> None:
     selector: Any = getattr(loop, "_selector", None)
     if selector is None:
         return
-    select, clock = selector.select, time.perf_counter
+    select, clock = selector.select, Clock.perf_counter
 
     def timed_select(timeout: float | None = None) -> Any:
         events = select(timeout)

@@ -13,14 +13,12 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
-import time
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
+from pretune.server.clock import Clock
 from pretune.server.probes.account import Account, current
 
-_clock = time.thread_time
-_wall = time.perf_counter
 MOST_TASKS = 64  # of one request, remembered while stacks are sampled
 # A task can take its first step where it is made: a request that waits for nothing then costs the
 # loop nothing more.
@@ -33,7 +31,7 @@ class Meter:
     __slots__ = ("began", "mark", "nobody", "queue", "queued", "running", "watched")
 
     def __init__(self, queue: Callable[[], float] | None = None) -> None:
-        self.mark = _clock()
+        self.mark = Clock.thread_time()
         self.queue = queue
         self.queued = queue() if queue is not None else math.nan
         self.nobody = Account()
@@ -44,7 +42,7 @@ class Meter:
 
     def take(self, account: Account) -> None:
         """Give the account what has passed since the mark."""
-        now = _clock()
+        now = Clock.thread_time()
         account.cpu += now - self.mark
         self.mark = now
         if self.queue is not None:
@@ -55,12 +53,12 @@ class Meter:
     def begin(self, account: Account) -> None:
         """A request's head is complete: CPU from the mark on is its own, delay only from now on."""
         if self.queue is not None:
-            account.head = _clock() - self.mark
+            account.head = Clock.thread_time() - self.mark
             self.queued = self.queue()
 
     def skip(self) -> None:
         """What has passed is nobody's."""
-        self.mark = _clock()
+        self.mark = Clock.thread_time()
 
     def task_factory(
         self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any
@@ -117,7 +115,7 @@ class WatchedStep(Metered):
 
     def send(self, value: Any) -> Any:
         meter = self._meter
-        meter.began, meter.running = _wall(), self._account
+        meter.began, meter.running = Clock.perf_counter(), self._account
         try:
             return self._coro.send(value)
         finally:
@@ -126,7 +124,7 @@ class WatchedStep(Metered):
 
     def throw(self, *error: Any) -> Any:
         meter = self._meter
-        meter.began, meter.running = _wall(), self._account
+        meter.began, meter.running = Clock.perf_counter(), self._account
         try:
             return self._coro.throw(*error)
         finally:

@@ -15,12 +15,12 @@ from __future__ import annotations
 import math
 import select
 import socket
-import time
 from typing import Any
 
 from pretune.server.asgi.call import Host
 from pretune.server.asgi.http_exchange import Exchange
 from pretune.server.asgi.transport import HIGH_WATER, Wire
+from pretune.server.clock import Clock
 from pretune.server.http11 import proxy_protocol
 from pretune.server.http11.forwarded import client_of, scheme_of
 from pretune.server.http11.http1 import Reader, Request, body_of
@@ -45,7 +45,7 @@ class HttpProtocol(Wire):
         self.worker = worker
         self.sock = sock
         self._answered = 0.0  # when the last response was complete
-        self.quiet = time.monotonic()  # since when it idles
+        self.quiet = Clock.monotonic()  # since when it idles
         self.server = server
         self.client: tuple[str, int] | None = None
         self.trusted = False
@@ -121,7 +121,7 @@ class HttpProtocol(Wire):
                 self.transport.close()
             elif not self._begun and self.buffer:
                 self._begun = True
-                self.deadline = time.monotonic() + limits.HEAD_PATIENCE
+                self.deadline = Clock.monotonic() + limits.HEAD_PATIENCE
             return
         self._begun = False
         scheme, client = "http", self.client
@@ -135,7 +135,7 @@ class HttpProtocol(Wire):
         self.exchange = exchange = Exchange(self, request, scheme, client)
         if request.length != 0:
             self.body = body_of(request)
-            self.deadline = time.monotonic() + limits.BODY_PATIENCE
+            self.deadline = Clock.monotonic() + limits.BODY_PATIENCE
             if self.buffer:
                 self._take_body()
         exchange.begin(self._queue())
@@ -145,7 +145,7 @@ class HttpProtocol(Wire):
         """How long the request has waited for the loop, for the record; s, NaN if unknown."""
         if self.worker.meter is None or self.sock.family == socket.AF_UNIX:
             return math.nan
-        if time.monotonic() - self._answered < COARSE:
+        if Clock.monotonic() - self._answered < COARSE:
             return 0.0  # it cannot have come before the last answer went
         return queued(self.sock)
 
@@ -178,14 +178,14 @@ class HttpProtocol(Wire):
         if done:
             self.body = None
         else:
-            self.deadline = limits.extend_body(self.deadline, size, time.monotonic())
+            self.deadline = limits.extend_body(self.deadline, size, Clock.monotonic())
         exchange = self.exchange
         if exchange is not None:
             exchange.take(part, done)
             if exchange.waiting > HIGH_WATER:
                 self.regulate()
         elif done:
-            self._idle(time.monotonic())
+            self._idle(Clock.monotonic())
         elif not self._may_drop(len(part)):
             self.linger()
 
@@ -199,7 +199,7 @@ class HttpProtocol(Wire):
         elif not full and not self._reading:
             self._reading = True
             if self.body is not None:
-                self.deadline = time.monotonic() + limits.BODY_PATIENCE
+                self.deadline = Clock.monotonic() + limits.BODY_PATIENCE
             if not self._ended:
                 self.transport.resume_reading()
 
@@ -237,7 +237,7 @@ class HttpProtocol(Wire):
 
     def invite(self) -> None:
         """The app wants the body of a client that asked first: RFC 9110 section 10.1.1."""
-        self.deadline = time.monotonic() + limits.BODY_PATIENCE
+        self.deadline = Clock.monotonic() + limits.BODY_PATIENCE
         self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _may_drop(self, size: int) -> bool:
@@ -281,7 +281,7 @@ class HttpProtocol(Wire):
                 return
             exchange.answered = True
             exchange.status = refused.status
-            exchange.ended = time.monotonic()
+            exchange.ended = Clock.monotonic()
         head, _, rest = refusal(refused.status, str(refused)).partition(b"\r\n")
         self.write(head + _SAYS.get(refused.status, b"") + b"\r\n" + rest)
         self.linger()
@@ -290,7 +290,7 @@ class HttpProtocol(Wire):
         """Close, but not over bytes still coming: that would reset what we just said."""
         self.lingering = True
         self.buffer, self.body = b"", None
-        self.deadline = time.monotonic() + limits.LINGER
+        self.deadline = Clock.monotonic() + limits.LINGER
         if self._ended:
             self.transport.close()
             return

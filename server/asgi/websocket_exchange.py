@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections import deque
 from http import HTTPStatus
 from sys import getsizeof
@@ -27,6 +26,7 @@ from urllib.parse import unquote
 from pretune.server.asgi import messages
 from pretune.server.asgi.call import Call, ClientGone, Host
 from pretune.server.asgi.transport import HIGH_WATER, Wire, wait_in
+from pretune.server.clock import Clock
 from pretune.server.http11 import deflate, websocket
 from pretune.server.http11.http1 import Request
 from pretune.server.http11.response import Head, raw_lines, refusal
@@ -191,7 +191,7 @@ class SocketProtocol(Wire, Call):
         if self.state != OPEN:
             return
         self.state = CLOSING
-        self.deadline = time.monotonic() + CLOSE_PATIENCE
+        self.deadline = Clock.monotonic() + CLOSE_PATIENCE
         self.write(websocket.close_frame(code, "" if answer else reason))
         self._disconnected(code, reason)
 
@@ -200,7 +200,7 @@ class SocketProtocol(Wire, Call):
         if self.state == OVER:
             return
         self.state = OVER
-        self.deadline = time.monotonic() + limits.LINGER
+        self.deadline = Clock.monotonic() + limits.LINGER
         self._discard()
         if not self._reading and not self.transport.is_closing():
             self._reading = True
@@ -287,7 +287,7 @@ class SocketProtocol(Wire, Call):
         finally:
             try:
                 if not self.ended:
-                    self.ended = time.monotonic()
+                    self.ended = Clock.monotonic()
                     self.finish()
             finally:
                 self.worker.sockets.discard(self)
@@ -315,7 +315,7 @@ class SocketProtocol(Wire, Call):
     def _answer(self, status: int, data: bytes) -> None:
         """The handshake is decided: this is the end of the request."""
         self.status, self.sent = status, len(data)
-        self.ended = time.monotonic()
+        self.ended = Clock.monotonic()
         self.write(data)
         self.worker.sockets.add(self)
         self.finish()

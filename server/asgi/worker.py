@@ -17,7 +17,6 @@ import math
 import os
 import signal
 import socket
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
@@ -29,6 +28,7 @@ from pretune.server.asgi.message_memory import MessageMemory
 from pretune.server.asgi.metering import Meter
 from pretune.server.asgi.protocol import HttpProtocol
 from pretune.server.asgi.transport import Wire
+from pretune.server.clock import Clock
 from pretune.server.http11.forwarded import Trust
 from pretune.server.http11.http1 import Request
 from pretune.server.probes.journal import Journal
@@ -138,14 +138,14 @@ class AsgiWorker:
         self._departure.set()
 
     def _beat(self) -> None:
-        self._cells[0] = now = time.monotonic()
+        self._cells[0] = now = Clock.monotonic()
         self.context.scoreboard.beat(self.context.slot, now)
         timeout = self.context.settings.timeout
         self.loop.call_later(min(1.0, timeout / 5) if timeout else 1.0, self._beat)
 
     def _sweep(self) -> None:
         self.loop.call_later(limits.SWEEP, self._sweep)
-        now = time.monotonic()
+        now = Clock.monotonic()
         ring = self.context.ring
         if ring is not None:
             ring.check(now)
@@ -194,7 +194,7 @@ class AsgiWorker:
         try:
             sock, _ = listener.accept()
         except OSError as error:
-            if self._shortage.note(error, len(self.connections), time.monotonic()):
+            if self._shortage.note(error, len(self.connections), Clock.monotonic()):
                 self._make_room()
             else:
                 self._queues.note_empty(listener.fileno())
@@ -222,7 +222,7 @@ class AsgiWorker:
 
     def _evict(self) -> bool:
         """Close a connection that idles, the most silent first; False if none does."""
-        now = time.monotonic()
+        now = Clock.monotonic()
         for _ in range(2):
             while self._victims:
                 protocol = self._victims.pop()
@@ -321,7 +321,7 @@ class AsgiWorker:
     async def _finish(self) -> None:
         """Finish what was begun."""
         self.keepalive = 0.0
-        began = time.monotonic()
+        began = Clock.monotonic()
         patience = self.context.settings.graceful_timeout
         last_words = min(LAST_WORDS, patience / 2)
         patience -= last_words
@@ -332,7 +332,7 @@ class AsgiWorker:
                 protocol.go_away()
             queues, sealed = self._queues.waiting(), self._queues.sealed
             held = (self.connections, self._opening, self.calls, self.sockets)
-            elapsed = time.monotonic() - began
+            elapsed = Clock.monotonic() - began
             inside = sum(map(len, held))
             step = next_step(self.leaving or STOP, elapsed, patience, queues, inside, sealed)
             for fd in step.shut_queues:
@@ -350,7 +350,7 @@ class AsgiWorker:
 
     def _close_idle(self) -> None:
         idle = {}
-        now = time.monotonic()
+        now = Clock.monotonic()
         for protocol in self.connections:
             if protocol.idle and protocol.sock.fileno() >= 0:
                 if not protocol.served and now < protocol.quiet + GRACE:
@@ -367,7 +367,9 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     try:
         import uvloop  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
-        return asyncio.new_event_loop()
+        plain = asyncio.new_event_loop()
+        plain.time = Clock.monotonic  # type: ignore[method-assign]
+        return plain
     loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
     return loop
 

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pretune.server.clock import Clock
 from pretune.server.hosted.wrapping import Asgi, Recorder, Wsgi
 from pretune.server.process.importing import TargetError, load
 
@@ -56,7 +57,7 @@ class Voice:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
     def say(self, event: str, **data: Any) -> None:
-        line = {"event": event, "time": time.monotonic(), "pid": os.getpid(), **data}
+        line = {"event": event, "time": Clock.monotonic(), "pid": os.getpid(), **data}
         with contextlib.suppress(OSError):
             self._socket.sendto(json.dumps(line).encode(), self._address)
 
@@ -151,4 +152,4 @@ def age() -> float:
     """Seconds since this process was made, which the kernel notes in ticks (proc(5), starttime)."""
     with open("/proc/self/stat", "rb") as file:
         started = int(file.read().rpartition(b")")[2].split()[19])
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
+    return Clock.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")

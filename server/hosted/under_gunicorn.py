@@ -15,10 +15,10 @@ import gc
 import json
 import math
 import os
-import time
 from collections.abc import Sequence
 from typing import Any
 
+from pretune.server.clock import Clock
 from pretune.server.hosted.wrapping import Asgi, Recorder, Wsgi
 from pretune.server.process.importing import TargetError, load
 from pretune.server.settings import WORKER_CLASSES, Settings
@@ -109,7 +109,7 @@ class _Voice:
         self._fd: int | None = fd
 
     def say(self, event: str, **data: Any) -> None:
-        line = json.dumps({"event": event, "time": time.monotonic(), **data}).encode() + b"\n"
+        line = json.dumps({"event": event, "time": Clock.monotonic(), **data}).encode() + b"\n"
         try:
             while line and self._fd is not None:
                 line = line[os.write(self._fd, line) :]
@@ -151,7 +151,7 @@ def _started(voice: _Voice, failure: str) -> None:
 
 
 def _say_ready(voice: _Voice) -> None:
-    voice.say("worker_ready", pid=os.getpid(), boot_s=time.monotonic() - _born)
+    voice.say("worker_ready", pid=os.getpid(), boot_s=Clock.monotonic() - _born)
 
 
 def _hooks(voice: _Voice, recorder: Recorder, settings: Settings) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def _hooks(voice: _Voice, recorder: Recorder, settings: Settings) -> dict[str, A
 
     def post_fork(server: Any, worker: Any) -> None:
         global _born
-        _born = time.monotonic()
+        _born = Clock.monotonic()
         if recorder.directory is not None:
             # libpq tells it to Postgres, which tells the profiler whose session is whose.
             os.environ["PGAPPNAME"] = f"pretune-{os.getpid()}"

@@ -15,12 +15,12 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-import time
 import types
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from typing import Any
 
 from pretune.server.asgi.metering import Meter
+from pretune.server.clock import Clock
 from pretune.server.probes.account import Account, current
 from pretune.server.telemetry import ENDPOINT_HEADER, Ring, queued, run_queue_clock
 
@@ -68,12 +68,12 @@ class _Seat(threading.local):
 
     def __init__(self) -> None:
         self.index = next(self._numbers)
-        self.cpu = time.thread_time()
+        self.cpu = Clock.thread_time()
         self.runq: Callable[[], float] | None = None
 
     def spend(self) -> float:
         """Seconds of the thread's CPU since the last call."""
-        before, self.cpu = self.cpu, time.thread_time()
+        before, self.cpu = self.cpu, Clock.thread_time()
         return self.cpu - before
 
 
@@ -86,7 +86,7 @@ class Wsgi:
         self._seat = _Seat()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        start = time.monotonic()
+        start = Clock.monotonic()
         endpoint = environ.pop(_ENDPOINT_KEY, "")
         ring = self._recorder.current(start)
         if ring is None:
@@ -154,7 +154,7 @@ class _Request:
                 close()
         finally:
             seat, account = self._seat, self._account
-            end = time.monotonic()
+            end = Clock.monotonic()
             self._recorder.inside.discard(self)
             if current.get() is account:
                 current.set(None)
@@ -228,7 +228,7 @@ class Asgi:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
             return
-        start = time.monotonic()
+        start = Clock.monotonic()
         headers = scope.get("headers") or ()
         endpoint = next((value for name, value in headers if name == _ENDPOINT_NAME), None)
         if endpoint is not None:
@@ -267,7 +267,7 @@ class Asgi:
             current.reset(token)
             inside.discard(account)
             ring.write(
-                start, time.monotonic() - start, account.cpu, account.db, account.out, math.nan,
+                start, Clock.monotonic() - start, account.cpu, account.db, account.out, math.nan,
                 math.nan, sent, account.db_calls, account.out_calls,
                 endpoint, 0, account.route, status, inflight, pool=account.pool,
             )  # fmt: skip

@@ -7,9 +7,10 @@ Fields that differ from response to response, or carry a secret, are not kept.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable
 from http import HTTPStatus
+
+from pretune.server.clock import Clock
 
 # Names are tokens; values hold no line ends and no NUL, or an app could be made to split responses.
 _LINE = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t -~\x80-\xff]*").fullmatch
@@ -46,14 +47,14 @@ _ends = (b"", b"", b"")  # if the connection goes on, by the client's minor vers
 def http_date() -> str:
     """Now, as RFC 9110 section 5.6.7 writes it."""
     global _date
-    now = int(time.time())
+    now = int(Clock.time())
     if _date[0] != now:
         _date = (now, _format_date(now))
     return _date[1]
 
 
 def _format_date(now: int) -> str:
-    t = time.gmtime(now)
+    t = Clock.gmtime(now)
     # Not strftime: names of days and months must not follow the locale an app sets.
     day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[t.tm_wday]
     month = ("Jan", "Feb", "Mar", "Apr", "May", "Jun",
@@ -65,7 +66,7 @@ def _format_date(now: int) -> str:
 
 def _own_lines() -> tuple[bytes, bytes, bytes]:
     global _second, _ends
-    now = time.time()
+    now = Clock.time()
     if not _second <= now < _second + 1.0:
         own = f"Server: {SERVER}\r\nDate: {http_date()}\r\n".encode()
         http10, http11 = _CONTINUES

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from dataclasses import dataclass, field, replace
 
+from pretune.server.clock import Clock
 from pretune.server.config import hooks
 from pretune.server.config.config import Config
 from pretune.server.master.crash_backoff import CrashBackoff
@@ -115,7 +115,7 @@ class Worker:
 
     def order_to_leave(self, reason: str, how: str | None, patience: float) -> None:
         """Tell it to leave within ``patience`` seconds; ``how``: see draining.py, None: at once."""
-        now = time.monotonic()
+        now = Clock.monotonic()
         if self.ordered is None:
             self.ordered, self.ordered_at = reason, now
             self.deadline = now + patience

@@ -6,10 +6,10 @@ What it means that one is ready or gone is for the master to say; here is only w
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from pretune.server.clock import Clock
 from pretune.server.config import hooks
 from pretune.server.config.config import hook_settings
 from pretune.server.master import forking, worker_main, zygote
@@ -69,7 +69,7 @@ class Children:
                 raise
             finally:
                 theirs.close()
-            made = Zygote(pid, ours, time.monotonic(), generation.config)
+            made = Zygote(pid, ours, Clock.monotonic(), generation.config)
             generation.zygote = made
             self.zygotes.add(made)
             self._loop.watch(ours, lambda: self._receive_from_zygote(generation, made))
@@ -87,7 +87,7 @@ class Children:
         self._tickets += 1
         made = Worker(
             self._tickets, generation, ours, slot, self._inheritance.scoreboard.cells(slot),
-            time.monotonic(),
+            Clock.monotonic(),
             hooks.Worker(hook_settings(generation.config), self._inheritance.log, self._tickets),
         )  # fmt: skip
         try:
@@ -155,7 +155,7 @@ class Children:
                 self._remove_worker(who, None)
         elif "ready" in message:
             who.pid = message["pid"]  # the zygote's word of it may come later
-            who.ready_at = time.monotonic()
+            who.ready_at = Clock.monotonic()
             if who.ordered is None:
                 self._set_state(who, scoreboard.SERVING)
             self._parent.became_ready(who, message["ready"])
@@ -164,7 +164,7 @@ class Children:
             who.boot_failure = message["boot_failed"]
             self._parent.boot_failed(who.pid, message["boot_failed"], message["traceback"])
         elif "retire" in message:
-            who.ask_for_successor("max_requests", time.monotonic())
+            who.ask_for_successor("max_requests", Clock.monotonic())
 
     def _receive_from_zygote(self, generation: Generation, who: Zygote) -> None:
         message = _received(who.channel)

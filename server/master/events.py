@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import time
+
+from pretune.server.clock import Clock
 
 
 class Events:
@@ -18,7 +19,7 @@ class Events:
     def emit(self, event: str, **data: object) -> None:
         if self._fd is None:
             return
-        line = json.dumps({"event": event, "time": time.monotonic(), **data}) + "\n"
+        line = json.dumps({"event": event, "time": Clock.monotonic(), **data}) + "\n"
         view = line.encode()
         try:
             while view:

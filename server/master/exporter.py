@@ -10,9 +10,9 @@ import errno
 import select
 import signal
 import socket
-import time
 
 from pretune.server import VERSION
+from pretune.server.clock import Clock
 from pretune.server.config.config import Config
 from pretune.server.master import backlog, metrics, recycling
 from pretune.server.process import listening, proctitle
@@ -42,7 +42,7 @@ class Memory:
         never = (0, -FRESH, 0)
         for pid in sorted(seen, key=lambda pid: self._sizes.get(pid, never)[1]):
             old = self._sizes.get(pid, never)[1] > now - FRESH
-            if old or time.monotonic() > now + BUDGET:
+            if old or Clock.monotonic() > now + BUDGET:
                 break
             try:
                 self._sizes[pid] = (seen[pid], now, recycling.read_pss(pid))
@@ -67,7 +67,7 @@ class Exporter:
         self._channel = channel
         self._memory = Memory(self._scoreboard)
         # The difference of two clocks: the scoreboard has the other one.
-        self._started = time.time() - time.monotonic() + self._scoreboard.value(STARTED)
+        self._started = Clock.time() - Clock.monotonic() + self._scoreboard.value(STARTED)
         self._open: dict[int, tuple[socket.socket, float, bytearray, bytes]] = {}
         proctitle.set_title(proctitle.compose("metrics", config.proc_name or config.target))
 
@@ -91,7 +91,7 @@ class Exporter:
                     self._accept(poll, self._entrances[fd])
                 elif fd in self._open:  # not closed in this round for a newer one
                     self._advance(poll, fd)
-            now = time.monotonic()
+            now = Clock.monotonic()
             for fd, (_, began, _, _) in tuple(self._open.items()):
                 if now > began + PATIENCE:
                     self._drop(poll, fd)
@@ -101,12 +101,12 @@ class Exporter:
             sock, _ = entrance.accept()
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                time.sleep(PAUSE)  # it stays in the queue: to try again at once is to spin
+                Clock.sleep(PAUSE)  # it stays in the queue: to try again at once is to spin
             return
         sock.setblocking(False)
         if len(self._open) >= CONNECTIONS:
             self._drop(poll, next(iter(self._open)))
-        self._open[sock.fileno()] = (sock, time.monotonic(), bytearray(), b"")
+        self._open[sock.fileno()] = (sock, Clock.monotonic(), bytearray(), b"")
         poll.register(sock.fileno(), select.POLLIN)
 
     def _drop(self, poll: select.poll, fd: int) -> None:
@@ -154,7 +154,7 @@ class Exporter:
         return response if method == b"GET" else response.split(b"\r\n\r\n")[0] + b"\r\n\r\n"
 
     def text(self) -> str:
-        now = time.monotonic()
+        now = Clock.monotonic()
         queues = [(listening.name(s), backlog.length(s)) for s in self._listeners]
         return metrics.text(
             metrics.families(

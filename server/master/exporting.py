@@ -6,8 +6,8 @@ import contextlib
 import os
 import signal
 import socket
-import time
 
+from pretune.server.clock import Clock
 from pretune.server.config.config import Config
 from pretune.server.master import crash_backoff, forking, upgrade
 from pretune.server.master.children import Children
@@ -86,7 +86,7 @@ class Exporting:
         """A child has ended: was it this one?"""
         if pid != self._pid:
             return
-        now = time.monotonic()
+        now = Clock.monotonic()
         self._forget()
         if self._wanted:
             self._backoff = self._backoff.died(now - self._born, now, others=1)

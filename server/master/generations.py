@@ -7,8 +7,8 @@ place; until then it can be given up, and what serves is untouched.
 from __future__ import annotations
 
 import math
-import time
 
+from pretune.server.clock import Clock
 from pretune.server.config.config import Config
 from pretune.server.master import forking, worker_count
 from pretune.server.master.child import Generation, Worker
@@ -73,7 +73,7 @@ class Generations:
 
         Its workers serve on until new ones are ready. ``served``: s the zygote had lived.
         """
-        serving, now = self.serving, time.monotonic()
+        serving, now = self.serving, Clock.monotonic()
         if serving is None or serving.zygote is None or self.coming is not None:
             return
         if serving.zygote.gone and not serving.zygote.stopping:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from pretune.server.clock import Clock
 from pretune.server.config import hooks
 from pretune.server.config.config import Config, ConfigBroken, hook_settings
 from pretune.server.master import (
@@ -121,16 +121,16 @@ class Master:
             return FAILED
         try:
             while not (self.stopping_since is not None and self.children.empty):
-                expected = time.monotonic() + self._patience()
-                self.loop.wait(expected - time.monotonic())
-                now = time.monotonic()
+                expected = Clock.monotonic() + self._patience()
+                self.loop.wait(expected - Clock.monotonic())
+                now = Clock.monotonic()
                 late = crash_backoff.asleep(expected, now)
                 if late:
                     self.watchdog.postpone(late, now)
                 for number in self.loop.signals():
                     self._handlers[number]()
-                self.watchdog.check(self.children, self.children.zygotes, time.monotonic())
-                self._reconcile(time.monotonic())
+                self.watchdog.check(self.children, self.children.zygotes, Clock.monotonic())
+                self._reconcile(Clock.monotonic())
                 self.notifier.beat(now)
         finally:
             self.children.kill_all()
@@ -159,7 +159,7 @@ class Master:
         except (PidFileTaken, listening.BindFailed) as error:
             self.log.error(str(error))
             return False
-        self.scoreboard.note(STARTED, time.monotonic())
+        self.scoreboard.note(STARTED, Clock.monotonic())
         self._set_count(self.count, first=True)
         address = ", ".join(self.server.address)
         self.log.info(f"listening at {address}, starting {self.count} workers")
@@ -171,7 +171,7 @@ class Master:
 
     def _patience(self) -> float:
         """Seconds until something has to be looked at."""
-        now = time.monotonic()
+        now = Clock.monotonic()
         nearest = self.watchdog.next_check(self.children, self.children.zygotes, now)
         nearest = min(nearest, self.notifier.next_beat, self.exporting.due)
         if self.stopping_since is None:
@@ -308,7 +308,7 @@ class Master:
     def became_ready(self, who: Worker, boot_s: float) -> None:
         self.log.info(f"worker {who.pid} is ready after {boot_s:.2f} s")
         self.events.emit("worker_ready", pid=who.pid, boot_s=boot_s)
-        self.watchdog.check_soon(time.monotonic())
+        self.watchdog.check_soon(Clock.monotonic())
         if who.ordered is None:
             self._prove(who.generation)
 
@@ -318,7 +318,7 @@ class Master:
 
     def lost(self, who: Worker, status: int | None) -> None:
         """A worker has ended."""
-        now = time.monotonic()
+        now = Clock.monotonic()
         reason = crash_backoff.exit_reason(who.ordered, status, who.ready)
         shutdown = now - who.ordered_at if who.ordered is not None else None
         text = f"worker {who.pid} ended ({reason}, {crash_backoff.describe(status)})"
@@ -377,7 +377,7 @@ class Master:
         self.log.error(f"zygote {who.pid} ended ({crash_backoff.describe(status)})")
         coming = self.generations.coming
         if coming is None or coming.zygote is not who:
-            self.generations.revive(time.monotonic() - who.born)
+            self.generations.revive(Clock.monotonic() - who.born)
             return
         if not who.loaded and status >> 8 != BOOT_FAILED and not who.deadline:
             how = f"{crash_backoff.describe(status)}: {crash_backoff.likely_cause(status)}"
@@ -433,7 +433,7 @@ class Master:
     def _stop(self, patience: float) -> None:
         """Let all go; again with less patience if asked again."""
         if self.stopping_since is None:
-            self.stopping_since = time.monotonic()
+            self.stopping_since = Clock.monotonic()
             self.log.info("stopping")
             self.notifier.stopping()
             for sock in self.listeners:
@@ -450,4 +450,4 @@ class Master:
             )
         for zygote in self.children.zygotes:
             zygote.stop()
-            zygote.deadline = time.monotonic() + (patience or HURRIED) + LINGERS
+            zygote.deadline = Clock.monotonic() + (patience or HURRIED) + LINGERS

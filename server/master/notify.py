@@ -12,6 +12,8 @@ import socket
 import time
 from collections.abc import MutableMapping
 
+from pretune.server.clock import Clock
+
 
 class Notifier:
     """Says nothing when nobody asked to be told."""
@@ -24,14 +26,14 @@ class Notifier:
         self._beat = int(interval) / 2e6 if interval.isdigit() and meant else 0.0
         if self._address is None:
             self._beat = 0.0
-        self.next_beat = time.monotonic() if self._beat else float("inf")
+        self.next_beat = Clock.monotonic() if self._beat else float("inf")
 
     def ready(self, status: str) -> None:
         """Also what ends a reload, however it went. MAINPID: after an upgrade it is news."""
         self._send(f"READY=1\nSTATUS={status}\nMAINPID={os.getpid()}")
 
     def reloading(self) -> None:
-        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        now = Clock.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send(f"RELOADING=1\nSTATUS=reloading\nMONOTONIC_USEC={now}")
 
     def stopping(self) -> None:

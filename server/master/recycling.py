@@ -9,9 +9,9 @@ the longer it takes.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 
+from pretune.server.clock import Clock
 from pretune.server.master.child import Worker
 from pretune.server.process.log import Log
 
@@ -97,7 +97,7 @@ class Recycling:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._scan = MemoryScan(time.monotonic)
+        self._scan = MemoryScan(Clock.monotonic)
         self._said_blind = False
 
     def next_check(self, workers: Sequence[Worker]) -> float:

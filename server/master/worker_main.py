@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from pretune.server.clock import Clock
 from pretune.server.config import hooks, privileges
 from pretune.server.config.config import Config, choose_class
 from pretune.server.process.channel import MAX_MESSAGE, Channel
@@ -71,7 +71,7 @@ def main(
     loaded: Loaded | None = None,
 ) -> int:
     """Run a worker; ``loaded`` if the zygote has imported the app already. The exit code."""
-    began = time.monotonic()
+    began = Clock.monotonic()
     log, scoreboard = inheritance.log, inheritance.scoreboard
     me.pid = os.getpid()
     dump_on_signal(log)
@@ -108,7 +108,7 @@ def main(
 
         def ready() -> None:
             _install_signal_hooks(config, inheritance.server, me, log)
-            channel.send({"ready": time.monotonic() - began, "pid": os.getpid()})
+            channel.send({"ready": Clock.monotonic() - began, "pid": os.getpid()})
 
         code = _run(name, context, ready)
     except (TargetError, ValueError) as error:

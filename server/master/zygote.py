@@ -11,8 +11,8 @@ import gc
 import os
 import select
 import signal
-import time
 
+from pretune.server.clock import Clock
 from pretune.server.config import hooks
 from pretune.server.config.config import Config, choose_class, hook_settings
 from pretune.server.master import forking, worker_main
@@ -27,7 +27,7 @@ _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)  # the
 
 def main(config: Config, inheritance: Inheritance, channel: Channel) -> int:
     """Run the zygote until the master is gone or says stop and the last worker has ended."""
-    began = time.monotonic()
+    began = Clock.monotonic()
     dump_on_signal(inheritance.log)
     try:
         worker_main.take_on_privileges(config, "zygote")
@@ -43,7 +43,7 @@ def main(config: Config, inheritance: Inheritance, channel: Channel) -> int:
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    channel.send({"loaded": time.monotonic() - began})
+    channel.send({"loaded": Clock.monotonic() - began})
     children: set[int] = set()
     stopping = False
     poll = select.poll()

@@ -17,9 +17,10 @@ import os
 import signal
 import sys
 import sysconfig
-import time
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
+
+from pretune.server.clock import Clock
 
 VARIABLE = "PRETUNE_ALLOCATION_SITES"
 # Real-time, next to reclaimable.SIGNAL.
@@ -50,7 +51,7 @@ def begin(directory: str, chdir: str) -> None:
     def handle(number: int, frame: FrameType | None) -> None:
         if gc.isenabled():
             gc.collect()  # garbage is held by nobody
-        now = time.monotonic()
+        now = Clock.monotonic()
         sizes: dict[str, int] = {}
         via: dict[str, tuple[int, str]] = {}
         for size, stack in _by_stack():

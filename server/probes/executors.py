@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import functools
 import threading
-import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from pretune.server.clock import Clock
 from pretune.server.probes.account import Account, current, serving
 from pretune.server.probes.imports import when_imported
 
@@ -34,11 +34,11 @@ class _Metered:
         ident = threading.get_ident()
         before = serving.get(ident)
         serving[ident] = threading.get_native_id(), self.account
-        began = time.thread_time()
+        began = Clock.thread_time()
         try:
             return self.function(*args, **kwargs)
         finally:
-            spent = time.thread_time() - began
+            spent = Clock.thread_time() - began
             self.account.cpu += spent
             self.account.pool += spent
             current.reset(token)

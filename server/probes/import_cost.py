@@ -14,12 +14,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from pretune.server.clock import Clock
 from pretune.server.probes.imports import found_by_others
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -67,7 +67,7 @@ class ImportCost:
     def read(self) -> Reading:
         fields = os.pread(self._statm, 128, 0).split()
         resident, shared = int(fields[1]), int(fields[2])
-        return time.perf_counter(), resident * _PAGE, (resident - shared) * _PAGE
+        return Clock.perf_counter(), resident * _PAGE, (resident - shared) * _PAGE
 
     def describe(self) -> dict[str, Any]:
         """``interpreter`` is the process before, ``elsewhere`` what grew outside of imports."""

@@ -23,10 +23,10 @@ import os
 import random
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from pretune.server.clock import Clock
 from pretune.server.probes.account import CPU, Account, serving
 from pretune.server.probes.journal import Journal
 from pretune.server.probes.user_frames import UserFrame, UserFrames, awaits, frames
@@ -86,7 +86,7 @@ class Sampler:
 
     def _run(self) -> None:
         switch, period, flushed = sys.getswitchinterval(), PERIOD, 0.0
-        draw, clock, sleep = random.Random().uniform, time.monotonic, time.sleep
+        draw, clock, sleep = random.Random().uniform, Clock.monotonic, Clock.sleep
         sys.setswitchinterval(min(SWITCH, switch))
         due, queued = clock(), run_queue_clock()
         while not self._journal.full:
@@ -110,7 +110,7 @@ class Sampler:
                 self._look(now, now - due > LATE)
             if now - flushed > FLUSH:
                 flushed = now
-                spent = time.thread_time()
+                spent = Clock.thread_time()
                 self._journal.add("cost", now, spent, self._looks, self._late)
                 self._journal.flush()
                 if self._looks > 50:

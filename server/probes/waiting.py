@@ -23,9 +23,9 @@ import types
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import ContextVar
 from math import isnan
-from time import perf_counter, thread_time
 from typing import Any, NamedTuple
 
+from pretune.server.clock import Clock
 from pretune.server.probes import account as accounts
 from pretune.server.probes.account import OTHER, Account, current
 from pretune.server.telemetry import run_queue_clock
@@ -71,7 +71,7 @@ _inside: ContextVar[bool] = ContextVar("pretune_waiting", default=False)
 
 
 class LoopClock:
-    """When the event loop of this process last came back from the kernel; perf_counter s."""
+    """When the event loop of this process last came back from the kernel; Clock.perf_counter s."""
 
     woke = 0.0  # stays so under uvloop, which asks the kernel out of our sight
 
@@ -138,14 +138,14 @@ def timed(
         account.inside = kind
         counted = 1 if counts is None or counts(args) else 0
         queue = _thread.queue
-        cpu, delay = thread_time(), queue()
-        wall = perf_counter()
+        cpu, delay = Clock.thread_time(), queue()
+        wall = Clock.perf_counter()
         try:
             return function(*args, **kwargs)
         finally:
             # The clocks are not read at one moment, so a call that never waited can come out a
             # hair below zero.
-            waited = perf_counter() - wall - (thread_time() - cpu) - (queue() - delay)
+            waited = Clock.perf_counter() - wall - (Clock.thread_time() - cpu) - (queue() - delay)
             _thread.inside = False
             account.inside = OTHER
             name = "" if whom is None else _name_of(whom, args, kwargs)
@@ -193,7 +193,7 @@ def _watched(
                 asked = step(given)
             except StopIteration as finished:
                 return finished.value
-            suspended, delay = perf_counter(), queue()
+            suspended, delay = Clock.perf_counter(), queue()
             try:
                 given = yield asked
                 step = steps.send
@@ -202,7 +202,7 @@ def _watched(
                 raise
             except BaseException as error:
                 given, step = error, steps.throw
-            resumed, woke = perf_counter(), LoopClock.woke
+            resumed, woke = Clock.perf_counter(), LoopClock.woke
             away = (woke if suspended < woke < resumed else resumed) - suspended
             waited += max(away - (queue() - delay), 0.0)
     finally:

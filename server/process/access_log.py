@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import binascii
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+
+from pretune.server.clock import Clock
 
 COMBINED = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
 
@@ -67,9 +68,9 @@ _stamp = (0, "")
 def stamp() -> str:
     """Now, as ``[31/Dec/2025:23:59:59 +0000]``; the same string for a whole second."""
     global _stamp
-    now = int(time.time())
+    now = int(Clock.time())
     if _stamp[0] != now:
-        _stamp = (now, time.strftime("[%d/%b/%Y:%H:%M:%S %z]"))
+        _stamp = (now, Clock.strftime("[%d/%b/%Y:%H:%M:%S %z]"))
     return _stamp[1]
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Iterable, Mapping
 
+from pretune.server.clock import Clock
 from pretune.server.process import access_log
 from pretune.server.process.log_sink import Sink
 
@@ -126,7 +126,7 @@ class Log:
         if number < self._threshold:
             return
         name = next((n for n, least in reversed(LEVELS.items()) if number >= least), "debug")
-        now = time.strftime("%Y-%m-%d %H:%M:%S %z")
+        now = Clock.strftime("%Y-%m-%d %H:%M:%S %z")
         line = _filled(text, arguments).rstrip()
         assert self._error is not None
         self._error.write(f"[{now}] [{os.getpid()}] [{name.upper()}] {line}\n")

@@ -15,10 +15,10 @@ import os
 import select
 import socket
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from pretune.server.clock import Clock
 from pretune.server.http11.forwarded import Trust
 from pretune.server.process import listening
 from pretune.server.workers import limits
@@ -118,7 +118,7 @@ class Acceptor:
 
     def _pause(self) -> None:
         """No room: without this, the epoll would report the same entrance again and again."""
-        self.paused_until = time.monotonic() + limits.PAUSE
+        self.paused_until = Clock.monotonic() + limits.PAUSE
         for fd in self._open():
             self._unwatch(fd)
         self._wake()
@@ -168,11 +168,11 @@ class Acceptor:
             fewest = self._context.scoreboard.fewest_connections(idle=True)
             if len(self.connections) <= fewest:
                 break
-            time.sleep(limits.YIELD)
+            Clock.sleep(limits.YIELD)
 
     def _fail(self, fd: int, error: OSError) -> None:
         """There is nobody, or no descriptor for him."""
-        if self._shortage.note(error, len(self.connections), time.monotonic()):
+        if self._shortage.note(error, len(self.connections), Clock.monotonic()):
             if not self.evict():
                 self._pause()
         else:
@@ -243,7 +243,7 @@ class Acceptor:
     def evict(self) -> bool:
         """Close the connection that has been silent for longest; False if none is."""
         parked = tuple(self._parking.parked.values())
-        for connection in silent(parked, time.monotonic(), limits.FRESH):
+        for connection in silent(parked, Clock.monotonic(), limits.FRESH):
             if not self._parking.own(connection):
                 continue
             if unheard([connection]):  # still

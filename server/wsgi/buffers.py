@@ -12,9 +12,9 @@ import os
 import socket
 import tempfile
 import threading
-import time
 from typing import BinaryIO
 
+from pretune.server.clock import Clock
 from pretune.server.http11.refused import Refused
 from pretune.server.process.log import Log
 from pretune.server.process.sockets import unacknowledged
@@ -83,7 +83,7 @@ class Room:
         return True
 
     def complain(self, text: str) -> None:
-        now = time.monotonic()
+        now = Clock.monotonic()
         if now > self._complained + CALM:
             self._complained = now
             self._log.error(f"no room for the bytes of slow clients: {text}")
@@ -182,7 +182,7 @@ class Rest:
         self._tail: tuple[int, int, int] | None = None  # descriptor, offset, count
         self._sent = 0  # bytes handed to the kernel
         self._taken = -unacknowledged(sock)
-        self.deadline = time.monotonic() + limits.SEND_PATIENCE
+        self.deadline = Clock.monotonic() + limits.SEND_PATIENCE
 
     def __bool__(self) -> bool:
         return bool(self._bytes) or self._at < self._written or self._tail is not None
@@ -276,7 +276,7 @@ class Rest:
     def restart(self) -> None:
         """The client was up to date until now."""
         self._taken = self._sent - unacknowledged(self._sock)
-        self.deadline = time.monotonic() + limits.SEND_PATIENCE
+        self.deadline = Clock.monotonic() + limits.SEND_PATIENCE
 
     def overdue(self, now: float) -> bool:
         """Whether the client takes less than it must; moves the deadline on if not."""

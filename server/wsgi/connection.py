@@ -12,11 +12,11 @@ import io
 import os
 import select
 import socket
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, BinaryIO
 
+from pretune.server.clock import Clock
 from pretune.server.http11.bodies import ChunkedBody, FixedBody
 from pretune.server.http11.http1 import Reader, Request, body_of
 from pretune.server.http11.limits import Limits
@@ -111,7 +111,7 @@ class Connection:
         self.request = request
         self.body = body_of(request)
         self.phase = BODY
-        self.deadline = time.monotonic() + limits.BODY_PATIENCE
+        self.deadline = Clock.monotonic() + limits.BODY_PATIENCE
         if not self.buffer:
             self.coming = Body(self.room, request.length)
             if request.expects:
@@ -132,7 +132,7 @@ class Connection:
             self.coming.add(part)
         if body.done:
             return True
-        self.deadline = limits.extend_body(self.deadline, len(part), time.monotonic())
+        self.deadline = limits.extend_body(self.deadline, len(part), Clock.monotonic())
         return False
 
     def input(self) -> BinaryIO:
@@ -183,7 +183,7 @@ class Connection:
                 else:
                     raise BlockingIOError
             except BlockingIOError:
-                now = time.monotonic()
+                now = Clock.monotonic()
                 if rest.overdue(now):
                     raise Gone from None
                 self._wait(rest.deadline - now)

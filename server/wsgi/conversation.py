@@ -8,10 +8,10 @@ epoll meanwhile, greenlets wait themselves.
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from pretune.server.clock import Clock
 from pretune.server.http11 import proxy_protocol
 from pretune.server.http11.forwarded import Trust
 from pretune.server.http11.refused import Refused
@@ -46,7 +46,7 @@ class Conversation:
 
     def welcome(self, connection: Connection) -> None:
         """A new connection, or one that was passed to us."""
-        connection.welcomed = time.monotonic()
+        connection.welcomed = Clock.monotonic()
         connection.deadline = connection.welcomed + limits.HEAD_PATIENCE
 
     def step(self, connection: Connection, slot: ThreadSlot) -> int:
@@ -86,7 +86,7 @@ class Conversation:
             return self._read_body(conn, slot)
         elif phase == con.LINGER:
             conn.buffer = b""
-            if time.monotonic() > conn.deadline:
+            if Clock.monotonic() > conn.deadline:
                 raise Gone  # it never stops
             return READ
         elif conn.preamble and not self._introduce(conn):
@@ -152,11 +152,11 @@ class Conversation:
 
     def _await_head(self, conn: Connection, fresh: bool) -> None:
         if fresh and conn.served:
-            conn.deadline = time.monotonic() + self._promised
+            conn.deadline = Clock.monotonic() + self._promised
         elif conn.started != conn.served:
             # The first bytes of a further request: from here it must hurry.
             conn.started = conn.served
-            conn.deadline = time.monotonic() + limits.HEAD_PATIENCE
+            conn.deadline = Clock.monotonic() + limits.HEAD_PATIENCE
 
     def _close(self, conn: Connection) -> int:
         """Close after a response."""
@@ -174,7 +174,7 @@ class Conversation:
         conn.reset_request()
         conn.phase = con.LINGER
         conn.buffer = b""
-        conn.deadline = time.monotonic() + limits.LINGER
+        conn.deadline = Clock.monotonic() + limits.LINGER
         return READ
 
 

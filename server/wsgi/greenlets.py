@@ -19,11 +19,11 @@ import os
 import select
 import signal
 import socket
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from pretune.server.clock import Clock
 from pretune.server.http11.forwarded import Trust
 from pretune.server.probes.account import Account, current
 from pretune.server.process.importing import TargetBroken
@@ -39,8 +39,6 @@ from pretune.server.wsgi.connection import Connection
 from pretune.server.wsgi.conversation import READ, WRITE, Conversation
 from pretune.server.wsgi.pump import Gone
 from pretune.server.wsgi.request_handler import RequestHandler, ThreadSlot
-
-_clock = time.thread_time
 
 
 def patch() -> None:
@@ -61,16 +59,16 @@ class Meter:
     """Whose steps took how much of the thread's CPU."""
 
     def __init__(self) -> None:
-        self.last = _clock()
+        self.last = Clock.thread_time()
 
     def run(self, on: bool) -> None:
         import greenlet  # type: ignore[import-untyped]
 
-        self.last = _clock()
+        self.last = Clock.thread_time()
         greenlet.settrace(self._switched if on else None)
 
     def _switched(self, event: str, greenlets: tuple[Any, Any]) -> None:
-        now = _clock()
+        now = Clock.thread_time()
         spent, self.last = now - self.last, now
         context = greenlets[0].gr_context
         account = context.get(current) if context is not None else None
@@ -92,7 +90,7 @@ class GreenletSlot(ThreadSlot):
 
     def spend(self) -> float:
         """What follows in this greenlet counts for its next request."""
-        now, meter = _clock(), self._meter
+        now, meter = Clock.thread_time(), self._meter
         spent, meter.last = now - meter.last, now
         self.account = Account()
         current.set(self.account)
@@ -156,13 +154,13 @@ class GreenletWorker:
             self.context.settings.timeout,
         )
         while True:
-            cells[0] = time.monotonic()
+            cells[0] = Clock.monotonic()
             self._gevent.sleep(min(1.0, timeout / 5) if timeout else 1.0)
 
     def _sweep(self) -> None:
         ring, metered = self.context.ring, False
         while True:
-            now = time.monotonic()
+            now = Clock.monotonic()
             self.context.scoreboard.beat(self.context.slot, now)
             for conn in tuple(self.parked):
                 if conn in self.parked and conn.overdue(now):
@@ -197,13 +195,13 @@ class GreenletWorker:
     def _leave(self) -> int:
         self.context.scoreboard.set_connections(self.context.slot, NOT_SERVING)
         self.handler.leave()
-        began = time.monotonic()
+        began = Clock.monotonic()
         patience = self.context.settings.graceful_timeout
         while True:
             assert self.leaving is not None
             if self.leaving == draining.STOP:
                 self._queues.seal()
-            now = time.monotonic()
+            now = Clock.monotonic()
             step = draining.next_step(
                 self.leaving,
                 now - began,
@@ -253,7 +251,7 @@ class GreenletWorker:
                 # Not accept(): it would make a socket of gevent's class, which waits by itself.
                 new, address = listener._accept()  # type: ignore[attr-defined]
             except OSError as error:
-                if self._shortage.note(error, len(self.connections), time.monotonic()):
+                if self._shortage.note(error, len(self.connections), Clock.monotonic()):
                     if not self._evict():
                         self._gevent.sleep(limits.PAUSE)
                 else:
@@ -308,7 +306,7 @@ class GreenletWorker:
 
     def _evict(self) -> bool:
         """Close the connection that has been silent for longest; False if none is."""
-        for conn in silent(tuple(self.parked), time.monotonic(), limits.FRESH, 1):
+        for conn in silent(tuple(self.parked), Clock.monotonic(), limits.FRESH, 1):
             self._dismiss(conn)
             self._gevent.sleep(0)
             return True

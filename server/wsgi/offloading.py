@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import math
 import select
-import time
 from collections.abc import Callable
 
+from pretune.server.clock import Clock
 from pretune.server.process.scoreboard import Scoreboard
 from pretune.server.wsgi import connection as con
 from pretune.server.wsgi.connection import Connection
@@ -78,7 +78,7 @@ class Offloading:
         for conn in self._waiting()[:MOST]:
             if self._scoreboard.fewest_connections(idle=True) == math.inf or not self._pass(conn):
                 break
-        self._not_before = now + SHARE * (time.monotonic() - now)
+        self._not_before = now + SHARE * (Clock.monotonic() - now)
 
     def give_idle(self) -> None:
         """All idle connections, if there is a sibling to take them."""

@@ -12,10 +12,10 @@ from __future__ import annotations
 import select
 import socket
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from pretune.server.clock import Clock
 from pretune.server.wsgi.buffers import Rest
 
 
@@ -54,10 +54,10 @@ class Backlog:
                 if self._rest.add(data):
                     self._pump.register(self._sock.fileno(), self)
                     return
-                if self._rest.overdue(time.monotonic()):
+                if self._rest.overdue(Clock.monotonic()):
                     self._give_up()
                     raise Gone
-            self._wait(self._rest.deadline - time.monotonic())
+            self._wait(self._rest.deadline - Clock.monotonic())
             self.flush()
 
     def _send_at_once(self, data: bytes | memoryview) -> int:

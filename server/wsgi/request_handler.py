@@ -11,9 +11,9 @@ import itertools
 import math
 import socket
 import threading
-import time
 from contextlib import suppress
 
+from pretune.server.clock import Clock
 from pretune.server.http11.forwarded import scheme_of
 from pretune.server.http11.http1 import Request
 from pretune.server.probes.account import Account, current, serving
@@ -34,8 +34,6 @@ from pretune.server.wsgi.pump import Gone
 _ENDPOINT_KEY = "HTTP_" + ENDPOINT_HEADER.upper().replace("-", "_")
 EACH = 16  # requests: of so many one has its run-queue delay measured where probes are off
 HELD = -1.0  # in a cell: a slow client holds the thread
-_monotonic = time.monotonic
-_thread_time = time.thread_time
 
 
 class ThreadSlot:
@@ -47,7 +45,7 @@ class ThreadSlot:
         self.index = index
         self.cells = context.scoreboard.cells(context.slot)
         self.tally = context.tally(index)
-        self.cpu = _thread_time()  # up to here it is accounted for; negative: unknown
+        self.cpu = Clock.thread_time()  # up to here it is accounted for; negative: unknown
         self.account = Account()
         if context.ring is not None:
             current.set(self.account)  # in this thread for good
@@ -59,7 +57,7 @@ class ThreadSlot:
 
     def spend(self) -> float:
         """Seconds of the thread's CPU since the last call; negative if nobody was measuring."""
-        cpu = _thread_time()
+        cpu = Clock.thread_time()
         spent = cpu - self.cpu if self.cpu >= 0.0 else -1.0
         self.cpu = cpu
         return spent
@@ -69,7 +67,7 @@ class ThreadSlot:
 
         The thread is not idle, either, so the cell is not 0.
         """
-        self.cells[self.index] = HELD if begins else _monotonic()
+        self.cells[self.index] = HELD if begins else Clock.monotonic()
 
 
 class RequestHandler:
@@ -116,7 +114,7 @@ class RequestHandler:
         else:
             connection.fields, connection.repeated = fields, None
             environ = self._environ(connection, request, body)
-        start = _monotonic()
+        start = Clock.monotonic()
         index, ring = slot.index, self._ring
         slot.cells[index] = start
         if ring is not None:
@@ -124,7 +122,7 @@ class RequestHandler:
             if endpoint is not None:
                 request.fields.pop(_ENDPOINT_KEY)
             if ring.on:
-                head = _thread_time() - slot.cpu if self._probes else 0.0
+                head = Clock.thread_time() - slot.cpu if self._probes else 0.0
                 self.active.add(index)
                 inflight = len(self.active)
                 account = slot.account
@@ -167,7 +165,7 @@ class RequestHandler:
             keep = False
             self._failed(connection, request, response, error)
         connection.served += 1
-        end = connection.ended = _monotonic()
+        end = connection.ended = Clock.monotonic()
         if ring is not None:
             self.active.discard(index)
             if self._journal is not None:

@@ -20,11 +20,11 @@ import os
 import select
 import signal
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
+from pretune.server.clock import Clock
 from pretune.server.process.scoreboard import NOT_SERVING
 from pretune.server.workers import draining, limits
 from pretune.server.workers.context import Context
@@ -101,7 +101,7 @@ class ThreadedWorker:
         swept = 0.0
         while self.leaving is None:
             self._hear(poll, self._patience())
-            now = time.monotonic()
+            now = Clock.monotonic()
             self.offloading.give_waiting(now)
             self.acceptor.resume(now)
             if now - swept >= limits.SWEEP:
@@ -139,11 +139,11 @@ class ThreadedWorker:
         self.acceptor.leaving = True
         self.context.scoreboard.set_connections(self.context.slot, NOT_SERVING)
         self.handler.leave()
-        began = time.monotonic()
+        began = Clock.monotonic()
         patience = self.context.settings.graceful_timeout
         self._hear(poll, 0.0)  # a signal does not say how to leave, but the master may have
         while True:
-            now = time.monotonic()
+            now = Clock.monotonic()
             assert self.leaving is not None
             if self.leaving == draining.STOP:
                 self.acceptor.queues.seal()
