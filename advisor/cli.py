@@ -18,11 +18,11 @@ COMMANDS = {
     "advise": ("pretune.advisor.commands.advise", "Measure TARGET and recommend its settings."),
     "gate": (
         "pretune.advisor.commands.gate",
-        "The same run, judged against [tool.pretune.gate]: for CI.",
+        "Measure TARGET and judge it by [tool.pretune.gate], for CI.",
     ),
     "compare": (
         "pretune.advisor.commands.compare",
-        "Which server for TARGET: each at its best, measured.",
+        "Compare servers for TARGET, each with its best settings.",
     ),
     "serve": (
         "pretune.advisor.commands.serve",
@@ -30,7 +30,7 @@ COMMANDS = {
     ),
     "report": (
         "pretune.advisor.commands.report",
-        "Show a saved run again, and render its files anew.",
+        "Show a saved run and render its files again.",
     ),
 }
 

@@ -76,5 +76,5 @@ def too_few(run: Run) -> str:
     slo = ", and so of the SLO" if worst.role is Role.DEMAND else ""
     return (
         f"only {worst.requests} requests in the {worst.name} trial, too few for its p95{slo} "
-        f"(it takes {least}): give more time with --time-budget{longer and ', ' + longer}"
+        f"({least} are needed): give more time with --time-budget{longer and ', ' + longer}"
     )

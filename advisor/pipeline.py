@@ -130,7 +130,9 @@ class Pipeline:
         """Conclude and verify; once more where the verification broke a promise."""
         for revision in range(1 + REVISIONS):
             if revision:
-                trials.progress.line("the prediction did not hold; once more with what was learned")
+                trials.progress.line(
+                    "the prediction did not hold; trying again with what was learned"
+                )
             detail = "searching workers x threads under all budgets"
             trials.progress.phase("model", detail, 8.0)
             conclusion, evidence = self._conclude(facts, observations, trials.bench)
@@ -170,7 +172,7 @@ class Pipeline:
         if session.run.front is None or session.run.front.checks is not None:
             return
         assert advised is not None
-        why = "the server without nginx and behind it: files, slow clients, uploads"
+        why = "the server by itself and behind nginx: files, slow clients, uploads"
         trials.progress.phase("checks", why, checks.SECONDS)
         self._set_front(
             *steps.run_checks(
@@ -254,6 +256,6 @@ class Pipeline:
                     watch=each.watch,
                 )
             except (AppFailed, MeasurementInvalid) as error:
-                session.note(f"the trial of {trial.why} gave nothing: {error}")
+                session.note(f"the trial of {trial.why} failed: {error}")
                 continue
             session.run = session.run.with_learned(each.learn(measured))

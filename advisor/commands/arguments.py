@@ -47,7 +47,7 @@ ARGUMENTS = (
     click.option(
         "--database-url",
         metavar="URL",
-        help="Postgres to use and to ask for its limits; handed to the app as DATABASE_URL.",
+        help="Postgres to use; its limits are read, and the app gets the URL as DATABASE_URL.",
     ),
     click.option(
         "--pg-connections",
@@ -84,13 +84,16 @@ ARGUMENTS = (
     click.option(
         "--front",
         metavar="NAME",
-        help="Put nginx in front of the server: verified through it, measured, and configured.",
+        help=(
+            "Put nginx in front of the server; it is measured, configured, and part of the "
+            "verification."
+        ),
     ),
     click.option(
         "--static",
         multiple=True,
         metavar="URL=DIR",
-        help="Files that the front serves itself, as /static/=staticfiles; repeat for more. "
+        help="Files that nginx serves itself, as /static/=staticfiles; repeat for more. "
         "Default: what the app's settings say (Django's STATIC_URL and STATIC_ROOT).",
     ),
     click.option(

@@ -21,17 +21,17 @@ OUT = "comparison"
 # Of a deployment of many instances, of one server or what stands before it: not in question.
 NOT_ASKED = {"rps", "server", "instances", "cpu_factor", "front", "static"}
 HELP = {
-    "time_budget": "How long it may take. Default: 45 s and 80 s for each server.",
+    "time_budget": "How long it may take. Default: 45 s plus 80 s for each server.",
     "out": f"Where the files go. Default: {OUT}/.",
     "as_json": "Print comparison.json and nothing else.",
 }
 
 
-@click.command("compare", short_help="Which server for TARGET: each at its best, measured.")
+@click.command("compare", short_help="Compare servers for TARGET, each with its best settings.")
 @click.option(
     "--servers",
     metavar="NAMES",
-    help="Compare these, as gunicorn,granian; all: with a line for each that is not installed. "
+    help="Compare these, as gunicorn,granian; `all` adds a line for each that is not installed. "
     "Default: those that are installed and can serve the app.",
 )
 @shared

@@ -9,7 +9,7 @@ import rich_click as click
 from pretune.advisor.commands.arguments import shared
 
 
-@click.command("gate", short_help="The same run, judged against [tool.pretune.gate]: for CI.")
+@click.command("gate", short_help="Measure TARGET and judge it by [tool.pretune.gate], for CI.")
 @shared
 def command(**flags: Any) -> None:
     """Measure TARGET and fail when a budget or a threshold of `[tool.pretune.gate]` does not hold.

@@ -15,7 +15,7 @@ from pretune.advisor.workspace.output import MEASUREMENTS
 OF_THAT_DAY = ("created", "machine")
 
 
-@click.command("report", short_help="Show a saved run again, and render its files anew.")
+@click.command("report", short_help="Show a saved run and render its files again.")
 @click.argument("directory", default="capacity", metavar="[DIR]")
 @click.option(
     "--again",

@@ -23,10 +23,10 @@ TAKEN = (
     "demand", "trials", "verdict", "failure", "notes", "files",
 )  # fmt: skip
 METHOD = (
-    "In each round every server has its turn, in an order that changes. Figures are geometric "
-    "means over the rounds with Student's t interval; two servers are compared by the ratios of "
-    "the same rounds, and there is no difference where the 95% interval of that ratio includes 1, "
-    "each pair for itself."
+    "In each round every server has its turn, in a changing order. Figures are geometric means "
+    "over the rounds with Student's t intervals. Two servers are compared by their ratios in "
+    "the same rounds; there is no difference where the 95% interval of that ratio includes 1. "
+    "Each pair is judged by itself."
 )
 
 

@@ -50,7 +50,7 @@ class Lifecycle:
 def reload(stage: Stage, load: Load) -> Check:
     server = stage.server
     if "reload" not in server.signals:
-        return Check(None, "it has no reload")
+        return Check(None, "it cannot reload")
     old = set(server.worker_pids())
     moments = _Moments()
 
@@ -78,7 +78,7 @@ def term(stage: Stage, load: Load) -> Check:
     server = stage.server
     name = next((n for n, number in server.signals.items() if number == signal.SIGTERM), None)
     if name is None:
-        return Check(None, "TERM does nothing to it")
+        return Check(None, "it ignores TERM")
     moments = _Moments()
 
     def meanwhile() -> None:

@@ -291,7 +291,7 @@ class Comparison:
             self._change(entry.name, failure=f"round {number}: {_first_line(error)}")
             return None
         except MeasurementInvalid as error:
-            self._session.note(f"{name} gave nothing: {error}")
+            self._session.note(f"{name} could not be measured: {error}")
             return None
         if measured.disturbed:
             progress.line(f"{name}: disturbed ({measured.disturbed})")
@@ -334,8 +334,8 @@ class Comparison:
         bench, progress = trials.bench, trials.progress
         if bench.workload.locustfile:
             self._session.note(
-                "reload, recycling and TERM were not tried: the users of a locustfile may act on "
-                "what is lost"
+                "reload, recycling and TERM were not tried, because a locustfile's users may "
+                "react to lost requests"
             )
         for name in self._going():
             if self._late():
@@ -425,13 +425,15 @@ class Comparison:
         if any(e.done for e in entries) and self._late():
             self._end(
                 Verdict.NOT_ENOUGH_DATA,
-                f"{times.LATE:g} times as long as it should take, and not at the end: the machine "
-                "is too busy for a comparison",
+                f"{times.LATE:g} times as long as it should have taken, and it is not finished: "
+                "the machine is too busy for a comparison",
             )
         elif any(t.crossing is not None for e in entries for t in e.done):
             self._session.run = replace(self._session.run, verdict=Verdict.FITS)
         elif any(step.enough for e in entries for t in e.done for step in t.steps):
-            self._end(Verdict.DOES_NOT_FIT, "no server keeps the SLO, with the fewest users tried")
+            self._end(
+                Verdict.DOES_NOT_FIT, "no server keeps the SLO, even with the fewest users tried"
+            )
         elif any(e.done for e in entries):
             self._end(Verdict.NOT_ENOUGH_DATA, "too few answers under load for a p95")
         else:

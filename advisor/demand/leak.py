@@ -104,7 +104,7 @@ def classify(
         return Growth("none", Interval(0.0, 0.0, high), model, requests, note)
     value = min(max(float(weights @ np.array([g.slope.value for g in known])), 0.0), high)
     if parts["fragmentation"] > 0.5:
-        note = f"{requests} requests left memory that nobody holds, {at_most}"
+        note = f"{requests} requests left memory that nothing uses, {at_most}"
         return Growth("fragmentation", Interval(value, 0.0, high), model, requests, note)
     note = f"still warming after {requests} requests, {at_most}"
     return Growth("still_warming", Interval(value, 0.0, high), model, requests, note)

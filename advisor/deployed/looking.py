@@ -163,7 +163,7 @@ def _looked(directories: list[Path], files: Files) -> Look:
     found.sort(key=lambda each: each[0])
     chosen = found[0][1] if found else None
     if chosen is not None and chosen.develops:
-        beside.append(f"{chosen.where} reloads the source: it is not taken for a deployment")
+        beside.append(f"{chosen.where} reloads on changes, so it is not taken as a deployment")
         chosen = None
     if chosen is None:
         return Look(None, tuple(files.read), tuple(dict.fromkeys((*problems, *beside))))

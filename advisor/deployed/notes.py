@@ -35,8 +35,8 @@ def note_bounds(deployed: Deployed, budget: Budget, sources: Sequence[str]) -> t
                 continue
             if limit < budget.ram_bytes:
                 found.append(
-                    f"{fact.where} limits the memory to {format_bytes(limit)}, and the answer is "
-                    f"for {format_bytes(budget.ram_bytes)}: say --ram {fact.value} for it"
+                    f"{fact.where} limits the memory to {format_bytes(limit)}, but the answer is "
+                    f"for {format_bytes(budget.ram_bytes)}; give --ram {fact.value} to match"
                 )
         elif (
             fact.name == "replicas"
@@ -45,7 +45,7 @@ def note_bounds(deployed: Deployed, budget: Budget, sources: Sequence[str]) -> t
             and int(fact.value) != budget.instances
         ):
             found.append(
-                f"{fact.where} starts {fact.value} replicas, and the answer is for "
-                f"{budget.instances}: say --instances {fact.value} for all of them"
+                f"{fact.where} starts {fact.value} replicas, but the answer is for "
+                f"{budget.instances}; give --instances {fact.value} for all of them"
             )
     return tuple(found)

@@ -35,7 +35,9 @@ def read(file: str, text: str) -> Reading:
         elif key == "Environment":
             environ |= _environment(value, f"{file}:{lines[0][0]}")
         elif key == "EnvironmentFile":
-            problems.append(f"{file}:{lines[0][0]}: {value} is read at run time, and was not here")
+            problems.append(
+                f"{file}:{lines[0][0]}: {value} is read at run time, so its values are unknown here"
+            )
         elif key == "WorkingDirectory":
             directory = value.lstrip("-")
         elif key in _FACTS and AMOUNT.fullmatch(value):  # not infinity

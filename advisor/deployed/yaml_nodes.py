@@ -98,7 +98,9 @@ class _Builder:
             raise NotUnderstood(f"it has more than {MOST_NODES} values")
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in self._anchors:
-                raise NotUnderstood(f"line {line}: what * names is not defined before")
+                raise NotUnderstood(
+                    f"line {line}: the alias names an anchor that is not defined before it"
+                )
             node, extent = self._anchors[event.anchor]
         elif isinstance(event, yaml.ScalarEvent):
             node, extent = self._scalar(event), _Extent()
@@ -147,10 +149,10 @@ class _Builder:
             if key.plain and key.text == "<<":
                 for each in node.items if node.items is not None else (node,):
                     if each.pairs is None:
-                        raise NotUnderstood(f"line {line}: what << takes in is no map")
+                        raise NotUnderstood(f"line {line}: << takes something that is not a map")
                     merged = {**each.pairs, **merged}
             elif key.text in pairs:
-                raise NotUnderstood(f"line {line}: a key that the map has already")
+                raise NotUnderstood(f"line {line}: a key that appears twice in its map")
             else:
                 pairs[key.text] = node
         lines = self._lines(start.start_mark.line, start.start_mark.line)

@@ -62,7 +62,7 @@ def _front(known: Preflight, time_budget_s: float) -> list[dict[str, Any]]:
         return []
     cost_s = plan.duration(Role.FRONT, time_budget_s) + plan.AROUND_S
     cost = f"the same through {known.front.name}: what it costs"
-    gives = "the same server without it and behind it"
+    gives = "the same server by itself and behind it"
     return [
         {"name": front.TRIAL, "detail": cost, "expected_s": cost_s},
         {"name": "checks", "detail": gives, "expected_s": checks.SECONDS},

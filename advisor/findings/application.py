@@ -114,7 +114,7 @@ def _blocking_loop(context: FindingContext) -> Evidence | None:
         evidence = {
             "blocked_s": first.longest_s,
             "times": first.times,
-            "endpoint": first.endpoint or "a task of no request",
+            "endpoint": first.endpoint or "a task outside any request",
             "line": first.shown,
         }
         return evidence | {"lag_p99_s": loop.lag_p99_s.value}
@@ -167,20 +167,21 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "app-errors", "critical", _app_errors,
         "{error_rate} of the {trial} trial's requests failed, most often: {most_frequent}",
-        "Look for {most_frequent} in the app's log; errors are cheaper than answers, so capacity "
-        "counts only when they are gone (allowed: {limit_rate}).",
+        "Look for {most_frequent} in the app's log. Errors cost less than answers, so the "
+        "capacity means something only once they are gone (allowed: {limit_rate}).",
     ),
     Rule(
         "worker-died", "critical", _worker_died,
         "{workers} workers died under load ({reasons})",
-        "Read the end of the app's log for the last request before each exit; a native crash shows "
-        "with PYTHONFAULTHANDLER=1, a timeout names a request that never ends.",
+        "Read the end of the app's log for the last request before each exit. "
+        "PYTHONFAULTHANDLER=1 shows where a native crash happened; a timeout means a request "
+        "that did not end in time.",
     ),
     Rule(
         "debug-on", "critical", _debug,
         "The application runs in debug mode",
-        "Switch debug off (Django: DEBUG = False; Flask: no debug=True) and measure again: it "
-        "keeps every query in memory, shows tracebacks to strangers and is slower.",
+        "Switch debug off (Django: DEBUG = False; Flask: no debug=True) and measure again: "
+        "debug mode keeps every query in memory, shows tracebacks to strangers and is slower.",
     ),
     Rule(
         "n-plus-one", "warning", _n_plus_one,
@@ -198,34 +199,34 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "blocking-event-loop", "warning", _blocking_loop,
         "{endpoint} holds the event loop for {blocked_s} at a time{at_line}",
-        "Move it off the loop (asyncio.to_thread, a process pool, a plain def endpoint), or call "
-        "an async library there: while it runs its worker answers nobody.",
+        "Move this work off the loop (asyncio.to_thread, a process pool, a plain def endpoint), "
+        "or use an async library for it: while it runs, its worker answers nobody.",
     ),
     Rule(
         "sync-on-the-loop", "warning", _sync_on_loop,
-        "{endpoint} waits for {held_s} per request without letting the event loop go on{at_line}",
+        "{endpoint} waits {held_s} per request and holds the event loop meanwhile{at_line}",
         "Use the async version of the library (psycopg.AsyncConnection, httpx.AsyncClient), or "
-        "make it a plain def endpoint: the other requests of the worker wait, too.",
+        "make it a plain def endpoint: until then the worker's other requests wait too.",
     ),
     Rule(
         "large-response", "warning", _large_response,
         "{endpoint} answers with {response_bytes}",
-        "Let the proxy or object storage send it (X-Accel-Redirect, a signed URL), or page it: a "
-        "worker is busy until the last byte has gone.",
+        "Let the proxy or object storage send it (X-Accel-Redirect, a signed URL), or split it "
+        "into pages: a worker is busy until the last byte has left.",
     ),
     Rule(
         "database-waits-dominate", "info", _database_waits,
         "{of_request_fraction} of a request is spent waiting for the database ({db_s}), most of "
         "it in {endpoint}{at_line}",
-        "Shorten the queries of {endpoint} (EXPLAIN ANALYZE) before adding workers: each further "
-        "one waits too, with a connection in hand.",
+        "Shorten the queries of {endpoint} (EXPLAIN ANALYZE) before adding workers: each "
+        "further worker would wait too, and hold a connection.",
     ),
     Rule(
         "outbound-calls-dominate", "info", _outbound,
-        "{of_request_fraction} of a request is spent waiting outside app and database ({wait_s}, "
-        "{wait_calls} outbound calls{to_host}){at_line}",
-        "Give the calls a timeout, keep their connections (one Session or client per worker), "
-        "cache the answers or make them after the response.",
+        "{of_request_fraction} of a request is spent waiting for something other than the "
+        "database ({wait_s}, {wait_calls} outbound calls{to_host}){at_line}",
+        "Give the calls a timeout, keep their connections open (one Session or client per "
+        "worker), cache the answers, or make the calls after the response.",
     ),
     Rule(
         "slow-boot", "info", _slow_boot,

@@ -181,32 +181,34 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "connections-exhausted", "critical", _connections,
         "Postgres connections are the limit: {budget_connections} are free for {instances} "
-        "instance(s), the next larger arrangement takes {wanted_connections}",
-        "Put PgBouncer (pool_mode = transaction) between the app and Postgres, or fewer threads "
-        "per worker; raise max_connections only with RAM for about 10 MB per connection.",
+        "instance(s), and the next larger arrangement needs {wanted_connections}",
+        "Put PgBouncer (pool_mode = transaction) between the app and Postgres, or use fewer "
+        "threads per worker. Raise max_connections only if there is RAM for about 10 MB per "
+        "connection.",
     ),
     Rule(
         "db-bound", "warning", _db_bound,
-        "The database is the limit at {capacity_rps} requests/s: of each request Postgres computes "
-        "{db_cpu_s} and the app {app_cpu_s}, most of it for {endpoint}{at_line}",
-        "More workers would not help. Fix that query (EXPLAIN ANALYZE, a missing index), cache its "
-        "result, or give Postgres cores of its own; pg_stat_statements names the dearest.",
+        "The database is the limit at {capacity_rps} requests/s: per request Postgres computes "
+        "for {db_cpu_s} and the app for {app_cpu_s}, most of it for {endpoint}{at_line}",
+        "More workers would not help. Fix that query (EXPLAIN ANALYZE, a missing index), cache "
+        "its result, or give Postgres cores of its own; pg_stat_statements shows the most "
+        "expensive one.",
     ),
     Rule(
         "db-contended", "warning", _db_contended,
-        "Requests wait for each other in the database: a request is {alone_s} in Postgres alone, "
-        "and {several_s} with {requests} at once{at_line}",
+        "Requests wait for each other in the database: a request spends {alone_s} in Postgres "
+        "when it is alone and {several_s} with {requests} at once{at_line}",
         "More workers would not help while they wait for the same rows or locks: look at "
         "wait_event in pg_stat_activity under load, and shorten the transaction of {endpoint}.",
     ),
     Rule(
         "own-lock", "warning", _own_lock,
-        "The requests of one worker wait for each other: one at a time takes {lock_s} ({low_s} to "
-        "{high_s}) while it waits{at_line}; {requests} at once made {measured_rps} requests/s "
-        "where {without_rps} were expected",
+        "Requests in one worker wait for each other: each keeps the others out for {lock_s} "
+        "({low_s} to {high_s}) while it waits{at_line}. {requests} at once reached "
+        "{measured_rps} requests/s where {without_rps} were expected",
         "Look in {endpoint} for a lock, a client that serves one call at a time, or a pool with "
-        "fewer connections than threads; hold it shorter or make the pool larger. Until then "
-        "threads do not help, workers do.",
+        "fewer connections than threads; hold it for less time or make the pool larger. Until "
+        "then more workers help and more threads do not.",
     ),
     Rule(
         "timeout-near-slowest", "warning", _timeout,
@@ -226,15 +228,15 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "gil-bound", "info", _gil_bound,
-        "{gil_fraction} of the CPU needs the GIL and it is busy {busy_fraction} of the time",
-        "Threads only overlap waits here. More CPU throughput comes from more workers, as far as "
-        "cores and RAM go.",
+        "{gil_fraction} of the CPU time needs the GIL, which is busy {busy_fraction} of the time",
+        "Threads only overlap waiting here. For more CPU throughput add workers, as far as "
+        "cores and RAM allow.",
     ),
     Rule(
         "cpu-bound", "info", _cpu_bound,
         "CPU is the limit at {capacity_rps} requests/s: {cpu_s} per request, {of_cpu_fraction} of "
         "it in {endpoint}{at_line}",
-        "Begin with {endpoint}: its lines are in the report. Then add cores; more workers on the "
+        "Start with {endpoint}; the report names its lines. Then add cores: more workers on the "
         "same cores would not help.",
     ),
     Rule(

@@ -56,13 +56,14 @@ def _not_all_read(context: FindingContext) -> Evidence | None:
 RULES: tuple[Rule, ...] = (
     Rule(
         "today-breaks", "critical", _breaks,
-        "Today's {workers} workers ({where}) of {worker_bytes} each do not hold here: {violates}",
-        "Deploy the settings recommended here, or give what is missing.",
+        "Today's {workers} workers ({where}) of {worker_bytes} each break limits here: "
+        "{violates}",
+        "Deploy the settings recommended here, or provide what is missing.",
     ),
     Rule(
         "today-carries-less", "info", _carries_less,
-        "Today's settings ({where}) carry {today_rps} requests/s where {recommended_rps} are to be "
-        "had: {less_fraction} less",
+        "Today's settings ({where}) carry {today_rps} requests/s, {less_fraction} less than the "
+        "{recommended_rps} that are possible",
         "Deploy the settings recommended here; the reasons say what each of them changes.",
     ),
     Rule(

@@ -74,8 +74,8 @@ def _pooler(context: FindingContext) -> Evidence | None:
         return None
     pooler = database.pooler
     if pooler.available is None:
-        return {"pooler": pooler.kind, "said": f"it does not tell its limits ({pooler.problem})"}
-    said = f"{pooler.bound}; at most {pooler.pool_size} at a time are passed on to Postgres"
+        return {"pooler": pooler.kind, "said": f"it does not show its limits ({pooler.problem})"}
+    said = f"{pooler.bound}; it passes at most {pooler.pool_size} at a time on to Postgres"
     mode = f" in {pooler.pool_mode} mode"
     return {"pooler": f"{pooler.kind} {pooler.version}{mode}", "said": said}
 
@@ -95,50 +95,51 @@ def _pool_too_small(context: FindingContext) -> Evidence | None:
 RULES: tuple[Rule, ...] = (
     Rule(
         "out-of-memory", "critical", _killed,
-        "The kernel ended {kills} process(es) of the {trial} trial for want of memory",
-        "Free memory on this machine or give it more, and measure again; a worker that needs so "
-        "much for one request needs streaming or pages.",
+        "The kernel killed {kills} process(es) of the {trial} trial because memory ran out",
+        "Free memory on this machine or give it more, and measure again. If a single request "
+        "needs so much, stream its response or split it into pages.",
     ),
     Rule(
         "cpu-throttled", "warning", _throttled,
-        "A CPU quota held the app back: {throttled_fraction} of a core's time was refused in the "
-        "{trial} trial, in {periods} periods",
-        "Give the container more (docker --cpus, limits.cpu in Kubernetes) or say what it has "
-        "with --cores; latency under a quota comes in steps of its period, mostly 100 ms.",
+        "A CPU quota held the app back in the {trial} trial: for {throttled_fraction} of a "
+        "core's time, in {periods} periods",
+        "Give the container more CPU (docker --cpus, limits.cpu in Kubernetes), or name its "
+        "quota with --cores. Under a quota latency grows in steps of the quota's period, "
+        "usually 100 ms.",
     ),
     Rule(
         "memory-pressure", "warning", _memory_pressure,
         "Memory was short in the {trial} trial: its limit was hit {hits} times, and tasks waited "
         "for memory {stalled_fraction} of the time",
-        "Fewer workers or more RAM: an app that reclaims pages all the time is slow before it is "
-        "killed.",
+        "Use fewer workers or more RAM: an app that keeps reclaiming pages becomes slow before "
+        "it is killed.",
     ),
     Rule(
         "others-hold-connections", "warning", _crowded,
         "Others hold {others} of the {usable} Postgres connections that are not reserved "
         "({of_usable_fraction})",
-        "See who they are (select usename, application_name, count(*) from pg_stat_activity group "
-        "by 1, 2), give roles a limit (alter role ... connection limit), or let them share through "
-        "PgBouncer.",
+        "Find out who they are (select usename, application_name, count(*) from "
+        "pg_stat_activity group by 1, 2), give roles a limit (alter role ... connection limit), "
+        "or let them share through PgBouncer.",
     ),
     Rule(
         "pool-too-small", "warning", _pool_too_small,
-        "Up to {wanted} connections share {pool_size} of the pooler's; the others wait there, and "
-        "the prediction does not know it",
+        "Up to {wanted} connections share the pooler's {pool_size}; the others wait in the "
+        "pooler, which the prediction does not include",
         "Raise default_pool_size to what Postgres has room for ({room} connections), or run fewer "
         "threads.",
     ),
     Rule(
         "connection-pooler", "info", _pooler,
         "The database is reached through {pooler}: {said}",
-        "In transaction mode keep nothing in a session (prepared statements, SET, advisory locks, "
-        "LISTEN; Django: DISABLE_SERVER_SIDE_CURSORS); list the app's user in stats_users so that "
-        "the limits can be asked.",
+        "In transaction mode keep nothing in a session (prepared statements, SET, advisory "
+        "locks, LISTEN; Django: DISABLE_SERVER_SIDE_CURSORS); add the app's user to stats_users "
+        "so that the limits can be read.",
     ),
     Rule(
         "reserved-slots", "info", _reserved,
         "{reserved} of Postgres's {max_connections} connections are reserved",
-        "An app whose role is no superuser gets none of them; superuser_reserved_connections and "
-        "reserved_connections set how many, and some must stay for the operator at 3 am.",
+        "An app whose role is not a superuser gets none of them. superuser_reserved_connections "
+        "and reserved_connections set their number; keep some for the operator at 3 am.",
     ),
 )  # fmt: skip

@@ -59,20 +59,20 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "machine-disturbed", "warning", _disturbed,
         "Other work disturbed the measurement ({trials})",
-        "Stop what else runs here, or repeat on a quiet machine: the numbers of these trials are "
-        "marked, not corrected.",
+        "Stop what else runs here, or repeat on a quiet machine: the numbers of these trials "
+        "are marked but not corrected.",
     ),
     Rule(
         "generator-near-saturation", "warning", _generator,
         "The load generator used {generator_fraction} of its core in the {trial} trial",
-        "Measure with one core more, or a heavier workload: beyond this the generator, not the "
-        "app, limits what is seen.",
+        "Measure with one more core, or with heavier requests: beyond this point the generator, "
+        "not the app, limits the throughput.",
     ),
     Rule(
         "prediction-missed", "warning", _prediction_missed,
         "The verification trial did not match the prediction: {misses}",
-        "Trust the measured numbers over the predicted ones and repeat with a larger "
-        "--time-budget; if it stays, please report it with report.json.",
+        "Trust the measured numbers rather than the predicted ones, and repeat with a larger "
+        "--time-budget. If the difference remains, please report it with report.json.",
     ),
     Rule(
         "not-steady", "warning", _not_steady,
@@ -83,14 +83,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "telemetry-lost", "warning", _telemetry_lost,
         "{lost} of the {trial} trial's {requests} request records were overwritten unread",
-        "Repeat on a quieter machine: the sampler was kept from running, so demands rest on the "
-        "rest.",
+        "Repeat on a quieter machine: the profiler did not get to run in time, so the demands "
+        "rest on the remaining records.",
     ),
     Rule(
         "not-pinned", "info", _not_pinned,
         "Server and load generator could not be kept on separate cores ({trials})",
-        "Run on a machine with at least two cores and with sched_setaffinity permitted; until "
-        "then times hold some of the generator's.",
+        "Run on a machine with at least two cores where sched_setaffinity is permitted; until "
+        "then the times include some of the generator's.",
     ),
     Rule(
         "routes-skipped", "info", _routes_skipped,

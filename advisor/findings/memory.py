@@ -59,15 +59,15 @@ def _held_at(context: FindingContext) -> Evidence | None:
     if found is None or not found.lines or _leak(context) is None:
         return None
     first, slope = found.lines[0], _leak(context) or {}
-    via = f", allotted at {first.via}" if first.via else ""
+    via = f", through {first.via}" if first.via else ""
     return {
         "place": first.place,
         "held_bytes_per_request": first.bytes_per_request,
         "slope_bytes_per_request": slope["slope_bytes_per_request"],
         "traced_bytes_per_request": found.bytes_per_request,
         "held_at": [
-            f"+{h.bytes_per_request:,.0f} bytes/request held from {h.place}"
-            + (f" (allotted at {h.via})" if h.via else "")
+            f"+{h.bytes_per_request:,.0f} bytes/request allocated at {h.place}"
+            + (f" (through {h.via})" if h.via else "")
             for h in found.lines
         ],
         "via": via,
@@ -113,12 +113,12 @@ RULES: tuple[Rule, ...] = (
         "Workers leak {slope_bytes_per_request} per request (at most {at_most_bytes_per_request}), "
         "{million_requests_bytes} in a million",
         "Compare tracemalloc snapshots some thousand requests apart: module-level lists, caches "
-        "without a limit and lru_cache on methods are the usual places. Until then max_requests "
-        "bounds it.",
+        "without a limit and lru_cache on methods are the usual places. Until the leak is "
+        "fixed, max_requests bounds it.",
     ),
     Rule(
         "leak-held-at", "warning", _held_at,
-        "What leaks is held from {place}: {held_bytes_per_request} of "
+        "The leaked memory was allocated at {place}: {held_bytes_per_request} of "
         "{slope_bytes_per_request} per request{via}",
         "Find what keeps the objects made at {place} (a module-level list or dict, a cache without "
         "a limit, a registered callback) and bound it. By line: {held_at}.",
@@ -132,18 +132,18 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "allocator-saves", "info", _allocator,
-        "{name} would save {saving_bytes} of the {worker_bytes} private to a worker with "
-        "{threads} threads",
+        "{name} would save {saving_bytes} of the {worker_bytes} of private memory of a worker "
+        "with {threads} threads",
         "Set {variable} in the app's environment (CPU per request changed by "
-        "{cpu_change_fraction}); what it saves grows with threads and workers.",
+        "{cpu_change_fraction}). The saving grows with threads and workers.",
     ),
     Rule(
         "fragmentation", "info", _fragmentation,
-        "A worker kept {holes_bytes} of free memory and {garbage_bytes} of garbage that nobody "
-        "held, after {requests} requests",
-        "It is no leak and needs no recycling. MALLOC_ARENA_MAX=2 and "
-        "MALLOC_TRIM_THRESHOLD_=131072 in the environment make glibc give more back; fewer "
-        "reference cycles make less garbage.",
+        "After {requests} requests a worker kept {holes_bytes} of freed memory and "
+        "{garbage_bytes} of uncollected garbage",
+        "This is not a leak and needs no recycling. MALLOC_ARENA_MAX=2 and "
+        "MALLOC_TRIM_THRESHOLD_=131072 in the environment make glibc return more memory; fewer "
+        "reference cycles mean less garbage.",
     ),
     Rule(
         "still-warming", "info", _still_warming,

@@ -89,9 +89,9 @@ def binding(found: Sequence[Limit]) -> Limit:
 SUBJECT = {
     "cpu": "the CPU is the limit",
     "gil": "the GIL is the limit",
-    "lock": "a lock of the application is the limit, which further workers ease and threads do not",
+    "lock": "a lock of the application is the limit; more workers help, more threads do not",
     "slots": "the slots are the limit",
-    "users": "the load is the limit, no resource is",
+    "users": "no resource is the limit, only the load",
     "generator": "the load generator is the limit",
     "db": "the database's CPU is the limit",
 }
@@ -106,7 +106,7 @@ def explain_open(settings: Settings, found: Sequence[Limit]) -> str:
     """Where it depends on what is not surely known which of these it is."""
     named = " or ".join(SUBJECT[limit.resource] for limit in found)
     reasons = "; ".join(limit.reason for limit in found)
-    return f"{_at(settings)} it is open whether {named}: {reasons}"
+    return f"{_at(settings)} the run cannot tell whether {named}: {reasons}"
 
 
 def _at(settings: Settings) -> str:

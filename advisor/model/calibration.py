@@ -113,7 +113,7 @@ def calibrate(
     if contrast is not None and contrast.settings.worker_class != "asgi":
         gil = _gil_fraction(_there(demand, contrast), found, contrast, seed)
         notes.append(
-            "how much of the CPU needs the GIL did not show"
+            "the trials did not show how much of the CPU needs the GIL"
             if gil is None
             else f"{gil.value:.0%} of the CPU needs the GIL ({gil.low:.0%} to {gil.high:.0%})"
         )

@@ -110,7 +110,9 @@ class CpuLevel:
         found = [f"CPU per request scatters by {self.state_sd:.0%} between trials"]
         if abs(self.level) > self.state_sd:
             times = math.exp(self.level)
-            found.append(f"over all trials a request costs {times:.2f} times what the first showed")
+            found.append(
+                f"over all trials a request costs {times:.2f} times what the first trial showed"
+            )
         if self.trials > 1:
             times = math.exp(self.inflation)
             found.append(

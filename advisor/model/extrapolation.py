@@ -72,8 +72,8 @@ def extrapolate(budget: Budget, trial_cores: float) -> Extrapolation:
         parts.append(
             Part(
                 "core_speed", 1.0, factor, cpu,
-                f"a core there is taken to be {factor:g} times as fast as one here; for one "
-                f"program that means {factor / spread:.2g} to {factor * spread:.2g} times",
+                f"a core there is assumed to be {factor:g} times as fast as one here; for a "
+                f"single program that means {factor / spread:.2g} to {factor * spread:.2g} times",
             )
         )  # fmt: skip
     if budget.cores > trial_cores:
@@ -83,8 +83,8 @@ def extrapolate(budget: Budget, trial_cores: float) -> Extrapolation:
                 Part(
                     "cores", trial_cores, budget.cores, Interval(1.0, 1 / more, more),
                     f"trials ran on {trial_cores:g} core{'s' if trial_cores != 1 else ''}, the "
-                    f"budget has {budget.cores:g}: what they cost each other was not seen, up to "
-                    f"{more - 1:.0%} of each request's CPU is allowed for",
+                    f"budget has {budget.cores:g}: how much cores slow each other down was not "
+                    f"measured, so up to {more - 1:.0%} more CPU per request is allowed for",
                 )
             )  # fmt: skip
     value = math.prod(p.cpu.value for p in parts)

@@ -118,7 +118,7 @@ def resolve(
         sources=sources,
     )
     if options.statics and options.front is None:
-        raise UsageError(f"{sources['static']}: nobody serves it; add --front nginx")
+        raise UsageError(f"{sources['static']}: only a front can serve it; add --front nginx")
     if options.time_budget_s < SHORTEST_TIME_BUDGET_S:
         raise UsageError(
             f"--time-budget {options.time_budget_s:.0f}s is too short for a trial; "

@@ -119,8 +119,9 @@ def run(
         budget = _with_connections(budget, options, database)
         if database.pooler and database.pooler.problem:
             notes.append(
-                f"A connection pooler ({database.pooler.kind}) stands before Postgres and does not "
-                f"tell its limits: {database.pooler.problem}. The server's own limits are taken."
+                f"A connection pooler ({database.pooler.kind}) stands before Postgres and does "
+                f"not show its limits: {database.pooler.problem}. The limits of Postgres itself "
+                "are used."
             )
     progress.update("trying the routes")
     ports = None
@@ -199,8 +200,8 @@ def _of_deployment(
     said = [f"{note}." for note in note_bounds(deployed, budget, tuple(options.sources))]
     if servers.verified not in (deployed.server, options.server):
         said.append(
-            f"{deployed.where} starts {deployed.server}, which the app's environment does not have "
-            f"for {interface.upper()}: the answer is for {servers.label}."
+            f"{deployed.where} starts {deployed.server}, which is not installed in the app's "
+            f"environment for {interface.upper()}; the answer is for {servers.label}."
         )
     return said
 
@@ -307,5 +308,5 @@ def _of_peers(reached: set[Peer]) -> list[str]:
     more = f" and {len(reached) - MOST_PEERS} more" if len(reached) > MOST_PEERS else ""
     return [
         f"While its routes were tried, the application reached {shown}{more}, outside this "
-        "machine: the load reaches it, too."
+        "machine: the load will reach it too."
     ]

@@ -133,7 +133,7 @@ def _no_route(workload: Workload) -> str:
         return "the app offers no route that GET can reach; name paths with --path"
     shown = "; ".join(f"{s.name}: {s.reason}" for s in workload.skipped[:8])
     more = len(workload.skipped) - 8
-    return f"no route answers with success: {shown}" + (f"; and {more} more" if more > 0 else "")
+    return f"no route answers successfully: {shown}" + (f"; and {more} more" if more > 0 else "")
 
 
 def _headers(inspection: Mapping[str, Any]) -> dict[str, str]:

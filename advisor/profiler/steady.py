@@ -91,7 +91,7 @@ def find_window(
     finish = max(finish, until) if until is not None else finish
     half = Window((begin + finish) / 2, finish, False, "")
     if len(start) < MIN_REQUESTS or finish <= begin:
-        note = f"only {len(start)} requests, {MIN_REQUESTS} are needed to judge"
+        note = f"only {len(start)} requests; {MIN_REQUESTS} are needed to judge it"
         return Window(begin, max(finish, begin), False, note)
     ends = start + wall
     # Nothing ends before the first response; there the bins begin.
@@ -122,7 +122,9 @@ def find_window(
         note = "the start-up phase takes half of the run or more"
         return Window(half.start, finish, False, note)
     if abs(worst) > DRIFT:
-        note = f"never settled: {name} still moved by {worst:+.0%} over the last part of the run"
+        note = (
+            f"never became steady: {name} still moved by {worst:+.0%} over the last part of the run"
+        )
         return Window(window_start, finish, False, note)
     note = f"dropped the first {window_start - begin:.1f} s of {finish - begin:.1f} s (MSER)"
     return Window(window_start, finish, True, note)

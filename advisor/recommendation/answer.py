@@ -122,9 +122,7 @@ def _doubted(found: Found, rps: float | None) -> Found:
     rate = found.recommendation.predicted.throughput_rps
     if rate.value <= fleet.VAGUE * rate.low:
         return found
-    known = (
-        f"the capacity is known only to lie between {rate.low:.0f} and {rate.high:.0f} requests/s"
-    )
+    known = f"the capacity lies somewhere between {rate.low:.0f} and {rate.high:.0f} requests/s"
     return replace(
         found,
         recommendation=found.recommendation.doubted(known),

@@ -45,20 +45,21 @@ def _pool(around: Surroundings) -> Said | None:
         return None
     if settings.worker_class == "asgi":
         return held, (
-            f"a worker held {held} connections with its requests at once; a pool of that size, "
-            "opened after the fork, makes nobody wait and takes no more than was counted."
+            f"a worker held {held} connections for its concurrent requests; with a pool of that "
+            "size, opened after the fork, nothing waits and no more connections are used than "
+            "were counted."
         )
     each = settings.threads
     if held > each:
         return held, (
-            f"a worker holds {held} connections with {each} thread{'s' if each > 1 else ''}, "
-            "counted: more than one at a time for each. Fewer than threads x (connections of one "
-            "request - 1) + 1 can block all of them for ever."
+            f"a worker holds {held} connections with {each} thread{'s' if each > 1 else ''}, as "
+            "counted, so a request holds more than one at a time. A pool smaller than threads x "
+            "(connections of one request - 1) + 1 can deadlock."
         )
     return held, (
-        f"a worker runs {each} request{'s' if each > 1 else ''} at once and was seen to hold one "
-        f"connection for each; a larger pool (SQLAlchemy: pool_size = {held}, max_overflow = 0) "
-        "is never used, a smaller one makes threads wait."
+        f"a worker runs {each} request{'s' if each > 1 else ''} at once and held one connection "
+        "for each. A larger pool is never used up and a smaller one makes threads wait "
+        f"(SQLAlchemy: pool_size = {held}, max_overflow = 0)."
     )
 
 
@@ -75,8 +76,8 @@ def _pgbouncer(around: Surroundings) -> Said | None:
         )
     most = budget.pg_connections // one
     return "no", (
-        f"one instance takes {one} of {budget.pg_connections} connections, a worker that overlaps "
-        f"in a reload included; from {most + 1} instances on there would be too few."
+        f"one instance uses {one} of {budget.pg_connections} connections, including a worker "
+        f"that overlaps in a reload; from {most + 1} instances on there would be too few."
     )
 
 
@@ -84,7 +85,7 @@ def _nofile(around: Surroundings) -> Said:
     fds = around.recommendation.predicted.fds
     wanted: int = max(LEAST_FDS, 2 ** math.ceil(math.log2(2 * fds)))
     here = around.budget.fds
-    said = f"the busiest process may hold {fds} at the load predicted for, and twice that is safe; "
+    said = f"the busiest process may hold {fds} at the predicted load, and twice that is safe; "
     if here >= wanted:
         return wanted, f"{said}the limit here, {here:,}, is enough."
     return wanted, f"{said}the limit here is {here:,} (LimitNOFILE=, --ulimit nofile)."
@@ -95,9 +96,9 @@ def _stop(around: Surroundings) -> Said:
     shutdown = around.demand.worker.shutdown_s
     seconds = math.ceil(graceful + shutdown + SPARE_S)
     return seconds, (
-        f"requests in flight may take the {graceful:g} s of graceful_timeout and a worker leaves "
-        f"in {format_seconds(shutdown)}: what kills sooner (docker stop -t, "
-        "terminationGracePeriodSeconds, TimeoutStopSec) loses them."
+        f"requests in flight may take the {graceful:g} s of graceful_timeout, and a worker shuts "
+        f"down in {format_seconds(shutdown)}: anything that kills sooner (docker stop -t, "
+        "terminationGracePeriodSeconds, TimeoutStopSec) loses requests."
     )
 
 

@@ -201,8 +201,8 @@ class _Judge:
 
 # name, connections that one worker may open
 POOLS: tuple[tuple[str, Callable[[Settings], int]], ...] = (
-    ("Django's default: a connection a thread", lambda s: s.slots // s.workers),
-    ("SQLAlchemy's default: pool of 5 + 10 more a worker", lambda s: 15),
+    ("Django's default: a connection per thread", lambda s: s.slots // s.workers),
+    ("SQLAlchemy's default: a pool of 5 + 10 per worker", lambda s: 15),
 )
 
 

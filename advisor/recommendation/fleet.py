@@ -165,7 +165,7 @@ def describe_fleet(fleet: Fleet, budget: Budget) -> tuple[str, ...]:
         expected = count_instances(fleet.rps, Interval.exact(carried.value))
         said.append(
             f"{fleet.needed:,} instance{'s' if fleet.needed != 1 else ''} of {one} carry "
-            f"{fleet.rps:,.0f} requests/s; one surely carries {carried.low:.0f} "
+            f"{fleet.rps:,.0f} requests/s; one certainly carries {carried.low:.0f} "
             f"({carried.value:.0f} expected, {carried.high:.0f} at most"
             + (f": {expected:,} may do" if expected < fleet.needed else "")
             + ")"
@@ -178,7 +178,7 @@ def describe_fleet(fleet: Fleet, budget: Budget) -> tuple[str, ...]:
             f"({fleet.instances * carried.low:,.0f} to {fleet.instances * carried.high:,.0f})"
         )
     said.append(
-        f"together they have {fleet.cores:g} cores and {format_bytes(fleet.ram_bytes)} of RAM"
+        f"together they take {fleet.cores:g} cores and {format_bytes(fleet.ram_bytes)} of RAM"
     )
     return (*said, *(_about(fleet.database, fleet.instances) if fleet.database else ()))
 
@@ -187,15 +187,14 @@ def _share(fleet: Fleet, count: int) -> str:
     """What each then gets, or that they are too few."""
     if count > fleet.instances:
         return (
-            f"{fleet.instances:,} are not surely enough: each would get {fleet.each_rps:.0f} "
-            "requests/s"
+            f"{fleet.instances:,} may not be enough: each would get {fleet.each_rps:.0f} requests/s"
         )
     p95 = fleet.each.latency.p95
     return (
         f"with {fleet.instances:,} each gets {fleet.each_rps:.0f} requests/s, at a p95 of "
-        f"{format_seconds(p95.value)} ({format_seconds(p95.low)} to {format_seconds(p95.high)})"
-        f" and {fleet.headroom:.0%} room in all; one more of them lets one be away for a deploy or "
-        "a failure"
+        f"{format_seconds(p95.value)} ({format_seconds(p95.low)} to {format_seconds(p95.high)}) "
+        f"and {fleet.headroom:.0%} headroom in all; one more instance would cover a deploy or a "
+        "failure"
     )
 
 
@@ -219,7 +218,7 @@ def _about(database: Database, instances: int) -> tuple[str, ...]:
         ]
     if d.cores is not None and d.cores.high >= 0.1:
         said.append(
-            f"Postgres, on a machine of its own, computes on {d.cores.value:.1f} cores "
+            f"Postgres, on a machine of its own, needs {d.cores.value:.1f} cores "
             f"({d.cores.low:.1f} to {d.cores.high:.1f}) for that"
         )
     return tuple(said)

@@ -50,7 +50,7 @@ def explain_least_ram(smallest: int | None, budget: Budget, needed_bytes: float)
     """``this app does not fit 512 MiB: ... the smallest that fits is 700 MiB``."""
     said = (
         f"this app does not fit {format_bytes(budget.ram_bytes)}: one worker with one thread, a "
-        "second one while it is replaced, and what the system keeps take up to "
+        "second one while it is replaced, and the reserve of the system need up to "
         f"{format_bytes(needed_bytes)}"
     )
     if smallest is None:

@@ -106,7 +106,7 @@ def lacks(server: str) -> dict[str, str]:
     if known is None:
         return {}
     return {
-        name: f"{server} does not have it. {meaning.says}"
+        name: f"{server} has no such setting. {meaning.says}"
         for name, meaning in known.settings.items()
         if not meaning.option and name != "workers"
     }
@@ -138,10 +138,10 @@ def _timeout(inputs: ReasonInputs) -> tuple[float, str]:
     meaning = {
         "sync": "a sync worker is killed when one request takes longer",
         "gthread": (
-            "the embedded server ends a request that takes longer; gunicorn's threaded worker "
-            "takes it as a heartbeat only"
+            "the embedded server ends a request that takes longer; for gunicorn's threaded "
+            "worker it is only a heartbeat"
         ),
-        "asgi": "it is how long the event loop may stand still",
+        "asgi": "it is the longest that the event loop may stand still",
     }[inputs.settings.worker_class]
     if inputs.server in SERVERS:
         there = SERVERS[inputs.server].settings["timeout"]
@@ -150,8 +150,8 @@ def _timeout(inputs: ReasonInputs) -> tuple[float, str]:
     if inputs.tail is None:
         seconds = max(UNKNOWN_TIMEOUT_S, math.ceil(2 * boot))
         return seconds, (
-            f"{len(inputs.demand.tuples)} requests are too few to tell their tail, so the default "
-            f"of {UNKNOWN_TIMEOUT_S:g} s stays; {meaning}."
+            f"{len(inputs.demand.tuples)} requests are too few to estimate the slowest ones, so "
+            f"the default of {UNKNOWN_TIMEOUT_S:g} s stays; {meaning}."
         )
     bound = inputs.tail.bound(ONE_IN_A_MILLION)
     seconds = float(math.ceil(max(bound, SHORTEST_TIMEOUT_S, 2 * boot)))
@@ -179,8 +179,8 @@ def _graceful_timeout(inputs: ReasonInputs) -> tuple[float, str]:
     most = max(1.0, CONTAINER_GRACE_S - 1.0)
     if inputs.tail is None:
         return most, (
-            f"one second less than the {CONTAINER_GRACE_S:g} s a container is given to stop; too "
-            "few requests were measured to ask for less."
+            f"one second less than the {CONTAINER_GRACE_S:g} s a container gets to stop; too few "
+            "requests were measured to justify less."
         )
     slowest = inputs.prediction.latency.p99.high
     if inputs.settings.worker_class != "asgi":
@@ -189,15 +189,16 @@ def _graceful_timeout(inputs: ReasonInputs) -> tuple[float, str]:
     seconds = float(min(most, max(2, math.ceil(2 * need))))
     sentence = (
         f"requests in flight end within {format_seconds(slowest)} (p99.9, upper bound) and a "
-        f"worker leaves in {format_seconds(shutdown)}"
+        f"worker shuts down in {format_seconds(shutdown)}"
     )
     if need > most:
         return seconds, (
-            f"{sentence}, more than a container's {CONTAINER_GRACE_S:g} s of grace allow: raise "
-            f"the grace to {math.ceil(need) + 2} s (terminationGracePeriodSeconds, "
-            "stop_grace_period)."
+            f"{sentence}, more than the {CONTAINER_GRACE_S:g} s a container gets to stop: raise "
+            f"that to {math.ceil(need) + 2} s (terminationGracePeriodSeconds, stop_grace_period)."
         )
-    return seconds, f"{sentence}; within the {CONTAINER_GRACE_S:g} s a container is given to stop."
+    return seconds, (
+        f"{sentence}; that is within the {CONTAINER_GRACE_S:g} s a container gets to stop."
+    )
 
 
 def _keepalive(inputs: ReasonInputs) -> tuple[float, str]:
@@ -207,7 +208,7 @@ def _keepalive(inputs: ReasonInputs) -> tuple[float, str]:
     tight = inputs.prediction.fds > 0.5 * fds
     seconds = SHORT_KEEPALIVE_S if tight else KEEPALIVE_S
     busy = inputs.prediction.fds
-    sentence = f"{users} users keep at most {busy} of {fds} descriptors busy in one worker"
+    sentence = f"with {users} users one worker has at most {busy} of {fds} descriptors open"
     if tight:
         return seconds, f"{sentence}, so idle connections are closed early."
     return seconds, (
@@ -225,8 +226,8 @@ def _backlog(inputs: ReasonInputs) -> tuple[int, str]:
     return size, (
         f"holds the {want:.0f} requests that arrive within {format_seconds(seconds)} at "
         f"{inputs.carried:.0f} requests/s"
-        + (", cut at what was useful;" if want > size else ";")
-        + " the kernel cuts it to net.core.somaxconn."
+        + (", limited to a useful length;" if want > size else ";")
+        + " the kernel limits it to net.core.somaxconn."
     )
 
 
@@ -236,12 +237,12 @@ def _worker_class(inputs: ReasonInputs) -> str:
         return "the application is ASGI: one event loop per worker."
     if settings.worker_class == "sync":
         return (
-            "one request at a time per worker is enough here and threads gain nothing; put a "
-            "buffering proxy before it, a silent connection blocks a sync worker."
+            "one request at a time per worker is enough here, and threads gain nothing. Put a "
+            "buffering proxy in front, because a silent connection blocks a sync worker."
         )
     sync = _best(inputs, lambda s: s.worker_class == "sync")
     if sync is None:
-        return "threads keep connections alive and overlap waits within one worker."
+        return "threads keep connections alive and overlap waiting within one worker."
     loss = 1 - sync.predicted.compared_rps / inputs.prediction.compared_rps
     ram = sync.predicted.ram_bytes.value - inputs.prediction.ram_bytes.value
     return (
@@ -295,7 +296,7 @@ def _max_requests(inputs: ReasonInputs) -> str:
         grows = f"workers leak {format_bytes(slope.value)} per request (up to {slope.high:.0f} B)"
         s = inputs.settings
         if s.max_requests == 0:
-            return f"{grows}; no RAM is left to recycle by."
+            return f"{grows}, and no RAM is left for it to grow until a recycling."
         total = s.max_requests + s.max_requests_jitter
         return (
             f"{grows}: after {total:,} requests at most {format_bytes(total * slope.high)}, which "
@@ -308,15 +309,18 @@ def _max_requests(inputs: ReasonInputs) -> str:
         )
     if worker.leak_class == "fragmentation":
         return (
-            "memory grew that nobody held (garbage or holes, given back when asked): no leak, so "
-            "recycling would only cost boots."
+            "memory grew by garbage or freed blocks, which were returned on request: that is no "
+            "leak, so recycling would only cost boots."
         )
     if worker.leak_class == "still_warming":
         return (
-            f"memory was still warming (at most {format_bytes(slope.high)} per request) and no "
-            "leak is proven: no recycling yet, measure longer with --time-budget."
+            f"memory was still growing from warm-up (at most {format_bytes(slope.high)} per "
+            "request) and no leak is proven: no recycling yet; measure longer with "
+            "--time-budget."
         )
-    return "too few requests were measured to tell a leak from warm-up: no recycling yet."
+    return (
+        "too few requests were measured to tell a leak from warm-up, so there is no recycling yet."
+    )
 
 
 def _jitter(inputs: ReasonInputs) -> str:
@@ -326,17 +330,20 @@ def _jitter(inputs: ReasonInputs) -> str:
     boot = inputs.demand.worker.boot_s
     chance = recycling.meeting_probability(s, boot, inputs.carried)
     if s.workers == 1:
-        return "one worker restarts alone; a new one is ready before it goes."
+        return (
+            "a single worker cannot restart together with another; its successor is ready "
+            "before it leaves."
+        )
     return (
-        f"booting takes {format_seconds(boot)}; spread so, two of {s.workers} workers restart at "
-        f"once in {chance:.0%} of the rounds."
+        f"booting takes {format_seconds(boot)}; with this jitter two of {s.workers} workers "
+        f"restart at the same time in {chance:.0%} of the rounds."
     )
 
 
 def _preload(inputs: ReasonInputs) -> str:
     saving = inputs.demand.worker.preload_saving_bytes
     if saving is None:
-        return "what it would save was not measured."
+        return "the saving was not measured."
     each = f"{format_bytes(saving.value)} per further worker, measured after traffic"
     once = inputs.demand.worker.preload_once_bytes
     loader = f"; the process that loads the app takes {format_bytes(once)} once" if once else ""
@@ -345,7 +352,7 @@ def _preload(inputs: ReasonInputs) -> str:
         return f"saves {amount}."
     if inputs.settings.workers == 1:
         return "one worker has nothing to share."
-    return f"would save too little: {amount} (at least {format_bytes(saving.low)} is sure)."
+    return f"would save too little: {amount}, of which {format_bytes(saving.low)} are certain."
 
 
 def _worker_connections(inputs: ReasonInputs) -> str:
@@ -390,7 +397,7 @@ def _would(inputs: ReasonInputs, other: Candidate) -> str:
     of the arrangement."""
     predicted = other.predicted
     if predicted.latency.p95.high > inputs.question.p95_s and not _breaks(other.rejected_by):
-        return "may break the p95 at any load"
+        return "may exceed the p95 limit at any load"
     return f"would carry {_change(predicted.compared_rps / inputs.prediction.compared_rps - 1)}"
 
 

@@ -114,13 +114,13 @@ def conclusion(
         return Verdict.FITS, f"{shape(settings)} carries {rate}; {prediction.explanation}"
     if carried.low >= rps:
         return Verdict.FITS, (
-            f"{shape(settings)}, the smallest that surely carries {rps:g} requests/s, has room for "
-            f"{rate}"
+            f"{shape(settings)}, the smallest that certainly carries {rps:g} requests/s, can "
+            f"carry {rate}"
         )
     if carried.high >= rps:
         return Verdict.NOT_ENOUGH_DATA, (
             f"the most that the budget allows, {shape(settings)}, carries {rate}: {rps:g} asked "
-            "for are within what is uncertain"
+            "for lie within the uncertainty"
         )
     return Verdict.DOES_NOT_FIT, (
         f"the most that the budget allows, {shape(settings)}, carries {rate}, less than the "
@@ -373,7 +373,7 @@ class _Search:
             if self._carries(settings):
                 return f"carries it too, {more}"
             low = self.known[settings].throughput_rps.low
-            return f"carries surely only {low:.0f} of {self.rps:g} requests/s"
+            return f"certainly carries only {low:.0f} of {self.rps:g} requests/s"
         kept = [s for s in self.known if not self._broken(s)]
         fastest = max(kept, key=self._rps)
         loss = 1 - self._rps(settings) / self._rps(fastest)
@@ -381,7 +381,7 @@ class _Search:
             return f"{loss:.1%} slower"
         shared = paired.loss(self.known[settings], self.known[fastest])
         if shared.low > NOISE:
-            return f"{shared.value:.1%} slower where what is not surely known is otherwise"
+            return f"{shared.value:.1%} slower under some values that the measurements allow"
         return f"no faster, {more}"
 
     def _carries(self, settings: Settings) -> bool:

@@ -66,7 +66,9 @@ def _settings(deployed: Deployed, interface: str, server: str) -> tuple[Settings
     settings = Settings(**{**values, "worker_class": kind})
     for name, most in (("workers", MOST_WORKERS), ("threads", MOST_THREADS)):
         if not 1 <= getattr(settings, name) <= most:
-            return None, f"{getattr(settings, name)} {name} are more than the model takes ({most})"
+            return None, (
+                f"{getattr(settings, name)} {name} are more than the model covers ({most})"
+            )
     return settings, ""
 
 

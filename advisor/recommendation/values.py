@@ -57,7 +57,7 @@ class Recommendation:
         if self.binding in ARITHMETIC:
             return self
         named = self.predicted.explanation
-        expected = f"as expected, which is not sure, {named}"
+        expected = f"probably, but not certainly, {named}"
         return replace(
             self,
             binding=UNKNOWN_BINDING,

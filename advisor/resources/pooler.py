@@ -66,7 +66,7 @@ class Pooler:
 def read_refusal(message: str) -> Pooler:
     """From what a failed login to the console said."""
     if _ABSENT.search(message):
-        return Pooler("unknown", problem="it has no console to ask")
+        return Pooler("unknown", problem="it has no console")
     if _REFUSED.search(message):
         return Pooler("PgBouncer", problem="the user is in neither admin_users nor stats_users")
     return Pooler("unknown", problem=message)

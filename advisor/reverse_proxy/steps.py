@@ -27,8 +27,8 @@ def learn_cost(front: Fronted, measured: Measurement, direct: Measurement) -> tu
     if front.cost is not None:
         return front, ""
     return front, (
-        f"the trial through {front.name} was too short to say what that costs: the prediction "
-        "takes it to cost nothing"
+        f"the trial through {front.name} was too short to measure its cost: the prediction "
+        "assumes none"
     )
 
 
@@ -90,6 +90,6 @@ def run_checks(
     if front.keeps:
         return front, ""
     return front, (
-        f"{front.name} keeps no connections to the server: requests over kept ones surely took "
-        "longer"
+        f"{front.name} keeps no connections to the server, because requests over kept ones "
+        "certainly took longer"
     )

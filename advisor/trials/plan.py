@@ -209,7 +209,13 @@ def plan_sync(terms: Terms, seen: Seen) -> PlannedTrial | None:
 
 def plan_sync_alone(terms: Terms, seen: Seen) -> PlannedTrial | None:
     """Plan the same with one user; each of his requests may begin in another process."""
-    return _sync(terms, seen, Role.SYNC_ALONE, "the same with one user, for whom all are woken", 1)
+    return _sync(
+        terms,
+        seen,
+        Role.SYNC_ALONE,
+        "the same with one user, for whom every idle worker wakes up",
+        1,
+    )
 
 
 def _sync(terms: Terms, seen: Seen, role: Role, why: str, users: int) -> PlannedTrial | None:

@@ -51,5 +51,5 @@ class Trials:
                 break
             if self.left_s < planned.expected_s + after_s:
                 break
-            self.progress.line(f"{planned.name}: disturbed ({measured.disturbed}); once more")
+            self.progress.line(f"{planned.name}: disturbed ({measured.disturbed}); repeating it")
         return measured

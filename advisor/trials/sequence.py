@@ -51,8 +51,8 @@ def check_demand(measured: Measurement) -> None:
         )
     if measured.generator_saturated:
         raise MeasurementInvalid(
-            f"the load generator used {measured.generator_cpu:.0%} of its core: "
-            "what it saw is not what the app can do"
+            f"the load generator used {measured.generator_cpu:.0%} of its core, so the trial "
+            "does not show what the app can do"
         )
 
 
@@ -65,8 +65,9 @@ def unanswered(measured: Measurement) -> str:
     if measured.requests or measured.errors or measured.error_rate:
         return ""
     return (
-        f"no request was answered in {measured.load.duration_s:.0f} s: one takes longer than that, "
-        "or the machine had no time for it; give more with --time-budget, on a quieter machine"
+        f"no request was answered in {measured.load.duration_s:.0f} s: either one takes longer "
+        "than that or the machine was too busy; give a larger --time-budget, or use a quieter "
+        "machine"
     )
 
 

@@ -40,8 +40,8 @@ def claim(out: Path) -> int:
     """
     if theirs := others(out):
         raise OutputError(
-            f"{out} holds {' and '.join(theirs)} of somebody else, which a run would replace; name "
-            "another directory with --out"
+            f"{out} holds {' and '.join(theirs)} that are not from a run and would be replaced; "
+            "name another directory with --out"
         )
     try:
         for name in DIRECTORIES:

@@ -56,7 +56,7 @@ class Minder:
         assert self._process.stdout is not None
         # Only a minder that has switched off its signals may be relied on.
         if self._process.stdout.readline() != b"ready\n":
-            raise RuntimeError("the minder process did not start")
+            raise RuntimeError("the process that cleans up after the run did not start")
 
     def _tell(self, **message: Any) -> None:
         self._told.learn(message)

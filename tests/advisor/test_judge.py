@@ -208,9 +208,9 @@ def test_what_is_doubted_is_doubted_in_reasons_too() -> None:
     sure = Recommendation(SETTINGS, named, "cpu", (), (("workers", "the CPU is the limit; 3 not"),))
     doubted = sure.doubted("the capacity is hardly known")
     assert doubted.binding == "unknown"
-    assert doubted.predicted.explanation.startswith("the capacity is hardly known; as expected")
+    assert doubted.predicted.explanation.startswith("the capacity is hardly known; probably")
     assert dict(doubted.reasons)["workers"] == (
-        "as expected, which is not sure, the CPU is the limit; 3 not"
+        "probably, but not certainly, the CPU is the limit; 3 not"
     )
     assert replace(sure, binding="ram_bytes").doubted("x").binding == "ram_bytes"
 

@@ -73,7 +73,7 @@ def test_an_answer_that_breaks_a_promise_is_revised_once(tmp_path: Path) -> None
     done = case(tmp_path, verification=[late]).advise()
     assert done.bench.names == [*BEFORE, "verification", "verification"]
     assert done.progress.phases.count("model") == 2
-    assert "once more with what was learned" in done.progress.lines[0]
+    assert "trying again with what was learned" in done.progress.lines[0]
     # what was learned from the miss is evidence of the second answer
     assert done.pipeline.evidence is not None
     (learned,) = done.pipeline.evidence.observations.verifications
@@ -105,7 +105,7 @@ def test_a_disturbed_trial_is_repeated_where_time_allows(tmp_path: Path) -> None
     roomy = case(tmp_path, 600.0, contrast=[*disturbed], crowd=[*disturbed]).advise()
     assert roomy.bench.names.count("contrast") == 2
     assert roomy.bench.names.count("crowd") == 1  # short, and counts once
-    assert "contrast: disturbed (steal 9%); once more" in roomy.progress.lines
+    assert "contrast: disturbed (steal 9%); repeating it" in roomy.progress.lines
     # the repeated one counts, the first is no trial of the run
     assert [t.measurement.name for t in roomy.session.run.trials].count("contrast") == 1
     assert not roomy.session.run.trials[1].measurement.disturbed
@@ -205,5 +205,5 @@ def test_with_time_left_a_leak_is_traced_to_its_lines_and_allocators_are_tried(
     servers = {name: server for name, server, *_ in done.bench.ran}
     assert servers["holders"] == servers["allocator"] == "embedded"
     # one that fails costs no answer
-    assert "gave nothing: no time" in done.session.run.notes[-1]
+    assert "failed: no time" in done.session.run.notes[-1]
     assert done.session.run.verification is not None

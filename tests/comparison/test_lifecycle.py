@@ -94,7 +94,7 @@ def test_a_reload_is_seen_to_be_done(stage, name: str) -> None:
 def test_a_server_without_a_reload_says_so(stage) -> None:
     check = lifecycle.reload(stage("waitress"), LOAD)
     assert check.disruption is None
-    assert check.note == "it has no reload"
+    assert check.note == "it cannot reload"
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_a_round_that_gives_nothing_is_noted(
     made = Case(tmp_path, monkeypatch, {"gunicorn-2": [spoiled]}, HERE[:2]).compare()
     entries = {e.name: e for e in made.comparison.outcome().entries}
     assert [turn is None for turn in entries["gunicorn"].turns] == [False, True, False]
-    assert "gunicorn-2 gave nothing: the load generator failed" in made.session.run.notes
+    assert "gunicorn-2 could not be measured: the load generator failed" in made.session.run.notes
 
 
 def test_an_app_that_only_fails_ends_it_before_any_server_is_compared(

@@ -330,7 +330,7 @@ def test_a_development_server_is_no_deployment(look: Looking) -> None:
     )
     assert found.deployed is None
     assert found.problems == (
-        "docker-compose.yml:3 reloads the source: it is not taken for a deployment",
+        "docker-compose.yml:3 reloads on changes, so it is not taken as a deployment",
     )
     found = look({"Procfile": "web: python manage.py runserver 0.0.0.0:80\n"})
     assert "Procfile:1 starts Django's development server" in found.problems

@@ -71,7 +71,7 @@ def test_each_document_of_a_file_is_read_and_keeps_its_anchors() -> None:
     assert plain(first) == {"a": "1"}
     assert plain(second) == {"b": "2"}
     assert [node.line for node in (second.pairs or {}).values()] == [5]
-    with pytest.raises(NotUnderstood, match="line 3: what"):
+    with pytest.raises(NotUnderstood, match="line 3: the alias"):
         parse("a: &x 1\n---\nb: *x\n")
 
 
@@ -100,9 +100,9 @@ def test_tags_and_quotes_are_told_apart_from_plain_text() -> None:
         ("a: [x] hunter2\n", 1, "expected <block end>"),
         ("{% if x %}\na: 1\n", 1, "cannot start any token"),
         ("a: 1\nb: hunter2\x07\n", 2, "a character that YAML does not allow"),
-        ("hunter2: 1\nb: 2\nhunter2: 3\n", 3, "a key that the map has already"),
+        ("hunter2: 1\nb: 2\nhunter2: 3\n", 3, "a key that appears twice"),
         ("? [hunter2]\n: b\n", 1, "a key that is a list or a map"),
-        ("a:\n  <<: hunter2\n", 2, "takes in is no map"),
+        ("a:\n  <<: hunter2\n", 2, "<< takes something that is not a map"),
         ("a:\n- " + "[" * 60 + "]" * 60, 2, "nested too deeply"),
     ],
 )

@@ -230,7 +230,7 @@ LINES: dict[str, tuple[Callable[[], Run], str]] = {
     ),
     "sync-on-the-loop": (
         lambda: asgi(explained(line("db", 41), held_fraction=EXACT(0.9))),
-        "without letting the event loop go on, at shop/views.py:41",
+        "holds the event loop meanwhile, at shop/views.py:41",
     ),
 }  # fmt: skip
 
@@ -277,7 +277,7 @@ SHOWN: dict[str, tuple[Callable[[], Run], str]] = {
     "app-errors": (lambda: trial(error_rate=0.02, errors=(("500 on /x", 20),)), "500 on /x"),
     "worker-died": (lambda: trial(worker_exits=(("crash", 2), ("stop", 1))), "2 workers died"),
     "connections-exhausted": (out_of_connections, "164"),
-    "out-of-memory": (lambda: around(memory_events=MemoryEvents(0, 9, 0, 2)), "ended 2"),
+    "out-of-memory": (lambda: around(memory_events=MemoryEvents(0, 9, 0, 2)), "killed 2"),
     "cpu-throttled": (lambda: around(throttled=EXACT(0.25), throttled_periods=12), "25%"),
     "memory-pressure": (lambda: around(memory_events=MemoryEvents(0, 9, 0, 0)), "hit 9 times"),
     "others-hold-connections": (lambda: postgres(others_in_use=60), "60 of the 97"),
@@ -286,10 +286,10 @@ SHOWN: dict[str, tuple[Callable[[], Run], str]] = {
     "leak": (
         lambda: worker(leak_class="leak", leak_slope_bytes_per_request=LEAK), "1.86 GiB",
     ),
-    "leak-held-at": (held_at, "shop/views.py:41: 512 B of 2 KiB per request, allotted at orm.py:7"),
+    "leak-held-at": (held_at, "shop/views.py:41: 512 B of 2 KiB per request, through orm.py:7"),
     "leak-outside-python": (held_outside, "only 100 B of the 2 KiB"),
     "allocator-saves": (lambda: allocated(60.0), "MALLOC_ARENA_MAX=2 would save 60 MiB of the 100"),
-    "fragmentation": (nobody_holds, "3 MiB of free memory and 1 MiB of garbage"),
+    "fragmentation": (nobody_holds, "3 MiB of freed memory and 1 MiB of uncollected garbage"),
     "still-warming": (
         lambda: worker(
             leak_class="still_warming", leak_slope_bytes_per_request=Interval(40.0, 0.0, 90.0)
@@ -302,8 +302,10 @@ SHOWN: dict[str, tuple[Callable[[], Run], str]] = {
     "sync-on-the-loop": (
         lambda: asgi(explained(line("db", 41), held_fraction=EXACT(0.9))), "3.6 ms"
     ),
-    "db-bound": (lambda: bound("db"), "Postgres computes 1 ms and the app 6.2 ms"),
-    "db-contended": (lambda: contended(0.030), "3 ms in Postgres alone, and 30 ms with 4 at once"),
+    "db-bound": (lambda: bound("db"), "Postgres computes for 1 ms and the app for 6.2 ms"),
+    "db-contended": (
+        lambda: contended(0.030), "3 ms in Postgres when it is alone and 30 ms with 4 at once"
+    ),
     "timeout-near-slowest": (lambda: endpoint(unloaded_p95_s=20.0), "20 s"),
     "fds-scarce": (lambda: bound("slots", fds=900), "900 of 1,024"),
     "large-response": (lambda: endpoint(response_bytes=5.0 * MIB), "5 MiB"),
@@ -384,7 +386,7 @@ def test_debug_mode_is_taken_from_the_application() -> None:
 def test_a_pool_smaller_than_the_arrangement_is_told_beside_the_pooler() -> None:
     found = diagnose(small_pool())
     assert [f.id for f in found] == ["pool-too-small", "connection-pooler"]
-    assert "6 connections share 5" in found[0].title
+    assert "6 connections share the pooler's 5" in found[0].title
 
 
 def test_a_pooler_that_does_not_tell_is_named_all_the_same() -> None:

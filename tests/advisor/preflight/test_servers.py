@@ -121,5 +121,5 @@ def test_a_setting_that_a_server_lacks_is_named_with_what_happens_there(name: st
     for setting, meaning in SERVERS[name].settings.items():
         if setting != "workers":
             assert (setting in said) is not bool(meaning.option)
-    assert all(meaning.startswith(f"{name} does not have it. ") for meaning in said.values())
+    assert all(meaning.startswith(f"{name} has no such setting. ") for meaning in said.values())
     assert reasons.lacks("gunicorn") == {}

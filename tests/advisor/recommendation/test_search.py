@@ -205,7 +205,7 @@ def test_a_target_takes_the_smallest_that_surely_carries_it() -> None:
     assert found.recommendation.predicted.pss_bytes.value < most.predicted.pss_bytes.value
     assert found.recommendation.binding == "rps"
     assert found.verdict is Verdict.FITS
-    smaller = [c for c in found.candidates if "surely only" in c.rejected_by]
+    smaller = [c for c in found.candidates if "certainly carries only" in c.rejected_by]
     assert smaller
 
 
@@ -242,10 +242,10 @@ def test_a_target_out_of_reach_still_finds_the_most(d: Demand, b: Budget) -> Non
     ("rps", "verdict", "words"),
     [
         (None, Verdict.FITS, "carries 200 requests/s (190 to 210); "),
-        (150.0, Verdict.FITS, "the smallest that surely carries 150 requests/s"),
-        (190.0, Verdict.FITS, "the smallest that surely carries 190 requests/s"),
-        (190.1, Verdict.NOT_ENOUGH_DATA, "190.1 asked for are within what is uncertain"),
-        (210.0, Verdict.NOT_ENOUGH_DATA, "210 asked for are within what is uncertain"),
+        (150.0, Verdict.FITS, "the smallest that certainly carries 150 requests/s"),
+        (190.0, Verdict.FITS, "the smallest that certainly carries 190 requests/s"),
+        (190.1, Verdict.NOT_ENOUGH_DATA, "190.1 asked for lie within the uncertainty"),
+        (210.0, Verdict.NOT_ENOUGH_DATA, "210 asked for lie within the uncertainty"),
         (211.0, Verdict.DOES_NOT_FIT, "less than the 211 asked for; cpu is it"),
     ],
 )
@@ -435,7 +435,7 @@ def test_an_arrangement_that_surely_keeps_no_load_is_not_compared_by_its_rate() 
     found = recommend(ask(demand(), b), Unsure()).recommendation
     assert found is not None
     assert found.settings.workers == 2
-    assert "3 may break the p95 at any load" in dict(found.reasons)["workers"]
+    assert "3 may exceed the p95 limit at any load" in dict(found.reasons)["workers"]
 
 
 class Told(Analytic):
@@ -480,7 +480,9 @@ def test_a_smaller_one_is_as_good_only_if_the_common_draws_say_so() -> None:
     found = told(change)
     assert found.recommendation is not None
     assert found.recommendation.settings.threads > 1
-    assert any("where what is not surely known" in c.rejected_by for c in found.candidates)
+    assert any(
+        "under some values that the measurements allow" in c.rejected_by for c in found.candidates
+    )
     alike = told(lambda s, p: {"expected_rps": 100.0, "draws": draws["some"]}).recommendation
     assert alike is not None
     assert alike.settings.threads == 1

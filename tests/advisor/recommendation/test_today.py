@@ -64,8 +64,8 @@ def test_the_model_takes_what_really_runs(
         ("gunicorn", {}, "asgi", "sync workers do not serve ASGI"),
         ("uvicorn", {}, "wsgi", "uvicorn does not serve WSGI"),
         ("uwsgi", {"worker_class": "gevent"}, "wsgi", "the model does not know gevent of uwsgi"),
-        ("gunicorn", {"workers": 4000}, "wsgi", "4000 workers are more than the model takes"),
-        ("granian", {"threads": 512}, "wsgi", "512 threads are more than the model takes"),
+        ("gunicorn", {"workers": 4000}, "wsgi", "4000 workers are more than the model covers"),
+        ("granian", {"threads": 512}, "wsgi", "512 threads are more than the model covers"),
     ],
 )
 def test_what_the_model_does_not_know_is_said(
@@ -102,7 +102,9 @@ def test_it_is_judged_like_any_arrangement_and_found_where_it_breaks_a_budget() 
     run = Run("shop", 1, Verdict.FITS, budget=BUDGET, demand=DEMAND, today=found)
     (finding,) = [f for f in diagnose(run) if f.id == "today-breaks"]
     assert finding.severity == "critical"
-    assert finding.title.startswith("Today's 9 workers (Procfile:1) of 200 MiB each do not hold")
+    assert finding.title.startswith(
+        "Today's 9 workers (Procfile:1) of 200 MiB each break limits here"
+    )
     assert "> 1 GiB" in finding.title
     assert finding.evidence["worker_bytes"] == 200 * MIB
     assert predicted(Settings(2)).violates == ()
