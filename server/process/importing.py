@@ -1,13 +1,15 @@
 """Imports the application object that a user's name for it means.
 
 Forms of a target: ``package.module`` (its ``application`` or ``app``), ``module:name`` (dotted),
-``module:factory()``, ``path/to/file.py`` with or without ``:name``. A failure says which of three
+``module:factory()``, ``path/to/file.py`` with or without ``:name``. A factory takes literals as
+arguments, as gunicorn has it: ``module:create("/srv", debug=False)``. A failure says which of three
 things it was: the target is not there, the target's own code failed (with the user's traceback,
 without our frames), or the module holds no such application (with the callables it does hold).
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import os
@@ -22,7 +24,7 @@ from pretune.server.process.interface import interface_of
 DEFAULT_NAMES = ("application", "app")
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_TARGET = re.compile(r"(?P<place>.+?)(?::(?P<name>[A-Za-z_][\w.]*)(?P<call>\(\s*\))?)?")
+_TARGET = re.compile(r"(?P<place>.+?)(?::(?P<name>[A-Za-z_][\w.]*)(?P<call>\(.*\))?)?", re.DOTALL)
 
 
 class TargetError(Exception):
@@ -42,12 +44,21 @@ class TargetBroken(TargetError):
 
 
 @dataclass(frozen=True)
+class Call:
+    """The arguments a factory is called with; ``text`` is how they were written, brackets too."""
+
+    text: str = "()"
+    arguments: tuple[Any, ...] = ()
+    keywords: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
 class Target:
     """A target taken apart. ``root`` must be on ``sys.path`` for ``module`` to be found."""
 
     module: str
     name: str | None = None  # None: the first of DEFAULT_NAMES
-    call: bool = False
+    call: Call | None = None  # None: the name is the application itself
     root: str | None = None
 
 
@@ -61,8 +72,8 @@ class Loaded:
     interface: str
 
 
-def split(text: str) -> tuple[str, str | None, bool]:
-    """Split a target into its place (a module or a file), its name and whether that is called.
+def split(text: str) -> tuple[str, str | None, Call | None]:
+    """Split a target into its place (a module or a file), its name and how that is called.
 
     Nothing is looked up. Raises TargetMissing for what cannot be a target.
     """
@@ -73,7 +84,25 @@ def split(text: str) -> tuple[str, str | None, bool]:
     is_file = place.endswith(".py") or os.sep in place
     if not is_file and not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", place):
         raise TargetMissing(f"{place!r} is neither a module's name nor a .py file")
-    return place, match["name"], match["call"] is not None
+    return place, match["name"], None if match["call"] is None else _parse_call(match["call"])
+
+
+def _parse_call(text: str) -> Call:
+    """Read ``("/srv", debug=False)``: literals only, nothing is evaluated. Raises TargetMissing."""
+    try:
+        call = ast.parse(f"factory{text}", mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            raise ValueError("not one call")
+        arguments = tuple(ast.literal_eval(item) for item in call.args)
+        keywords = []
+        for keyword in call.keywords:
+            if keyword.arg is None:
+                raise ValueError("** is no literal")
+            keywords.append((keyword.arg, ast.literal_eval(keyword.value)))
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        message = f'a factory\'s arguments must be literals, as in ("/srv", debug=False): {text}'
+        raise TargetMissing(message) from None
+    return Call(text, arguments, tuple(keywords))
 
 
 def parse(text: str, chdir: str = ".") -> Target:
@@ -110,8 +139,8 @@ def load(text: str, chdir: str = ".") -> Loaded:
             sys.path.insert(0, entry)
     module = _import(target.module)
     app, name = _application(module, target)
-    if target.call:
-        app, name = _call_factory(app, name), f"{name}()"
+    if target.call is not None:
+        app, name = _call_factory(app, name, target.call), f"{name}{target.call.text}"
     if not callable(app):
         raise TargetMissing(f"{target.module}:{name} is a {type(app).__name__}, not an application")
     return Loaded(app, target.module, name, interface_of(app))
@@ -184,13 +213,13 @@ def _required(function: Any) -> bool:
                for p in parameters)  # fmt: skip
 
 
-def _call_factory(factory: Any, name: str) -> Any:
+def _call_factory(factory: Any, name: str, call: Call) -> Any:
     if not callable(factory):
         raise TargetMissing(f"{name} is a {type(factory).__name__}, it cannot be called")
     try:
-        return factory()
+        return factory(*call.arguments, **dict(call.keywords))
     except (Exception, SystemExit) as error:
-        message = f"calling {name}() failed: {_last_line(error)}"
+        message = f"calling {name}{call.text} failed: {_last_line(error)}"
         raise TargetBroken(message, user_traceback(error)) from error
 
 

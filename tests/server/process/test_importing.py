@@ -52,6 +52,18 @@ def test_names_dotted_names_and_factories(project):
     assert (loaded.name, loaded.interface) == ("make()", "asgi")
 
 
+def test_a_factory_takes_literal_arguments(project):
+    root = project(
+        argued="def create(root, *, deep=0):\n    def app(environ, start_response): return []\n"
+        "    app.said = (root, deep)\n    return app\n"
+    )
+    loaded = importing.load('argued:create("/srv:8/x.py", deep=[1, None])', root)
+    assert loaded.app.said == ("/srv:8/x.py", [1, None])
+    assert loaded.name == 'create("/srv:8/x.py", deep=[1, None])'
+    with pytest.raises(TargetBroken, match=r"calling create\(\) failed: TypeError"):
+        importing.load("argued:create()", root)
+
+
 def test_a_package_and_a_namespace_package(project, tmp_path):
     root = project(spaced__shop__wsgi=WSGI.format("application"))
     (tmp_path / "spaced" / "shop" / "__init__.py").touch()
@@ -80,7 +92,10 @@ def test_a_path_is_imported_by_its_dotted_name(project, tmp_path):
         ("some_module:number()", "is a int, it cannot be called"),
         ("no/such/file.py", "no file no/such/file.py"),
         ("not a module", "neither a module's name nor"),
-        ("some_module:create(1)", "neither a module's name nor"),
+        ("some_module:create(number)", r"arguments must be literals.*\(number\)"),
+        ("some_module:create(**{})", "arguments must be literals"),
+        ("some_module:create(1)(2)", "arguments must be literals"),
+        ("some_module:create(", "neither a module's name nor"),
     ],
 )
 def test_what_is_not_there(project, target, message):
