@@ -36,6 +36,7 @@ class Backlog:
         self._wait = wait
         self._lock = threading.Lock()
         self._gone = False
+        self._closed = False
         pump.register(sock.fileno(), self)
 
     def add(self, data: bytes | memoryview) -> None:
@@ -69,8 +70,13 @@ class Backlog:
             raise Gone from None
 
     def flush(self) -> None:
-        """Send what the client takes now."""
+        """Send what the client takes now.
+
+        The pump may come late, when the rest is another's already.
+        """
         with self._lock:
+            if self._closed:
+                return
             if self._rest and not self._gone:
                 try:
                     self._rest.send()
@@ -84,7 +90,9 @@ class Backlog:
     def sweep(self, now: float) -> None:
         """Give up a client that takes too little."""
         with self._lock:
-            if self._rest and not self._gone and self._rest.overdue(now):
+            if self._closed or self._gone:
+                return
+            if self._rest and self._rest.overdue(now):
                 self._give_up()
 
     def _give_up(self) -> None:
@@ -97,6 +105,7 @@ class Backlog:
     def close(self) -> Rest:
         """Hand back what is left; the pump lets go of it. Raises Gone."""
         with self._lock:
+            self._closed = True
             self._pump.unregister(self._sock.fileno())
             if self._gone:
                 self._rest.close()

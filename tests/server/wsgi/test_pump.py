@@ -130,3 +130,20 @@ def test_a_reader_that_was_up_to_date_starts_anew(stream, monkeypatch):
     one.backlog.add(bytes(500_000))
     one.pump.sweep(time.monotonic())
     assert not one.backlog.close() or one.read()
+
+
+@pytest.mark.parametrize("late", ["flush", "sweep"])
+def test_a_pump_that_comes_late_leaves_the_rest_to_whom_it_was_handed(stream, late):
+    """It had found the backlog when the app's thread closed it: nothing is sent twice."""
+    one = stream()
+    while not one.rest:
+        one.send(100_000, 1)
+    one.backlog.close()
+    one.read()
+    if late == "flush":
+        one.backlog.flush()
+    else:
+        one.backlog.sweep(time.monotonic() + 2 * limits.SEND_PATIENCE + 3600)
+    assert one.read() == b""
+    assert one.rest
+    one.ours.send(b"x")  # it was not shut down, either
