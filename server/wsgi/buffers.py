@@ -23,6 +23,7 @@ from pretune.server.workers import limits
 IN_MEMORY = 1 << 20  # bytes of one body, or one stream, that may stay in memory
 IN_FILE = 128 << 20  # bytes of one response that may be in a file: one client takes not all room
 CHUNK = 65536
+LEAST_PART = 4096  # bytes; pieces that come smaller are joined: each takes 40 bytes by itself
 CALM = 60.0  # s between two complaints
 
 
@@ -111,7 +112,11 @@ class Body:
         size = len(part)
         if self._file is None:
             if self._size + size <= self._in_memory and self._room.memory.take(size):
-                self._parts.append(part)
+                parts = self._parts
+                if parts and len(parts[-1]) < LEAST_PART:
+                    parts[-1] += part
+                else:
+                    parts.append(part)
                 self._size += size
                 return
             file, before = self._open(), b"".join(self._parts)
@@ -157,6 +162,11 @@ class Body:
         self._size = 0
 
 
+def _thrifty(view: memoryview) -> memoryview:
+    """The same bytes. A view keeps all it is a view of: what is mostly sent is not kept for it."""
+    return view if 2 * len(view) > memoryview(view.obj).nbytes else memoryview(bytes(view))
+
+
 class Rest:
     """What a client has not taken yet of a response. One thread at a time.
 
@@ -196,7 +206,7 @@ class Rest:
         if self._at == self._written:
             if whole and not self._bytes:
                 if self._room.memory.take(size):
-                    self._bytes, self._held = memoryview(data), self._held + size
+                    self._bytes, self._held = _thrifty(memoryview(data)), self._held + size
                     return True
             elif len(self._bytes) + size <= IN_MEMORY and self._room.memory.take(size):
                 if not isinstance(self._bytes, bytearray):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import time
+import tracemalloc
 
 import pytest
 
@@ -90,6 +91,18 @@ def test_a_body_for_which_there_is_no_room_is_refused(tmp_path):
     assert refused.value.status == 503
 
 
+def test_a_body_in_small_pieces_takes_hardly_more_than_its_size():
+    pieces_of_two = [bytes((n % 251, n % 241)) for n in range(50_000)]
+    body = Body(room(), None)
+    tracemalloc.start()
+    for part in pieces_of_two:
+        body.add(bytes(bytearray(part)))  # as recv() makes a new one each time
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert body.input().read() == b"".join(pieces_of_two)
+    assert taken < 2 * 100_000
+
+
 class Slow:
     """A pair of sockets of which one end reads when it is told to."""
 
@@ -155,6 +168,23 @@ def test_what_a_client_has_not_taken_comes_in_its_order(slow, tmp_path, memory):
     assert drained(rest, slow) == LINES + b"end"
     rest.close()
     assert (held.memory.taken, held.files.taken) == (0, 0)
+
+
+@pytest.mark.parametrize(("sent", "kept"), [(10, 999_990), (999_990, 10), (0, 1_000_000)])
+def test_of_a_response_that_is_mostly_sent_only_the_rest_is_kept(slow, sent, kept):
+    held = room()
+    data = random.Random(2).randbytes(1_000_000)
+    rest = Rest(held, slow.ours)
+    tracemalloc.start()
+    copy = bytes(bytearray(data))
+    assert rest.add(memoryview(copy)[sent:], whole=True)
+    del copy
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held.memory.taken == kept
+    assert taken < 2 * kept + 1000
+    assert drained(rest, slow) == data[sent:]
+    assert held.memory.taken == 0
 
 
 def test_without_room_it_says_so_and_what_it_has_is_given_back(slow):
