@@ -293,9 +293,8 @@ class Asgi:
 
         try:
             await self._app(scope, receive, sending)
-        except BaseException:
-            self._started("")  # it knows no lifespan; the server decides what that means
-            raise
+        finally:
+            self._started("")  # where it knows no lifespan; the server decides what that means
 
 
 @types.coroutine

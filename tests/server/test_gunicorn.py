@@ -80,6 +80,19 @@ APPS = {
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"hello"})
         """,
+    "returns": """
+        async def application(scope, receive, send):
+            if scope["type"] != "http":
+                return
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"hello"})
+        """,
+    "raises": """
+        async def application(scope, receive, send):
+            assert scope["type"] == "http"
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"hello"})
+        """,
     "broken": "raise ValueError('broken on purpose')",
 }
 
@@ -156,6 +169,12 @@ def test_an_event_loop_is_ready_when_the_app_s_lifespan_has_begun(
     assert all(record["cpu"] >= 0.0099 for record in records)
     assert all(record["wall"] >= 0.3 for record in records)
     assert {record["status"] for record in records} == {200}
+
+
+@pytest.mark.parametrize("target", ["returns", "raises"])
+def test_an_app_without_a_lifespan_is_ready(serve: Callable[..., Gunicorn], target: str) -> None:
+    served = serve(target, worker_class="asgi", telemetry=True)
+    assert served.get() == "hello"
 
 
 @pytest.mark.parametrize("preload", [False, True])
