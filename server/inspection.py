@@ -18,6 +18,7 @@ import, which a worker carries with it too, and which is no fragmentation by tra
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import platform
@@ -27,7 +28,14 @@ from typing import Any
 from pretune.server.clock import Clock
 from pretune.server.probes import configuration, reclaimable, routes
 from pretune.server.probes.import_cost import ImportCost
-from pretune.server.process.importing import Loaded, TargetBroken, TargetError, load, user_traceback
+from pretune.server.process.importing import (
+    DESCRIPTORS_CLOSED,
+    Loaded,
+    TargetBroken,
+    TargetError,
+    load,
+    user_traceback,
+)
 
 
 def inspect(target: str, chdir: str = ".") -> dict[str, Any]:
@@ -108,9 +116,14 @@ def main(argv: list[str]) -> int:
     os.dup2(2, 1)
     os.chdir(options.chdir)
     said = inspect(options.target, os.getcwd())
-    with open(out, "w", encoding="utf-8", closefd=True) as file:
-        json.dump(said, file, default=str)
-        file.write("\n")
+    try:
+        with open(out, "w", encoding="utf-8", closefd=True) as file:
+            json.dump(said, file, default=str)
+            file.write("\n")
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+        os._exit(DESCRIPTORS_CLOSED)
     sys.stdout.flush()
     sys.stderr.flush()
     # Threads and exit handlers the app has started must not keep the tool waiting.

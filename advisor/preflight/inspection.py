@@ -13,6 +13,7 @@ from pretune.advisor.failure import AppFailed
 from pretune.advisor.workspace.directory import Workspace
 from pretune.advisor.workspace.interpreter import BOOTSTRAP, describe_exit, read_within
 from pretune.advisor.workspace.logs import log_tail
+from pretune.server.process.importing import DESCRIPTORS_CLOSED
 
 IMPORT_SECONDS = 60.0
 
@@ -56,6 +57,13 @@ def inspect(
         )
     if not text:
         code = process.returncode
+        if code == DESCRIPTORS_CLOSED:
+            raise AppFailed(
+                "import_closed_descriptors",
+                f"importing {spec} closes descriptors that are not its own (os.close, "
+                "os.closerange): no server keeps its sockets",
+                log_tail=tail,
+            )
         raise AppFailed(
             "import_died",
             f"the process that imported {spec} ended before it was done, {describe_exit(code)}",

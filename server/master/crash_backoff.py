@@ -6,6 +6,8 @@ import signal
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from pretune.server.process.importing import DESCRIPTORS_CLOSED
+
 QUICK = 5.0  # s; a worker that served for less than this crashed quickly
 LOOP = 6  # so many quick crashes in a row: a loop; if nobody was ever answered, give up
 FIRST_DELAY = 0.25  # s until the second attempt; the first is made at once
@@ -130,6 +132,9 @@ _CAUSES = {
     signal.SIGSYS: "a sandbox forbids a system call it needs",
     signal.SIGXCPU: "its limit of CPU time (ulimit -t) is used up",
     signal.SIGXFSZ: "its limit of file size (ulimit -f) is reached",
+    -DESCRIPTORS_CLOSED: (
+        "the app or a library closed descriptors that are not its own (os.close, os.closerange)"
+    ),
     0: "the app or a library ended the process, or somebody sent it TERM",
 }
 _ANY_CODE = "the app or a library ended the process (os._exit, a failed assertion in C)"

@@ -16,6 +16,8 @@ import threading
 import traceback
 from collections.abc import Callable
 
+from pretune.server.process.importing import DESCRIPTORS_CLOSED
+
 # What the master and the zygote handle; children start with the defaults again.
 HANDLED = (
     signal.SIGTERM,
@@ -76,8 +78,10 @@ def fork(role: Callable[[], int]) -> int:
         code = role()
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
-    except BaseException:
+    except BaseException as error:
         traceback.print_exc()
+        if isinstance(error, OSError) and error.errno == errno.EBADF:
+            code = DESCRIPTORS_CLOSED
     finally:
         end(code)
     return 0

@@ -22,6 +22,8 @@ from typing import Any
 from pretune.server.process.interface import interface_of
 
 DEFAULT_NAMES = ("application", "app")
+# Exit status of a process that finds its own descriptors closed: its standard error may be, too.
+DESCRIPTORS_CLOSED = 71  # EX_OSERR
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _TARGET = re.compile(r"(?P<place>.+?)(?::(?P<name>[A-Za-z_][\w.]*)(?P<call>\(.*\))?)?", re.DOTALL)

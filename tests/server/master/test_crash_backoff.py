@@ -114,6 +114,7 @@ CAUSES = [
     (0, False, "sent it TERM"),
     (None, False, "zygote"),
     (40, False, "ended the process"),
+    (71 << 8, False, "closed descriptors that are not its own"),
 ]
 
 
