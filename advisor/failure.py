@@ -17,6 +17,19 @@ class AppFailed(Exception):
 class MeasurementInvalid(Exception):
     """The machine or the generator spoiled the measurement to the end: exit 3."""
 
+    kind = "measurement"
+    traceback = ""
+
+
+class LoadFailed(MeasurementInvalid):
+    """The user's own load code raises: exit 3, with its traceback."""
+
+    kind = "load_code"
+
+    def __init__(self, message: str, traceback: str) -> None:
+        super().__init__(message)
+        self.traceback = traceback
+
 
 class Refused(Exception):
     """Something the user must change before anything can be measured: exit 2, one sentence."""

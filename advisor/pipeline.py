@@ -72,8 +72,8 @@ class Pipeline:
             self._follow_up(preflight, conclusion, observations, trials)
         finally:
             bench.close()
-            if bench.problem:
-                session.note(bench.problem)
+            for problem in bench.problems.values():
+                session.note(problem)
         session.run = finish(session.run, facts, conclusion)
         self.evidence = evidence
 

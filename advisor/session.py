@@ -87,7 +87,7 @@ class Session:
             tail = error.log_tail or self._last_log_tail()
             failure = Failure(error.kind, error.message, error.traceback, tail)
         else:
-            failure = Failure("measurement", str(error))
+            failure = Failure(error.kind, str(error), error.traceback)
         self.run = replace(self.run, verdict=verdict, failure=failure)
 
     def _last_log_tail(self) -> str:

@@ -47,6 +47,7 @@ from locust.event import Events
 from pretune.loadtests.arrivals import MOST_WAITING, SPARE_FDS, Arrivals
 from pretune.loadtests.records import Writer
 from pretune.loadtests.script import Script
+from pretune.loadtests.user_errors import describe_error
 from pretune.loadtests.users import Locustfile, UserLoop, Users, make_user_class
 
 FLUSH_S = 0.25
@@ -89,7 +90,11 @@ class Driver:
             self._run(command)
         except Exception as error:
             logging.exception("run failed")
-            reply("failed", message=f"{type(error).__name__}: {error}")
+            message, own = f"{type(error).__name__}: {error}", self._locustfile
+            if own is not None:
+                where, exception, _ = describe_error(error, own.path)
+                message = f"{where} raises {exception}" if where != str(own.path) else message
+            reply("failed", message=message)
         finally:
             confinement.allowed = None
             self._loop = None
@@ -127,7 +132,9 @@ class Driver:
             writer.flush()
         own = self._locustfile if workload["locustfile"] else None
         names = [(name, name not in own.named) for name in own.numbers] if own else []
-        reply("done", **_summarise(writer, cpu, ended - started, lags, senders, abandoned, names))
+        error = own.errors.summary() if own else None
+        figures = _summarise(writer, cpu, ended - started, lags, senders, abandoned, names)
+        reply("done", **figures, user_error=None if error is None else vars(error))
 
     def _make_senders(
         self, loop: UserLoop, workload: dict[str, Any], load: dict[str, Any]

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pretune.loadtests.user_errors import UserError
 from pretune.loadtests.workload import Load, Workload
 
 HELLO_TIMEOUT_S = 30.0
@@ -57,6 +58,7 @@ class LoadResult:
     raw: tuple[bool, ...] = ()
     not_sent: int = 0  # arrivals of an open load for which there was no room
     most_waiting: int = 0  # requests at once; of a closed load its users
+    user_error: UserError | None = None  # of a locustfile's own code
 
     @property
     def cpu_fraction(self) -> float:
@@ -120,6 +122,8 @@ class LoadRun:
                     names = data.pop("names")
                     data["names"] = tuple(name for name, _ in names)
                     data["raw"] = tuple(raw for _, raw in names)
+                    error = data.pop("user_error")
+                    data["user_error"] = None if error is None else UserError(**error)
                     self._result = LoadResult(time_started=self._started or 0.0, **data)
                 case "failed":
                     self._failure = data["message"]

@@ -18,13 +18,14 @@ from locust.clients import HttpSession
 from locust.contrib.fasthttp import FastHttpSession
 from locust.env import Environment
 from locust.event import Events
-from locust.exception import StopUser
+from locust.exception import InterruptTaskSet, RescheduleTask, StopUser
 from locust.util.load_locustfile import load_locustfile
 
 from pretune.loadtests.confinement import AddressRefused
 from pretune.loadtests.exchange import Connection, Failure
 from pretune.loadtests.records import Writer, classify_status
 from pretune.loadtests.script import Script
+from pretune.loadtests.user_errors import UserErrors
 from pretune.server.telemetry import ENDPOINT_HEADER
 
 # After a failed connection, so that a dead server is not answered with a busy loop.
@@ -130,7 +131,7 @@ class Users:
                 environment=environment, runner=runner, web_ui=None
             )
             runner.start(users, spawn_rate=users)
-            gevent.joinall([runner.spawning_greenlet])
+            gevent.joinall([runner.spawning_greenlet], raise_error=True)
         else:
             runner.spawn_users({item.__name__: users for item in environment.user_classes})
 
@@ -168,16 +169,22 @@ class Locustfile:
         self._headers: dict[str, str] = {}
         self._users: dict[int, int] = {}
         self._starts: dict[int, float] = {}  # of the request in hand, by greenlet
+        self._failed: dict[int, bool] = {}  # the last request, by greenlet
+        self.errors = UserErrors(path)  # of the run in hand
         # Runners leave listeners behind; each run starts with those of the file alone.
         self._listeners = {name: list(hook._handlers) for name, hook in _hooks().items()}
         for session in (HttpSession, FastHttpSession):
             self._number_requests(session)
+        self._count_tasks(locust.TaskSet)
 
     def attach_recorder(self, loop: UserLoop) -> Events:
         """The file's own event hooks, with one more that writes the run's records."""
         for name, hook in _hooks().items():
             hook._handlers = list(self._listeners.get(name, []))
         self._users.clear()
+        self._failed.clear()
+        self.errors = UserErrors(self.path)
+        locust.events.user_error._handlers.append(self._on_user_error)
         locust.events.request._handlers.append(self._make_recorder(loop))
         return locust.events
 
@@ -211,6 +218,23 @@ class Locustfile:
         request.numbered = True  # type: ignore[attr-defined]
         session.request = request
 
+    def _count_tasks(self, task_set: Any) -> None:
+        original: Callable[..., Any] = task_set.execute_next_task
+
+        def execute_next_task(running: Any) -> None:
+            try:
+                original(running)
+            except (InterruptTaskSet, RescheduleTask):  # how a nested set of tasks ends
+                self.errors.complete()
+                raise
+            self.errors.complete()
+
+        task_set.execute_next_task = execute_next_task
+
+    def _on_user_error(self, exception: BaseException, **_: Any) -> None:
+        after_failure = self._failed.get(id(gevent.getcurrent()), False)
+        self.errors.add(exception, after_failure=after_failure)
+
     def _make_recorder(self, loop: UserLoop) -> Callable[..., None]:
         def on_request(
             name: str,
@@ -227,6 +251,7 @@ class Locustfile:
             user = self._users.setdefault(greenlet, len(self._users))
             status = int(getattr(response, "status_code", 0) or 0)
             kind = classify_exception(exception, status) if exception else ""
+            self._failed[greenlet] = bool(kind)
             loop.writer.add(
                 start, wall, response_length or 0, self._number_of(name), user, status, kind
             )

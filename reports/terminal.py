@@ -111,9 +111,10 @@ def print_failure(document: Document, console: Console) -> None:
     failure = document.get("failure")
     if not failure:
         return
+    whose = "load" if failure["kind"] == "load_code" else "app"
     # A traceback stays as it is: its lines are copied and searched for.
     for title, text in (
-        ("The app's own traceback", failure["traceback"]),
+        (f"The {whose}'s own traceback", failure["traceback"]),
         ("Last lines of its log", failure.get("log_tail", "")),
     ):
         if text.strip():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pretune.advisor.failure import AppFailed, MeasurementInvalid, Refused
+from pretune.advisor.failure import AppFailed, LoadFailed, MeasurementInvalid, Refused
 from pretune.advisor.preflight.preflight import Preflight, refuse_postgres
 from pretune.advisor.preflight.servers import EMBEDDED, START
 from pretune.advisor.profiler import reclaimable
@@ -122,7 +122,8 @@ class Bench:
     driver: Driver = field(init=False)
     pinned: bool = field(init=False, default=True)
     think_s: float = field(init=False, default=0.0)  # a locustfile's own, once it has run
-    problem: str = field(init=False, default="")  # of the app, seen in all its trials, for a note
+    # of the app or the load, seen in several trials: what about -> a sentence for the notes
+    problems: dict[str, str] = field(init=False, default_factory=dict)
     _stop_s: float = field(init=False, default=STOP_SECONDS)
     _count: int = field(init=False, default=0)
     _routing: Routing = field(init=False, default_factory=Routing)
@@ -317,9 +318,9 @@ class Bench:
     def _stop(self, server: RunningServer, name: str) -> None:
         """End the server; an app that does not let it end is waited for once, not in each trial."""
         took_s = server.stop(self._stop_s)
-        if took_s >= STOP_SECONDS and not self.problem:
+        if took_s >= STOP_SECONDS and "stop" not in self.problems:
             self._stop_s = STOP_AGAIN_SECONDS
-            self.problem = (
+            self.problems["stop"] = (
                 f"{took_s:.0f} s after TERM the server of the trial {name} had not ended, and was "
                 "killed: a thread, an exit handler or a call of the application does not return; "
                 "whoever stops the server in production will have to kill it, too"
@@ -361,7 +362,25 @@ class Bench:
             if self.workload.locustfile and not run.progress[0]:
                 raise Refused(f"{self.workload.locustfile}: {error}") from error
             raise MeasurementInvalid(f"the load generator failed: {error}") from error
+        self._check_load(result)
         return records.read(path), result
+
+    def _check_load(self, result: LoadResult) -> None:
+        """Raise LoadFailed where no task of a locustfile comes to its end; note where some do."""
+        error = result.user_error
+        if error is None:
+            return
+        if error.always:
+            raise LoadFailed(
+                f"the load's own code fails, not the app: {error.describe()}; "
+                f"none of {error.raised} tasks came to its end",
+                error.traceback,
+            )
+        total = error.raised + error.completed
+        self.problems["load"] = (
+            f"{error.raised} of {total} tasks of the locustfile did not come to their end: "
+            f"{error.describe()}; what they would have sent after that is not in the load"
+        )
 
     def _by_route(
         self, client: NDArray[np.void], samples: Samples, sent: LoadResult

@@ -147,3 +147,94 @@ def test_the_tools_side_imports_neither_locust_nor_gevent():
         "sys.exit(bool({'locust', 'gevent'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+RAISES = """
+from locust import HttpUser, SequentialTaskSet, constant, task
+
+class User(HttpUser):
+    wait_time = constant(0.01)
+    @task
+    def read(self):
+        answer = self.client.get("/item/1")
+        answer.headers["nothing-has-this-name"]
+"""
+
+
+def test_a_task_that_always_raises_is_an_error_of_the_file_and_no_error_of_the_app(
+    server, tmp_path
+):
+    result, _ = run(server, tmp_path, RAISES, times=2)
+    error = result.user_error
+    assert result.errors == 0
+    assert error is not None
+    assert error.always
+    assert error.raised >= 2
+    assert error.where == f"{tmp_path / 'locustfile.py'}:9"
+    assert error.exception.startswith("KeyError: 'nothing-has-this-name'")
+    assert 'answer.headers["nothing-has-this-name"]' in error.traceback
+    assert "execute_next_task" not in error.traceback  # it begins in the user's file
+
+
+def test_a_raising_on_start_is_an_error_of_the_file(server, tmp_path):
+    text = RAISES.replace(
+        "    @task", '    def on_start(self):\n        raise ValueError("no token")\n    @task'
+    )
+    result, sent = run(server, tmp_path, text)
+    assert len(sent) == 0
+    assert result.user_error is not None
+    assert result.user_error.always
+    assert result.user_error.exception == "ValueError: no token"
+
+
+def test_a_user_that_cannot_be_made_is_said_with_its_line(server, tmp_path):
+    text = RAISES.replace(
+        "    @task",
+        "    def __init__(self, environment):\n        super().__init__(environment)\n"
+        '        self.token = {}["token"]\n    @task',
+    )
+    with pytest.raises(DriverFailed, match=r"locustfile\.py:8 raises KeyError: 'token'"):
+        run(server, tmp_path, text)
+
+
+def test_tasks_that_raise_now_and_then_are_counted_beside_those_that_do_not(server, tmp_path):
+    text = RAISES.replace('answer.headers["nothing', 'self.n = getattr(self, "n", 0) + 1\n'
+                          '        self.n % 2 or answer.headers["nothing')  # fmt: skip
+    error = run(server, tmp_path, text)[0].user_error
+    assert error is not None
+    assert not error.always
+    assert abs(error.raised - error.completed) <= 4
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        'self.client.get("/status/500").raise_for_status()',  # the app's error, not the file's
+        'self.client.get("/item/1")',
+    ],
+)
+def test_what_follows_an_error_of_the_app_is_not_the_files(server, tmp_path, body):
+    text = RAISES.replace('answer = self.client.get("/item/1")', body).replace(
+        '        answer.headers["nothing-has-this-name"]\n', ""
+    )
+    assert run(server, tmp_path, text)[0].user_error is None
+
+
+def test_the_end_of_a_nested_set_of_tasks_is_no_error(server, tmp_path):
+    text = """
+from locust import HttpUser, SequentialTaskSet, constant, task
+
+class User(HttpUser):
+    wait_time = constant(0.01)
+    @task
+    class Visit(SequentialTaskSet):
+        @task
+        def read(self):
+            self.client.get("/item/1")
+        @task
+        def leave(self):
+            self.interrupt(reschedule=False)
+"""
+    result, sent = run(server, tmp_path, text)
+    assert len(sent) > 4
+    assert result.user_error is None

@@ -99,7 +99,7 @@ class StandIn:
     ran: list[tuple[str, str, Settings, Load]] = field(default_factory=list)
     closed: bool = False
     think_s: float = 0.0
-    problem: str = ""
+    problems: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.workload = self.known.workload

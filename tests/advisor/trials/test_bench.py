@@ -3,13 +3,20 @@
 import resource
 import subprocess
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
+from pretune.advisor.failure import LoadFailed
 from pretune.advisor.resources.cgroups import available_ram
 from pretune.advisor.resources.trial_cgroup import MEMORY_FRACTION, bound_memory
+from pretune.advisor.trials.bench import Bench
 from pretune.advisor.trials.routing import name_endpoints, think_time
 from pretune.loadtests import records
+from pretune.loadtests.session import LoadResult
+from pretune.loadtests.user_errors import UserError
 from pretune.loadtests.workload import Workload
 
 
@@ -41,3 +48,17 @@ def test_think_time_is_what_a_user_lets_pass_between_requests() -> None:
     found["wall"] = 0.1
     assert round(think_time(found), 9) == 1.2
     assert think_time(found[:1]) == 0.0
+
+
+def test_load_code_that_never_comes_to_its_end_ends_the_run_as_its_own_failure() -> None:
+    error = UserError("shop.py:7", "KeyError: 'x'", "Traceback ...", raised=40, completed=0)
+    bench = SimpleNamespace(problems={})
+    with pytest.raises(LoadFailed, match=r"not the app: shop\.py:7 raises KeyError: 'x'") as failed:
+        Bench._check_load(bench, result_with(error))
+    assert (failed.value.kind, failed.value.traceback) == ("load_code", "Traceback ...")
+    Bench._check_load(bench, result_with(replace(error, completed=60)))
+    assert bench.problems["load"].startswith("40 of 100 tasks of the locustfile did not come")
+
+
+def result_with(error: UserError) -> LoadResult:
+    return LoadResult(9, 0, {}, 0.0, 0.0, 1.0, 1.0, 0.1, 0.0, 1, 0, 0, user_error=error)
