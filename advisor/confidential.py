@@ -50,7 +50,7 @@ def known_secrets(environ: Mapping[str, str], *urls: str) -> tuple[str, ...]:
 
 
 def passwords(text: str) -> set[str]:
-    """What may be a password in a URL, several URLs, or a ``key=value`` string, as written.
+    """Return what may be a password in a URL, several URLs, or a ``key=value`` string, as written.
 
     A password with an unencoded ``@`` could end at any of them: each reading is given.
     """
@@ -64,7 +64,7 @@ def passwords(text: str) -> set[str]:
 
 
 def _fragments(rest: str) -> set[str]:
-    """What a parser may show as a "port" or a "host" of a password that is not encoded."""
+    """Return what a parser may show as a "port" or "host" of a password that is not encoded."""
     authority = re.split(r"[/?#\s]", rest, maxsplit=1)[0]
     password = authority.rpartition("@")[0]
     if not password:

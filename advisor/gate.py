@@ -161,7 +161,7 @@ def _at(*path: str) -> Callable[[Document], Interval]:
 
 
 def _interval(node: Any) -> Interval:
-    """Of ``{"value", "low", "high"}`` or of a plain number; a null bound is unknown."""
+    """Read ``{"value", "low", "high"}`` or a number as an interval; a null bound is unknown."""
     if _is_number(node):
         return Interval.exact(float(node))
     if not isinstance(node, Mapping):
@@ -179,7 +179,7 @@ def _p95(document: Document) -> Interval:
 
 
 def _error_rate(document: Document) -> Interval:
-    """Of all trials' requests together, with Wilson's (1927) interval."""
+    """Return the share of failed requests over all trials, with Wilson's (1927) interval."""
     # A lazy import: it loads scipy, and thresholds are parsed before anything is measured.
     from pretune.advisor.profiler.statistics import proportion
 

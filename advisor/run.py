@@ -77,7 +77,7 @@ class Verification:
 
     @property
     def misses(self) -> tuple[str, ...]:
-        """What was promised and not kept; empty when the verification holds."""
+        """The promises that were not kept; empty when the verification holds."""
         return tuple(row.said for row in self.rows if row.promised and row.kept is False)
 
 

@@ -1,5 +1,6 @@
 """What the documentation names is there, and what is there it names."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -63,3 +64,18 @@ def test_the_files_it_names_are_there(page: Path) -> None:
     """A module or folder in backquotes, by its path from the repository's root."""
     paths = re.findall(rf"`((?:{'|'.join(ROOMS)})/[\w./-]*)`", page.read_text())
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("room", ["advisor"])
+def test_docstrings_open_with_what_a_thing_is_or_does(room: str) -> None:
+    vague = {"What", "Whether", "Of", "Who", "Where", "How"}
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    openings = [
+        f"{file.relative_to(ROOT)}:{node.body[0].lineno}"
+        for file in (ROOT / room).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, kinds)
+        and (text := ast.get_docstring(node))
+        and re.split(r"\W", text, maxsplit=1)[0] in vague
+    ]
+    assert openings == []

@@ -108,7 +108,7 @@ def _compare(
 
 
 def _write(document: dict[str, Any], out: Path) -> dict[str, str]:
-    """What it is -> its path."""
+    """Write the files; return a map from the kind of each to its path."""
     from pretune.reports import comparison, comparison_html
     from pretune.reports import document as documents
 

@@ -1,4 +1,4 @@
-"""What a shell offers for TARGET: modules below a directory that may hold an application."""
+"""Completion of TARGET in a shell: modules below a directory that may hold an application."""
 
 from __future__ import annotations
 

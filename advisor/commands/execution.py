@@ -1,4 +1,4 @@
-"""What ``advise`` and ``gate`` share: run the pipeline, write the files, show, exit.
+"""Execution of a run, for ``advise`` and ``gate``: run the pipeline, write the files, show, exit.
 
 Whatever happens, the workspace is closed first: nothing the run started outlives this function.
 """
@@ -186,7 +186,7 @@ def _execute(
 
 @contextmanager
 def ending(session: Session, progress: Progress) -> Iterator[None]:
-    """What fails of the app or the measurement is the run's verdict; then all it started ends."""
+    """Turn a failure of app or measurement into the verdict; then end all that was started."""
     try:
         yield
     except AppFailed as error:
@@ -228,7 +228,7 @@ def _judge(document: dict[str, Any], thresholds: Mapping[str, Any]) -> dict[str,
 
 
 def _save(found: Saved, out: Path, secrets: tuple[str, ...]) -> None:
-    """What was measured, without the secrets that the report hides."""
+    """Save what was measured, without the secrets that the report hides."""
     from pretune.advisor import saved
     from pretune.reports.redaction import in_urls, safe_headers
 

@@ -43,7 +43,7 @@ class BootFailure:
 
     @property
     def seen(self) -> bool:
-        """Whether whoever started it gets to know: a failing end, and the reason in the output."""
+        """True where whoever started it can know: a failing end, and the reason in the output."""
         return self.said and self.exit_code not in (None, 0)
 
 
@@ -82,7 +82,7 @@ def watch(start: Callable[[Launch], RunningServer], launch: Launch, tries: Path)
 
 
 def free_address() -> tuple[str, int]:
-    """Of this machine, that nobody listens on now."""
+    """Find an address of this machine that nobody listens on now."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         host, port = taken.getsockname()

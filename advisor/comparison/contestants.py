@@ -36,7 +36,7 @@ def parse(text: str | None) -> tuple[str, ...] | None:
 def find(
     asked: Sequence[str] | None, interface: str, python: Path
 ) -> tuple[tuple[Servers, ...], tuple[Absent, ...]]:
-    """Of those asked for, who takes part and who does not. Without a wish, who is there."""
+    """Find who takes part of those asked for, and who does not; without a wish, all installed."""
     here, absent = [], []
     for name in asked or NAMES:
         try:

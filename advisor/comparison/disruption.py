@@ -1,4 +1,4 @@
-"""What became of requests while something was done to the server, by what their clients saw. Pure.
+"""Disruption: requests during an operation on the server, as their clients saw them. Pure.
 
 Lost is a request that was sent and got no whole answer, or one of 500 and above. Two kinds are
 named apart from that. A request on a kept connection that ends before any byte of the answer may

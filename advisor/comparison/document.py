@@ -51,7 +51,7 @@ def assemble(result: Result) -> dict[str, Any]:
 
 
 def compared(entries: Sequence[Entry]) -> list[Ratio]:
-    """Of every quantity every pair of servers that were measured; the best capacity first.
+    """Compare every pair of measured servers in every quantity; the best capacity first.
 
     What was only measured "at least" has no place among capacities that were.
     """
@@ -103,7 +103,7 @@ def _entry(entry: Entry, cost: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _predicted(prediction: Prediction) -> dict[str, Any]:
-    """What can be set beside what was measured."""
+    """Write the predicted figures that can be set beside measured ones."""
     return {
         "users": prediction.users,
         "throughput_rps": plain(prediction.throughput_rps),
@@ -166,7 +166,7 @@ def _turn(turn: Turn) -> dict[str, Any]:
 
 
 def _discipline(entry: Entry) -> dict[str, Any] | None:
-    """How the model takes it to hand out requests, and what the busiest worker's share was."""
+    """Write how the model takes it to hand out requests, and the share of the busiest worker."""
     if entry.settings is None:
         return None
     assumed = plain(discipline(entry.name, entry.settings))

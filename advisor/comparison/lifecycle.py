@@ -1,4 +1,4 @@
-"""What is done to a server while it serves, as deploys and supervisors do it.
+"""Operations on a server while it serves, as deploys and supervisors do them.
 
 Reload by its own signal, recycling by a small max_requests, and TERM, which is what every
 supervisor sends, also where the server would rather be told otherwise.

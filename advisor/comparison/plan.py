@@ -1,4 +1,4 @@
-"""How the time of a comparison is divided. Pure.
+"""The division of a comparison's time. Pure.
 
 Every server needs its own boots, whatever the budget; what is left is load, shortened or drawn out
 alike for all. What a longer budget gives beyond that is more rounds, for it is their number that
@@ -71,7 +71,7 @@ def _needs(servers: int) -> tuple[float, float]:
 
 
 def another(rounds: int, left_s: float, turns_s: float, servers: int) -> bool:
-    """Whether there is another round; ``turns_s``: how long the last one took."""
+    """Decide whether there is another round; ``turns_s``: how long the last one took."""
     if rounds < ROUNDS:
         return True
     return rounds < MOST_ROUNDS and left_s > turns_s + servers * LIFECYCLE_S

@@ -1,4 +1,4 @@
-"""What several rounds say together. Pure.
+"""The statistics of several rounds together. Pure.
 
 In each round every server has its turn, so what drifts between rounds meets all of them. A figure
 is the geometric mean over the rounds with Student's t interval of the logarithms, the round being

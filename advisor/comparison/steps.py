@@ -1,4 +1,4 @@
-"""Where the SLO breaks, found by loads of more and more users, in as few of them as needed. Pure.
+"""The load at which the SLO breaks, found by steps of more and more users, as few as needed. Pure.
 
 p95 is nearly proportional to the users where they queue, so each load is where the last ones point.
 What is carried at the SLO lies between the most users that kept it and the fewest that did not; in
@@ -135,7 +135,7 @@ def _over(step: Step, slo: Slo) -> float:
 
 
 def _part(good: Step, bad: Step, slo: Slo) -> float:
-    """Of the way from one to the other at which p95 is the SLO's; 0 where it was errors."""
+    """Return the part of the way between them at which p95 is the SLO's; 0 after errors."""
     assert slo.p95_s is not None
     if not bad.enough or bad.p95_s <= slo.p95_s:
         return 0.0
@@ -146,7 +146,8 @@ def _part(good: Step, bad: Step, slo: Slo) -> float:
 def step_of(
     users: int, records: NDArray[np.void], began: float, ended: float, generator: float
 ) -> Step:
-    """Of one load, by the requests that were over between ``began`` and ``ended`` (monotonic s).
+    """Summarise one load by the requests that were over between ``began`` and ``ended`` (monotonic
+    s).
 
     ``records`` as ``loadtests.records.dtype()``.
     """

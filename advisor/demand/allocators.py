@@ -1,4 +1,4 @@
-"""What another allocator, or glibc's with fewer arenas, would save of a threaded worker's memory.
+"""Savings of a threaded worker's memory by another allocator, or by glibc's with fewer arenas.
 
 glibc gives threads arenas of their own, up to eight for each core, and what one arena has free
 another cannot use; ``MALLOC_ARENA_MAX=2`` lets them share two. Whether that saves anything depends
@@ -36,8 +36,9 @@ class Alternative:
 
 @dataclass(frozen=True)
 class Saving:
-    """Of one worker that has served as many requests. ``cpu_change``: of CPU per request, 0.02 is
-    2% more."""
+    """The saving of one worker that has served as many requests. ``cpu_change``: of CPU per
+    request, 0.02 is 2% more.
+    """
 
     name: str
     environ: Mapping[str, str]
@@ -48,14 +49,16 @@ class Saving:
 
     @property
     def pays(self) -> bool:
-        """Whether it saves more than noise, and enough."""
+        """Return whether it saves more than noise, and enough."""
         return self.saving_bytes.low > 0 and self.saving_bytes.value > max(
             LEAST_BYTES, LEAST_FRACTION * self.worker_bytes
         )
 
 
 def alternatives(environ: Mapping[str, str], installed: Sequence[Path]) -> list[Alternative]:
-    """What is not chosen already. ``installed``: libraries of other allocators on this machine."""
+    """List the allocators that are not chosen already. ``installed``: libraries of other allocators
+    on this machine.
+    """
     if environ.get("LD_PRELOAD"):
         return []  # the user's own choice may be an allocator; glibc's settings are none of it then
     found = []

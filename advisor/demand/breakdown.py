@@ -1,4 +1,4 @@
-"""Where a request's time goes: by line of the user's code, by host, and to locks and the loop.
+"""Breakdown of a request's time: by line of the user's code, by host, and to locks and the loop.
 
 What the model draws from is ``demand``; this explains it, from the same trial: the notes of the
 probes say which lines and whom, the records say how long. Pure, like the rest.
@@ -105,7 +105,7 @@ class Blocking(_Place):
 
 @dataclass(frozen=True)
 class Loop:
-    """How late an event loop hears of what happens, and what keeps it from it."""
+    """The lag of an event loop, and what blocks it."""
 
     asked: int
     lag_p50_s: Interval
@@ -117,7 +117,7 @@ class Loop:
 
 @dataclass(frozen=True)
 class Contention:
-    """What requests wait for each other in one worker, per request, in the contrast trial.
+    """The time that requests of one worker wait for each other, per request, in the contrast trial.
 
     ``lock`` is "gil" (of ``requests`` threads) or "loop" (of so many requests at once): the time
     inside less CPU, run queue and what a request waits alone. A database or service that answers
@@ -132,7 +132,7 @@ class Contention:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """Of the demand trial; the mix weighs endpoints by the workload's shares."""
+    """The breakdown of the demand trial; the mix weighs endpoints by the workload's shares."""
 
     out_s: Interval
     other_s: Interval
@@ -283,8 +283,9 @@ def _line(
 
 
 def blur_of(notes: Notes) -> float:
-    """What a share may be off by besides chance: looks that took one state for another, and those
-    that were dropped, which on a busy machine come more often while the app computes."""
+    """Return the error of a share besides chance: looks that took one state for another, and those
+    that were dropped, which on a busy machine come more often while the app computes.
+    """
     return BLUR + notes.late_fraction / 2
 
 

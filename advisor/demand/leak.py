@@ -240,7 +240,7 @@ def _classify_one(series: MemorySeries, returned_at_boot: float, seed: int) -> G
 
 
 def _held_by_nobody(series: MemorySeries, grown: float, returned_at_boot: float) -> bool:
-    """Whether most of ``grown`` bytes was only waiting to be given back."""
+    """Return whether most of ``grown`` bytes was only waiting to be given back."""
     settled = series.settled
     if settled is None:
         return False
@@ -252,7 +252,7 @@ def _held_by_nobody(series: MemorySeries, grown: float, returned_at_boot: float)
 
 
 def _enough(series: MemorySeries, grown: float, size: float) -> bool:
-    """Whether a straight rise by ``grown`` bytes may be called a leak."""
+    """Return whether a straight rise by ``grown`` bytes may be called a leak."""
     if float(np.ptp(series.time_s)) < LEAK_SECONDS:
         return False
     beyond_warmup = grown >= max(LEAK_BYTES, LEAK_FRACTION * size)
@@ -260,7 +260,7 @@ def _enough(series: MemorySeries, grown: float, size: float) -> bool:
 
 
 def _contradicted(known: Sequence[Growth]) -> bool:
-    """Whether the steepest leak is surely much flatter in another worker."""
+    """Return whether the steepest leak is certainly much flatter in another worker."""
     fewest = CONTRADICTING_REQUESTS * max(g.requests for g in known)
     heard = [g for g in known if g.requests >= fewest]
     steepest = max((g.slope.value for g in heard if g.leak_class == "leak"), default=0.0)

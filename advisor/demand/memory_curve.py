@@ -221,8 +221,10 @@ def slope(u: Floats, y: Floats, warmup: Floats | None, rng: np.random.Generator)
 
 
 def _half_width(residuals: Floats, leverage: float, parameters: int) -> float:
-    """Of a regression's coefficient, whose variance with independent residuals would be
-    ``leverage`` times theirs: they count as so many as their neighbours' likeness leaves."""
+    """Return the half-width of a regression's coefficient, whose variance with independent
+    residuals would be ``leverage`` times theirs: they count as so many as their neighbours'
+    likeness leaves.
+    """
     n = len(residuals)
     phi = alike(residuals)
     variance = float(residuals @ residuals) / (n - parameters)
@@ -239,7 +241,7 @@ def _block_length(residuals: Floats) -> int:
 
 
 def persists(u: Floats, y: Floats) -> bool:
-    """Whether memory never given back still rises in each part of the last half.
+    """Return whether memory never given back still rises in each part of the last half.
 
     A sawtooth's running minimum from the right is flat until its last tooth, a step's outside
     the step; a leak's rises everywhere. Half of the last half's own slope is asked of each.

@@ -1,4 +1,4 @@
-"""What a server adds to the app, and a demand as it would be under another server.
+"""Server costs: what a server adds to the app, and a demand moved to another server.
 
 Two servers are compared by the same two trials of the same app on both: one user, and one worker
 with several requests at once. What differs, of CPU per request with one user and of memory with
@@ -107,7 +107,7 @@ def _waits(trial: Measurement) -> float | None:
 
 
 def _tail(trial: Measurement, waits: float | None) -> float:
-    """What server and generator did at once, where waiting does not hide it."""
+    """Return the time of server and generator together, where waiting does not hide it."""
     cycle, generator = _cycle(trial)
     cpu = trial.cpu_s_per_request.value
     if waits is None or not cpu > TAIL_VISIBLE * cycle:
@@ -193,7 +193,7 @@ def _moved(x: Interval, here: Interval, there: Interval) -> Interval:
 
 
 def _worker(worker: WorkerDemand, here: ServerCost, there: ServerCost) -> WorkerDemand:
-    """What further threads of a trial's workers hold is in no difference."""
+    """Move a worker's demand; the memory of a trial's further threads is in no difference."""
     files = there.file_bytes - here.file_bytes
     slope = worker.leak_slope_bytes_per_request.value if worker.leak_class == "leak" else 0.0
     anon = there.kept_bytes(slope) - here.kept_bytes(slope)

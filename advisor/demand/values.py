@@ -24,7 +24,7 @@ Kind = tuple[str, str]
 
 @dataclass(frozen=True)
 class ServerCost:
-    """Of one request, one worker, one master, the app's own included; seconds and bytes."""
+    """The cost of a request, a worker and a master, the app's own included; seconds, bytes."""
 
     cpu_s: Interval
     generator_cpu_s: float

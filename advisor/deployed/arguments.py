@@ -79,7 +79,7 @@ def _shown(flag: str) -> str:
 
 
 def _is_next(word: Word) -> bool:
-    """Whether what follows an option that is not known is surely not its value."""
+    """Return whether the word after an unknown option is certainly not its value."""
     return word.text.startswith("-") or bool(_APP.fullmatch(word.text))
 
 

@@ -114,7 +114,7 @@ def _service(file: str, name: str, node: Node, around: Surroundings) -> Command:
 
 
 def _dockerfile(node: Node, around: Surroundings) -> str:
-    """Of a service that is built, relative to the compose file."""
+    """Return the Dockerfile of a service that is built, relative to the compose file."""
     build = node.get("build")
     if build is None:
         return ""

@@ -46,7 +46,9 @@ class Files:
         self._hanging: dict[str, str] = {}
 
     def keep(self, environ: Mapping[str, str]) -> None:
-        """What these variables say is secret stands in nothing that is told of the files."""
+        """Remember the secrets among these variables, so that no sentence about the files shows
+        them.
+        """
         self.secrets.update(known_secrets(environ))
 
     def shown(self, path: Path) -> str:

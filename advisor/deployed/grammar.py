@@ -1,4 +1,4 @@
-"""How each server's command line is written: which options take a value, which are settings.
+"""The grammar of each server's command line: which options take a value, which are settings.
 
 What an option means stands in ``server.field``; here is only what its parser does with it. The
 tables are held against the parsers of the installed servers in tests/advisor/deployed.

@@ -81,7 +81,7 @@ class Shell:
 
 @dataclass(frozen=True)
 class Other:
-    """What serves and is not understood: ``Procfile:1`` and then ``says``."""
+    """A command that serves and is not understood: ``Procfile:1`` and then ``says``."""
 
     says: str
 
@@ -90,7 +90,7 @@ Found = Invocation | Script | Shell | Other
 
 
 def locate(words: Sequence[Word]) -> Found | None:
-    """What a simple command runs; None for what is no server and no script."""
+    """Find what a simple command runs; None for what is no server and no script."""
     environ: dict[str, str] = {}
     while words and (pair := ASSIGNMENT.fullmatch(words[0].text)):
         environ[pair[1]] = pair[2]

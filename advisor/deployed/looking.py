@@ -207,8 +207,9 @@ def _files(directories: list[Path], kind: Kind, files: Files) -> Iterator[tuple[
 
 
 def _doubt(deployed: Deployed, names: tuple[str, ...]) -> int | None:
-    """Whether it starts the target: 0 surely, 1 perhaps (it names no app, or one beside it), None
-    where it starts another."""
+    """Rate the doubt that it starts the target: 0 none, 1 some (it names no app, or one beside it),
+    None where it starts another.
+    """
     module = deployed.application.partition(":")[0].removesuffix(".py").removeprefix("./")
     module = module.strip("/").replace("/", ".")
     if not module or "$" in module:

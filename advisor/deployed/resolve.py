@@ -31,13 +31,13 @@ class Project(Protocol):
     cores: int
 
     def find(self, name: str, command: Command) -> str | None:
-        """Where a file that a command names lies in the project; None if it does not."""
+        """Find a file that a command names in the project; None if it does not lie there."""
 
     def text(self, file: str) -> str | None:
-        """What a file holds, by the name that ``find`` gave."""
+        """Read a file by the name that ``find`` gave."""
 
     def conf(self, place: str, command: Command, environ: Mapping[str, str]) -> Said | str:
-        """What a gunicorn.conf.py (or ``python:MODULE``) says, or why that is not known."""
+        """Read a gunicorn.conf.py (or ``python:MODULE``); or say why that is not possible."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ def _variables(grammar: Grammar, seen: _Seen, outer: Command) -> dict[str, Setti
 
 @dataclass(frozen=True)
 class _Asked:
-    """What configuration files are found by; ``problems`` takes what was not read."""
+    """The search for configuration files; ``problems`` takes what was not read."""
 
     grammar: Grammar
     line: Said
@@ -234,7 +234,7 @@ class _Asked:
     problems: list[str]
 
     def without(self, name: str, problem: str) -> Said:
-        """What is known where a file was not read."""
+        """Return what is known where a file was not read."""
         self.problems.append(problem)
         return _unread(self.grammar, name)
 
@@ -244,7 +244,7 @@ class _Asked:
 
 
 def _files(asked: _Asked) -> Iterator[Said]:
-    """What configuration files say, and GUNICORN_CMD_ARGS, the weakest first."""
+    """Yield what configuration files say, and GUNICORN_CMD_ARGS, the weakest first."""
     server, line, seen, project = asked.grammar.server, asked.line, asked.seen, asked.project
     if server == "gunicorn":
         yield from _gunicorn(asked)
@@ -292,7 +292,7 @@ def _gunicorn(asked: _Asked) -> Iterator[Said]:
 
 
 def _unread(grammar: Grammar, name: str) -> Said:
-    """What the command line does not say may stand there: it is not the default that is known."""
+    """Mark what the command line leaves out as unknown: an unread file may set it."""
     return Said({each: Setting(None, name, "which was not read") for each in grammar.defaults})
 
 

@@ -56,7 +56,9 @@ class Word:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the files and the machine say. ``arguments``: words of ``$@``, None outside scripts."""
+    """The variables and cores that the files and the machine give. ``arguments``: words of ``$@``,
+    None outside scripts.
+    """
 
     variables: Mapping[str, str] = field(default_factory=dict)
     cores: int = 1
@@ -139,12 +141,12 @@ def _simple(text: str) -> Iterator[str]:
 
 
 def _redirects(text: str, i: int) -> bool:
-    """Whether the ``&`` or ``|`` at ``i`` belongs to ``2>&1``, ``&>`` or ``>|``."""
+    """Return whether the ``&`` or ``|`` at ``i`` belongs to ``2>&1``, ``&>`` or ``>|``."""
     return text[i] in "&|" and (text[i - 1 : i] == ">" or text[i : i + 2] == "&>")
 
 
 def _behind(text: str, i: int, word: str) -> int:
-    """Where a heredoc ends that begins behind ``i``."""
+    """Find the end of a heredoc that begins behind ``i``."""
     end = re.compile(rf"^\s*{re.escape(word)}\s*$", re.MULTILINE).search(text, i)
     return end.end() if end else len(text)
 
@@ -195,7 +197,7 @@ def expand(
 def _dollar(
     text: str, i: int, around: Surroundings, assigned: dict[str, str] | None, depth: int
 ) -> tuple[str, int]:
-    """What stands at the ``$`` at ``i``, and where it ends."""
+    """Expand the ``$`` at ``i``: its text, and the index where it ends."""
     if text.startswith("$((", i):
         end = _closing(text, i + 1, "(", ")")
         inner = expand(text[i + 3 : end - 1], around, assigned, depth + 1)
@@ -293,7 +295,7 @@ _DONE: Mapping[type[ast.operator], Callable[[int, int], int]] = {
 
 
 def _arithmetic(marked: str, around: Surroundings) -> str:
-    """Of whole numbers, as a shell does it; marks stay on the result."""
+    """Evaluate arithmetic of whole numbers as a shell does; marks stay on the result."""
     marked = _NAME_ALONE.sub(lambda name: _value(name[0], around), marked)
     rests = "".join(_rests(m) for m in dict.fromkeys(_RESTS.findall(marked)))
     unknown = _UNKNOWN.findall(marked)

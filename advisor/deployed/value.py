@@ -1,4 +1,4 @@
-"""What a deployment says, and where."""
+"""Values that a deployment gives, and where it gives them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reader got out of one file; ``problems`` are sentences."""
+    """The commands that a reader got out of one file; ``problems`` are sentences."""
 
     commands: tuple[Command, ...] = ()
     problems: tuple[str, ...] = ()

@@ -72,7 +72,7 @@ def parse(text: str) -> tuple[Node, ...]:
 
 @dataclass(frozen=True)
 class _Extent:
-    """Of a node with its aliases written out: the nodes in it and the levels below it."""
+    """The extent of a node with its aliases written out: its nodes and the levels below it."""
 
     size: int = 1
     depth: int = 0

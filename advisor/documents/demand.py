@@ -1,4 +1,4 @@
-"""What requests and workers cost, and where the time goes beside each endpoint."""
+"""The costs of requests and workers, and where the time goes beside each endpoint."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_demand(demand: Demand | None, breakdown: Breakdown | None) -> dict[str
 
 
 def write_boot_memory(run: Run) -> dict[str, Any] | None:
-    """What importing the app took, beside a worker that has booted and not served yet."""
+    """Write what importing the app took, beside a worker that has booted and not served yet."""
     if run.boot_memory is None:
         return None
     booted = [

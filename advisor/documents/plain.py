@@ -40,7 +40,7 @@ Writer = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Shape:
-    """How the object of a class differs from its fields.
+    """The differences between an object and the fields of its class.
 
     ``omitted``: fields that no document has. ``elsewhere``: those that have another place in it.
     ``written``: field -> its key, and what writes its value. ``added``: key -> its value, from the

@@ -1,4 +1,4 @@
-"""What a run would do, as a plain dict for ``reports.dry_run``."""
+"""The plan of a run, as a plain dict for ``reports.dry_run``."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def describe(
 
 
 def _front(known: Preflight, time_budget_s: float) -> list[dict[str, Any]]:
-    """What is asked of a front before the verification through it."""
+    """List the steps for a front before the verification through it."""
     if known.front is None:
         return []
     cost_s = plan.duration(Role.FRONT, time_budget_s) + plan.AROUND_S

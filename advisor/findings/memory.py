@@ -76,7 +76,7 @@ def _held_at(context: FindingContext) -> Evidence | None:
 
 
 def _held_outside(context: FindingContext) -> Evidence | None:
-    """What leaks and is in no line that Python knows of."""
+    """Find a leak that is in no line that Python knows of."""
     found, leaks = context.run.holders, _leak(context)
     if found is None or leaks is None:
         return None

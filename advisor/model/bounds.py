@@ -1,4 +1,4 @@
-"""What operational laws allow: the bound of each resource on throughput, and its explanation.
+"""Operational laws: the bound of each resource on throughput, and its explanation.
 
 Source: Lazowska, Zahorjan, Graham, Sevcik, *Quantitative System Performance* (1984), chapters 3
 and 5 (the utilisation law, asymptotic bounds).
@@ -103,7 +103,7 @@ def explain(settings: Settings, limit: Limit) -> str:
 
 
 def explain_open(settings: Settings, found: Sequence[Limit]) -> str:
-    """Where it depends on what is not surely known which of these it is."""
+    """Explain which limits it may be, where the measurements do not decide between them."""
     named = " or ".join(SUBJECT[limit.resource] for limit in found)
     reasons = "; ".join(limit.reason for limit in found)
     return f"{_at(settings)} the run cannot tell whether {named}: {reasons}"

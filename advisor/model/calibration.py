@@ -1,4 +1,4 @@
-"""What the measured rows alone cannot say, learned from trials that can also be predicted.
+"""Calibration: numbers that the measured rows lack, learned from trials that can be predicted.
 
 Five numbers at most, and spreads:
 
@@ -202,7 +202,7 @@ def _gil_fraction(
     contrast: Measurement,
     seed: int,
 ) -> Interval | None:
-    """Where the simulated throughput of the contrast trial equals the measured one."""
+    """Find the fraction at which the contrast trial's simulated throughput is the measured one."""
     scenario = _scenario(demand, contrast)
     factors = _own(known.applied(central(demand), _busy(contrast)), demand, contrast)
 
@@ -227,7 +227,7 @@ def _gil_fraction(
 def _lock(
     demand: Demand, known: Calibration, contrast: Measurement, seed: int
 ) -> locks.OwnLock | None:
-    """What of a request is one at a time in a worker, beside what needs its GIL."""
+    """Estimate the part of a request that is one at a time in a worker, beside its GIL time."""
     scenario, busy = _scenario(demand, contrast), _busy(contrast)
     factors = _own(known.applied(central(demand), busy), demand, contrast)
 

@@ -73,7 +73,9 @@ class Seen:
 
 @dataclass(frozen=True)
 class CpuLevel:
-    """Of logarithms. ``covariance``: of level, inflation and crowding."""
+    """CPU per request relative to the demand's, in logarithms. ``covariance``: of level, inflation
+    and crowding.
+    """
 
     level: float = 0.0
     inflation: float = 0.0
@@ -88,7 +90,7 @@ class CpuLevel:
         return math.exp(self.level + reach(busy) * self.inflation + crowd * self.crowding)
 
     def drawn(self, rng: np.random.Generator) -> CpuLevel:
-        """What it may really be, in the state in which the machine will be."""
+        """Draw one level that the measurements allow, in the state in which the machine will be."""
         away = _root(self.covariance) @ rng.standard_normal(3)
         # so few trials know their scatter badly: as wide as Student's quantile asks
         state = rng.standard_normal() * _stretch(max(LEAST_FREEDOM, self.freedom))
@@ -137,13 +139,16 @@ def _root(covariance: Covariance) -> NDArray[np.float64]:
 
 
 def crowd(workers: float, cores: float) -> float:
-    """Of the crowding, 0 to 1: the chance that the process before on a core was another, of
-    ``workers`` that are busy."""
+    """Return the share of the crowding that applies, 0 to 1: the chance that the process before on
+    a core was another, of ``workers`` that are busy.
+    """
     return max(0.0, 1 - cores / max(1.0, workers))
 
 
 def reach(busy: float) -> float:
-    """Of the inflation, 0 to 1: the chance that the thread before was another."""
+    """Return the share of the inflation that applies, 0 to 1: the chance that the thread before was
+    another.
+    """
     return min(1.0, (1 - 1 / max(1.0, busy)) / (1 - 1 / FULL_BUSY))
 
 

@@ -200,7 +200,7 @@ def _grant(s: State, w: int, j: int) -> None:
 
 @_inner
 def _goes_on(s: State, j: int) -> bool:
-    """Whether its thread, which has the GIL, ends the request and finds another one waiting."""
+    """Return whether the thread, which has the GIL, ends its request and takes a waiting one."""
     g = s.g[0]
     r = s.items[j].row
     if not g.goes_on or g.gil < 1.0 or g.quantum == np.inf:
@@ -336,7 +336,7 @@ def _unlock(s: State, j: int) -> None:
 
 @_inner
 def _wait_locked(s: State, j: int) -> None:
-    """What is left of the wait, now that the lock is held."""
+    """Start the rest of the wait, now that the lock is held."""
     s.items[j].holds = _WAITING
     seconds = s.items[j].left
     s.items[j].left = 0.0
@@ -404,8 +404,10 @@ def _boot(s: State, w: int) -> None:
 
 @_apart
 def _owes(s: State, w: int, further: float) -> float:
-    """What ``w`` has still to do for those it has answered, with what comes now. Cores that were
-    idle did the rest."""
+    """Add ``further`` to the CPU that ``w`` owes for answered requests, less what idle cores did.
+
+    Return what it owes then.
+    """
     g = s.g[0]
     done = min(s.workers[w].owed, g.idle_s - s.workers[w].idle)
     s.pools[_SERVER].busy += done
@@ -593,7 +595,7 @@ def _unlink(s: State, q: int, j: int) -> None:
 
 @_apart
 def _kill_overdue(s: State) -> None:
-    """What has been inside for longer than the timeout ends without an answer, and its worker."""
+    """End each request older than the timeout without an answer, and its worker."""
     g = s.g[0]
     for j in range(g.jobs):
         phase = s.items[j].phase
@@ -625,7 +627,7 @@ def _kill_overdue(s: State) -> None:
 
 @_inner
 def _again(s: State, j: int) -> None:
-    """What a user does after an answer, or after none."""
+    """Let a user think, or ask again, after an answer or after none."""
     g = s.g[0]
     if g.rate > 0.0:
         s.items[j].link = g.free

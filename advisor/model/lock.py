@@ -80,7 +80,7 @@ def solve(
 
 
 def undelayed_rps(trial: Measurement, busy: int) -> float:
-    """What a closed trial might have carried, had nothing delayed its threads and its Postgres.
+    """Return the rate of a closed trial without the delays of its threads and its Postgres.
 
     Each delay is of one request inside; of the users, ``busy`` are inside at a time.
     """
@@ -96,7 +96,7 @@ def undelayed_rps(trial: Measurement, busy: int) -> float:
 
 
 def inverse(falling: Callable[[float], float], target: float, most: float) -> float:
-    """Where ``falling`` on [0, most] has the value; outside its range, the nearer end."""
+    """Find where ``falling`` on [0, most] has the value; outside its range, the nearer end."""
     low, high = 0.0, most
     if target >= falling(low):
         return low

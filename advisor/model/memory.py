@@ -33,7 +33,8 @@ def peak_pss(worker: WorkerDemand, settings: Settings) -> Interval:
 
 
 def preload_saving(worker: WorkerDemand, workers: int) -> Interval | None:
-    """What preload saves in all: for each worker after the first, less the zygote that it needs.
+    """Return what preload saves in all, in bytes: for each worker after the first, less the zygote
+    that it needs.
 
     None when it was not measured; negative where few workers share too little.
     """
@@ -148,7 +149,8 @@ def postgres_connections(worker: WorkerDemand, settings: Settings, instances: in
 
 
 def descriptors(worker: WorkerDemand, settings: Settings, users: int) -> int:
-    """Of the busiest process, at worst: every user's kept-alive connection at the same worker.
+    """Return the busiest process's descriptors, at worst: every user's kept-alive connection at the
+    same worker.
 
     ``worker.fds`` was counted at one thread and one connection.
     """

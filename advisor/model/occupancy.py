@@ -1,4 +1,6 @@
-"""How many workers of a closed load nobody connects to: they stay as small as they booted."""
+"""Occupancy: the number of workers of a closed load that nobody connects to; they stay as small as
+they booted.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one arrangement carries less than another, both predicted under the same draws."""
+"""Paired differences: how much less one arrangement carries than another, under the same draws."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class _Model:
 
 
 def predict(question: Question, settings: Settings, users: int) -> Prediction:
-    """What ``users`` closed-loop users would see, and what the server would need.
+    """Predict what ``users`` closed-loop users would see, and what the server would need.
 
     Raises ValueError for a demand without measured requests.
     """
@@ -193,7 +193,7 @@ def capacity(
 
 
 def _alike(model: _Model, known: Mapping[Settings, Prediction]) -> Prediction | None:
-    """Of those with the same limit and the same kind of concurrency, the nearest in shape."""
+    """Find the nearest in shape of those with the same limit and the same kind of concurrency."""
     mine = model.scenario.settings
 
     def distance(other: Settings) -> float:
@@ -226,8 +226,9 @@ def _tightest(model: _Model) -> float:
 
 
 def _draws(known: _Loads) -> tuple[float, ...]:
-    """What would be carried if what is not surely known were otherwise. Each number is drawn alike
-    for all arrangements, requests and machine too, so differences between them are paired."""
+    """Predict the rate under each draw of what the measurements leave open. Each number is drawn
+    alike for all arrangements, requests and machine too, so differences between them are paired.
+    """
     guess = known.held
     return tuple(_Loads(known.model, number).carried(guess) for number in range(1, REPLICATES + 1))
 
@@ -388,7 +389,9 @@ def _intervals(prediction: Prediction) -> tuple[Interval, ...]:
 
 
 def _halves(model: _Model, users: int) -> Floats:
-    """Of all five intervals; each source with its own quantile, for few replicates tell little."""
+    """Return the half-widths of all five intervals; each source has its own quantile, because few
+    replicates tell little.
+    """
     return np.hypot(QUANTILE * _spread(model, users), Z95 * _residuals(model.calibration))
 
 

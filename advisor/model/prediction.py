@@ -1,4 +1,4 @@
-"""What the model says of settings that were never run."""
+"""Prediction: the model's figures for settings that were never run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pretune.advisor.quantity import Interval
 
 @dataclass(frozen=True)
 class Prediction:
-    """Of one server with given settings, users and conditions. Seconds, bytes, rates per second."""
+    """The figures of one server with given settings, users and conditions. Seconds, bytes, rates
+    per second.
+    """
 
     users: int  # of an open load: requests inside at once, on average
     throughput_rps: Interval

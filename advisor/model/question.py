@@ -1,4 +1,6 @@
-"""What every predictor is told: an application, the machine that runs it, and what has to hold."""
+"""The question that every predictor answers: an application, the machine that runs it, and what has
+to hold.
+"""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def mean_rows(demand: Demand, rows: NDArray[np.void]) -> tuple[float, float, flo
 
 
 def _seconds(field: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What a clock could not tell, or told below zero, counts as nothing."""
+    """Clean a column of seconds: a value that a clock could not tell, or told below zero, is 0."""
     return np.maximum(np.nan_to_num(field, nan=0.0), 0.0)
 
 

@@ -48,15 +48,16 @@ DISCIPLINES: Mapping[Dispatch, Discipline] = {
 
 
 def crowding(settings: Settings, conditions: Conditions, inside: float) -> float:
-    """How far workers get into each other's way on their cores (see ``advisor.model.cpu``), with so
-    many requests in the server. None of class sync: what they cost was measured so."""
+    """Return how far workers get into each other's way on their cores (see ``advisor.model.cpu``),
+    with so many requests in the server. None of class sync: what they cost was measured so.
+    """
     if settings.worker_class == "sync":
         return 0.0
     return crowd(min(settings.workers, inside), conditions.server_cores)
 
 
 def discipline(server: str, settings: Settings) -> Discipline:
-    """How a server hands requests out; without keep-alive every request is a connection."""
+    """Return how a server hands requests out; without keep-alive every request is a connection."""
     found = DISCIPLINES[catalogue.find(server).classes[settings.worker_class].dispatch]
     return found if settings.keepalive > 0 else replace(found, sticky=False)
 
@@ -129,7 +130,9 @@ class Scenario:
         )
 
     def _boot_s(self) -> float:
-        """What a worker computes until it serves; preloaded, it is forked with all it needs."""
+        """Return the CPU seconds until a worker serves; a preloaded one is forked with all it
+        needs.
+        """
         boot = self.demand.worker.boot_s
         return 0.0 if self.settings.preload_app or not boot > 0 else boot
 
@@ -150,7 +153,7 @@ class Scenario:
         return factors.front_s if self.conditions.front else 0.0
 
     def _closed(self, users: int, rows: NDArray[np.void]) -> Closed:
-        """Where a worker keeps what it accepts, it matters what it was doing at that moment."""
+        """Describe the closed load; its ramp counts where a worker keeps what it accepts."""
         if not self.discipline.uneven:
             return Closed(users, self.think_s)
         ramp = RAMP * users * sum(mean_rows(self.demand, rows))

@@ -71,7 +71,7 @@ MAX_SEGMENTS = 6  # CPU segments per request; more waits than that are merged
 
 @dataclass(frozen=True)
 class Discipline:
-    """How a server kind hands requests to its workers.
+    """The way in which a kind of server hands requests to its workers.
 
     ``when_free``: connections stay in the shared backlog until a worker has an idle slot (a central
     queue). Otherwise a worker takes a connection at once, idle or not, and requests queue inside.
@@ -90,7 +90,7 @@ class Discipline:
 
     @property
     def uneven(self) -> bool:
-        """Whether luck decides for a whole run how many connections a worker has."""
+        """True where luck decides for a whole run how many connections a worker has."""
         return self.sticky and not self.when_free
 
 

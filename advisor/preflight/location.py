@@ -1,4 +1,5 @@
-"""Where the target lives: its file, its project's configuration, its directory, its interpreter.
+"""The location of the target: its file, its project's configuration, its directory, its
+interpreter.
 
 Nothing is imported here: the app's code runs only in the app's own interpreter.
 """

@@ -1,4 +1,4 @@
-"""What the user asked for: flags over ``[tool.pretune]`` over defaults, checked once."""
+"""The user's options: flags over ``[tool.pretune]`` over defaults, checked once."""
 
 from __future__ import annotations
 

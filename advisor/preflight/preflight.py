@@ -54,7 +54,7 @@ class Preflight(Facts):
 
     @property
     def facts(self) -> Facts:
-        """What may be stored."""
+        """The facts that may be stored."""
         return Facts(**{each.name: getattr(self, each.name) for each in fields(Facts)})
 
 
@@ -174,7 +174,7 @@ def _target(options: Options, found: Mapping[str, Any]) -> Target:
 def _look(
     options: Options, target: Target, environ: Mapping[str, str], workspace: Workspace
 ) -> Look:
-    """What the project's own files start, said of the deployment's number of cores."""
+    """Look for what the project's own files start, by the deployment's number of cores."""
     cores_there = options.cores or len(os.sched_getaffinity(0))
     count = max(1, math.ceil(cores_there))
 
@@ -270,7 +270,7 @@ def _refuse_remote(text: str, environ: Mapping[str, str], allowed: bool) -> None
 
 
 def _from_environment(environ: Mapping[str, str]) -> str:
-    """What a driver connects to that is told nothing else; "" without a host in ``environ``."""
+    """Return the URL that a driver without one connects to; "" without a host in ``environ``."""
     names = ("PGHOST", "PGHOSTADDR", "PGSERVICE")
     database = environ.get("PGDATABASE") or environ.get("PGUSER") or "postgres"
     return f"dbname={database}" if any(environ.get(name) for name in names) else ""

@@ -105,7 +105,7 @@ def _given_workload(options: Options, headers: tuple[tuple[str, str], ...]) -> W
 
 
 def tried(address: tuple[str, int], workload: Workload) -> Workload:
-    """Of the endpoints the user named, those that answer; the others' shares are spread."""
+    """Keep the user's endpoints that answer; the shares of the others are spread over them."""
     headers = dict(workload.headers)
     hosts = frozenset(v.lower() for k, v in workload.headers if k.lower() == "host")
     good, skipped = [], list(workload.skipped)
@@ -137,6 +137,6 @@ def _no_route(workload: Workload) -> str:
 
 
 def _headers(inspection: Mapping[str, Any]) -> dict[str, str]:
-    """What the app's settings say a request must carry to be taken for one of its own."""
+    """Return the headers that the app's settings demand of a request to be taken for its own."""
     host = {"Host": inspection["host"]} if inspection.get("host") else {}
     return {**host, **(inspection.get("headers") or {})}

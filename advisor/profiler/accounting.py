@@ -1,5 +1,5 @@
-"""What a request used, counted by several who should agree: CPU by three clocks, the database's
-time by its clients and by itself.
+"""Accounting of what a request used, by several counters that should agree: CPU by three clocks,
+the database's time by its clients and by itself.
 
 The threads' own clocks say what the requests used; the process clocks add what the workers did
 besides (accepting, parsing, collecting, telemetry): the server's overhead. The control group's
@@ -92,7 +92,7 @@ def _inside(
     ends: NDArray[np.float64],
     ticks: NDArray[np.float64],
 ) -> tuple[Interval, Interval]:
-    """What the requests say they used, and what the workers used beyond."""
+    """Return what the requests say they used, and what the workers used beyond."""
     if len(ticks) < 2 or not len(telemetry) or not len(ends):
         return UNKNOWN, UNKNOWN
     ended = telemetry["start"] + telemetry["wall"]

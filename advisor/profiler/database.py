@@ -182,7 +182,9 @@ class DatabaseObserver:
         return found, rows[0][4:] if self._server_told and rows else None
 
     def _backends_delay_s(self, found: list[tuple[Any, ...]], first: bool) -> float:
-        """Of the app's sessions; one that comes and goes between two looks is missed."""
+        """Return the delay of the app's sessions, s; one that comes and goes between two looks is
+        missed.
+        """
         if self.postmaster_pid is None:
             return math.nan
         apps = [row[0] for row in found if row[0] not in self._foreign]

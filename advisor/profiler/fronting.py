@@ -1,4 +1,4 @@
-"""What stands in front of the server: its processes' CPU and memory, all together.
+"""Profile of the reverse proxy: the CPU and memory of its processes, all together.
 
 They are few and small (an nginx has two of 3 MB), so an exact reading of their memory once a second
 costs next to nothing.

@@ -1,4 +1,4 @@
-"""What a trial gave: the steady part of it, as numbers with intervals."""
+"""Measurement of a trial: its steady part, as numbers with intervals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Role(StrEnum):
-    """What a trial is evidence of. ``tune`` runs them in ``advisor.trials.sequence``'s order."""
+    """The purpose of a trial. ``tune`` runs them in ``advisor.trials.sequence``'s order."""
 
     DEMAND = "demand"  # one worker, one thread, one user, probes on
     CONTRAST = "contrast"  # one worker with several requests at once, saturated
@@ -49,7 +49,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Conditions:
-    """Where a trial ran, as far as the model has to know it.
+    """The surroundings in which a trial ran, as far as the model has to know it.
 
     ``server_cores`` is what the server's workers could use; ``shared_cores`` further cores of the
     machine on which the generator and a local Postgres ran. ``server`` is the kind of server.
@@ -109,7 +109,9 @@ class PressureShares:
 
 @dataclass(frozen=True)
 class MemoryEvents:
-    """Of the trial's control group, over the whole trial; see trial_cgroup.CgroupAccount."""
+    """Counts of memory events of the trial's control group, over the whole trial; see
+    trial_cgroup.CgroupAccount.
+    """
 
     high: int
     max: int
@@ -127,7 +129,7 @@ class FrontMeasurement:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What else happened on the machine in the window."""
+    """The rest of the machine during the window."""
 
     steal: Interval  # part of the time of all cores
     others_cores: Interval  # cores busy with what is neither ours nor the app's
@@ -165,7 +167,7 @@ class WorkerMeasurement:
 
 @dataclass(frozen=True)
 class Settled:
-    """What a worker gave back when it was asked to, after the load; bytes.
+    """Memory that a worker gave back on request after the load, in bytes.
 
     ``collected_bytes`` by its garbage collector, ``trimmed_bytes`` by malloc_trim after that.
     ``garbage_fraction``: of the small objects that had come since boot, those that only waited for
@@ -195,7 +197,7 @@ class MemorySeries:
 
     @property
     def grown_bytes(self) -> NDArray[np.float64]:
-        """What tells growth from copying, where it is known."""
+        """The memory that shows growth apart from copying, where it is known."""
         return self.private_bytes if self.anon_bytes is None else self.anon_bytes
 
     def without(self, slope: float) -> MemorySeries:
@@ -205,7 +207,7 @@ class MemorySeries:
         return replace(self, private_bytes=self.private_bytes - leaked, anon_bytes=anon)
 
     def tells_growth(self, preloaded: bool) -> bool:
-        """Whether what grows here is new: a preloaded worker's USS also grows by copying."""
+        """Return whether what grows here is new: a preloaded worker's USS also grows by copying."""
         return self.anon_bytes is not None or not preloaded
 
 

@@ -1,4 +1,4 @@
-"""What the probes of a trial's workers noted beside their rings, see ``server.probes.journal``.
+"""Notes of the probes in a trial's workers, beside their rings; see ``server.probes.journal``.
 
 Numbers of places, routes and hosts are each worker's own in the files; here they index the tuples
 of all workers together. A line that is cut off or makes no sense is left out.
@@ -90,13 +90,13 @@ class Notes:
 
     @property
     def late_fraction(self) -> float:
-        """Of the looks."""
+        """The share of looks that came late."""
         if not len(self.cost):
             return 0.0
         return float(self.cost["late"].max() / max(self.cost["looks"].max(), 1))
 
     def routes_of(self, records: NDArray[np.void]) -> NDArray[np.int64]:
-        """Of each record of the ring its route, an index into ``routes``."""
+        """Return the route of each record of the ring, as an index into ``routes``."""
         found = np.zeros(len(records), np.int64)
         for pid, number, route in self.numbers.tolist():
             found[(records["pid"] == pid) & (records["route"] == number)] = route
@@ -119,7 +119,7 @@ class Notes:
 
     @classmethod
     def of(cls, arrays: Any, names: dict[str, Any]) -> Notes:
-        """What ``arrays`` and ``names`` gave. Raises KeyError, TypeError."""
+        """Rebuild the notes that ``arrays`` and ``names`` gave. Raises KeyError, TypeError."""
         return cls(
             **{name: arrays[f"notes_{name}"] for name in _ARRAYS},
             places=tuple(UserFrame(*place) for place in names["places"]),

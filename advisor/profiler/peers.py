@@ -1,4 +1,4 @@
-"""Where an application's connections lead: the other ends of its TCP sockets, from the kernel.
+"""Peers of an application's connections: the other ends of its TCP sockets, from the kernel.
 
 What an app says of its databases can be incomplete (a connection made by hand, a host known only at
 run time); what its sockets are connected to cannot, also while the connection is being made.

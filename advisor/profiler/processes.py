@@ -1,4 +1,4 @@
-"""What each process of the server's tree uses, read from /proc at two rates.
+"""Usage of each process in the server's tree, read from /proc at two rates.
 
 Fast (10 Hz): ``statm`` over a file kept open, and the process's CPU clock, which any process may
 read and which counts ns where /proc counts ticks of 10 ms. An open file of /proc belongs to the
@@ -40,7 +40,7 @@ class Usage(NamedTuple):
 
 
 class Activity(NamedTuple):
-    """Of all threads of one process since it was first looked at; counts, s.
+    """Scheduling of all threads of one process since the first look; counts, s.
 
     A thread that ended keeps what it had when it was last looked at.
     """
@@ -317,7 +317,7 @@ class ProcessTree:
         self._strangers |= kin.keys() - self.members.keys()
 
     def usages(self) -> dict[int, Usage]:
-        """Of every member still alive; those that ended are forgotten."""
+        """Return the usage of every member still alive; those that ended are forgotten."""
         found = {}
         for pid, process in list(self.members.items()):
             usage = process.usage()

@@ -45,7 +45,7 @@ def ask(pids: Iterable[int], telemetry: Path, patience_s: float = PATIENCE_S) ->
 
 
 def knows(pid: int, number: int) -> bool:
-    """Whether a process has a handler for a signal (proc(5), SigCgt)."""
+    """Return whether a process has a handler for a signal (proc(5), SigCgt)."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         caught = next(line for line in lines if line.startswith("SigCgt:"))

@@ -344,7 +344,7 @@ def _told(events: Sequence[Event], name: str, value: str) -> dict[int, float]:
 
 
 def _garbage(row: np.void) -> float:
-    """Of the objects since boot, those that waited for the collector; 0 where few came."""
+    """Return the share of objects since boot that waited for the collector; 0 where few came."""
     came = float(row["blocks"] - row["blocks_at_boot"])
     if came < FEW_OBJECTS:
         return 0.0
@@ -352,7 +352,7 @@ def _garbage(row: np.void) -> float:
 
 
 def _memory_series(samples: Samples) -> tuple[MemorySeries, ...]:
-    """Of each worker; without telemetry there are no requests to hold its memory against."""
+    """Reduce each worker's memory; without telemetry there are no requests beside it."""
     settled = {
         int(row["pid"]): Settled(
             float(row["before_bytes"] - row["collected_bytes"]),

@@ -1,4 +1,4 @@
-"""What the profiler has seen of one trial, in memory that does not grow with its length."""
+"""Samples of one trial while it runs, in memory that does not grow with its length."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ _MASTER, _ZYGOTE, _WORKER = range(len(ROLES))
 
 
 class DatabaseWatch(Protocol):
-    """What the profiler needs of ``profiler.database.DatabaseObserver``."""
+    """The part of ``profiler.database.DatabaseObserver`` that the profiler needs."""
 
     postmaster_pid: int | None
     pooler_pid: int | None  # of a pooler on this machine, between the app and Postgres

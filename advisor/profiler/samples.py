@@ -1,4 +1,4 @@
-"""What a profiler brought home from one trial: plain arrays, so a saved trial can be reduced again.
+"""Samples of one trial: plain arrays, so a saved trial can be reduced again.
 
 Times are CLOCK_MONOTONIC seconds, the clock of the server's events, its telemetry and the load
 driver's records. CPU columns count up from some start; only differences mean something.
@@ -204,7 +204,7 @@ _SCALARS = ("master_pid", "telemetry_lost", "postgres_local", "postgres_pss_byte
 
 
 def nothing(master_pid: int) -> Samples:
-    """Of a trial that never ran."""
+    """Return the samples of a trial that never ran."""
     return Samples(
         master_pid=master_pid,
         processes=np.empty(0, PROCESS),

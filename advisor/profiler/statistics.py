@@ -38,7 +38,7 @@ _TAIL_VALUES = 10
 
 
 class Error(NamedTuple):
-    """Of a mean: standard error, degrees of freedom; NaN and 0 when nothing can be said."""
+    """Standard error and degrees of freedom of a mean; NaN and 0 when nothing can be said."""
 
     standard: float
     df: float
@@ -49,7 +49,7 @@ class Error(NamedTuple):
 
 
 def t_quantile(df: float, confidence: float = 0.95) -> float:
-    """Of Student's t, on both sides; NaN without degrees of freedom."""
+    """Return Student's t quantile, two-sided; NaN without degrees of freedom."""
     return float(stats.t.ppf((1 + confidence) / 2, df)) if df > 0 else math.nan
 
 
@@ -66,7 +66,7 @@ def alike(series: NDArray[np.float64]) -> float:
 
 
 def error_of_mean(series: NDArray[np.float64]) -> Error:
-    """Of a series in the order of time, neighbours of which may resemble each other."""
+    """Estimate the error of a time series' mean; neighbours may resemble each other."""
     n = len(series)
     if n < 2:
         return Error(math.nan, 0.0)
@@ -88,7 +88,7 @@ def around(value: float, half_width: float) -> Interval:
 
 
 def of_any_start(one_start: Interval) -> Interval:
-    """What another start of the same would give: wider by what starts differ."""
+    """Widen an interval by what starts differ, so that it covers another start of the same."""
     if not one_start.low > 0 or math.isinf(one_start.high):
         return one_start
     scatter = stats.norm.ppf(0.975) * START_SCATTER
@@ -136,7 +136,8 @@ def percentiles(
     blocks: int,
     quantiles: Sequence[float],
 ) -> list[Interval]:
-    """Of ``values``; ``block[i]`` in 0..blocks-1 is the block of time in which value i lies.
+    """Return the percentiles of ``values`` with intervals; ``block[i]`` in 0..blocks-1 is the block
+    of time in which value i lies.
 
     The share of values beyond the percentile has an interval, from how it scatters over the blocks,
     and the percentiles at its two ends are the interval (Woodruff 1952).

@@ -1,4 +1,4 @@
-"""Where a run's steady part begins, or that it never had one.
+"""The steady part of a run: where it begins, or that there is none.
 
 The run is cut into bins of equal time. MSER (White 1997) removes the start: of throughput and of
 mean latency it drops the number of bins that makes the standard error of the mean of the rest
@@ -48,7 +48,7 @@ class Window:
 
 
 def mser(series: NDArray[np.float64]) -> int:
-    """How many leading values to drop; at most half of them."""
+    """Return how many leading values to drop; at most half of them."""
     n = len(series)
     drops = range(n // 2 + 1)
     errors = [float(np.var(series[d:])) / (n - d) for d in drops]
@@ -56,7 +56,7 @@ def mser(series: NDArray[np.float64]) -> int:
 
 
 def start_up(series: NDArray[np.float64]) -> int:
-    """How many leading values are surely another regime; MSER's number or 0."""
+    """Return how many leading values are certainly another regime; MSER's number or 0."""
     dropped = mser(series)
     head, rest = series[:dropped], series[dropped:]
     if not dropped or len(rest) < 2:

@@ -1,4 +1,4 @@
-"""What else happened while a trial ran: on the machine, and to its control group."""
+"""Other events while a trial ran: on the machine, and to its control group."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def look(samples: Samples, blocks: Blocks) -> Surroundings:
 
 
 def disturbed(found: Surroundings) -> str:
-    """What was beyond its threshold, in words; "" for a quiet trial."""
+    """Name what was beyond its threshold, in words; "" for a quiet trial."""
     shares = {
         "steal": found.steal.value,
         "others": found.others_cores.value,

@@ -109,8 +109,9 @@ class Ring:
         _LOOKED.pack_into(self._map, layout.READER, now)
 
     def _quiet(self) -> bool:
-        """Whether neither the next record nor the one after it is there: the common case by far
-        with many workers, and worth not waking numpy for."""
+        """Return whether neither the next record nor the one after it is there: the common case by
+        far with many workers, and worth not waking numpy for.
+        """
         number, words, capacity = self._next, self._words, self._capacity
         return (
             words[_FIRST_WORD + (number - 1) % capacity * _WORDS] < number
@@ -141,7 +142,7 @@ class Ring:
         return copied[overtaken:]
 
     def _first(self, most: int) -> int:
-        """How many consecutive records are there, looked at one by one: mostly they are few."""
+        """Count the consecutive records that are there, one by one: mostly they are few."""
         words, number, capacity = self._words, self._next, self._capacity
         for ready in range(most):
             if words[_FIRST_WORD + (number - 1) % capacity * _WORDS] != number:
@@ -150,7 +151,7 @@ class Ring:
         return most
 
     def _overtaken(self, count: int) -> int:
-        """How many of the records just copied the writer may have begun to write over."""
+        """Count the copied records that the writer may have begun to write over."""
         near = self._next + self._capacity - self._margin
         if self._words[_FIRST_WORD + (near - 1) % self._capacity * _WORDS] < near:
             return 0

@@ -80,7 +80,7 @@ def solve(question: Question, model: Model = MODEL) -> Answer:
 
 
 def _today(question: Question, answer: Answer, model: Model) -> Baseline | None:
-    """What is deployed, at as many instances as the answer has."""
+    """Predict today's deployment, at as many instances as the answer has."""
     if question.today is None:
         return None
     asked = replace(
@@ -132,7 +132,7 @@ def _doubted(found: Found, rps: float | None) -> Found:
 
 
 def _explained(found: Found, question: Question) -> Found:
-    """Where nothing fits for want of RAM alone: how much would do."""
+    """Add how much RAM would do, where nothing fits for want of RAM alone."""
     if found.recommendation is not None or len(found.candidates) != 1:
         return found
     (only,) = found.candidates

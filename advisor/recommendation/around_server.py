@@ -1,4 +1,4 @@
-"""What has to be set around the server: the app's pool, a pooler, descriptors, the time to stop.
+"""Settings around the server: the app's pool, a pooler, descriptors, the time to stop.
 
 One row of ``ADVICE`` is one thing: its name, and a function to its value and the reason.
 """

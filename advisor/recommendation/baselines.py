@@ -28,7 +28,7 @@ MOST_THREADS = 32
 
 @dataclass(frozen=True)
 class FormulaInputs:
-    """What formulas are made of. ``cores`` as a formula reads them: whole, at least 1."""
+    """The inputs of published formulas. ``cores`` as a formula reads them: whole, at least 1."""
 
     cores: int
     ram_bytes: float
@@ -107,7 +107,7 @@ FORMULAS: tuple[tuple[str, Formula, float | None], ...] = (
 
 
 def settings_of(inputs: FormulaInputs, interface: str) -> tuple[tuple[str, Settings], ...]:
-    """What each formula says; under asgi there are no threads to choose."""
+    """Return the settings that each formula gives; under asgi there are no threads to choose."""
     found = []
     for name, formula, timeout in FORMULAS:
         workers, threads = formula(inputs)
@@ -209,7 +209,8 @@ POOLS: tuple[tuple[str, Callable[[Settings], int]], ...] = (
 def judge_pools(
     settings: Settings, prediction: Prediction, budget: Budget, slo_p95_s: float
 ) -> tuple[Baseline, ...]:
-    """What drivers' defaults would let the recommended workers open, one overlapping included.
+    """Judge what drivers' default pools would let the recommended workers open, one overlapping
+    included.
 
     The times are the recommendation's: more connections than threads are never in use.
     """

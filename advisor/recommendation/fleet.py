@@ -1,4 +1,5 @@
-"""How many machines or pods a rate takes, and what they take together from one Postgres. Pure.
+"""The fleet: how many machines or pods a rate takes, and what they take together from one Postgres.
+Pure.
 
 One instance is what the budget describes; a balancer spreads arrivals over all of them, so each
 sees a part of the Poisson stream, which is Poisson again. An instance counts with the lower end of
@@ -46,7 +47,7 @@ class Fleet:
 
     @property
     def known(self) -> bool:
-        """Whether their number is known to a factor of ``VAGUE``."""
+        """True where their number is known to a factor of ``VAGUE``."""
         return self.capacity_rps.value <= VAGUE * self.capacity_rps.low
 
     @property
@@ -57,7 +58,7 @@ class Fleet:
 
 @dataclass(frozen=True)
 class Database:
-    """Of one Postgres for all instances. ``cores`` None where its CPU was not seen."""
+    """The load on one Postgres for all instances. ``cores`` None where its CPU was not seen."""
 
     connections: int  # that all instances could open
     available: int
@@ -184,7 +185,7 @@ def describe_fleet(fleet: Fleet, budget: Budget) -> tuple[str, ...]:
 
 
 def _share(fleet: Fleet, count: int) -> str:
-    """What each then gets, or that they are too few."""
+    """Say what each instance then gets, or that they are too few."""
     if count > fleet.instances:
         return (
             f"{fleet.instances:,} may not be enough: each would get {fleet.each_rps:.0f} requests/s"

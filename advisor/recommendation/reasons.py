@@ -36,7 +36,7 @@ _Predicate = Callable[[Settings], bool]
 
 @dataclass(frozen=True)
 class ReasonInputs:
-    """What every reason may quote. ``settings``: the winner's."""
+    """The values that every reason may quote. ``settings``: the winner's."""
 
     question: Question
     settings: Settings

@@ -112,14 +112,14 @@ class Space:
 
 
 def preload_pays(demand: Demand) -> bool:
-    """Whether the measured saving per further worker is surely more than a trifle."""
+    """Return whether the measured saving per further worker is certainly more than a trifle."""
     saving = demand.worker.preload_saving_bytes
     trifle = max(PRELOAD_BYTES, PRELOAD_FRACTION * demand.worker.base_pss_bytes.value)
     return saving is not None and saving.low > trifle
 
 
 def preload_gains(demand: Demand, workers: int) -> bool:
-    """Whether so many workers surely save more than the zygote costs."""
+    """Return whether so many workers certainly save more than the zygote costs."""
     saving = memory.preload_saving(demand.worker, workers)
     return saving is not None and saving.low > 0
 

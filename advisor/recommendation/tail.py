@@ -1,4 +1,4 @@
-"""How long the slowest request may take: a high quantile of a sample, beyond the sample.
+"""The duration of the slowest request: a high quantile of a sample, beyond the sample.
 
 Excesses over a high threshold follow a generalised Pareto distribution (Pickands 1975, Balkema
 and de Haan 1974). It is fitted by probability-weighted moments (Hosking and Wallis 1987), which

@@ -34,7 +34,7 @@ class Today:
     violates: tuple[str, ...] = ()
 
     def place(self, name: str) -> str:
-        """Where a setting stands, else where the server is started."""
+        """Return where a setting stands, else where the server is started."""
         setting = self.deployed.settings.get(name)
         return setting.place if setting is not None else self.deployed.where
 

@@ -1,4 +1,4 @@
-"""Whether a prediction keeps the budgets and the SLO, and how far it stays from each.
+"""Violations: the budgets and the SLO that a prediction breaks, and its distance from each.
 
 A budget counts as kept only if the upper end of the prediction keeps it. A capacity's load was
 chosen so that the upper end of its p95 keeps the SLO; only where even one user is too many the

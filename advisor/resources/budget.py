@@ -1,4 +1,4 @@
-"""What the user has (budget) and what must hold (SLO)."""
+"""The budget that the user has, and the SLO that must hold."""
 
 from __future__ import annotations
 

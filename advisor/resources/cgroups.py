@@ -1,4 +1,4 @@
-"""Where this process stands in the control groups, versions 1 and 2, and what holds it there.
+"""The place of this process in the control groups, versions 1 and 2, and what holds it there.
 
 Version 1 has one hierarchy per controller, version 2 one for all; both may be mounted at once. A
 limit holds for a whole subtree, so the tightest on the path from our group up to the mount counts.
@@ -111,7 +111,7 @@ def cpu_quota(group: Group) -> tuple[float, Path] | None:
 
 
 def cpuset(group: Group) -> int | None:
-    """How many CPUs the group may use; None when it does not say."""
+    """Return how many CPUs the group may use; None when it does not say."""
     names = (
         ("cpuset.effective_cpus", "cpuset.cpus")
         if group.version == 1
@@ -125,7 +125,7 @@ def cpuset(group: Group) -> int | None:
 
 
 def count_cpus(text: str) -> int:
-    """Of a list as the kernel writes it: ``0-3,8``."""
+    """Count the CPUs of a list as the kernel writes it: ``0-3,8``."""
     total = 0
     for part in text.split(","):
         first, _, last = part.partition("-")

@@ -39,7 +39,7 @@ def parse_pressure(text: str) -> float:
 
 
 class Throttled(NamedTuple):
-    """Of a cgroup's CPU quota; s summed over its CPUs, periods."""
+    """The throttling by a cgroup's CPU quota: s summed over its CPUs, and periods."""
 
     seconds: float
     periods: int

@@ -1,4 +1,4 @@
-"""What this machine or container gives: RAM, cores, descriptors, each with where it was read."""
+"""Limits of this machine or container: RAM, cores, descriptors, each with where it was read."""
 
 from __future__ import annotations
 

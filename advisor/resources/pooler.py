@@ -45,7 +45,7 @@ class Pooler:
 
     @property
     def bound(self) -> str:
-        """Where ``available`` comes from, in words."""
+        """The source of ``available``, in words."""
         said = f"{self.kind}'s max_client_conn {self.max_client_conn} - clients {self.clients}"
         if self.pool_mode == "session" and self.pool_size:
             said = f"the smaller of {said} and its pool of {self.pool_size} (session mode)"

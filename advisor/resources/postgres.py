@@ -82,7 +82,7 @@ class PostgresLimits:
 
     @property
     def source(self) -> str:
-        """What ``available`` was made of, in words."""
+        """The parts that ``available`` was made of, in words."""
         if self.pooler and self.pooler.available is not None:
             return self.pooler.bound
         said = (

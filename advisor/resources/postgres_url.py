@@ -52,7 +52,9 @@ class Malformed(PostgresError):
 
 
 def is_postgres(text: str) -> bool:
-    """Whether libraries take it for Postgres: by its scheme or libpq's keywords; never raises."""
+    """Return whether libraries take it for Postgres: by its scheme or libpq's keywords; never
+    raises.
+    """
     return bool(_SCHEME.match(text) or _KEYWORDS.match(text))
 
 
@@ -86,7 +88,7 @@ def normalise(url: str) -> str:
 
 
 def _userinfo(rest: str) -> str:
-    """What stands before the host, with all that an unencoded password brings along."""
+    """Return the text before the host, with all that an unencoded password brings along."""
     before, at, after = rest.rpartition("@")
     if at and _IN_QUERY.fullmatch(before) and ("/" not in after or before.startswith("/")):
         return re.split("[/?#]", before, maxsplit=1)[0].rpartition("@")[0]
@@ -126,7 +128,7 @@ def without_password(text: str, url: str) -> str:
 
 @dataclass(frozen=True)
 class Address:
-    """Where a URL leads; ``host`` begins with a slash for a socket's directory."""
+    """The host and port of a URL; ``host`` begins with a slash for a socket's directory."""
 
     host: str
     port: int
@@ -171,7 +173,7 @@ def complete(text: str, environ: Mapping[str, str]) -> str:
 
 
 def _explicit(text: str) -> dict[str, Any]:
-    """What the string itself says, by libpq's names. Raises Malformed."""
+    """Return what the string itself says, by libpq's names. Raises Malformed."""
     try:
         return conninfo_to_dict(normalise(text))
     except psycopg.ProgrammingError:  # its message repeats the string
@@ -179,7 +181,7 @@ def _explicit(text: str) -> dict[str, Any]:
 
 
 def _options(text: str, environ: Mapping[str, str]) -> dict[str, Any]:
-    """What libpq would connect with: the string over the service over the environment."""
+    """Return libpq's options: the string over the service over the environment."""
     said = _explicit(text)
     service = str(said.get("service") or environ.get("PGSERVICE") or "")
     with _environment_of(environ, service):
@@ -191,8 +193,9 @@ def _options(text: str, environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _has_service() -> bool:
-    """Whether libpq finds PGSERVICE. It is silent about that in its defaults, and says so only when
-    it is to connect: here to a socket that does not exist."""
+    """Return whether libpq finds PGSERVICE. It is silent about that in its defaults, and says so
+    only when it is to connect: here to a socket that does not exist.
+    """
     connection = pq.PGconn.connect_start(b"host=/nonexistent")
     return b"service" not in connection.error_message
 
@@ -220,7 +223,8 @@ def _is_read_by_libpq(name: str) -> bool:
 
 
 def is_local(text: str, environ: Mapping[str, str] | None = None) -> bool:
-    """Whether every host it leads to is this machine: a socket, loopback, an interface's address.
+    """Return whether every host it leads to is this machine: a socket, loopback, an interface's
+    address.
 
     A host that cannot be resolved is not. Raises Malformed.
     """
@@ -248,7 +252,7 @@ def _is_own(host: str, own: frozenset[str]) -> bool:
 
 
 def is_loopback(text: str) -> bool:
-    """Whether an address, as text, never leaves this machine."""
+    """Return whether an address, as text, never leaves this machine."""
     address = ipaddress.ip_address(text.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback

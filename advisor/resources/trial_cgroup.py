@@ -38,7 +38,7 @@ class CgroupUsage(NamedTuple):
 
 
 class CgroupAccount(NamedTuple):
-    """What counts up since the group was made; zero where the kernel does not say.
+    """Counters since the group was made; zero where the kernel does not say.
 
     ``high``: its processes were slowed to reclaim memory (version 2); ``max``: the limit was hit
     and memory reclaimed; ``oom``: that was not enough (version 2); ``oom_kills``: processes ended
@@ -135,7 +135,7 @@ class TrialCgroup:
         self._namesakes[controller] = path
 
     def directory_of(self, controller: str) -> Path:
-        """Where that controller's files of the group are."""
+        """Return the directory of that controller's files of the group."""
         return self._namesakes.get(controller, self.path)
 
     def paths(self) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What standing behind nginx gives: a few questions asked of the server with it and without it.
+"""Checks of what nginx gives: a few questions asked of the server with it and without it.
 
 One server, of the kind and the settings of the answer (two workers at most), runs an application
 that only takes and gives bytes: a user's own must not be sent uploads. Each question is asked
@@ -69,7 +69,7 @@ def run_checks(
 
 
 def keeping_costs(checks: Checks) -> bool:
-    """Whether requests over kept connections surely take longer than over new ones."""
+    """Return whether requests over kept connections certainly take longer than over new ones."""
     return any(
         row.question == "keepalive" and row.quantity == "p95_s" and row.better is False
         for row in checks.rows
@@ -145,7 +145,9 @@ _QUESTIONS: Mapping[str, Callable[[Stand], list[Comparison]]] = {
 
 
 class _Seen(NamedTuple):
-    """Of one way: per round CPU s and requests; of each request its seconds and its round."""
+    """The samples of one way: per round CPU s and requests; of each request its seconds and its
+    round.
+    """
 
     cpu_s: list[float]
     requests: list[float]
@@ -199,8 +201,9 @@ def _compared(question: str, without: _Seen, behind: _Seen) -> list[Comparison]:
 
 
 def _beside(question: str, stand: Stand, slow: Callable[[Way], None]) -> Comparison:
-    """How long others wait beside as many slow clients as may be inside; they come at fixed
-    moments, so those that would have come while nobody was answered count, too."""
+    """Measure how long others wait beside as many slow clients as may be inside; they come at fixed
+    moments, so those that would have come while nobody was answered count, too.
+    """
     moments = np.arange(SLOW_S / 4, SLOW_S, BETWEEN_S).tolist()
     means: dict[Way, list[float]] = {stand.without: [], stand.behind: []}
 

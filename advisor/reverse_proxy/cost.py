@@ -81,5 +81,5 @@ _SCHEME_FIELDS = frozenset({"x-forwarded-proto", "x-forwarded-protocol", "x-forw
 
 
 def says_scheme(headers: Sequence[tuple[str, str]]) -> bool:
-    """Whether the traffic comes as from something that ended TLS before it."""
+    """Return whether the traffic comes as from something that ended TLS before it."""
     return any(name.lower() in _SCHEME_FIELDS for name, _ in headers)

@@ -1,4 +1,4 @@
-"""What is compared in the questions of ``checks``: a server, alone and behind nginx."""
+"""The rig of the questions of ``checks``: a server, alone and behind nginx."""
 
 from __future__ import annotations
 

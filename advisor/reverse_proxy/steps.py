@@ -1,4 +1,4 @@
-"""What a run does about its reverse proxy: learn the cost, check what it gives, configure it.
+"""The steps of a run for its reverse proxy: learn the cost, check what it gives, configure it.
 
 Pure but for ``run_checks``.
 """

@@ -11,7 +11,7 @@ from pretune.server.settings import Settings
 
 @dataclass(frozen=True)
 class FrontCost:
-    """Of one request through it, and of its processes. Seconds, bytes.
+    """The cost of one request through the proxy, and of its processes. Seconds, bytes.
 
     ``workers_change_s``: CPU of the workers per request behind it, less that without it; UNKNOWN
     where no trial was alike.
@@ -24,7 +24,9 @@ class FrontCost:
 
 @dataclass(frozen=True)
 class Fronted:
-    """What a run knows of its front. ``told``: as it is to be deployed, once that is known."""
+    """Everything that a run knows of its front. ``told``: as it is to be deployed, once that is
+    known.
+    """
 
     name: str
     version: str
@@ -51,7 +53,7 @@ class Comparison:
 
     @property
     def better(self) -> bool | None:
-        """Whether it is surely less with it; None: cannot be told."""
+        """True where it is certainly less with it; None: cannot be told."""
         if self.behind.high < self.without.low:
             return True
         return False if self.behind.low > self.without.high else None

@@ -61,7 +61,7 @@ STRAGGLE_SECONDS = 65.0  # the driver's own network timeout and a little
 
 @dataclass(frozen=True)
 class Sent:
-    """What the clients saw: ``records`` as ``loadtests.records.dtype()``."""
+    """The requests as clients saw them: ``records`` as ``loadtests.records.dtype()``."""
 
     records: NDArray[np.void]
     result: LoadResult
@@ -143,7 +143,7 @@ class Bench:
         self.workspace.forget_if_empty(self.driver.pid)
 
     def conditions(self, server: str = EMBEDDED, front: Front | None = None) -> Conditions:
-        """Of every trial of that server, behind that front, on this bench."""
+        """Return the conditions of every trial of that server, behind that front, on this bench."""
         plan = self.preflight.core_plan
         database = self.preflight.database
         return Conditions(
@@ -385,7 +385,7 @@ class Bench:
     def _by_route(
         self, client: NDArray[np.void], samples: Samples, sent: LoadResult
     ) -> tuple[NDArray[np.void], Samples]:
-        """What a locustfile sent, by the app's own routes; the workload is known by now."""
+        """Sort a locustfile's requests by the app's own routes; the workload is known by now."""
         if samples.notes is not None:
             self._routing = routing.learn(sent.names, sent.raw, samples)
         names, numbers = self._routing.numbers(sent.names, sent.raw)

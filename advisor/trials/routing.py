@@ -38,7 +38,7 @@ class Routing:
     routes: Mapping[str, str] = field(default_factory=dict)
 
     def label(self, name: str, raw: bool) -> str:
-        """What an endpoint is called; ``raw``: the user gave it no name."""
+        """Name an endpoint; ``raw``: the user gave it no name."""
         if not raw:
             return name
         if name in self.routes:
@@ -77,7 +77,7 @@ def learn(names: Sequence[str], raw: Sequence[bool], samples: Samples) -> Routin
 
 
 def pattern(route: str) -> re.Pattern[str]:
-    """Of the paths that a route takes. Django's ``re_path`` says it as an expression itself."""
+    """Compile the expression of a route's paths. Django's ``re_path`` gives its own."""
     if "(?P<" in route:
         try:
             return re.compile(route)

@@ -35,7 +35,7 @@ def run_setup(
     python: Path,
     environ: Mapping[str, str],
 ) -> dict[str, str]:
-    """What setup wants in the app's environment; {} without a setup. Raises HookError."""
+    """Run setup and return its variables for the app; {} without a setup. Raises HookError."""
     if not setup and not teardown:
         return {}
     env_file = workspace.temporary / "setup.env"

@@ -66,7 +66,7 @@ def claim(out: Path) -> int:
 
 
 def others(out: Path) -> list[str]:
-    """What a run would move or delete of a directory that none has written to, as a project's."""
+    """List what a run would move or delete of a directory that no run has written to."""
     if (out / OURS).exists() or any(_verdict(out / name) for name in DOCUMENTS):
         return []
     files = [name for name in ANSWERS if os.path.lexists(out / name)]
@@ -103,7 +103,7 @@ def set_aside(out: Path) -> None:
 
 
 def answered(out: Path) -> bool:
-    """Whether ``out`` holds the report of a run that gave an answer."""
+    """Return whether ``out`` holds the report of a run that gave an answer."""
     return any(_verdict(out / name) in ANSWERED for name in DOCUMENTS)
 
 

@@ -136,7 +136,7 @@ def _marked(mark: bytes) -> list[int]:
 
 
 class _Registry:
-    """What tune has told so far."""
+    """A record of what tune has reported so far."""
 
     def __init__(self) -> None:
         self.sessions: dict[int, str] = {}
