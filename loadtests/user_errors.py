@@ -1,4 +1,4 @@
-"""What a user's own locustfile raises, as long as it is not the answer to an error of the app.
+"""Errors that a user's own locustfile raises, unless they answer an error of the app.
 
 Locust logs such an exception and goes on with the next task: a file whose every task fails after
 its first request looks like a load without an error.

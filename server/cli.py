@@ -95,7 +95,7 @@ def _serve(config: Config, read: Callable[[], Config]) -> int:
 
 
 def _log_options(config: Config) -> dict[str, Any]:
-    """How the log is kept."""
+    """Return the options of the log."""
     return {
         "level": config.log_level,
         "access_format": config.access_format,
@@ -126,7 +126,7 @@ def _open_directory(directory: str) -> Iterator[int]:
 
 
 class _Environment:
-    """What the configuration adds to the environment, so that it can be taken back."""
+    """Variables that the configuration adds to the environment, so that it can be taken back."""
 
     def __init__(self) -> None:
         self._before: dict[str, str | None] = {}

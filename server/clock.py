@@ -14,7 +14,7 @@ import time
 
 
 class Clock:
-    """What ``time`` has under the same names, never instantiated."""
+    """The functions of ``time`` under the same names, never instantiated."""
 
     clock_gettime = time.clock_gettime
     clock_gettime_ns = time.clock_gettime_ns

@@ -1,4 +1,4 @@
-"""What a server that is not ours imports as its application: ``pretune.server.entry:application``.
+"""The application that a server other than ours imports: ``pretune.server.entry:application``.
 
 A module of its own, since importing it is what makes the application.
 """

@@ -11,7 +11,7 @@ WORKER_CLASSES = {"sync": "wsgi", "gthread": "wsgi", "gevent": "wsgi", "asgi": "
 
 @dataclass(frozen=True)
 class Settings:
-    """What can be tuned. Durations in seconds; 0 switches a limit off.
+    """The settings that can be tuned. Durations in seconds; 0 switches a limit off.
 
     ``timeout`` is the longest one request may take under ``sync`` and ``gthread``; under ``asgi``
     and ``gevent`` it is how long the event loop may stand still.
@@ -36,7 +36,7 @@ class Settings:
 
     @property
     def slots(self) -> int:
-        """How many requests can be inside the app at once (asgi, gevent: connections)."""
+        """Number of requests that can be inside the app at once (asgi, gevent: connections)."""
         if self.worker_class in ("asgi", "gevent"):
             return self.workers * self.worker_connections
         return self.workers * self.threads

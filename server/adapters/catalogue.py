@@ -454,7 +454,7 @@ def ini_files() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Offer:
-    """What may be asked of a server. ``most_workers`` None: any number."""
+    """The settings that a server accepts. ``most_workers`` None: any number."""
 
     most_workers: int | None = None
     sync: bool = True  # a worker class beside gthread
@@ -462,6 +462,6 @@ class Offer:
 
 
 def offer(name: str) -> Offer:
-    """What may be asked of the server of that name. Raises KeyError."""
+    """Return the settings that the server of that name accepts. Raises KeyError."""
     server = find(name)
     return Offer(server.most_workers, "sync" in server.classes, server.preloads)

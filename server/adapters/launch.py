@@ -1,4 +1,4 @@
-"""How a trial asks for a server, whichever server it is."""
+"""The launch of a server for a trial, whichever server it is."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class RunningServer(Protocol):
 
     @property
     def exit_code(self) -> int | None:
-        """Of its first process, negative for a signal; None while that runs."""
+        """Exit code of its first process, negative for a signal; None while that runs."""
 
     def wait_ready(self, timeout: float) -> tuple[str, int]:
         """The address, once every worker can answer. Raises BootFailed, TimeoutError."""

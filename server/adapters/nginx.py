@@ -78,7 +78,7 @@ def version(binary: Path) -> str:
 
 
 def check(binary: Path, file: Path) -> str:
-    """What ``nginx -t`` has against a file; "" when it would start."""
+    """Return the complaint of ``nginx -t`` about a file; "" when it would start."""
     try:
         done = subprocess.run(
             [binary, "-t", "-q", "-p", file.parent, "-c", file],
@@ -90,7 +90,7 @@ def check(binary: Path, file: Path) -> str:
 
 
 def user() -> str:
-    """Of its processes when we are root, "" otherwise: then they are ours."""
+    """Return the user of its processes when we are root, "" otherwise: then they are ours."""
     if os.geteuid() != 0:
         return ""
     for name in _USERS:

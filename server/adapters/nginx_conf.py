@@ -56,7 +56,7 @@ class Static:
 
 @dataclass(frozen=True)
 class Front:
-    """What the file says. Seconds, bytes, counts.
+    """The contents of nginx's file. Seconds, bytes, counts.
 
     ``listen``: a port, ``host:port`` or ``unix:/path``; ``upstream``: the server's ``host:port`` or
     ``unix:/path``. ``idle``: connections to the server that one process keeps for the next request,
@@ -87,7 +87,7 @@ class Front:
 
 @dataclass(frozen=True)
 class Instance:
-    """What an nginx of our own needs beside: all its files lie in ``directory``.
+    """The further settings of an nginx of our own: all its files lie in ``directory``.
 
     ``user``: of the worker processes, where the master is root; "" otherwise.
     """
@@ -106,7 +106,7 @@ def before(
     statics: Sequence[Static] = (),
     told_scheme: bool = False,
 ) -> Front:
-    """What fits a server of these settings."""
+    """Make the front that fits a server of these settings."""
     slots = min(settings.slots, MOST_IDLE * processes)
     kept = catalogue.find(server).keeps_connections(settings)
     return Front(
@@ -292,7 +292,7 @@ def _passing(front: Front) -> list[Line]:
 
 
 def _forwarded(front: Front) -> list[Line]:
-    """What the server and the app are told of the client, and nobody else can tell them."""
+    """List the header lines that tell server and app who the client is."""
     client = "$proxy_add_x_forwarded_for" if front.told_scheme else "$remote_addr"
     scheme = "$told_scheme" if front.told_scheme else "$scheme"
     said = [("Host", "$http_host"), ("X-Forwarded-For", client), ("X-Forwarded-Proto", scheme)]

@@ -55,7 +55,7 @@ def start(
 
 
 class Place(Protocol):
-    """Of a launch, where its process lives."""
+    """The place of a launch, where its process lives."""
 
     @property
     def chdir(self) -> Path: ...
@@ -108,7 +108,7 @@ def address(bind: tuple[str, int]) -> str:
 
 
 def pin(pid: int, cores: frozenset[int] | None) -> bool:
-    """Whether the process now runs on ``cores`` only; a container may forbid it."""
+    """Pin the process to ``cores``; return whether that worked: a container may forbid it."""
     if cores is None:
         return False
     try:
@@ -223,7 +223,7 @@ class ServerProcess:
         return f"{len(self._alive())} of {self._expected} workers had loaded the app"
 
     def _end(self) -> str:
-        """How it ended before it was ready."""
+        """Say how it ended before it was ready."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE_S)
         code = self._process.poll()

@@ -13,7 +13,7 @@ Value = Callable[[Settings], "str | None"]
 
 
 class Dispatch(Enum):
-    """How connections and requests reach the workers.
+    """The way in which connections and requests reach the workers.
 
     ``SHARED_QUEUE``: a request waits in the shared backlog until a slot is idle, and the slot that
     takes a connection goes to the end of the line. ``ONE_BY_ONE``: a slot accepts when it is idle,
@@ -32,7 +32,7 @@ class Dispatch(Enum):
 
 @dataclass(frozen=True)
 class WorkerClass:
-    """How workers of a class treat connections and requests.
+    """The treatment of connections and requests by workers of a class.
 
     ``timeout_kills``: a request that takes longer than ``timeout`` is ended; elsewhere it is a
     heartbeat, or how long the loop may stand still. ``closes``: each connection ends after its
@@ -47,7 +47,7 @@ class WorkerClass:
 
 @dataclass(frozen=True)
 class Meaning:
-    """What one of gunicorn's settings is on another server.
+    """The meaning of one of gunicorn's settings on another server.
 
     ``option``: its name there, "" where it does not exist; ``says``: what it really does, or what
     happens instead; ``value`` None: it is never given.
@@ -74,7 +74,7 @@ Words = Callable[[str, Settings], "tuple[list[str], list[str]]"]
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """What the model, the trials and nginx's file depend on.
+    """The facts about a server that the model, the trials and nginx's file depend on.
 
     ``most_workers`` None: any number. ``overlaps``: a new worker is ready before the old one goes.
     ``longest_request_s``: what it makes of ``timeout``, where that is above 0. ``usual``: it is
@@ -94,7 +94,7 @@ class Server:
         return tuple(dict.fromkeys(WORKER_CLASSES[kind] for kind in self.classes))
 
     def keeps_connections(self, settings: Settings) -> bool:
-        """Whether a connection can be used for a second request."""
+        """Return whether a connection can be used for a second request."""
         workers = self.classes.get(settings.worker_class)
         return settings.keepalive > 0 and not (workers and workers.closes)
 

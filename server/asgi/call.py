@@ -132,7 +132,7 @@ class Call:
         worker.finished(self)
 
     def fault(self, error: BaseException, lost: bool) -> str | None:
-        """What the app did wrong by raising this, for the log; None if its client left it.
+        """Describe the app's fault in raising this, for the log; None if its client left it.
 
         ``lost``: nobody is there for an answer.
         """
@@ -152,7 +152,7 @@ class Call:
 
 
 def caused_by_client(error: BaseException | None) -> bool:
-    """Whether an exception of an app whose client is gone says just that.
+    """Return whether an exception of an app whose client is gone says just that.
 
     It comes from ours, or is what frameworks raise then: Starlette's ClientDisconnect, say.
     """

@@ -164,7 +164,7 @@ class Exchange(Call):
 
     @property
     def _lost(self) -> bool:
-        """Whether nobody is there for an answer."""
+        """Return whether nobody is there for an answer."""
         return self.gone or self.protocol.transport.is_closing()
 
     def _fail(self, text: str) -> None:
@@ -265,7 +265,9 @@ class Exchange(Call):
             self.protocol.answered(head.keep_alive and not self._left, self.ended)
 
     def _hint(self, message: Any) -> None:
-        """What the client may fetch while it waits: RFC 8297, and ASGI's extension of that name."""
+        """Send what the client may fetch while it waits: RFC 8297, and ASGI's extension of that
+        name.
+        """
         fields = []
         for link in messages.expect(message, "links", Iterable):
             if not isinstance(link, bytes):

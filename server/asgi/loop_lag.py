@@ -1,4 +1,4 @@
-"""How late an event loop hears of things, and what holds it.
+"""The lag of an event loop, and what blocks it.
 
 *Lag* is asked for from outside: the thread that samples calls the loop every ``PING`` seconds and
 the loop says how long that took, which is what any connection would have waited. *Blocks* are steps

@@ -1,4 +1,4 @@
-"""What the WebSocket clients of one worker make it hold: messages unfinished, or not yet taken.
+"""The memory that WebSocket clients make one worker hold: messages unfinished, or not yet taken.
 
 A kilobyte may inflate to a megabyte, so what counts is what is held, not what was sent. Beyond the
 bound whoever holds most must give it up: one client that holds much costs no other its connection.

@@ -1,4 +1,4 @@
-"""What an app sends, checked: a wrong type is an error that says which and where."""
+"""Checks of the messages that an app sends: a wrong type is an error that says which and where."""
 
 from __future__ import annotations
 

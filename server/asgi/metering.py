@@ -57,7 +57,7 @@ class Meter:
             self.queued = self.queue()
 
     def skip(self) -> None:
-        """What has passed is nobody's."""
+        """Discard the CPU time up to now: it belongs to nobody."""
         self.mark = Clock.thread_time()
 
     def task_factory(

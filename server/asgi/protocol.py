@@ -101,7 +101,7 @@ class HttpProtocol(Wire):
             self.worker.loop.call_soon(self._next)
 
     def eof_received(self) -> bool:
-        """Whether to keep the connection: if an answer is still due."""
+        """Return whether to keep the connection: if an answer is still due."""
         exchange = self.exchange
         if self.body is not None or (exchange is None and (self._begun or not self.buffer)):
             return False
@@ -142,7 +142,7 @@ class HttpProtocol(Wire):
         exchange.launch()
 
     def _queue(self) -> float:
-        """How long the request has waited for the loop, for the record; s, NaN if unknown."""
+        """Return how long the request has waited for the loop, for the record; s, NaN: unknown."""
         if self.worker.meter is None or self.sock.family == socket.AF_UNIX:
             return math.nan
         if Clock.monotonic() - self._answered < COARSE:
@@ -301,13 +301,14 @@ class HttpProtocol(Wire):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is lost if it is closed now."""
+        """True where nothing is lost if it is closed now."""
         return (
             self.exchange is None and self.body is None and not self.buffer and not self.lingering
         )
 
     def evictable(self, now: float) -> bool:
-        """Whether it may be closed to make room: a client that has said nothing, or not enough.
+        """Return whether it may be closed to make room: a client that has said nothing, or not
+        enough.
 
         One that has just come, or was just answered, is given the time for a request.
         """

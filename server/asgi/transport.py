@@ -42,7 +42,7 @@ class Wire(asyncio.Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is lost if it is closed now."""
+        """True where nothing is lost if it is closed now."""
         return False
 
     def expire(self, now: float) -> None:
@@ -50,7 +50,7 @@ class Wire(asyncio.Protocol):
         raise NotImplementedError
 
     def evictable(self, now: float) -> bool:
-        """Whether it may be closed to make room for another."""
+        """Return whether it may be closed to make room for another."""
         return False
 
     def go_away(self) -> None:
@@ -105,7 +105,7 @@ class Wire(asyncio.Protocol):
         return True
 
     def stuck(self, now: float, under_way: int = 0) -> bool:
-        """Whether the client has been too slow in taking what waits for it.
+        """Return whether the client has been too slow in taking what waits for it.
 
         ``under_way`` are bytes of a response that are not in ``given`` yet.
         """
@@ -119,7 +119,7 @@ class Wire(asyncio.Protocol):
 
 
 class Behind:
-    """What a client takes that does not take all of what is sent to it."""
+    """The progress of a client that does not take all of what is sent to it."""
 
     __slots__ = ("_deadline", "_taken", "given")
 
@@ -129,7 +129,7 @@ class Behind:
         self._deadline = now + limits.SEND_PATIENCE
 
     def late(self, rest: int, now: float) -> bool:
-        """Whether it is given up. ``rest`` and what was given since is what it has taken."""
+        """Return whether it is given up. ``rest`` and what was given since is what it has taken."""
         taken = self.given + rest
         self._deadline = limits.extend_sending(self._deadline, taken - self._taken, now)
         self._taken = taken

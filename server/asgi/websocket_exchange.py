@@ -154,7 +154,7 @@ class SocketProtocol(Wire, Call):
 
     @property
     def _full(self) -> bool:
-        """Whether more than enough waits for the app."""
+        """Return whether more than enough waits for the app."""
         return self._waiting > HIGH_WATER or len(self._inbox) >= MOST_MESSAGES
 
     def _count(self) -> None:
@@ -299,7 +299,7 @@ class SocketProtocol(Wire, Call):
 
     @property
     def _lost(self) -> bool:
-        """Whether nobody is there any more."""
+        """Return whether nobody is there any more."""
         return self._disconnect is not None or self.transport.is_closing()
 
     def _fail(self, text: str) -> None:

@@ -102,7 +102,7 @@ def _typed(option: Option) -> Callable[[str], Any]:
 
 
 def to_settings(options: argparse.Namespace, made: argparse.ArgumentParser) -> conffile.Settings:
-    """What flags say, by name; repeated ones are converted together."""
+    """Convert flags to settings, by name; repeated ones are converted together."""
     known: dict[str, Any] = {}
     for name, option in OPTIONS.items():
         value = getattr(options, name)

@@ -31,7 +31,7 @@ _imported: set[str] = set()
 
 @dataclass(frozen=True)
 class Settings:
-    """What a file or a command line asks for.
+    """The settings that a file or a command line asks for.
 
     ``known`` is converted and by gunicorn's names, ``foreign`` gunicorn's that we do not have,
     ``unknown`` nobody's.

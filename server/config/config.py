@@ -28,7 +28,9 @@ AUTO_CLASS = "auto"
 
 @dataclass(frozen=True)
 class Config:
-    """What to serve, where, and how. ``settings.worker_class`` may be AUTO_CLASS."""
+    """The whole configuration: the app, the addresses, the settings. ``settings.worker_class`` may
+    be AUTO_CLASS.
+    """
 
     target: str
     settings: Settings = field(default_factory=lambda: Settings(worker_class=AUTO_CLASS))

@@ -23,7 +23,7 @@ from pretune.server.settings import Settings
 
 @dataclass(frozen=True)
 class Gathered:
-    """What everybody said: layers of ``(source, values by name)``, the weakest first."""
+    """The settings of all sources: layers of ``(source, values by name)``, the weakest first."""
 
     layers: tuple[tuple[str, Mapping[str, Any]], ...]
     hooks: Hooks
@@ -86,7 +86,7 @@ def _complain(where: str, said: conffile.Settings, notes: list[tuple[str, str]])
 
 
 def _variables() -> dict[str, Any]:
-    """What single variables of the environment say. Raises ConfigBroken."""
+    """Read the settings that single variables of the environment give. Raises ConfigBroken."""
     found: dict[str, Any] = {}
     for name, option in OPTIONS.items():
         if option.variable is not None and (text := os.environ.get(option.variable)):

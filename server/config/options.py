@@ -251,6 +251,6 @@ NEEDLESS = {
 
 
 def asks(name: str, value: Any) -> bool:
-    """Whether a setting of gunicorn's that we do not have asks for anything."""
+    """Return whether a setting of gunicorn's that we do not have asks for anything."""
     default = FOREIGN[name][2]
     return str(value) != str(default) and bool(value or default) and value is not None

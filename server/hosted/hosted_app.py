@@ -50,7 +50,7 @@ class Task:
 
 
 class Voice:
-    """Of one process. When nobody listens any more nothing happens."""
+    """The voice of one process. When nobody listens any more nothing happens."""
 
     def __init__(self, name: str) -> None:
         self._address = "\0" + name
@@ -122,7 +122,7 @@ class HostedApp:
 
 
 def install_probes(*, telemetry: bool, probes: bool) -> None:
-    """What must be there before the app is imported."""
+    """Install what must be there before the app is imported."""
     if telemetry:
         from pretune.server.probes import executors
 

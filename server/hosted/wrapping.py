@@ -62,7 +62,7 @@ class Recorder:
 
 
 class _Seat(threading.local):
-    """What belongs to one serving thread; ``cpu`` is up to where it is accounted for."""
+    """The state of one serving thread; ``cpu`` is up to where it is accounted for."""
 
     _numbers = itertools.count()
 
@@ -137,7 +137,7 @@ class _Request:
         return start
 
     def following(self, result: Any, file_wrapper: Any) -> Any:
-        """What the server gets in place of the result; a file stays a file, for sendfile."""
+        """Wrap the result for the server; a file stays a file, for sendfile."""
         if type(result) is file_wrapper:
             close = getattr(result, "close", None)
             result.close = lambda: self.finish(close)
@@ -273,7 +273,9 @@ class Asgi:
             )  # fmt: skip
 
     def _metering(self) -> Meter:
-        """Of this worker's loop; tasks made from now on are metered into their request."""
+        """Return the meter of this worker's loop; tasks made from now on are metered into their
+        request.
+        """
         if self._meter is None:
             import asyncio
 

@@ -1,4 +1,4 @@
-"""What a proxy says about its client, and who is believed when saying it.
+"""Forwarded fields: what a proxy says about its client, and which proxies are believed.
 
 Whoever wrote the bytes of a request must be trusted, which is the peer of the connection, or, if
 the connection began with a PROXY header, the source that header names: a proxy that only passes
@@ -43,7 +43,7 @@ class Trust:
         self._known: dict[str, bool] = {}
 
     def covers(self, host: str) -> bool:
-        """Whether ``host`` is believed. "" is the peer of a unix socket, and is believed:
+        """Return whether ``host`` is believed. "" is the peer of a unix socket, and is believed:
 
         the permissions of the socket's file say who may connect.
         """
@@ -111,7 +111,8 @@ def scheme_of(fields: Mapping[str, str], trusted: bool) -> str:
 def client_of(
     fields: Mapping[str, str], peer: tuple[str, int] | None, trust: Trust
 ) -> tuple[str, int] | None:
-    """Who the request is from: the right-most address of X-Forwarded-For that is not trusted.
+    """Return the client of a request: the right-most address of X-Forwarded-For that is not
+    trusted.
 
     Every proxy appends whom it saw, so what stands left of an untrusted address is hearsay. If all
     are trusted it is the left-most. The port is 0 where it is not known. ``peer`` where the field

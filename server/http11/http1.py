@@ -181,7 +181,7 @@ class _Block:
         return self.tail[2:-4].split(b"\r\n", most) if len(self.tail) > 4 else []
 
     def _set_framing(self, most: int) -> None:
-        """How long the body is: RFC 9112 section 6.3."""
+        """Set the framing of the body: RFC 9112 section 6.3."""
         length = self.fields.get("CONTENT_LENGTH")
         coding = self.fields.get("HTTP_TRANSFER_ENCODING")
         if coding is not None:
@@ -310,7 +310,7 @@ def _filled(limits: Limits) -> Limits:
 
 
 def _start(data: bytes) -> int:
-    """Where the request begins after empty lines. Raises Refused if they do not end."""
+    """Find where the request begins after empty lines. Raises Refused if they do not end."""
     start = 0
     while data[start : start + 2] == b"\r\n":
         start += 2
@@ -366,7 +366,7 @@ def decoded_path(path: str) -> str:
 
 
 def body_of(request: Request) -> FixedBody | ChunkedBody:
-    """What follows the head."""
+    """Make the reader of the body that follows the head."""
     if request.length is None:
         return ChunkedBody(request.most)
     return FixedBody(request.length)

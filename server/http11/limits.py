@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of a request is taken, and of a WebSocket's messages."""
+    """Limits on the sizes of a request and of a WebSocket's messages."""
 
     line: int = 8190  # bytes of the request line
     fields: int = 100

@@ -34,7 +34,7 @@ _FAMILIES = {"TCP4": socket.AF_INET, "TCP6": socket.AF_INET6}
 
 
 class Addresses(NamedTuple):
-    """Who speaks to whom, as the proxy saw it.
+    """The two ends of a connection, as the proxy saw them.
 
     Both None if the proxy speaks for itself (health checks) or does not know: then the addresses
     of the connection itself count.

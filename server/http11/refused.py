@@ -1,4 +1,4 @@
-"""What a parser raises: this is not served, and this is the status that says so."""
+"""The error that a parser raises for what is not served, with the status that says so."""
 
 from __future__ import annotations
 

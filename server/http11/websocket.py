@@ -79,7 +79,7 @@ Event = str | bytes | Closed | Pinged | Ponged
 
 
 def wanted(minor: int, fields: dict[str, str]) -> bool:
-    """Whether this is a request to change to WebSocket (RFC 9110 section 7.8).
+    """Return whether this is a request to change to WebSocket (RFC 9110 section 7.8).
 
     Without ``upgrade`` among the Connection options, and in HTTP/1.0, Upgrade means nothing.
     """
@@ -112,7 +112,7 @@ def check_opening(method: str, length: int | None, fields: dict[str, str]) -> No
 
 
 def subprotocols(fields: dict[str, str]) -> list[str]:
-    """What the client offers, in its order of preference."""
+    """List the subprotocols that the client offers, in its order of preference."""
     return _listed(fields.get("HTTP_SEC_WEBSOCKET_PROTOCOL", ""))
 
 
@@ -171,7 +171,7 @@ def close_frame(code: int, reason: str = "") -> bytes:
 
 
 def may_stand(code: int) -> bool:
-    """Whether a close frame may carry this code: section 7.4.2."""
+    """Return whether a close frame may carry this code: section 7.4.2."""
     return code in _CODES or 3000 <= code <= 4999
 
 
@@ -211,7 +211,9 @@ class Reader:
         self._buffer, self._at, self._data = b"", 0, b""
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """What is whole with these bytes, in order. Raises Violation at the first wrong one."""
+        """Yield the events that are whole with these bytes, in order. Raises Violation at the first
+        wrong one.
+        """
         rest = self._buffer[self._at :]
         self._buffer, self._at = rest + data if rest else data, 0
         while not self.closed:

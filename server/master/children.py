@@ -21,7 +21,7 @@ from pretune.server.workers.inheritance import Inheritance
 
 
 class Parent(Protocol):
-    """What the children tells, and what it needs of the master."""
+    """The master as its children see it: what they report to it, and what they need of it."""
 
     def shed(self) -> None:
         """In a forked child: close what is the master's."""
@@ -212,7 +212,7 @@ class Children:
                 others.append((pid, status))
 
     def _note_end(self, pid: int, status: int) -> bool:
-        """Whether it was one of ours."""
+        """Note the end of a process; return whether it was one of ours."""
         for each in self:
             if each.pid == pid:
                 self._remove_worker(each, status)

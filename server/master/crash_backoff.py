@@ -24,7 +24,9 @@ LATE = 2.0  # s; a master that wakes up later than this does not trust the clock
 
 @dataclass(frozen=True)
 class CrashBackoff:
-    """How often in a row workers died soon after they began to serve, and when to try again."""
+    """The count of workers in a row that died soon after they began to serve, and when to try
+    again.
+    """
 
     quick: int = 0
     not_before: float = 0.0  # monotonic s
@@ -44,7 +46,8 @@ class CrashBackoff:
         return replace(self, quick=quick + 1, not_before=now + delay, last=now)
 
     def hopeless(self, *, others: int, answered: bool) -> bool:
-        """Whether to give up: nobody was ever answered, and there is no reason to think it likely.
+        """Return whether to give up: nobody was ever answered, and there is no reason to think it
+        likely.
 
         A server that has answered goes on trying for ever: what crashes it, a request or somebody
         who kills, may cease, and an end for good would be its doing.
@@ -63,17 +66,17 @@ class CrashBackoff:
 
 
 def overdue(cells: Iterable[float], now: float, timeout: float) -> bool:
-    """Whether a thread has been busy for longer than ``timeout`` (0: it may take forever)."""
+    """Return whether a thread was busy for longer than ``timeout`` (0: it may take forever)."""
     return timeout > 0 and any(0 < since < now - timeout for since in cells)
 
 
 def only_overdue(cells: Iterable[float], now: float, timeout: float) -> bool:
-    """Whether no thread is busy but overdue ones: killing hurts nobody else."""
+    """Return whether no thread is busy but overdue ones: killing hurts nobody else."""
     return all(not since or since < now - timeout for since in cells)
 
 
 def silent(beat: float, now: float, timeout: float) -> bool:
-    """Whether a worker that gives beats has stopped to: it hangs though no request does."""
+    """Return whether a worker that beats has stopped: it hangs though no request does."""
     return timeout > 0 and 0 < beat < now - max(timeout, BEAT)
 
 
@@ -90,7 +93,7 @@ def next_look(cells: Iterable[float], now: float, timeout: float) -> float:
 
 
 def asleep(expected: float, now: float) -> float:
-    """How much later than it wanted the master woke up, if that is too much, else 0.
+    """Return how much later than it wanted the master woke up, s, if that is too much, else 0.
 
     The machine was stopped, or so busy that the workers had no chance either: their clocks stand
     for time nobody had.

@@ -83,7 +83,7 @@ class Generations:
             self.begin(Generation(serving.number + 1, serving.config, backoff=serving.backoff))
 
     def may_reload(self, now: float) -> bool:
-        """Whether a reload may begin: one under way goes first, unless nothing comes of it."""
+        """Return whether a reload may begin: one under way goes first, unless it fails."""
         if self.coming is None:
             return True
         if self.serving is None:
@@ -125,7 +125,7 @@ class Generations:
         return [each for each in self._children if each.serving and each.generation is current]
 
     def count_living(self) -> int:
-        """How many workers serve or will."""
+        """Count the workers that serve or will."""
         return sum(each.ordered is None for each in self._children)
 
     def posts(self, now: float) -> list[worker_count.Post]:

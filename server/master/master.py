@@ -147,7 +147,7 @@ class Master:
         return self.code
 
     def _start(self) -> bool:
-        """Whether the server can start at all."""
+        """Start the server; return whether it can start at all."""
         if not self.hook(self.generations.current, "on_starting", self.server):
             return False
         try:

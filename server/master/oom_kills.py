@@ -14,7 +14,7 @@ class Counter:
         self._last = self._read()
 
     def grew(self) -> bool:
-        """Whether it killed since the last time we asked."""
+        """Return whether it killed since the last time we asked."""
         before, self._last = self._last, self._read()
         return self._last > before
 
@@ -31,7 +31,9 @@ class Counter:
 
 
 def _files(root: str, proc: str) -> list[str]:
-    """Where the counter may be; in a container the path we are told may not be the one we see."""
+    """List the paths where the counter may be; in a container the path we are told may not be the
+    one we see.
+    """
     paths = []
     try:
         with open(proc, encoding="utf-8", errors="surrogateescape") as file:

@@ -68,7 +68,7 @@ class PidFile:
         self._close()
 
     def _ours(self) -> bool:
-        """Whether the path still leads to the file we hold, with our pid in it."""
+        """Return whether the path still leads to the file we hold, with our pid in it."""
         if self._fd < 0:
             return False
         try:

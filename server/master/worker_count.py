@@ -27,7 +27,9 @@ class Post:
 
 @dataclass(frozen=True)
 class Plan:
-    """How many to fork; the tickets of those too many, and of the one that has a successor."""
+    """The number of workers to fork; the tickets of those too many, and of the one that has a
+    successor.
+    """
 
     spawn: int = 0
     surplus: tuple[int, ...] = ()
@@ -36,7 +38,9 @@ class Plan:
 
 
 def plan(posts: Sequence[Post], wanted: int, *, proven: bool = True) -> Plan:
-    """What to do. ``proven``: a worker of the newest generation has been ready before."""
+    """Plan which workers to fork and to end. ``proven``: a worker of the newest generation has been
+    ready before.
+    """
     live = [p for p in posts if p.leaving is None]
     scouting = not proven and any(not p.current for p in live)
     due = _due(live, proven)
@@ -79,6 +83,6 @@ def _surplus(live: Sequence[Post], allowed: int, proven: bool) -> tuple[int, ...
 
 
 def _crowded(posts: Sequence[Post], *, reload: bool) -> bool:
-    """Whether one that leaves still takes the room of the next."""
+    """Return whether one that leaves still takes the room of the next."""
     longest = GONE_SOON if reload else math.inf
     return any(p.leaving is not None and p.leaving < longest for p in posts)

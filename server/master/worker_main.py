@@ -118,7 +118,9 @@ def main(
 
 
 def _open_journal(config: Config) -> Journal | None:
-    """Of a worker with probes; one of greenlets has no thread that could look at them."""
+    """Open the journal of a worker with probes; one of greenlets has no thread that could look at
+    them.
+    """
     if config.telemetry is None or not config.probes or config.settings.worker_class == "gevent":
         return None
     from pretune.server.probes.journal import Journal

@@ -1,1 +1,1 @@
-"""What must run inside the app's process: introspection, telemetry and database probes."""
+"""Probes inside the app's process: introspection, telemetry and database probes."""

@@ -1,4 +1,5 @@
-"""What one request has spent so far, filled by probes wherever the request's code happens to run.
+"""The account of what one request has spent so far, filled by probes wherever the request's code
+happens to run.
 
 The account travels in a context variable, so it follows the request into asyncio tasks and into
 executor threads that copy the context. Several threads may add to one account (a request that

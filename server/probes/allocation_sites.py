@@ -31,7 +31,7 @@ _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 def path(directory: str, pid: int) -> str:
-    """Where the answer appears, whole, after each snapshot.
+    """Return the path where the answer appears, whole, after each snapshot.
 
     ``{"times": [CLOCK_MONOTONIC s], "lines": {"file:line": {"bytes": [one for each time], "via":
     "file:line" of the innermost frame, or ""}}}``

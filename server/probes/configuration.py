@@ -1,4 +1,4 @@
-"""What an imported application says about itself: its host, its databases, its files, what is
+"""The configuration of an imported application: its host, its databases, its files, what is
 switched on.
 
 Only read from objects that are there already; nothing is connected to, nothing is imported.
@@ -48,7 +48,8 @@ def concrete_host(allowed: Any, debug: bool = False) -> str | None:
 
 
 def describe(app: Any, framework: str) -> dict[str, Any]:
-    """Of an unwrapped application ``host``, ``headers``, ``settings``, ``databases``, ``statics``.
+    """Describe an unwrapped application: ``host``, ``headers``, ``settings``, ``databases``,
+    ``statics``.
 
     ``statics``: files that something else than the app could serve, ``{"url", "directory"}`` each.
     """
@@ -148,7 +149,9 @@ def _flask(app: Any) -> dict[str, Any]:
 
 
 def _statics(pairs: list[tuple[Any, Any]]) -> list[dict[str, str]]:
-    """Of (url, directory), those on this server: an url may name another host, or nothing."""
+    """Keep the pairs of url and directory that are on this server: an url may name another host, or
+    nothing.
+    """
     found = []
     for url, directory in pairs:
         path = "/" + str(url or "").strip("/") + "/"

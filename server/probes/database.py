@@ -40,7 +40,9 @@ _IDLE = 0  # PQTRANS_IDLE
 
 
 def _is_operation(args: tuple[Any, ...]) -> bool:
-    """Of the arguments of ``wait(connection, generator, ...)``."""
+    """Return whether the arguments of ``wait(connection, generator, ...)`` are a database
+    operation.
+    """
     connection, generator = args[0], args[1] if len(args) > 1 else None
     name = getattr(generator, "__name__", "")
     if name in _ENDINGS:

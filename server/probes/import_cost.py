@@ -1,4 +1,4 @@
-"""What each package adds to a process while it is imported: memory, and time.
+"""The cost of importing each package: memory, and time.
 
 A finder stands first on ``sys.meta_path`` and lets the others find; it stands in for the loader
 while a module is created and executed, and reads ``statm`` on both sides. What a module imports in

@@ -98,7 +98,7 @@ class _Finder:
 def found_by_others(
     asking: object, name: str, path: Sequence[str] | None, target: ModuleType | None
 ) -> ModuleSpec | None:
-    """What the finders beside ``asking`` find; None when none of them does."""
+    """Ask the finders beside ``asking`` for a module; None when none of them finds it."""
     for finder in sys.meta_path:
         find = getattr(finder, "find_spec", None)
         if finder is asking or find is None:

@@ -1,4 +1,5 @@
-"""What probes note besides the ring: a file of JSON lines per worker, read by the profiler.
+"""The journal of the probes, besides the ring: a file of JSON lines per worker, read by the
+profiler.
 
 ``<directory>/<pid>.notes``, each line an array that begins with its kind:
 
@@ -58,7 +59,7 @@ class Journal:
         return number
 
     def request(self, account: Account, ended: float) -> None:
-        """What a request leaves behind, when it is over."""
+        """Note what a request leaves behind, when it is over."""
         for host, (calls, waited) in (account.hosts or {}).items():
             self.add("out", ended, account.endpoint, account.route, host, calls, waited)
 

@@ -53,7 +53,7 @@ def _aiohttp_host(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
 
 
 def _part_of(args: tuple[Any, ...]) -> bool:
-    """Of an exchange that is counted elsewhere."""
+    """Return whether the call is part of an exchange that is counted elsewhere."""
     return False
 
 

@@ -1,4 +1,4 @@
-"""What of a worker's memory nobody holds: asked after the load, by a signal, answered in a file.
+"""The memory of a worker that nobody holds: asked after the load, by a signal, answered in a file.
 
 Growth that the collector or the allocator gives back when it is told to is no leak: garbage in
 cycles that was not collected yet, and pages that hold nothing but were not returned to the kernel
@@ -25,7 +25,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def path(directory: str, pid: int) -> str:
-    """Where the answer appears, whole: what ``reclaim`` says, and "blocks_at_boot"."""
+    """Return the path of the answer: "blocks_at_boot" and what ``reclaim`` says, written whole."""
     return os.path.join(directory, f"{pid}.reclaimable")
 
 

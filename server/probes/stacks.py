@@ -164,7 +164,9 @@ class Sampler:
         loop.note_block(now, self._journal)
 
     def _suspended(self, account: Account, task: Any) -> UserFrame | None:
-        """Where a request waits: in the youngest of its tasks that stands at a line of the user."""
+        """Find where a request waits: in the youngest of its tasks that stands at a line of the
+        user.
+        """
         best = None
         for each in (*reversed(account.tasks or ()), task):
             if each is None or each.done():
@@ -176,7 +178,7 @@ class Sampler:
         return best
 
     def _computes(self, native: int) -> bool:
-        """Whether a thread is running or could be, as the kernel sees it."""
+        """Return whether a thread is running or could be, as the kernel sees it."""
         fd = self._states.get(native)
         try:
             if fd is None:

@@ -1,4 +1,4 @@
-"""How long a request waited in somebody else's code, added to its account.
+"""The time that a request waits in somebody else's code, added to its account.
 
 A wait is the time a call took less the CPU its thread used meanwhile: parsing rows is work, and
 the request's CPU already holds it. A coroutine's wait is the time between each suspension and its
@@ -97,7 +97,7 @@ def _add_out(account: Account, waited: float, calls: int, whom: str) -> None:
 
 
 class Sort(NamedTuple):
-    """What is waited for."""
+    """A kind of waiting."""
 
     kind: int  # one of account.KINDS
     add: Callable[[Account, float, int, str], None]

@@ -21,7 +21,9 @@ COMBINED = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of a request that is over. ``environ`` holds its fields as HTTP_NAME."""
+    """A request that is over, as the access log knows it. ``environ`` holds its fields as
+    HTTP_NAME.
+    """
 
     peer: str
     line: str

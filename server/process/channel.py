@@ -68,7 +68,9 @@ class Channel:
         return (json.loads(data) if data else None), list(fds)
 
     def readable(self) -> bool:
-        """Whether ``receive`` would not wait. False while another process holds the other end."""
+        """Return whether ``receive`` would not wait. False while another process holds the other
+        end.
+        """
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
         return bool(poll.poll(0))

@@ -210,7 +210,7 @@ def _adopt(fd: int, bind: str) -> Listener:
 
 
 def inherited(environ: MutableMapping[str, str]) -> list[socket.socket] | None:
-    """What systemd or the master before us passed; None if nobody passed anything.
+    """Take the sockets that systemd or the master before us passed; None if nobody passed anything.
 
     The variables are removed: they are meant for this process. Raises BindFailed.
     """
@@ -282,7 +282,7 @@ def _is_ipv6(bind: str) -> bool:
 
 
 def _same_port(bind: str, other: str) -> bool:
-    """Whether ``other`` wants the same port for the older protocol."""
+    """Return whether ``other`` wants the same port for the older protocol."""
     if other.startswith(("unix:", "fd:")) or _is_ipv6(other):
         return False
     port = split(bind)[1]
@@ -312,7 +312,7 @@ def let_go(listener: socket.socket) -> None:
 
 
 def is_lent(listener: socket.socket) -> bool:
-    """Whether somebody else opened it, and goes on holding it when we are gone (systemd)."""
+    """Return whether somebody else opened it, and holds it when we are gone (systemd)."""
     return str(getattr(listener, "bind_", None)).startswith("fd://")
 
 

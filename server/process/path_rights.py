@@ -30,7 +30,7 @@ _OPEN_FILES = re.compile(r"/proc/\d+(/task/\d+)?/fd")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a file is, for the functions of ``os``: ``name`` as seen from ``dir_fd``.
+    """The place of a file, for the functions of ``os``: ``name`` as seen from ``dir_fd``.
 
     ``no_follow`` is to be added to the flags of ``os.open``: links that may be followed have been.
     ``shared``: root acts, in a directory in which others may create files too.
@@ -157,7 +157,9 @@ def _walk(path: str, *, link: bool = True) -> tuple[int, str, tuple[int, int] | 
 
 
 def _holds_open_files(directory: int) -> bool:
-    """Whether it is a process's list of descriptors, where to follow a link is to open the file."""
+    """Return whether it is a process's list of descriptors, where to follow a link is to open the
+    file.
+    """
     try:
         return _OPEN_FILES.fullmatch(os.readlink(f"/proc/self/fd/{directory}")) is not None
     except OSError:  # there is no /proc, hence no such list
@@ -165,7 +167,10 @@ def _holds_open_files(directory: int) -> bool:
 
 
 def _link_of_root(directory: int, name: str) -> str | None:
-    """Where the link leads, if it is one that may be followed. Raises OSError for somebody's."""
+    """Return where the link leads, if it is one that may be followed.
+
+    Raises OSError for a link of somebody else's.
+    """
     if _holds_open_files(directory):
         return None
     try:

@@ -39,7 +39,7 @@ _TALLY = 3  # requests, busy s, 5xx
 
 
 class Tally:
-    """What one thread has served. Only that thread adds to it."""
+    """The count of what one thread has served. Only that thread adds to it."""
 
     __slots__ = ("_at", "_values")
 
@@ -151,7 +151,7 @@ class Scoreboard:
         return self._values[start : start + int(self._values[at + _THREADS])]
 
     def tally(self, slot: int, thread: int) -> Tally:
-        """Where one thread counts what it serves; only on a scoreboard with tallies."""
+        """Return the tally of one thread; only on a scoreboard with tallies."""
         at = self._at(slot)
         threads = int(self._values[at + _THREADS])
         if not 0 <= thread < threads:
@@ -175,7 +175,8 @@ class Scoreboard:
         return self._values[_MASTER + slot * _SLOT + _BEAT]
 
     def fewest_connections(self, *, idle: bool = False) -> float:
-        """Of any worker that takes new ones (``idle``: and has an idle thread), inf if none does.
+        """Return the fewest connections of a worker that takes new ones (``idle``: and has an idle
+        thread), inf if none does.
 
         Under asgi the only cell is the loop's beat, so no worker counts as idle there.
         """
@@ -219,7 +220,7 @@ class Scoreboard:
         return sums
 
     def exits(self) -> dict[str, float]:
-        """How many workers have ended, by reason."""
+        """Return how many workers have ended, by reason."""
         return {reason: self._values[_EXITS + n] for n, reason in enumerate(REASONS)}
 
     def seen(self) -> list[Seen]:

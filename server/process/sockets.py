@@ -1,4 +1,4 @@
-"""What the kernel knows of a connection."""
+"""The kernel's knowledge of a connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every worker class is given when it starts to serve."""
+"""The context that every worker class is given when it starts to serve."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Context:
     journal: Journal | None = None  # what probes note beside the ring
 
     def tally(self, thread: int) -> Tally | None:
-        """Where a thread counts what it serves; None when nobody reads metrics."""
+        """Return the tally of a thread; None when nobody reads metrics."""
         return self.scoreboard.tally(self.slot, thread) if self.scoreboard.tallies else None
 
     def note_answer(self) -> None:
@@ -56,7 +56,7 @@ class Context:
         self.scoreboard.note(ANSWERED, 1.0)
 
     def poll_master(self) -> str | None:
-        """How to leave, if the master has said so by now; what else it said is done.
+        """Return how to leave, if the master has said so by now; what else it said is done.
 
         It neither waits nor lets other greenlets run: a signal may come while another listens.
         """

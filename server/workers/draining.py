@@ -1,4 +1,5 @@
-"""How a worker leaves: what it should do next, given what it sees. Pure, for all worker classes.
+"""Draining of a worker that leaves: what it should do next, given what it sees. Pure, for all
+worker classes.
 
 What was begun is finished, and a connection that waits in the kernel's queue was begun too. When
 the server stops, the queues are sealed first (``listening.seal``), so that they end: however many
@@ -29,7 +30,7 @@ LOOK = 0.01  # s between two looks
 
 
 class Step(NamedTuple):
-    """What to do after one look."""
+    """The actions after one look."""
 
     shut_queues: tuple[int, ...]
     close_idle: bool  # idle connections

@@ -1,4 +1,4 @@
-"""What every child of the master gets through the fork, and keeps across reloads."""
+"""Inheritance of every child: what it gets from the master by fork and keeps across reloads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a worker waits for its clients and its siblings: the same under every class.
+"""Limits on a worker's wait for its clients and its siblings: the same under every class.
 
 A client that must keep up a rate has a deadline: a patience ahead at first, moved on by each byte,
 never farther than the patience. So neither silence nor a byte now and then holds anything for ever,

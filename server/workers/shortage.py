@@ -29,7 +29,9 @@ class Shortage:
         self._last = -math.inf  # time of the last failure, s
 
     def note(self, error: OSError, connections: int, now: float) -> bool:
-        """Whether ``error`` is for want of something; logged if the last was long ago."""
+        """Log ``error`` if it is for want of something and the last was long ago; return whether it
+        is.
+        """
         remedy = _REMEDIES.get(error.errno or 0)
         if remedy is None:
             return False

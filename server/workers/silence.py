@@ -18,7 +18,7 @@ class Silent(Protocol):
     sock: socket.socket
 
     def is_silent(self, now: float, grace: float) -> bool:
-        """Whether it has said nothing, or not all of a head, ``grace`` s after it could."""
+        """Return whether it has said nothing, or not all of a head, ``grace`` s after it could."""
 
 
 C = TypeVar("C", bound=Silent)

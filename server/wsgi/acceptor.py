@@ -1,4 +1,5 @@
-"""How connections come into a threaded worker, how many there may be, and how they leave.
+"""The acceptor: how connections come into a threaded worker, how many there may be, and how they
+leave.
 
 Connections that stay must be spread evenly: every idle worker wakes up for a new one, and one that
 has more than another lets it be first. Connections that go at once spread by themselves: the kernel

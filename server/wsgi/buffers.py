@@ -1,4 +1,4 @@
-"""What a worker holds for clients slower than it: bodies on their way in, rests of responses.
+"""Buffers of a worker for clients slower than it: bodies on their way in, rests of responses.
 
 Both are kept in memory up to a size, and together up to ``worker_buffer_memory``; beyond that in
 temporary files that have no name, together up to ``worker_buffer_files``. Neither holds a thread. A
@@ -168,7 +168,7 @@ def _thrifty(view: memoryview) -> memoryview:
 
 
 class Rest:
-    """What a client has not taken yet of a response. One thread at a time.
+    """The rest of a response that its client has not taken yet. One thread at a time.
 
     First come bytes in memory, then those in a file of ours, then a file of the app's.
 
@@ -289,7 +289,7 @@ class Rest:
         self.deadline = Clock.monotonic() + limits.SEND_PATIENCE
 
     def overdue(self, now: float) -> bool:
-        """Whether the client takes less than it must; moves the deadline on if not."""
+        """Return whether the client takes less than it must; moves the deadline on if not."""
         if now <= self.deadline:
             return False
         taken = self._sent - unacknowledged(self._sock)

@@ -254,7 +254,7 @@ class Connection:
     # -- between requests
 
     def overdue(self, now: float) -> bool:
-        """Whether its client, for whom nobody waits, has had its time."""
+        """Return whether its client, for whom nobody waits, has had its time."""
         if now <= self.deadline:
             return False
         rest = self.rest
@@ -265,7 +265,7 @@ class Connection:
         return late
 
     def is_silent(self, now: float, grace: float) -> bool:
-        """Whether it has said nothing, or not all of a head, ``grace`` s after it could."""
+        """Return whether it has said nothing, or not all of a head, ``grace`` s after it could."""
         return self.phase == HEAD and now > max(self.ended, self.welcomed) + grace
 
     def reset_request(self) -> None:

@@ -1,4 +1,5 @@
-"""How one connection goes on: what is read, served, sent and awaited, whoever does the waiting.
+"""The conversation of one connection: what is read, served, sent and awaited, whoever does the
+waiting.
 
 A step goes as far as it goes without waiting for the client, and says what to wait for: READ or
 WRITE until ``connection.deadline``, or CLOSED when it is over. Threads park the connection in an
@@ -50,7 +51,7 @@ class Conversation:
         connection.deadline = connection.welcomed + limits.HEAD_PATIENCE
 
     def step(self, connection: Connection, slot: ThreadSlot) -> int:
-        """What to wait for next. Raises nothing."""
+        """Go on as far as possible; return what to wait for next. Raises nothing."""
         try:
             try:
                 if connection.phase == con.HEAD and not connection.preamble:  # far most steps

@@ -15,7 +15,7 @@ App = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 
 class Sink(Protocol):
-    """Where a response goes: a connection. ``lasting``: whether it may serve further requests."""
+    """The connection for a response. ``lasting``: whether it may serve further requests."""
 
     lasting: bool
 
@@ -51,7 +51,7 @@ class FileWrapper:
 def base_environ(
     server: tuple[str, str], *, multithread: bool, multiprocess: bool
 ) -> dict[str, Any]:
-    """What is the same in every request of a worker on one listening address."""
+    """Make the part of environ that is the same in every request of a worker on one address."""
     return {
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "http",
@@ -70,7 +70,7 @@ def base_environ(
 
 
 def connection_environ(base: Mapping[str, Any], peer: tuple[str, str]) -> Environ:
-    """What is the same in every request of one connection."""
+    """Make the part of environ that is the same in every request of one connection."""
     return {**base, "REMOTE_ADDR": peer[0], "REMOTE_PORT": peer[1]}
 
 
@@ -111,7 +111,7 @@ class Response:
 
     @property
     def status(self) -> int:
-        """What the client was told; 0 if nothing."""
+        """The status that was sent to the client; 0 if none was."""
         return self.head.status if self.head is not None else self._error
 
     def start_response(
@@ -267,7 +267,7 @@ def _named(value: Any) -> str:
 
 
 def _names(headers: Any) -> str:
-    """Of headers that are wrong, without their values: these may be secret."""
+    """Name the headers that are wrong, without their values: these may be secret."""
     try:
         return ", ".join(str(name) for name, _ in headers) or "none"
     except (TypeError, ValueError):

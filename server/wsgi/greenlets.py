@@ -77,7 +77,7 @@ class Meter:
 
 
 class GreenletSlot(ThreadSlot):
-    """What belongs to one connection's greenlet."""
+    """The state of one connection's greenlet."""
 
     __slots__ = ("_meter",)
 
@@ -89,7 +89,9 @@ class GreenletSlot(ThreadSlot):
         self._meter = meter
 
     def spend(self) -> float:
-        """What follows in this greenlet counts for its next request."""
+        """Return the CPU spent since the last call; what follows counts for the greenlet's next
+        request.
+        """
         now, meter = Clock.thread_time(), self._meter
         spent, meter.last = now - meter.last, now
         self.account = Account()

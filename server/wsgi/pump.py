@@ -24,7 +24,9 @@ class Gone(Exception):
 
 
 class Backlog:
-    """What one client is behind with. The app's thread adds, the pump takes; both hold the lock."""
+    """The bytes that one client is behind with. The app's thread adds, the pump takes; both hold
+    the lock.
+    """
 
     def __init__(
         self, pump: Pump, sock: socket.socket, rest: Rest, wait: Callable[[float], None]

@@ -37,7 +37,7 @@ HELD = -1.0  # in a cell: a slow client holds the thread
 
 
 class ThreadSlot:
-    """What belongs to one serving thread."""
+    """The state of one serving thread."""
 
     __slots__ = ("account", "cells", "cpu", "ident", "index", "native", "runq", "served", "tally")
 
