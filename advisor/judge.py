@@ -48,6 +48,8 @@ def verdict(
     few = too_few(run)
     if few:
         return Verdict.NOT_ENOUGH_DATA, few
+    if verification.not_shown:
+        return Verdict.NOT_ENOUGH_DATA, f"not shown: {'; '.join(verification.not_shown)}"
     return Verdict.FITS, ""
 
 

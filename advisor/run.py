@@ -54,8 +54,8 @@ class Row:
     """One quantity of a verification, judged: the only place where it is decided.
 
     ``limit``: the predicted interval, or the most there may be. ``kept`` None: cannot be said. What
-    is not ``promised`` is shown and decides nothing. ``said``: a sentence where it was not kept.
-    The unit is in the name.
+    is not ``promised`` is shown and decides nothing. ``said``: a sentence where it was not kept,
+    the reason where it cannot be said. The unit is in the name.
     """
 
     name: str
@@ -79,6 +79,16 @@ class Verification:
     def misses(self) -> tuple[str, ...]:
         """The promises that were not kept; empty when the verification holds."""
         return tuple(row.said for row in self.rows if row.promised and row.kept is False)
+
+    @property
+    def not_shown(self) -> tuple[str, ...]:
+        """The promises that can be called neither kept nor broken, each with the reason."""
+        return tuple(row.said for row in self.rows if row.promised and row.kept is None)
+
+    @property
+    def holds(self) -> bool:
+        """True where every promise was measured and kept."""
+        return bool(self.rows) and all(row.kept for row in self.rows if row.promised)
 
 
 @dataclass(frozen=True)

@@ -195,11 +195,12 @@ def rows(predicted: Prediction, measured: Measurement, budget: Budget, slo: Slo)
     """Every prediction and every promise with what became of it, in the order of reports.
 
     A measured value outside the predicted interval is a miss, and so is any broken promise: the
-    SLO or a budget. A percentile of too few requests is neither kept nor missed.
+    SLO or a budget. What was not measured, or a percentile of too few requests, is neither kept nor
+    missed: its row says why.
     """
     limits, values = _quantities(predicted), _quantities(measured)
     found = [
-        _inside(name, words, limits[name], values[name], promised, measured.requests >= least)
+        _inside(name, words, limits[name], values[name], promised, (measured.requests, least))
         for name, words, promised, least in _PREDICTED
     ]
     peak = measured.pg_connections_peak
@@ -219,11 +220,15 @@ def promises(measured: Measurement, budget: Budget, slo: Slo) -> tuple[Row, ...]
         said += f" at {measured.load.users} users"
         row = _at_most(SLO_P95, most, p95, said)
         # surely broken can be told from few; kept cannot
-        few = measured.requests < fewest(0.95) and row.kept
-        found.append(replace(row, kept=None) if few else row)
+        if row.kept and measured.requests < fewest(0.95):
+            row = replace(row, kept=None, said=_too_few("p95", measured.requests, fewest(0.95)))
+        found.append(row)
     rate = measured.error_rate
     said = f"error rate {rate:.2%} > {slo.error_rate:.2%}"
-    found.append(_at_most("error_rate", slo.error_rate, rate, said))
+    row = _at_most("error_rate", slo.error_rate, rate, said)
+    if row.kept and not measured.requests:
+        row = replace(row, kept=None, said="error rate: no request was answered")
+    found.append(row)
     ram = measured.pss_bytes.value + measured.kernel_bytes + budget.reserve_bytes
     ram += measured.db_pss_bytes or 0.0
     ram += measured.front.pss_bytes.value if measured.front else 0.0
@@ -258,21 +263,45 @@ def _quantities(of: Prediction | Measurement) -> dict[str, Interval]:
 
 
 def _inside(
-    name: str, words: str, limit: Interval, value: Interval, promised: bool, enough: bool
+    name: str,
+    words: str,
+    limit: Interval,
+    value: Interval,
+    promised: bool,
+    requests: tuple[int, int],
 ) -> Row:
-    got = value.value
-    kept: bool | None = limit.contains(got)
-    if not enough or not all(map(math.isfinite, (limit.low, limit.high, got))):
-        kept = None
-    show = _SHOWN[name.rpartition("_")[2]]
-    said = f"{words} {show(got)} is outside {show(limit.low)} to {show(limit.high)}"
+    """``requests``: those measured, and those that the value takes."""
+    got, show = value.value, _SHOWN[name.rpartition("_")[2]]
+    kept: bool | None = None
+    if requests[0] < requests[1]:
+        said = _too_few(words, *requests)
+    elif not math.isfinite(got):
+        said = f"{words} was not measured"
+    elif not (math.isfinite(limit.low) and math.isfinite(limit.high)):
+        said = f"{words} was not predicted"
+    else:
+        kept = limit.contains(got)
+        said = f"{words} {show(got)} is outside {show(limit.low)} to {show(limit.high)}"
     return Row(name, limit, value, kept, promised, "" if kept else said)
 
 
 def _at_most(name: str, limit: float, value: Interval | float, said: str) -> Row:
     got = value.low if isinstance(value, Interval) else value
-    kept = not got > limit if math.isfinite(got) else None
+    if not math.isfinite(got):
+        return Row(name, limit, value, None, True, f"{_named(name)} was not measured")
+    kept = not got > limit
     return Row(name, limit, value, kept, True, "" if kept else said)
+
+
+def _named(name: str) -> str:
+    """The words for a promise's row, without its unit."""
+    return {SLO_P95: "p95", "ram_bytes": "RAM"}.get(name, name.replace("_", " "))
+
+
+def _too_few(words: str, requests: int, least: int) -> str:
+    if not requests:
+        return f"{words}: no request was answered"
+    return f"{words} of {requests} requests, {least} are needed"
 
 
 def _rate(x: float) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from pretune.reports import numbers, setting
@@ -77,12 +78,8 @@ def sentence(document: Document) -> str:
     word = verdict.replace("_", " ")
     because = numbers.line((document.get("failure") or {}).get("message", ""))
     recommendation = document.get("recommendation")
-    fleet = document.get("fleet")
-    if verdict == "fits" and recommendation and fleet and fleet["rps"] is not None:
-        text = numbers.line(fleet["sentences"][0])
-        return f"{word}: {text}; each {setting.arrangement(recommendation['settings'])}"
     if verdict == "fits" and recommendation:
-        return f"{word}: {_carries(document, recommendation)}"
+        return f"{word}: {_confirmed(document, recommendation)}"
     if not because and verdict == "does_not_fit":
         because = _why_not(document)
     if not because and verdict == "not_enough_data":
@@ -90,6 +87,63 @@ def sentence(document: Document) -> str:
     if not because and verdict == "measurement_invalid":
         because = _what_disturbed(document)
     return f"{word}: {because}" if because else word
+
+
+class Standing(StrEnum):
+    """The words for what the verification showed of the answer."""
+
+    HOLDS = "holds"
+    MISSED = "does not hold"
+    NOT_SHOWN = "not shown"
+
+
+def standing(document: Document) -> Standing:
+    """What the verification showed; without one, nothing."""
+    verification = document.get("verification")
+    if not verification:
+        return Standing.NOT_SHOWN
+    if verification["holds"]:
+        return Standing.HOLDS
+    unknown = verification.get("not_shown") and not verification.get("misses")
+    return Standing.NOT_SHOWN if unknown else Standing.MISSED
+
+
+def not_shown(document: Document) -> str:
+    """Promises that can be called neither kept nor broken, with the reasons; "" where none is."""
+    verification = document.get("verification")
+    if not verification:
+        return "the settings were not run"
+    return "; ".join(numbers.line(reason) for reason in verification.get("not_shown", ()))
+
+
+def _confirmed(document: Document, recommendation: Any) -> str:
+    """The answer as far as the verification bears it out: after a miss, what was measured."""
+    fleet = document.get("fleet")
+    text = _carries(document, recommendation)
+    if fleet and fleet["rps"] is not None:
+        text = numbers.line(fleet["sentences"][0])
+        text += f"; each {setting.arrangement(recommendation['settings'])}"
+    match standing(document):
+        case Standing.HOLDS:
+            return text
+        case Standing.NOT_SHOWN as word:
+            return f"{word}: {not_shown(document)}; predicted: {text}"
+        case Standing.MISSED as word:
+            return f"{_measured(document)}, {word}: {misses(document)}"
+
+
+def _measured(document: Document) -> str:
+    """What the verification measured, the prediction for its conditions beside it."""
+    verification = document["verification"]
+    measured, predicted = verification["measured"], verification["predicted"]
+    note = numbers.line(verification.get("note", ""))
+    return (
+        f"{setting.arrangement(verification['settings'])} measured at "
+        f"{numbers.count(measured['throughput_rps'])} requests/s "
+        f"(p95 {numbers.milliseconds(numbers.middle(measured['latency_ms']['p95']))}"
+        f"{f', {note}' if note else ''}); the prediction, "
+        f"{numbers.count(predicted['throughput_rps'])} requests/s"
+    )
 
 
 def _carries(document: Document, recommendation: Any) -> str:

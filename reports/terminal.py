@@ -173,8 +173,7 @@ def _print_verification(document: Document, console: Console) -> None:
     verification = document.get("verification")
     if not verification:
         return
-    holds = "holds" if verification["holds"] else "does not hold"
-    print_heading(console, f"Predicted beside measured: {holds}")
+    print_heading(console, f"Predicted beside measured: {summary.standing(document)}")
     made = make_table(console, "", "predicted", "measured", "")
     for check in summary.checks(document):
         made.add_row(
@@ -190,6 +189,9 @@ def _print_verification(document: Document, console: Console) -> None:
     missed = summary.misses(document)
     if missed:
         print_paragraph(console, Text(f"not kept: {missed}", style="red"))
+    unknown = summary.not_shown(document)
+    if unknown:
+        print_paragraph(console, Text(f"not shown: {unknown}", style="yellow"))
     if remarks:
         print_paragraph(console, Text(remarks, style="dim"))
 

@@ -30,8 +30,9 @@ def write_verification(run: Run) -> dict[str, Any] | None:
     del trial["name"]
     return {
         **trial,
-        "holds": not verification.misses,
+        "holds": verification.holds,
         "misses": list(verification.misses),
+        "not_shown": list(verification.not_shown),
         "rows": plain(verification.rows),
         "worker_class": verification.worker_class,
         "slo_p95_ms": milliseconds(verification.p95_s),

@@ -1,5 +1,6 @@
 """The verdict of a run, from values alone."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -74,7 +75,7 @@ def judged(
         1,
         Verdict.NOT_ENOUGH_DATA,
         recommendation=Recommendation(SETTINGS, PREDICTED, "cpu", (), ()),
-        verification=Verification(trial, ()),
+        verification=Verification(trial, rows(PREDICTED, measured, BUDGET, slo)),
     )
     return judge.verdict(run, BUDGET, slo, predicted, "the search said so")
 
@@ -213,6 +214,35 @@ def test_what_is_doubted_is_doubted_in_reasons_too() -> None:
         "probably, but not certainly, the CPU is the limit; 3 not"
     )
     assert replace(sure, binding="ram_bytes").doubted("x").binding == "ram_bytes"
+
+
+@pytest.mark.parametrize(
+    ("name", "unknown"),
+    [
+        ("throughput", {"throughput_rps": UNKNOWN}),
+        ("mean latency", {"latency": replace(LATENCY, mean=UNKNOWN)}),
+        ("p95", {"latency": replace(LATENCY, p95=UNKNOWN)}),
+        ("memory", {"pss_bytes": UNKNOWN}),
+        ("error rate", {"error_rate": math.nan}),
+        ("no request was answered", {"requests": 0, "throughput_rps": Interval.exact(0.0)}),
+    ],
+)
+def test_what_has_no_measured_value_does_not_hold_and_never_fits(
+    name: str, unknown: dict[str, Any]
+) -> None:
+    measured = replace(MEASURED, **unknown)
+    verification = Verification(Trial(measured, PREDICTED), rows(PREDICTED, measured, BUDGET, SLO))
+    assert not verification.holds
+    assert name in "; ".join(verification.not_shown)
+    verdict, why = judged(**unknown)
+    assert verdict is Verdict.NOT_ENOUGH_DATA
+    assert why.startswith("not shown: " if measured.requests else "only 0 requests")
+
+
+def test_a_table_with_a_value_in_every_promised_row_holds() -> None:
+    found = rows(PREDICTED, MEASURED, BUDGET, SLO)
+    assert Verification(Trial(MEASURED, PREDICTED), found).holds
+    assert not Verification(Trial(MEASURED, PREDICTED), ()).holds
 
 
 def test_a_trial_without_an_answer_says_nothing_of_throughput() -> None:
