@@ -117,7 +117,20 @@ class Pipeline:
             session.add_trial(measured)
             return measured
 
-        *_, observations = sequence.observe(self._terms(preflight), run)
+        left_out: list[str] = []
+
+        def leave_out(planned: PlannedTrial) -> bool:
+            if trials.overruns:
+                left_out.append(planned.name)
+            return bool(trials.overruns)
+
+        *_, observations = sequence.observe(self._terms(preflight), run, leave_out=leave_out)
+        if left_out:
+            session.note(
+                f"{'; '.join(trials.overruns)}: to keep near the time budget of "
+                f"{session.options.time_budget_s:.0f} s these trials were left out: "
+                f"{', '.join(left_out)}"
+            )
         if observations.front is not None:
             direct = observations.saturated()[-1]
             assert session.run.front is not None

@@ -15,13 +15,17 @@ from pretune.advisor.workspace.interpreter import BOOTSTRAP, describe_exit, read
 from pretune.advisor.workspace.logs import log_tail
 from pretune.server.process.importing import DESCRIPTORS_CLOSED
 
-IMPORT_SECONDS = 60.0
-
 
 def inspect(
-    spec: str, chdir: Path, python: Path, environ: Mapping[str, str], workspace: Workspace
+    spec: str,
+    chdir: Path,
+    python: Path,
+    environ: Mapping[str, str],
+    workspace: Workspace,
+    seconds: float,
 ) -> dict[str, Any]:
-    """Imports the target in a child of the app's interpreter. Raises AppFailed."""
+    """Import the target in a child of the app's interpreter. Raises AppFailed, also after so many
+    ``seconds``."""
     log = workspace.log("inspect")
     read, write = os.pipe()
     with log.open("ab") as output, os.fdopen(read, "rb") as answer:
@@ -46,13 +50,13 @@ def inspect(
         )
         workspace.spawned(process.pid)
         os.close(write)
-        text = read_within(process, answer, IMPORT_SECONDS)
+        text = read_within(process, answer, seconds)
     workspace.forget_if_empty(process.pid)
     tail = log_tail(log)
     if text is None:
         raise AppFailed(
             "import_hangs",
-            f"importing {spec} did not end within {IMPORT_SECONDS:.0f} s",
+            f"importing {spec} did not end within {seconds:.0f} s",
             log_tail=tail,
         )
     if not text:

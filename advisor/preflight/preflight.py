@@ -30,6 +30,7 @@ from pretune.advisor.resources.postgres import PostgresLimits
 from pretune.advisor.workspace import cores
 from pretune.advisor.workspace.directory import Workspace
 from pretune.advisor.workspace.hooks import run_setup
+from pretune.server.adapters.launch import BOOT_SECONDS
 
 # Loaded, an app may connect to what the environment names.
 POSTGRES_DRIVERS = frozenset({"psycopg", "psycopg2", "asyncpg"})
@@ -51,6 +52,7 @@ class Preflight(Facts):
     core_plan: cores.CorePlan
     # where no trial may reach a Postgres of another machine; None: --allow-remote-db
     postgres_ports: frozenset[int] | None = None
+    boot_s: float = BOOT_SECONDS  # that a server may take to be ready
 
     @property
     def facts(self) -> Facts:
@@ -90,7 +92,9 @@ def run(
     learned(environ)
     _refuse_remote(environ.get("DATABASE_URL", ""), environ, options.allow_remote_db)
     progress.phase("preflight", f"importing {location.spec}", 3.0)
-    found = inspection.inspect(location.spec, location.chdir, location.python, environ, workspace)
+    found = inspection.inspect(
+        location.spec, location.chdir, location.python, environ, workspace, options.boot_s
+    )
     target = _target(options, found)
     progress.update("reading the deployment's files")
     look = _look(options, target, environ, workspace)
@@ -150,6 +154,7 @@ def run(
         look=look,
         notes=tuple(notes),
         postgres_ports=ports,
+        boot_s=options.boot_s,
         front=replace(installed, statics=reverse_proxy.choose_statics(found, options.statics))
         if installed
         else None,

@@ -16,7 +16,7 @@ from pretune.loadtests import file as workload_file
 from pretune.loadtests.asking import ask
 from pretune.loadtests.workload import Skipped, Workload
 from pretune.server.adapters import embedded
-from pretune.server.adapters.launch import BOOT_SECONDS, BootFailed, Launch
+from pretune.server.adapters.launch import BootFailed, Launch
 from pretune.server.adapters.process import ServerProcess, session_pids
 from pretune.server.settings import Settings
 
@@ -48,7 +48,7 @@ def find_workload(
     reached: set[Peer] = set()
     try:
         with watch_peers(lambda: session_pids(server.master_pid), PEERS_EVERY_S, 0.5) as reached:
-            address = server.wait_ready(BOOT_SECONDS)
+            address = server.wait_ready(options.boot_s)
             if given is not None:
                 workload = tried(address, given)
             else:

@@ -35,7 +35,7 @@ from pretune.loadtests import records
 from pretune.loadtests.session import Driver, DriverFailed, LoadResult
 from pretune.loadtests.workload import Load, Workload
 from pretune.server.adapters import nginx
-from pretune.server.adapters.launch import BOOT_SECONDS, BootFailed, Launch, RunningServer
+from pretune.server.adapters.launch import BootFailed, Launch, RunningServer
 from pretune.server.adapters.nginx import FrontFailed, FrontLaunch, RunningFront
 from pretune.server.adapters.nginx_conf import Front
 from pretune.server.adapters.process import address as written
@@ -222,6 +222,7 @@ class Bench:
             )
         )
         before = None
+        stopped_under_load = how.stop_under_load and "stop" not in self.problems
         try:
             address = self._ready(server, name)
             self.pinned = self.pinned and server.pinned
@@ -260,7 +261,7 @@ class Bench:
                 client, samples = self._by_route(client, samples, sent)
             samples.save(workspace.out / "samples" / f"{name}.npz")
             self._check_alive(server, name)
-            if how.stop_under_load:
+            if stopped_under_load:
                 self._stop_under_load(server, name, address, load)
             if how.then is not None:
                 how.then(Stage(server, self, address))
@@ -282,7 +283,7 @@ class Bench:
             client,
             server.events(),
             role=how.role,
-            stopped_under_load=how.stop_under_load,
+            stopped_under_load=stopped_under_load,
         )
 
     def _front(
@@ -307,7 +308,7 @@ class Bench:
 
     def _ready(self, server: RunningServer, name: str) -> tuple[str, int]:
         try:
-            return server.wait_ready(BOOT_SECONDS)
+            return server.wait_ready(self.preflight.boot_s)
         except BootFailed as error:
             tail = log_tail(self.workspace.log(name))
             raise AppFailed("boot", str(error), error.traceback, tail) from error

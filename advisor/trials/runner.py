@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pretune.advisor.profiler.measurement import Measurement
 from pretune.advisor.progress import Progress
 from pretune.advisor.trials.bench import Bench
 from pretune.advisor.trials.plan import PlannedTrial
 
+# What a trial may take longer than planned on a busy machine; beyond that it has overrun.
+OVERRUN_S = 10.0
 # A trial is repeated at most this often when the machine disturbed it.
 REPEATS = 1
 
@@ -23,6 +25,7 @@ class Trials:
     progress: Progress
     seed: int
     deadline: float
+    overruns: list[str] = field(default_factory=list)  # "demand took 21 s instead of 6 s"
 
     @property
     def left_s(self) -> float:
@@ -37,6 +40,7 @@ class Trials:
         load = planned.load(self.seed)
         for attempt in range(1 + REPEATS):
             self.progress.phase(planned.name, planned.why, planned.expected_s)
+            began = time.monotonic()
             measured = self.bench.run(
                 planned.name,
                 planned.settings,
@@ -47,6 +51,12 @@ class Trials:
                 stop_under_load=planned.stop_under_load,
                 front=planned.front,
             )
+            took_s = time.monotonic() - began
+            if took_s > planned.expected_s + OVERRUN_S:
+                self.overruns.append(
+                    f"{planned.name} took {took_s:.0f} s instead of {planned.expected_s:.0f} s"
+                )
+                break
             if not measured.disturbed or attempt == REPEATS:
                 break
             if self.left_s < planned.expected_s + after_s:

@@ -30,12 +30,14 @@ class Side(Enum):
 class Step:
     """One row. ``plan`` gives None where the trial is not run; ``check`` raises AppFailed or
     MeasurementInvalid where the run cannot go on. A trial that ``counts_once`` is not repeated when
-    the machine disturbed it: it is short, and its figures are compared with wide margins."""
+    the machine disturbed it: it is short, and its figures are compared with wide margins. What is
+    not ``needed`` may be left out where the run has no time for it."""
 
     role: Role
     side: Side
     plan: Callable[[Terms, Seen], PlannedTrial | None]
     counts_once: bool = False
+    needed: bool = False
     check: Callable[[Measurement], None] | None = None
 
 
@@ -72,8 +74,8 @@ def unanswered(measured: Measurement) -> str:
 
 
 STEPS = (
-    Step(Role.DEMAND, Side.MEASURED, plan.plan_demand, check=check_demand),
-    Step(Role.CONTRAST, Side.MEASURED, plan.plan_contrast),
+    Step(Role.DEMAND, Side.MEASURED, plan.plan_demand, needed=True, check=check_demand),
+    Step(Role.CONTRAST, Side.MEASURED, plan.plan_contrast, needed=True),
     Step(Role.SERVER, Side.VERIFIED, plan.plan_server, counts_once=True),
     Step(Role.ALONE, Side.VERIFIED, plan.plan_alone, counts_once=True),
     Step(Role.SYNC, Side.VERIFIED, plan.plan_sync, counts_once=True),
@@ -88,9 +90,13 @@ RunTrial = Callable[[PlannedTrial, str, float], Measurement]
 
 
 def observe(
-    terms: Terms, run: RunTrial, roles: Collection[Role] = tuple(Role)
+    terms: Terms,
+    run: RunTrial,
+    roles: Collection[Role] = tuple(Role),
+    leave_out: Callable[[PlannedTrial], bool] = lambda planned: False,
 ) -> Iterator[Observations]:
     """Run the trials in their order, those of ``roles``; after each, yield all so far.
+    ``leave_out`` is asked before each that is not needed.
 
     Raises what ``run`` raises, and AppFailed and MeasurementInvalid of a check.
     """
@@ -98,7 +104,7 @@ def observe(
     steps = [step for step in STEPS if step.role in roles]
     for number, step in enumerate(steps):
         planned = step.plan(terms, seen)
-        if planned is None:
+        if planned is None or (not step.needed and leave_out(planned)):
             continue
         after_s = math.inf if step.counts_once else expected_s(terms, seen, steps[number + 1 :])
         measured = run(planned, step.side.of(terms.servers), after_s)

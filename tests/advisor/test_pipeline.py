@@ -18,6 +18,7 @@ from pretune.advisor.preflight.preflight import Preflight
 from pretune.advisor.profiler.measurement import Measurement, MemorySeries, Role
 from pretune.advisor.saved import Saved, conclude_again
 from pretune.advisor.session import Session
+from pretune.advisor.trials import runner
 from pretune.advisor.verdict import Verdict
 
 BEFORE = ["demand", "contrast", "server", "server-alone", "sync", "sync-alone", "crowd", "preload"]
@@ -67,6 +68,18 @@ def test_the_trials_run_in_their_order_and_the_answer_is_verified(tmp_path: Path
     assert [t.predicted is None for t in run.trials] == [True] * len(BEFORE) + [False]
     assert done.bench.closed
     assert done.progress.phases.count("model") == 1
+
+
+def test_after_a_trial_that_overran_what_can_be_left_out_is_left_out_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "OVERRUN_S", -1000.0)  # the stand-in takes no time
+    done = case(tmp_path).advise()
+    assert done.bench.names == ["demand", "contrast", "verification"]
+    (note,) = [note for note in done.session.run.notes if "left out" in note]
+    assert note.startswith("demand took 0 s instead of ")
+    assert note.endswith("left out: server, server-alone, sync, sync-alone, crowd, preload")
+    assert done.session.run.recommendation is not None
 
 
 def test_an_answer_that_breaks_a_promise_is_revised_once(tmp_path: Path) -> None:

@@ -136,3 +136,17 @@ def test_trials_are_sorted_by_role_and_not_by_name_or_place() -> None:
     assert [t.role for t in found.memory_trials()] == [Role.PRELOAD]
     with pytest.raises(ValueError, match="no demand trial"):
         Observations.of(shuffled[:-1])
+
+
+def test_what_is_not_needed_is_left_out_where_the_run_says_so() -> None:
+    machine, asked = Machine(), []
+
+    def leave_out(planned: PlannedTrial) -> bool:
+        asked.append(planned.role)
+        return planned.role is not SYNC
+
+    *_, observations = sequence.observe(terms("gunicorn"), machine.run, leave_out=leave_out)
+    assert [role for role, _, _ in machine.ran] == [Role.DEMAND, Role.CONTRAST, SYNC]
+    assert Role.DEMAND not in asked
+    assert Role.CONTRAST not in asked
+    assert [measured.role for measured in observations.all()] == [Role.DEMAND, Role.CONTRAST, SYNC]
