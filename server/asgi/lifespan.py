@@ -16,6 +16,8 @@ from pretune.server.asgi.messages import kind_of
 from pretune.server.process.importing import TargetBroken, user_traceback
 from pretune.server.process.log import Log
 
+PATIENCE = 5.0  # s of a startup, before it is said that it is waited for
+
 
 class Lifespan:
     """One worker's. ``state`` is what the app puts there for its requests."""
@@ -33,7 +35,16 @@ class Lifespan:
 
     async def startup(self) -> None:
         """Raises TargetBroken."""
-        answer = await self._ask("lifespan.startup")
+        loop = asyncio.get_running_loop()
+        slow = loop.call_later(
+            PATIENCE, self._log.warning,
+            f"the application's lifespan has not completed its startup after {PATIENCE:g} s; "
+            "it is waited for",
+        )  # fmt: skip
+        try:
+            answer = await self._ask("lifespan.startup")
+        finally:
+            slow.cancel()
         if self._exit is not None and not self._started:
             raise TargetBroken(f"the application's startup exited: {self._exit!r}", "")
         if answer is None:
