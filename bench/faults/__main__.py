@@ -3,6 +3,7 @@
 python -m bench.faults                 all, one after the other
 python -m bench.faults quick           those that are decided before any load
 python -m bench.faults "the server"    those whose name has the words
+python -m bench.faults missing         those that have no right outcome yet
 python -m bench.faults page            the page alone, from what was kept
 """
 
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 
 from bench.faults import page
+from bench.faults.fault import Fault
 from bench.faults.table import FAULTS
 from bench.faults.trial import Outcome, bring_about
 
@@ -34,22 +36,29 @@ def keep(outcomes: dict[str, Outcome]) -> list[Outcome]:
     return ordered
 
 
+def _means(word: str, fault: Fault, outcomes: dict[str, Outcome]) -> bool:
+    match word:
+        case "page":
+            return False
+        case "quick":
+            return fault.quick
+        case "missing":
+            return fault.name not in outcomes or not outcomes[fault.name].right
+    return word in fault.name
+
+
 def main(argv: list[str]) -> int:
-    words = argv or [""]
-    chosen = [
-        fault
-        for fault in FAULTS
-        if any(fault.quick if word == "quick" else word in fault.name for word in words)
-    ]
     outcomes = read()
+    chosen = [
+        fault for fault in FAULTS if any(_means(word, fault, outcomes) for word in argv or [""])
+    ]
     right = True
-    for fault in chosen if words != ["page"] else []:
+    for fault in chosen:
         outcome = outcomes[fault.name] = bring_about(fault)
         right = right and (outcome.right or bool(outcome.unavailable))
         mark = "ok   " if outcome.right else "-    " if outcome.unavailable else "WRONG"
-        print(
-            f"{mark} {outcome.seconds:6.1f} s  {outcome.code}  {fault.name}: {outcome.said[:150]}"
-        )
+        seconds = f"{outcome.seconds:6.1f} s"
+        print(mark, seconds, outcome.code, f"{fault.name}: {outcome.said[:150]}", flush=True)
         for what in (*outcome.wrong, *outcome.left, outcome.unavailable):
             if what:
                 print(f"            {what}", flush=True)

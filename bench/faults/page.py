@@ -26,7 +26,7 @@ def render(outcomes: Sequence[Outcome], planned: int) -> str:
         "process, file, shared memory, control group or database session left.",
         "",
         f"Of {planned} faults {len(tried)} were tried: "
-        f"**{right} right verdicts, {left} left-overs**. Seconds are of a machine that had other work.",
+        f"**{right} right verdicts, {left} left-overs**. Seconds are of a busy machine.",
         "",
         "| fault | exit code | s | what it said | wrong |",
         "|---|---|---|---|---|",

@@ -50,6 +50,9 @@ class Sandbox:
             "PYTHONUNBUFFERED": "1",
             **self.environ,
         }
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            # a shell's background job ignores Ctrl-C, and what it starts would, too
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         printed = self.directory / f"printed-{time.monotonic_ns()}"
         with printed.open("wb") as output:
             process = subprocess.Popen(
