@@ -55,17 +55,17 @@ def compared(entries: Sequence[Entry]) -> list[Ratio]:
 
     What was only measured "at least" has no place among capacities that were.
     """
-    found = []
+    ratios = []
     for quantity in QUANTITIES:
-        there = [
+        measured = [
             entry
             for entry in entries
             if entry.done and not (quantity == "capacity_rps" and entry.at_least)
         ]
-        values = {entry.name: entry.by_round(quantity) for entry in there}
+        values = {entry.name: entry.by_round(quantity) for entry in measured}
         rounds = min((len(v) for v in values.values()), default=0)
-        found += pairs(quantity, {name: v[:rounds] for name, v in values.items()})
-    return found
+        ratios += pairs(quantity, {name: v[:rounds] for name, v in values.items()})
+    return ratios
 
 
 def _server_cores(whole: Mapping[str, Any]) -> float | None:
@@ -115,24 +115,24 @@ def _predicted(prediction: Prediction) -> dict[str, Any]:
 def _errors(entry: Entry) -> dict[str, Any]:
     """Measured over predicted, less 1; over the rounds, at the users alike for all and, of the
     first round, at the users that were predicted to be the most within the SLO."""
-    found: dict[str, Any] = {}
+    errors: dict[str, Any] = {}
     if entry.alike is not None and entry.done:
-        said = {
+        sentences = {
             "throughput_rps": entry.alike.throughput_rps,
             "p95_s": entry.alike.latency.p95,
             "pss_bytes": entry.alike.pss_bytes,
         }
-        for name, predicted in said.items():
-            found[f"{name}_alike"] = _off(over_rounds(entry.by_round(name)), predicted)
+        for name, predicted in sentences.items():
+            errors[f"{name}_alike"] = _off(over_rounds(entry.by_round(name)), predicted)
     if entry.recommendation is not None:
         most = entry.recommendation.predicted
         steps = [s for t in entry.done for s in t.steps if s.users == most.users and s.enough]
         if steps:
             rates = over_rounds([step.throughput_rps for step in steps])
             late = over_rounds([step.p95_s for step in steps])
-            found["throughput_rps_at_most"] = _off(rates, most.throughput_rps)
-            found["p95_s_at_most"] = _off(late, most.latency.p95)
-    return found
+            errors["throughput_rps_at_most"] = _off(rates, most.throughput_rps)
+            errors["p95_s_at_most"] = _off(late, most.latency.p95)
+    return errors
 
 
 def _off(measured: Interval, predicted: Interval) -> dict[str, Any]:
@@ -183,12 +183,14 @@ def _discipline(entry: Entry) -> dict[str, Any] | None:
     }
 
 
-def _lifecycle(found: Lifecycle) -> dict[str, Any]:
+def _lifecycle(lifecycle: Lifecycle) -> dict[str, Any]:
     return {
-        "reload": _check(found.reload),
-        "recycling": _check(found.recycling),
-        "term": _check(found.term),
-        "boot": None if found.boot is None else {**plain(found.boot), "seen": found.boot.seen},
+        "reload": _check(lifecycle.reload),
+        "recycling": _check(lifecycle.recycling),
+        "term": _check(lifecycle.term),
+        "boot": None
+        if lifecycle.boot is None
+        else {**plain(lifecycle.boot), "seen": lifecycle.boot.seen},
     }
 
 
@@ -202,17 +204,17 @@ def _check(check: Check | None) -> dict[str, Any] | None:
     }
 
 
-def _disruption(found: Disruption) -> dict[str, Any]:
+def _disruption(disruption: Disruption) -> dict[str, Any]:
     return {
-        "requests": found.requests,
-        "lost": found.lost_count,
-        "lost_fraction": plain(found.lost_fraction),
-        "kinds": mapping(found.lost),
-        "kept_closed": found.kept,
-        "refused": found.refused,
-        "took_s": found.took_s,
-        "p95_before_s": plain(found.p95_before_s),
-        "p95_s": plain(found.p95_s),
-        "slowest_s": plain(found.slowest_s),
-        "events": found.events,
+        "requests": disruption.requests,
+        "lost": disruption.lost_count,
+        "lost_fraction": plain(disruption.lost_fraction),
+        "kinds": mapping(disruption.lost),
+        "kept_closed": disruption.kept,
+        "refused": disruption.refused,
+        "took_s": disruption.took_s,
+        "p95_before_s": plain(disruption.p95_before_s),
+        "p95_s": plain(disruption.p95_s),
+        "slowest_s": plain(disruption.slowest_s),
+        "events": disruption.events,
     }

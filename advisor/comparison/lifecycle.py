@@ -55,8 +55,8 @@ def reload(stage: Stage, load: Load) -> Check:
     moments = _Moments()
 
     def renewed() -> bool:
-        there = set(server.worker_pids())
-        return len(there) >= len(old) and not there & old
+        living = set(server.worker_pids())
+        return len(living) >= len(old) and not living & old
 
     def meanwhile() -> None:
         time.sleep(BEFORE_S)
@@ -68,10 +68,10 @@ def reload(stage: Stage, load: Load) -> Check:
     asked = replace(load, duration_s=BEFORE_S + RELOAD_S + AFTER_S + STOP_SECONDS)
     sent = stage.send(asked, meanwhile)
     note = "" if server.exit_code is None else f"the server ended ({server.exit_code})"
-    found = judge(
+    disruption = judge(
         "reload", sent.records, moments.signal, moments.done, abandoned=sent.result.abandoned
     )
-    return Check(found, note)
+    return Check(disruption, note)
 
 
 def term(stage: Stage, load: Load) -> Check:
@@ -90,20 +90,20 @@ def term(stage: Stage, load: Load) -> Check:
 
     asked = replace(load, duration_s=BEFORE_S + 2 * STOP_SECONDS)
     sent = stage.send(asked, meanwhile)
-    found = judge(
+    disruption = judge(
         "term", sent.records, moments.signal, moments.done,
         ends=True, abandoned=sent.result.abandoned,
     )  # fmt: skip
     note = "" if moments.done is not None else f"it had not ended after {STOP_SECONDS:.0f} s"
-    return Check(found, note)
+    return Check(disruption, note)
 
 
 def recycles(server: str, settings: Settings) -> str:
     """Why this server would not replace a worker for its requests; "" when it would."""
-    known = SERVERS.get(server)
-    if known is None:
+    server_facts = SERVERS.get(server)
+    if server_facts is None:
         return ""
-    meaning = known.settings["max_requests"]
+    meaning = server_facts.settings["max_requests"]
     asked = replace(settings, max_requests=LEAST_REQUESTS)
     given = meaning.value(asked) if meaning.value is not None else None
     return "" if given is not None else meaning.says.partition(". ")[0]
@@ -122,11 +122,11 @@ def recycling(stage: Stage, load: Load) -> Check:
     exits = sum(e.name == "worker_exit" and e.time >= began for e in stage.server.events())
     if not exits:
         return Check(None, f"no worker was replaced in {RECYCLE_S:.0f} s")
-    found = judge(
+    disruption = judge(
         "recycling", sent.records, began, began + RECYCLE_S,
         abandoned=sent.result.abandoned, events=exits,
     )  # fmt: skip
-    return Check(found)
+    return Check(disruption)
 
 
 @dataclass

@@ -39,16 +39,16 @@ def over_rounds(values: Sequence[float]) -> Interval:
 
     Values of 0 (no connection, no byte) have no logarithm: all alike they are exact, else unknown.
     """
-    known = [v for v in values if math.isfinite(v)]
-    if not known:
+    finite = [v for v in values if math.isfinite(v)]
+    if not finite:
         return UNKNOWN
-    if len(known) >= FEWEST and min(known) == max(known):
-        return Interval.exact(known[0])
-    if min(known) <= 0:
-        return Interval(float(np.mean(known)), math.nan, math.nan)
-    if len(known) < FEWEST:
-        return Interval(math.exp(float(np.log(known).mean())), math.nan, math.nan)
-    logs = np.log(known)
+    if len(finite) >= FEWEST and min(finite) == max(finite):
+        return Interval.exact(finite[0])
+    if min(finite) <= 0:
+        return Interval(float(np.mean(finite)), math.nan, math.nan)
+    if len(finite) < FEWEST:
+        return Interval(math.exp(float(np.log(finite).mean())), math.nan, math.nan)
+    logs = np.log(finite)
     middle = float(logs.mean())
     half = float(student.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs)))
     return Interval(math.exp(middle), math.exp(middle - half), math.exp(middle + half))

@@ -141,8 +141,8 @@ class Comparison:
         *_, observations = sequence.observe(terms, run, FIRST)
         for name in self._entries:
             if name != EMBEDDED:
-                there = replace(terms, servers=Servers(EMBEDDED, name))
-                observations = self._observe_server(there, observations, trials)
+                terms_on_server = replace(terms, servers=Servers(EMBEDDED, name))
+                observations = self._observe_server(terms_on_server, observations, trials)
         self._session.run = replace(
             self._session.run,
             workload=trials.bench.workload,
@@ -187,14 +187,14 @@ class Comparison:
         return replace(preflight.facts, workload=bench.workload, budget=budget)
 
     def _estimate(self, facts: Facts, observations: Observations) -> Estimate:
-        found = estimate(facts, observations, seed=self._session.options.seed)
-        source = found.slo_source
+        estimated = estimate(facts, observations, seed=self._session.options.seed)
+        source = estimated.slo_source
         if facts.slo.p95_s is None:
             source = f"{source}, on the embedded server"
         self._session.run = replace(
-            self._session.run, demand=found.demand, slo=found.slo, slo_source=source
+            self._session.run, demand=estimated.demand, slo=estimated.slo, slo_source=source
         )
-        return found
+        return estimated
 
     # ---- each at its own best
 
@@ -241,18 +241,18 @@ class Comparison:
         )
 
     def _recommend_for(self, name: str, question: Question) -> None:
-        found = search.recommend(replace(question, arrivals=False), capacity)
-        if found.recommendation is None:
-            self._change(name, failure=found.reason)
+        search_result = search.recommend(replace(question, arrivals=False), capacity)
+        if search_result.recommendation is None:
+            self._change(name, failure=search_result.reason)
             return
         settings = runnable(
-            found.recommendation.settings,
+            search_result.recommendation.settings,
             question.demand.worker,
             cgroups.available_ram() * MEMORY_FRACTION,
             question.conditions.server_cores,
             question.budget.pg_connections,
         )
-        self._change(name, recommendation=found.recommendation, settings=settings)
+        self._change(name, recommendation=search_result.recommendation, settings=settings)
 
     # ---- turn after turn
 
@@ -417,8 +417,8 @@ class Comparison:
         self._entries[name] = replace(self._entries[name], **changes)
 
     def _learn_of(self, name: str, **changes: Any) -> None:
-        found: Lifecycle = replace(self._entries[name].lifecycle, **changes)
-        self._change(name, lifecycle=found)
+        observed: Lifecycle = replace(self._entries[name].lifecycle, **changes)
+        self._change(name, lifecycle=observed)
 
     def _conclude_comparison(self) -> None:
         entries = self._entries.values()
@@ -437,8 +437,8 @@ class Comparison:
         elif any(e.done for e in entries):
             self._end(Verdict.NOT_ENOUGH_DATA, "too few answers under load for a p95")
         else:
-            said = "; ".join(f"{e.name}: {e.failure}" for e in entries if e.failure)
-            self._end(Verdict.DOES_NOT_FIT, said or "no server could be measured")
+            failures = "; ".join(f"{e.name}: {e.failure}" for e in entries if e.failure)
+            self._end(Verdict.DOES_NOT_FIT, failures or "no server could be measured")
 
     def _end(self, verdict: Verdict, why: str) -> None:
         run = self._session.run
