@@ -45,13 +45,13 @@ def parse(grammar: Grammar, words: Sequence[Word], place: Place) -> Said:
             positional.append(word.text)
             continue
         flag, value = _parted(grammar, word)
-        known = _full(grammar, flag)
-        if known in grammar.switches and value is None:
-            what = grammar.switches[known]
+        option = _full(grammar, flag)
+        if option in grammar.switches and value is None:
+            what = grammar.switches[option]
             if what is not None:
                 settings[what[0]] = Setting(what[1], place(flag))
             continue
-        if known not in grammar.valued:
+        if option not in grammar.valued:
             if not grammar.has_nothing(flag):
                 unknown.append(f"{_shown(flag)} ({place(flag)})")
             if value is None and rest and not _is_next(rest[0]):
@@ -62,20 +62,20 @@ def parse(grammar: Grammar, words: Sequence[Word], place: Place) -> Said:
                 unknown.append(f"{flag} without a value ({place(flag)})")
                 break
             value = rest.pop(0)
-        if setting := grammar.valued[known]:
+        if setting := grammar.valued[option]:
             settings[setting] = read(grammar, setting, value, place(flag))
-        elif known in grammar.application:
+        elif option in grammar.application:
             application = value.text
-        elif known in grammar.config:
+        elif option in grammar.config:
             config = value
-        other[known.lstrip("-")] = value.text
+        other[option.lstrip("-")] = value.text
     return Said(settings, tuple(unknown), tuple(positional), application, config, other)
 
 
 def _shown(flag: str) -> str:
     """``-p``, ``--page``: without a value that may be written with it."""
-    found = re.match(r"--[\w.-]*|-.", flag)
-    return found[0] if found else flag
+    match = re.match(r"--[\w.-]*|-.", flag)
+    return match[0] if match else flag
 
 
 def _is_next(word: Word) -> bool:
@@ -101,9 +101,9 @@ def _full(grammar: Grammar, flag: str) -> str:
     if flag in grammar.valued or flag in grammar.switches or not flag.startswith("--"):
         return flag
     if grammar.abbreviates:
-        found = {name for name in (*grammar.valued, *grammar.switches) if name.startswith(flag)}
-        if len(found) == 1:
-            return found.pop()
+        options = {name for name in (*grammar.valued, *grammar.switches) if name.startswith(flag)}
+        if len(options) == 1:
+            return options.pop()
     return flag
 
 

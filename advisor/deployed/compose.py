@@ -48,7 +48,7 @@ def read(file: str, text: str, dotenv: Mapping[str, str]) -> Reading:
     if services is None or not services.pairs:
         return Reading()
     around = Surroundings(dotenv)
-    found = [
+    commands = [
         _service(file, name, node, around) for name, node in services.pairs.items() if node.pairs
     ]
     problems = tuple(
@@ -56,7 +56,7 @@ def read(file: str, text: str, dotenv: Mapping[str, str]) -> Reading:
         for name, node in services.pairs.items()
         if node.get("extends") is not None
     )
-    return Reading(tuple(found), problems)
+    return Reading(tuple(commands), problems)
 
 
 def merge(below: Node, above: Node) -> Node:
@@ -177,12 +177,12 @@ def _decoded(node: Node) -> str | None:
 
 
 def _facts(file: str, node: Node, around: Surroundings) -> tuple[Fact, ...]:
-    found: dict[str, Fact] = {}
+    facts: dict[str, Fact] = {}
     for path, name in _FACTS:
         value = node.get(*path)
         if value is not None and value.text:
             word = Word.of(_interpolated(value.text or "", around))
-            told = word.unknown or AMOUNT.fullmatch(word.text)
-            if told and word.text != "0":  # no limit
-                found.setdefault(name, Fact(name, word.text, f"{file}:{value.line}"))
-    return tuple(found.values())
+            usable = word.unknown or AMOUNT.fullmatch(word.text)
+            if usable and word.text != "0":  # no limit
+                facts.setdefault(name, Fact(name, word.text, f"{file}:{value.line}"))
+    return tuple(facts.values())

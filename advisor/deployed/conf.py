@@ -53,39 +53,39 @@ def ask(
         raise TimeoutError(f"{shown} did not end within {SECONDS:.0f} s and was not read")
     try:
         # the first answer counts: a file that forks gives two
-        found: dict[str, Any] = json.JSONDecoder().raw_decode(text)[0]
+        decoded: dict[str, Any] = json.JSONDecoder().raw_decode(text)[0]
     except ValueError:
         return f"{shown} ended the process that read it"
-    if not found["ok"]:
-        last = [line for line in str(found["message"]).splitlines() if line.strip()][-1:]
+    if not decoded["ok"]:
+        last = [line for line in str(decoded["message"]).splitlines() if line.strip()][-1:]
         return f"{shown} cannot be used: {(last or [''])[0].strip()}"
-    return said(found, shown, cores)
+    return said(decoded, shown, cores)
 
 
-def said(found: Mapping[str, Any], shown: str, cores: int) -> Said:
+def said(answer: Mapping[str, Any], shown: str, cores: int) -> Said:
     """The child's answer by gunicorn's names."""
-    lines = found["lines"]
+    lines = answer["lines"]
 
     def where(name: str) -> str:
         return f"{shown}:{lines[name]}" if name in lines else shown
 
     settings = {
-        name: Setting(value, where(name), _rests(found["rests"].get(name, {}), cores))
-        for name, value in found["settings"].items()
+        name: Setting(value, where(name), _rests(answer["rests"].get(name, {}), cores))
+        for name, value in answer["settings"].items()
         if name != "wsgi_app"
     }
-    unknown = [f"{name} ({where(name)})" for name in found["unknown"]]
-    for text in found["foreign"]:
+    unknown = [f"{name} ({where(name)})" for name in answer["unknown"]]
+    for text in answer["foreign"]:
         if text.startswith(_CLASS):
             why = f"{text.removeprefix(_CLASS)} is not understood"
             settings["worker_class"] = Setting(None, where("worker_class"), why)
         else:
             unknown.append(f"{text.partition(' ')[0]} ({where(text.partition(' ')[0])})")
-    application = str(found["settings"].get("wsgi_app") or "")
+    application = str(answer["settings"].get("wsgi_app") or "")
     return Said(settings, tuple(unknown), (), application)
 
 
 def _rests(on: Mapping[str, Any], cores: int) -> str:
-    said = [f"on {cores} core{'s' * (cores != 1)}"] if on.get("cores") else []
-    said += [f"unless ${name} is set" for name in on.get("missed", ())]
-    return ", ".join(said)
+    conditions = [f"on {cores} core{'s' * (cores != 1)}"] if on.get("cores") else []
+    conditions += [f"unless ${name} is set" for name in on.get("missed", ())]
+    return ", ".join(conditions)

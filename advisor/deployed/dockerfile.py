@@ -46,28 +46,28 @@ class _Stage:
 def read(file: str, text: str) -> Reading:
     stages: dict[str, _Stage] = {}
     stage = _Stage()
-    found = False
+    is_last = False
     for number, (name, rest, lines) in enumerate(_instructions(text)):
         if number == _MOST_INSTRUCTIONS:
             return Reading(problems=(f"{file} is too long to be read",))
         if name == "FROM":
-            found = True
+            is_last = True
             words = [w for w in rest.split() if not w.startswith("--")] or [""]
             stage = stages.get(words[0].lower(), _Stage(base=words[0]))
             stage = replace(stage, cmd_is_own=False)
             if len(words) == 3 and words[1].lower() == "as":
                 stages[words[2].lower()] = stage
             here = words[2].lower() if len(words) == 3 else ""
-        elif found:
+        elif is_last:
             stage = _after(stage, name, rest, lines, file)
             if here:
                 stages[here] = stage
-    if not found:
+    if not is_last:
         return Reading(problems=(f"{file} has no FROM",) if text.strip() else ())
     command = _command(file, stage)
     if command is None and any(name in stage.base for name in ("gunicorn", "uvicorn", "uwsgi")):
-        said = f"{file} starts what its base image {stage.base} starts, which was not read"
-        return Reading(problems=(said,))
+        sentence = f"{file} starts what its base image {stage.base} starts, which was not read"
+        return Reading(problems=(sentence,))
     return Reading((command,) if command else ())
 
 
@@ -99,8 +99,8 @@ def _place(file: str, lines: Lines, word: str) -> str:
 
 
 def _expanded(text: str, stage: _Stage) -> str:
-    known = {**stage.arguments, **{name: value for name, (value, _) in stage.environ.items()}}
-    return Word.of(expand(text, Surroundings(known))).text
+    variables = {**stage.arguments, **{name: value for name, (value, _) in stage.environ.items()}}
+    return Word.of(expand(text, Surroundings(variables))).text
 
 
 def _pairs(rest: str, stage: _Stage) -> dict[str, str]:
@@ -144,7 +144,7 @@ def _command(file: str, stage: _Stage) -> Command | None:
 
 def _instructions(text: str) -> list[tuple[str, str, Lines]]:
     """(name, the rest in one line, its lines), comments and heredocs left out."""
-    found = []
+    instructions = []
     held: list[tuple[int, str]] = []
     until = ""
     escape = "`" if re.match(r"(?i)\s*#\s*escape\s*=\s*`", text) else "\\"
@@ -164,6 +164,6 @@ def _instructions(text: str) -> list[tuple[str, str, Lines]]:
                 until = heredoc[1]
             while name not in ("ENV", "ARG", "CMD", "ENTRYPOINT") and (flag := _FLAG.match(rest)):
                 rest = rest[flag.end() :]
-            found.append((name, rest, tuple(held)))
+            instructions.append((name, rest, tuple(held)))
         held = []
-    return found
+    return instructions

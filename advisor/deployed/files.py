@@ -104,11 +104,11 @@ class Files:
         if not module and self.text(place) is None:  # else it is among what was read
             return f"{place} leads out of the project, is too large, or cannot be read"
         words = {name: Word.of(value) for name, value in environ.items() if name not in _OWN}
-        known = {name: word.text for name, word in words.items() if not word.unknown}
-        asked = (path, tuple(sorted(known.items())))
+        variables = {name: word.text for name, word in words.items() if not word.unknown}
+        asked = (path, tuple(sorted(variables.items())))
         if path not in self._hanging and asked not in self._said:
             try:
-                self._said[asked] = self.place.conf(path, place, known)
+                self._said[asked] = self.place.conf(path, place, variables)
             except TimeoutError as error:
                 self._hanging[path] = str(error)
         return self._hanging[path] if path in self._hanging else self._said[asked]

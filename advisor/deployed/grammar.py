@@ -119,7 +119,7 @@ def _of_field(
     defaults: Mapping[str, Any],
     *,
     short: Mapping[str, str] | None = None,
-    said: Mapping[str, tuple[str, Any]] | None = None,
+    overrides: Mapping[str, tuple[str, Any]] | None = None,
     read: Callable[[str, str], Any] = _number,
     variables: Mapping[str, str] | None = None,
     prefix: str = "",
@@ -132,18 +132,18 @@ def _of_field(
     each option can be given by."""
     settings = SERVERS[name].settings.items()
     mine = {f"--{m.option}": setting for setting, m in settings if m.option}
-    found = dict.fromkeys((_dashed(word) for word in valued.split()), "")
+    flags = dict.fromkeys((_dashed(word) for word in valued.split()), "")
     by_variable = dict(variables or {})
     if prefix:
         by_variable |= {
             prefix + flag[2:].replace("-", "_").upper(): setting for flag, setting in mine.items()
         }
     without = dict.fromkeys(_dashed(word) for word in switches.split())
-    found |= {flag: setting for flag, setting in mine.items() if flag not in (said or {})}
+    flags |= {flag: setting for flag, setting in mine.items() if flag not in (overrides or {})}
     return Grammar(
         name,
-        {**found, **(short or {})},
-        {**without, **(said or {})},
+        {**flags, **(short or {})},
+        {**without, **(overrides or {})},
         defaults,
         read,
         by_variable,
@@ -251,7 +251,7 @@ _UWSGI = _of_field(
     short={"-p": "workers", "--workers": "workers", "-R": "max_requests", "-t": "timeout",
            "-l": "backlog", "--gevent": "worker_class", "--async": "worker_class",
            "--asyncio": "worker_class"},
-    said={"--lazy-apps": ("preload_app", False), "--lazy": ("preload_app", False)},
+    overrides={"--lazy-apps": ("preload_app", False), "--lazy": ("preload_app", False)},
     prefix="UWSGI_",
     application="module wsgi w wsgi-file file",
     config="ini",

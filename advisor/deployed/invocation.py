@@ -158,19 +158,19 @@ def _wrapped(words: Sequence[Word], environ: Mapping[str, str]) -> Found | None:
         name = word.text.rpartition("/")[2]
         if name in _NO_RUN:
             return None
-        known = name in PROGRAMS or name in _SHELLS or name in _FOREIGN or name == "fastapi"
-        known = known or name.endswith(".sh")
-        if known or _PYTHON.fullmatch(name) or name in WRAPPERS:
-            found = locate(words[i:])
-            if isinstance(found, Invocation):
+        is_program = name in PROGRAMS or name in _SHELLS or name in _FOREIGN or name == "fastapi"
+        is_program = is_program or name.endswith(".sh")
+        if is_program or _PYTHON.fullmatch(name) or name in WRAPPERS:
+            wrapped = locate(words[i:])
+            if isinstance(wrapped, Invocation):
                 before = {
                     pair[1]: pair[2]
                     for each in words[1:i]
                     if (pair := ASSIGNMENT.fullmatch(each.text))
                 }
                 return Invocation(
-                    found.server, found.arguments, {**environ, **before, **found.environ}
+                    wrapped.server, wrapped.arguments, {**environ, **before, **wrapped.environ}
                 )
-            if found is not None:
-                return found
+            if wrapped is not None:
+                return wrapped
     return None

@@ -41,15 +41,15 @@ def _commands(reader: Callable[[str, str], Reading]) -> Reader:
 
 
 def _resolved(files: Files, reading: Reading) -> Started:
-    found: list[Deployed] = []
+    deployments: list[Deployed] = []
     beside: list[str] = []
     for command in reading.commands[:MOST_COMMANDS]:
         files.keep({name: value for name, (value, _) in command.environ.items()})
-        deployed, said = resolve(command, files)
-        beside += said
+        deployed, problems = resolve(command, files)
+        beside += problems
         if deployed is not None:
-            found.append(deployed)
-    return Started(tuple(found), reading.problems, tuple(beside))
+            deployments.append(deployed)
+    return Started(tuple(deployments), reading.problems, tuple(beside))
 
 
 def _composed(files: Files, file: str, text: str) -> Started:
@@ -90,15 +90,15 @@ def _built(files: Files, commands: tuple[Command, ...]) -> Iterator[Command]:
 def _ini(files: Files, file: str, text: str) -> Started:
     if "[uwsgi]" not in text:
         return Started()
-    said = uwsgi_ini.parse(file, text, Surroundings({}, files.cores))
-    return Started((standing_alone(file, "uwsgi", said),))
+    settings = uwsgi_ini.parse(file, text, Surroundings({}, files.cores))
+    return Started((standing_alone(file, "uwsgi", settings),))
 
 
 def _conf(files: Files, file: str, text: str) -> Started:
-    said = files.conf(file, Command(file, "", ()), {})
-    if isinstance(said, str):
-        return Started(problems=(said,))
-    return Started((standing_alone(file, "gunicorn", said),))
+    settings = files.conf(file, Command(file, "", ()), {})
+    if isinstance(settings, str):
+        return Started(problems=(settings,))
+    return Started((standing_alone(file, "gunicorn", settings),))
 
 
 KINDS: tuple[Kind, ...] = (
@@ -117,10 +117,10 @@ def look(place: Place) -> Look:
     """Never raises for what files hold, and tells no password of theirs."""
     directories = _directories(place)
     files = Files(place, directories[-1])
-    found = _looked(directories, files)
+    result = _looked(directories, files)
     secrets = tuple(files.secrets)
-    deployed = _hidden(found.deployed, secrets) if found.deployed is not None else None
-    return replace(found, deployed=deployed, problems=tuple(hide(found.problems, secrets)))
+    deployed = _hidden(result.deployed, secrets) if result.deployed is not None else None
+    return replace(result, deployed=deployed, problems=tuple(hide(result.problems, secrets)))
 
 
 def _hidden(deployed: Deployed, secrets: tuple[str, ...]) -> Deployed:
@@ -139,11 +139,11 @@ def _hidden(deployed: Deployed, secrets: tuple[str, ...]) -> Deployed:
 
 
 def _looked(directories: list[Path], files: Files) -> Look:
-    found: list[tuple[tuple[int, ...], Deployed]] = []
+    ranked: list[tuple[tuple[int, ...], Deployed]] = []
     problems: list[str] = []
     beside: list[str] = []
     for number, kind in enumerate(KINDS):
-        if number >= len(KINDS) - 2 and any(not deployed.develops for _, deployed in found):
+        if number >= len(KINDS) - 2 and any(not deployed.develops for _, deployed in ranked):
             break  # a file of settings counts by itself only where no command is known
         for distance, file in _files(directories, kind, files):
             text = files.text(file)
@@ -156,18 +156,20 @@ def _looked(directories: list[Path], files: Files) -> Look:
             for deployed in started.servers:
                 doubt = _doubt(deployed, files.place.names)
                 if doubt is None:
-                    said = f"{deployed.where} starts another application, {deployed.application}"
-                    beside.append(said)
+                    sentence = (
+                        f"{deployed.where} starts another application, {deployed.application}"
+                    )
+                    beside.append(sentence)
                 else:
-                    found.append(((deployed.develops, doubt, number, distance), deployed))
-    found.sort(key=lambda each: each[0])
-    chosen = found[0][1] if found else None
+                    ranked.append(((deployed.develops, doubt, number, distance), deployed))
+    ranked.sort(key=lambda each: each[0])
+    chosen = ranked[0][1] if ranked else None
     if chosen is not None and chosen.develops:
         beside.append(f"{chosen.where} reloads on changes, so it is not taken as a deployment")
         chosen = None
     if chosen is None:
         return Look(None, tuple(files.read), tuple(dict.fromkeys((*problems, *beside))))
-    others = tuple(_says(other) for _, other in found[1:] if _differs(other, chosen))
+    others = tuple(_says(other) for _, other in ranked[1:] if _differs(other, chosen))
     problems = list(dict.fromkeys((*chosen.problems, *problems)))
     chosen = replace(chosen, others=tuple(dict.fromkeys(others)), problems=tuple(problems))
     return Look(chosen, tuple(files.read), chosen.problems)
@@ -237,10 +239,10 @@ def _differs(one: Deployed, other: Deployed) -> bool:
 
 def _says(deployed: Deployed) -> str:
     """``Dockerfile:9 starts gunicorn with 4 workers``."""
-    said = []
+    sentences = []
     for name in ("workers", "threads"):
         setting = deployed.settings.get(name)
         if setting is not None:
             shown = setting.place.partition(", ")[2] if setting.value is None else setting.value
-            said.append(f"{shown} {name}" if setting.value is not None else f"{name} {shown}")
-    return f"{deployed.where} starts {deployed.server} with {', '.join(said)}"
+            sentences.append(f"{shown} {name}" if setting.value is not None else f"{name} {shown}")
+    return f"{deployed.where} starts {deployed.server} with {', '.join(sentences)}"

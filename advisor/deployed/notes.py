@@ -12,13 +12,13 @@ from pretune.advisor.resources.budget import Budget
 
 def module_names(spec: str, callable_name: str, file: Path | None, chdir: Path) -> tuple[str, ...]:
     """Every name under which a deployment may know the target's module."""
-    found = [callable_name.partition(":")[0]]
+    names = [callable_name.partition(":")[0]]
     if not spec.partition(":")[0].endswith(".py"):
-        found.append(spec.partition(":")[0])
+        names.append(spec.partition(":")[0])
     if file is not None and file.is_relative_to(chdir):
         parts = file.relative_to(chdir).with_suffix("").parts
-        found.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
-    return tuple(dict.fromkeys(name for name in found if name))
+        names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def note_bounds(deployed: Deployed, budget: Budget, sources: Sequence[str]) -> tuple[str, ...]:
@@ -26,7 +26,7 @@ def note_bounds(deployed: Deployed, budget: Budget, sources: Sequence[str]) -> t
 
     ``sources``: names of the options that the user gave; those bounds are meant as they are.
     """
-    found = []
+    sentences = []
     for fact in deployed.facts:
         if fact.name == "memory limit" and "ram" not in sources:
             try:
@@ -34,7 +34,7 @@ def note_bounds(deployed: Deployed, budget: Budget, sources: Sequence[str]) -> t
             except ValueError:
                 continue
             if limit < budget.ram_bytes:
-                found.append(
+                sentences.append(
                     f"{fact.where} limits the memory to {format_bytes(limit)}, but the answer is "
                     f"for {format_bytes(budget.ram_bytes)}; give --ram {fact.value} to match"
                 )
@@ -44,8 +44,8 @@ def note_bounds(deployed: Deployed, budget: Budget, sources: Sequence[str]) -> t
             and fact.value.isdigit()
             and int(fact.value) != budget.instances
         ):
-            found.append(
+            sentences.append(
                 f"{fact.where} starts {fact.value} replicas, but the answer is for "
                 f"{budget.instances}; give --instances {fact.value} for all of them"
             )
-    return tuple(found)
+    return tuple(sentences)

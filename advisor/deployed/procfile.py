@@ -13,9 +13,9 @@ SERVING = ("web", "www", "server", "app", "api", "django", "flask", "backend", "
 
 def read(file: str, text: str) -> Reading:
     lines = [
-        (number, found[1], found[2])
+        (number, match[1], match[2])
         for number, line in enumerate(text.splitlines(), 1)
-        if (found := _LINE.fullmatch(line.strip()))
+        if (match := _LINE.fullmatch(line.strip()))
     ]
     if not lines and text.strip():
         return Reading(problems=(f"{file} has no line like web: gunicorn app",))

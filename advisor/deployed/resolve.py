@@ -60,29 +60,29 @@ class _Found:
 
 def resolve(command: Command, project: Project) -> tuple[Deployed | None, tuple[str, ...]]:
     """The server of a command, None where it starts none; and what could not be read."""
-    found = _Found()
+    result = _Found()
     environ = {name: value for name, (value, _) in command.environ.items()}
     around = Surroundings(environ, project.cores)
     if command.words:
-        _take([Word.of(word) for word in command.words], command, around, project, found, 0)
+        _take([Word.of(word) for word in command.words], command, around, project, result, 0)
     else:
-        _search(command.text, command, around, project, found, 0)
-    serving = [seen for seen in found.seen if not seen.develops] or found.seen
+        _search(command.text, command, around, project, result, 0)
+    serving = [seen for seen in result.seen if not seen.develops] or result.seen
     if not serving:
-        return None, (*found.problems, *found.others)
+        return None, (*result.problems, *result.others)
     deployed = _settled(serving[-1], command, project)
-    return replace(deployed, problems=(*found.problems, *deployed.problems)), ()
+    return replace(deployed, problems=(*result.problems, *deployed.problems)), ()
 
 
 def _search(
-    text: str, command: Command, around: Surroundings, project: Project, found: _Found, depth: int
+    text: str, command: Command, around: Surroundings, project: Project, result: _Found, depth: int
 ) -> None:
     try:
         for words, assigned in commands(text, around):
             here = replace(around, variables={**around.variables, **assigned})
-            _take(words, command, here, project, found, depth)
+            _take(words, command, here, project, result, depth)
     except ValueError as error:
-        found.problems.append(f"{command.where} is not understood: {error}")
+        result.problems.append(f"{command.where} is not understood: {error}")
 
 
 def _take(
@@ -90,21 +90,21 @@ def _take(
     command: Command,
     around: Surroundings,
     project: Project,
-    found: _Found,
+    result: _Found,
     depth: int,
 ) -> None:
     what = locate(words)
     texts = [word.text for word in words]
     if isinstance(what, Invocation):
         variables = {**around.variables, **what.environ}
-        found.seen.append(_Seen(what, command, variables))
+        result.seen.append(_Seen(what, command, variables))
     elif isinstance(what, Other):
         place = command.place("runserver" if "runserver" in texts else texts[0])
-        found.others.append(f"{place} {what.says}")
+        result.others.append(f"{place} {what.says}")
     elif isinstance(what, Shell) and depth < _DEEPEST:
-        _search(what.text, command, around, project, found, depth + 1)
+        _search(what.text, command, around, project, result, depth + 1)
     elif isinstance(what, Script) and depth < _DEEPEST:
-        _script(what, command, around, project, found, depth)
+        _script(what, command, around, project, result, depth)
 
 
 def _script(
@@ -112,24 +112,24 @@ def _script(
     command: Command,
     around: Surroundings,
     project: Project,
-    found: _Found,
+    result: _Found,
     depth: int,
 ) -> None:
     """One level deep, and what it is given where it runs that: ``exec "$@"``."""
     file = project.find(script.name, command)
     text = project.text(file) if file is not None else None
-    before = len(found.seen)
+    before = len(result.seen)
     if file is not None and text is not None and not text.startswith("\x7fELF"):
         lines = tuple(enumerate(text.splitlines(), 1))
         inner = replace(command, file=file, lines=lines, text="", words=())
         given = replace(around, arguments=tuple(word.text for word in script.arguments))
-        _search(text, inner, given, project, found, _DEEPEST)
-        found.seen[before:] = [_placed(seen, command) for seen in found.seen[before:]]
-    if len(found.seen) == before and script.arguments:
+        _search(text, inner, given, project, result, _DEEPEST)
+        result.seen[before:] = [_placed(seen, command) for seen in result.seen[before:]]
+    if len(result.seen) == before and script.arguments:
         # an entrypoint of the base image, or one that was not understood, runs its arguments
-        _take(script.arguments, command, around, project, found, depth + 1)
-    elif len(found.seen) == before and file is None and script.name.endswith(".sh"):
-        found.problems.append(f"{command.where} runs {script.name}, which is not in the project")
+        _take(script.arguments, command, around, project, result, depth + 1)
+    elif len(result.seen) == before and file is None and script.name.endswith(".sh"):
+        result.problems.append(f"{command.where} runs {script.name}, which is not in the project")
 
 
 def _placed(seen: _Seen, outer: Command) -> _Seen:
@@ -150,10 +150,10 @@ def _settled(seen: _Seen, outer: Command, project: Project) -> Deployed:
     unknown = [*line.unknown]
     problems: list[str] = []
     application = ""
-    for said in _files(_Asked(grammar, line, seen, outer, project, problems)):
-        layers.append(said.settings)
-        unknown += said.unknown
-        application = said.application or application
+    for layer in _files(_Asked(grammar, line, seen, outer, project, problems)):
+        layers.append(layer.settings)
+        unknown += layer.unknown
+        application = layer.application or application
     layers.append(line.settings)
     application = _CALLED.sub("(...)", _application(grammar, line) or application)
     settings = _layered(grammar, layers, line)
@@ -179,47 +179,47 @@ def _layered(
     for name in ("WEB_CONCURRENCY",):  # platforms set it, as Heroku does
         if grammar.variables.get(name) == "workers":
             defaults["workers"] = replace(defaults["workers"], note=f"unless ${name} is set")
-    found = dict(defaults)
+    settings = dict(defaults)
     for layer in layers:
-        found.update(layer)
+        settings.update(layer)
     if grammar.server == "granian":
-        found = _granian(found, line)
-    if grammar.server == "uwsgi" and "max_requests_jitter" in found:
-        found = _uwsgi(found)
-    return {name: found[name] for name in SETTINGS if name in found}
+        settings = _granian(settings, line)
+    if grammar.server == "uwsgi" and "max_requests_jitter" in settings:
+        settings = _uwsgi(settings)
+    return {name: settings[name] for name in SETTINGS if name in settings}
 
 
-def _granian(found: dict[str, Setting], line: Said) -> dict[str, Setting]:
+def _granian(settings: dict[str, Setting], line: Said) -> dict[str, Setting]:
     """Its defaults follow from each other: as many requests in a worker as its part of the backlog,
     half as many threads under WSGI."""
-    workers, backlog = found["workers"].value, found["backlog"].value
+    workers, backlog = settings["workers"].value, settings["backlog"].value
     if workers is None or backlog is None:
-        return found
+        return settings
     where = "granian's default"
     default = Setting(max(1, max(128, backlog) // max(1, workers)), where)
-    connections = found.setdefault("worker_connections", default).value
+    connections = settings.setdefault("worker_connections", default).value
     if line.other.get("interface", "").lower() == "wsgi" and connections is not None:
-        found.setdefault("threads", Setting(max(1, connections // 2), where))
-    return found
+        settings.setdefault("threads", Setting(max(1, connections // 2), where))
+    return settings
 
 
-def _uwsgi(found: dict[str, Setting]) -> dict[str, Setting]:
+def _uwsgi(settings: dict[str, Setting]) -> dict[str, Setting]:
     """max-requests-delta is added once for each worker's number: the last one has the jitter."""
-    jitter, workers = found["max_requests_jitter"], found["workers"].value
+    jitter, workers = settings["max_requests_jitter"], settings["workers"].value
     if jitter.value and workers:
-        found["max_requests_jitter"] = replace(jitter, value=jitter.value * workers)
-    return found
+        settings["max_requests_jitter"] = replace(jitter, value=jitter.value * workers)
+    return settings
 
 
 def _variables(grammar: Grammar, seen: _Seen, outer: Command) -> dict[str, Setting]:
-    found = {}
+    settings = {}
     for name, setting in grammar.variables.items():
         if (value := seen.variables.get(name)) is not None:
             inside = outer.environ.get(name)
             same = inside is not None and inside[0] == value
             where = inside[1] if inside is not None and same else seen.command.place(name)
-            found[setting] = read(grammar, setting, Word.of(value), where)
-    return found
+            settings[setting] = read(grammar, setting, Word.of(value), where)
+    return settings
 
 
 @dataclass(frozen=True)
@@ -284,8 +284,8 @@ def _gunicorn(asked: _Asked) -> Iterator[Said]:
         asking = seen.command if config is not None else outer
         place = project.find(name.removeprefix("file:"), asking)
     if place is not None:
-        said = project.conf(place, seen.command, seen.variables)
-        yield said if isinstance(said, Said) else asked.without(place, said)
+        layer = project.conf(place, seen.command, seen.variables)
+        yield layer if isinstance(layer, Said) else asked.without(place, layer)
     elif config is not None:
         yield asked.missing(name)
     yield ambient
@@ -345,12 +345,12 @@ def _application(grammar: Grammar, line: Said) -> str:
     return named or (line.positional[0] if line.positional else "")
 
 
-def standing_alone(file: str, server: str, said: Said) -> Deployed:
+def standing_alone(file: str, server: str, command_line: Said) -> Deployed:
     """A configuration file that no command names: the server with nothing else said."""
     grammar = GRAMMARS[server]
-    settings = _layered(grammar, [said.settings], said)
-    name = said.other.get("callable")
-    application = said.application
+    settings = _layered(grammar, [command_line.settings], command_line)
+    name = command_line.other.get("callable")
+    application = command_line.application
     if server == "uwsgi" and application and name and ":" not in application:
         application = f"{application}:{name}"
-    return Deployed(server, file, application, settings, said.unknown)
+    return Deployed(server, file, application, settings, command_line.unknown)

@@ -128,9 +128,9 @@ def _simple(text: str) -> Iterator[str]:
             end = text.find("\n", i)
             start = i = end if end > 0 else len(text)
             continue
-        elif found := _HEREDOC.match(text, i):
-            until.append(found[1])
-            i = found.end() - 1
+        elif match := _HEREDOC.match(text, i):
+            until.append(match[1])
+            i = match.end() - 1
         elif c in ";&|\n" and not _redirects(text, i):
             yield text[start:i]
             if c == "\n" and until:
@@ -236,11 +236,11 @@ def _value(name: str, around: Surroundings) -> str:
 
 
 def _braced(inner: str, around: Surroundings, assigned: dict[str, str] | None, depth: int) -> str:
-    found = _BRACED.fullmatch(inner)
-    if found is None:
+    match = _BRACED.fullmatch(inner)
+    if match is None:
         begins = _NAME.match(inner)
         return _unknown(f"${{{begins[0] if begins else ''}...}}")
-    name, how, word = found[1], found[2] or "", found[3] or ""
+    name, how, word = match[1], match[2] or "", match[3] or ""
     if name in "@*" and around.arguments is not None:
         return shlex.join(around.arguments)
     value = around.variables.get(name)
@@ -258,11 +258,11 @@ def _braced(inner: str, around: Surroundings, assigned: dict[str, str] | None, d
 
 def _command(inner: str, around: Surroundings, depth: int) -> str:
     words = inner.split()
-    said = " ".join(words)
-    if _COUNTS_CORES.fullmatch(said):
+    text = " ".join(words)
+    if _COUNTS_CORES.fullmatch(text):
         return _cores(around)
-    if said.startswith("expr "):
-        return _arithmetic(expand(said[5:], around, None, depth + 1).replace("\\", ""), around)
+    if text.startswith("expr "):
+        return _arithmetic(expand(text[5:], around, None, depth + 1).replace("\\", ""), around)
     while words and ASSIGNMENT.fullmatch(words[0]):
         words = words[1:]
     # a password may stand in the rest

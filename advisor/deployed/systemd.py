@@ -62,14 +62,14 @@ def read(file: str, text: str) -> Reading:
 def _environment(value: str, where: str) -> dict[str, tuple[str, str]]:
     try:
         pairs = (word.partition("=") for word in shlex.split(value))
-        return {name: (said, where) for name, equals, said in pairs if equals}
+        return {name: (text, where) for name, equals, text in pairs if equals}
     except ValueError:
         return {}
 
 
 def _logical(text: str) -> list[tuple[tuple[tuple[int, str], ...], str]]:
     """Each line with its continuations; comments may stand between them."""
-    found = []
+    logical = []
     held: list[tuple[int, str]] = []
     for number, line in enumerate(text.splitlines(), 1):
         if line.lstrip().startswith(("#", ";")) or (not line.strip() and not held):
@@ -78,6 +78,6 @@ def _logical(text: str) -> list[tuple[tuple[tuple[int, str], ...], str]]:
         if line.rstrip().endswith("\\"):
             continue
         joined = " ".join(part.strip().removesuffix("\\") for _, part in held)
-        found.append((tuple(held), joined.strip()))
+        logical.append((tuple(held), joined.strip()))
         held = []
-    return found
+    return logical

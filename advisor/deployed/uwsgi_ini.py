@@ -67,7 +67,7 @@ def parse(file: str, text: str, around: Surroundings) -> Said:
 
 
 def _pairs(text: str) -> list[tuple[int, str, str]]:
-    found = []
+    pairs = []
     inside = False
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip()
@@ -75,8 +75,8 @@ def _pairs(text: str) -> list[tuple[int, str, str]]:
             inside = line.startswith("[uwsgi]")
         elif inside and line and line[0] not in "#;":
             key, equals, value = line.partition("=")
-            found.append((number, key.strip(), value.strip() if equals else "true"))
-    return found
+            pairs.append((number, key.strip(), value.strip() if equals else "true"))
+    return pairs
 
 
 def _placed(value: str, own: Mapping[str, str], around: Surroundings) -> str:
