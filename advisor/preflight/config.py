@@ -91,6 +91,6 @@ def check(table: dict[str, Any], file: Path) -> dict[str, Any]:
             hint = f"; did you mean {close[0]}?" if close else f"; known: {', '.join(KEYS)}"
             raise ConfigError(f"{file}: [tool.pretune] has no key {key!r}{hint}")
         if not isinstance(value, KEYS[key]) or (isinstance(value, bool) and KEYS[key] is not bool):
-            said = f"{file}: [tool.pretune] {key} = {value!r} has the wrong type"
-            raise ConfigError(f"{said}; write {EXAMPLES[key]}")
+            sentence = f"{file}: [tool.pretune] {key} = {value!r} has the wrong type"
+            raise ConfigError(f"{sentence}; write {EXAMPLES[key]}")
     return table

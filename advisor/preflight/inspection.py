@@ -74,7 +74,7 @@ def inspect(
             log_tail=tail,
         )
     # the first answer counts: an app that forks while it is imported gives two
-    found: dict[str, Any] = json.JSONDecoder().raw_decode(text)[0]
-    if not found["ok"]:
-        raise AppFailed(found["kind"], found["message"], found.get("traceback", ""))
-    return found
+    decoded: dict[str, Any] = json.JSONDecoder().raw_decode(text)[0]
+    if not decoded["ok"]:
+        raise AppFailed(decoded["kind"], decoded["message"], decoded.get("traceback", ""))
+    return decoded

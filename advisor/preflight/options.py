@@ -156,7 +156,7 @@ def _front(name: str) -> str:
 
 def _statics(given: Sequence[str], base: Path) -> tuple[Static, ...]:
     """``/static/=DIR``, DIR relative to where the app runs."""
-    found: list[Static] = []
+    statics: list[Static] = []
     for text in given:
         url, equals, directory = str(text).partition("=")
         path = (base / directory).resolve()
@@ -165,10 +165,10 @@ def _statics(given: Sequence[str], base: Path) -> tuple[Static, ...]:
         if not path.is_dir():
             raise ValueError(f"{path} is no directory")
         static = Static("/" + url.strip("/") + "/", str(path))
-        if static.url in [each.url for each in found]:
+        if static.url in [each.url for each in statics]:
             raise ValueError(f"{static.url} is given twice")
-        found.append(static)
-    return tuple(found)
+        statics.append(static)
+    return tuple(statics)
 
 
 def _p95(text: str) -> float:

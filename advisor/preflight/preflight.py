@@ -92,19 +92,19 @@ def run(
     learned(environ)
     _refuse_remote(environ.get("DATABASE_URL", ""), environ, options.allow_remote_db)
     progress.phase("preflight", f"importing {location.spec}", 3.0)
-    found = inspection.inspect(
+    inspected = inspection.inspect(
         location.spec, location.chdir, location.python, environ, workspace, options.boot_s
     )
-    target = _target(options, found)
+    target = _target(options, inspected)
     progress.update("reading the deployment's files")
     look = _look(options, target, environ, workspace)
     deployed = look.deployed.server if look.deployed is not None else None
     servers = choose(options.server, target.interface, target.python, deployed)
     budget = _budget(options)
     notes = _of_deployment(look, servers, target.interface, budget, options)
-    url, source = _database_url(options, environ, found)
-    named = [each.get("url") or "" for each in found.get("databases", ())]
-    if POSTGRES_DRIVERS & found["versions"].keys():
+    url, source = _database_url(options, environ, inspected)
+    named = [each.get("url") or "" for each in inspected.get("databases", ())]
+    if POSTGRES_DRIVERS & inspected["versions"].keys():
         named.append(_from_environment(environ))
     for each in named:
         _refuse_remote(each, environ, options.allow_remote_db)
@@ -136,7 +136,9 @@ def run(
         refuse_postgres(reached, ports)
         notes.extend(_of_peers(reached))
 
-    workload = traffic.find_workload(options, location.spec, found, environ, workspace, check_peers)
+    workload = traffic.find_workload(
+        options, location.spec, inspected, environ, workspace, check_peers
+    )
     available = frozenset(os.sched_getaffinity(0))
     return Preflight(
         target=target,
@@ -148,31 +150,31 @@ def run(
         database_url=url,
         core_plan=cores.plan(available, budget.cores),
         servers=servers,
-        boot_memory=found["boot_memory"],
-        settings=found.get("settings"),
-        database_urls=tuple(d["url"] for d in found.get("databases", ()) if d.get("url")),
+        boot_memory=inspected["boot_memory"],
+        settings=inspected.get("settings"),
+        database_urls=tuple(d["url"] for d in inspected.get("databases", ()) if d.get("url")),
         look=look,
         notes=tuple(notes),
         postgres_ports=ports,
         boot_s=options.boot_s,
-        front=replace(installed, statics=reverse_proxy.choose_statics(found, options.statics))
+        front=replace(installed, statics=reverse_proxy.choose_statics(inspected, options.statics))
         if installed
         else None,
     )
 
 
-def _target(options: Options, found: Mapping[str, Any]) -> Target:
+def _target(options: Options, inspected: Mapping[str, Any]) -> Target:
     location = options.location
     return Target(
         spec=location.spec,
         chdir=location.chdir,
         python=location.python,
-        interface=found["interface"],
-        framework=found["framework"],
-        callable_name=found["callable"],
-        file=Path(found["file"]) if found.get("file") else None,
-        python_version=found["python_version"],
-        boot_s=found["boot_s"],
+        interface=inspected["interface"],
+        framework=inspected["framework"],
+        callable_name=inspected["callable"],
+        file=Path(inspected["file"]) if inspected.get("file") else None,
+        python_version=inspected["python_version"],
+        boot_s=inspected["boot_s"],
     )
 
 
@@ -202,13 +204,13 @@ def _of_deployment(
     deployed = look.deployed
     if deployed is None:
         return [f"The deployment's files: {problem}." for problem in look.problems]
-    said = [f"{note}." for note in note_bounds(deployed, budget, tuple(options.sources))]
+    sentences = [f"{note}." for note in note_bounds(deployed, budget, tuple(options.sources))]
     if servers.verified not in (deployed.server, options.server):
-        said.append(
+        sentences.append(
             f"{deployed.where} starts {deployed.server}, which is not installed in the app's "
             f"environment for {interface.upper()}; the answer is for {servers.label}."
         )
-    return said
+    return sentences
 
 
 def _budget(options: Options) -> Budget:
@@ -246,14 +248,14 @@ def _with_connections(budget: Budget, options: Options, database: PostgresLimits
 
 
 def _database_url(
-    options: Options, environ: Mapping[str, str], found: Mapping[str, Any]
+    options: Options, environ: Mapping[str, str], inspected: Mapping[str, Any]
 ) -> tuple[str | None, str]:
     """The first that is named: the flag, the environment, the app's own settings."""
     if options.database_url:
         return options.database_url, "--database-url"
     if environ.get("DATABASE_URL"):
         return environ["DATABASE_URL"], "DATABASE_URL"
-    for database in found.get("databases", ()):
+    for database in inspected.get("databases", ()):
         if database.get("url"):
             return database["url"], f"the app's database ({database.get('engine', 'settings')})"
     return None, ""

@@ -58,11 +58,11 @@ def choose(asked: str | None, interface: str, python: Path, deployed: str | None
         return _of_the_field(catalogue.SERVERS[asked], interface, python)
     if asked is None and deployed is not None and deployed in catalogue.SERVERS:
         try:
-            there = _of_the_field(catalogue.SERVERS[deployed], interface, python)
+            deployed_there = _of_the_field(catalogue.SERVERS[deployed], interface, python)
         except Refused:
             pass  # as where nothing is known of the deployment
         else:
-            return replace(there, measured=EMBEDDED)
+            return replace(deployed_there, measured=EMBEDDED)
     version = gunicorn.installed(python, interface)
     if version is not None:
         return Servers(asked or EMBEDDED, GUNICORN, version)
