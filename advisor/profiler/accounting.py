@@ -101,9 +101,9 @@ def _inside(
     requests, _ = np.histogram(ends, ticks)
     # of all requests: a ring may have lost some, a long run keeps a sample
     whole = cpu * np.where(counted > 0, requests / np.maximum(counted, 1), 0.0)
-    told = requests * (counted > 0)
+    counted_requests = requests * (counted > 0)
     grown = np.diff(workers_cpu(samples, ticks)) * (counted > 0)
-    return ratio(cpu, counted.astype(np.float64)), _difference(grown, whole, told)
+    return ratio(cpu, counted.astype(np.float64)), _difference(grown, whole, counted_requests)
 
 
 def _group(

@@ -35,8 +35,8 @@ class Blocks:
 
     def place(self, times: NDArray[np.float64]) -> NDArray[np.int64]:
         """The block of each time, all inside the window."""
-        found = np.searchsorted(self.edges, times, side="right") - 1
-        return np.clip(found, 0, BLOCKS - 1).astype(np.int64)
+        blocks = np.searchsorted(self.edges, times, side="right") - 1
+        return np.clip(blocks, 0, BLOCKS - 1).astype(np.int64)
 
     def sums(
         self, times: NDArray[np.float64], weights: NDArray[np.float64] | None = None

@@ -143,7 +143,7 @@ class DatabaseObserver:
         assert self._connection is not None
         before = time.monotonic()
         try:
-            found, server = self._ask(self._connection)
+            sessions, server = self._ask(self._connection)
         except psycopg.Error as error:
             self.problem = f"Postgres stopped answering: {error}"
             self._close()
@@ -151,16 +151,16 @@ class DatabaseObserver:
         now = time.monotonic()
         pids = worker_pids()
         counts = (
-            self._through_pooler(pids) if self._pooled else self._by_session(found, pids, first)
+            self._through_pooler(pids) if self._pooled else self._by_session(sessions, pids, first)
         )
         for pid, states in counts.items():
             self._rows.append((now, pid, *states))
         self._rows.settle()
         if server:
             *counters, clients = server
-            delay_s = self._backends_delay_s(found, first)
-            held = len(found) if self._pooled else sum(map(sum, counts.values()))
-            pooled = len(found) + 1 if self._pooled else 0  # and the one that answers us
+            delay_s = self._backends_delay_s(sessions, first)
+            held = len(sessions) if self._pooled else sum(map(sum, counts.values()))
+            pooled = len(sessions) + 1 if self._pooled else 0  # and the one that answers us
             # of this look the server has not told yet
             self._server_rows.append(
                 (now, *counters, self._ours_s, delay_s, max(clients - held, 0), pooled)
@@ -178,16 +178,16 @@ class DatabaseObserver:
             look = _LOOK.format(counters=_COUNTERS if self._server_told else "null").encode()
             asked = {"us": postgres.APPLICATION_NAME, "pooled": self._pooled}
             rows = connection.execute(look, asked).fetchall()
-        found = [row[:4] for row in rows if row[0] is not None]
-        return found, rows[0][4:] if self._server_told and rows else None
+        sessions = [row[:4] for row in rows if row[0] is not None]
+        return sessions, rows[0][4:] if self._server_told and rows else None
 
-    def _backends_delay_s(self, found: list[tuple[Any, ...]], first: bool) -> float:
+    def _backends_delay_s(self, sessions: list[tuple[Any, ...]], first: bool) -> float:
         """Return the delay of the app's sessions, s; one that comes and goes between two looks is
         missed.
         """
         if self.postmaster_pid is None:
             return math.nan
-        apps = [row[0] for row in found if row[0] not in self._foreign]
+        apps = [row[0] for row in sessions if row[0] not in self._foreign]
         return self._delay.look(apps, new=not first)
 
     def _through_pooler(self, pids: tuple[int, ...]) -> dict[int, list[int]]:
@@ -197,15 +197,15 @@ class DatabaseObserver:
         return counts
 
     def _by_session(
-        self, found: list[tuple[Any, ...]], pids: tuple[int, ...], first: bool
+        self, sessions: list[tuple[Any, ...]], pids: tuple[int, ...], first: bool
     ) -> dict[int, list[int]]:
-        living = {row[0] for row in found}
+        living = {row[0] for row in sessions}
         self._owner = {pid: owner for pid, owner in self._owner.items() if pid in living}
         self._foreign &= living
         unknown = living - self._owner.keys() - self._foreign
         ports = sockets.owners(pids, self._port) if unknown else {}
         counts: dict[int, list[int]] = {pid: [0, 0, 0, 0] for pid in (*pids, 0)}
-        for backend, port, name, state in found:
+        for backend, port, name, state in sessions:
             if backend in self._foreign:
                 continue
             owner = self._owner.get(backend) or ports.get(port or -1) or _named(name, pids)

@@ -82,11 +82,11 @@ class Notes:
 
         So do outbound calls: a request that began in the window may end after it.
         """
-        found = {}
+        arrays = {}
         for name in _TIMED:
             rows = getattr(self, name)
-            found[name] = rows[(rows["time"] >= start) & (rows["time"] < end)]
-        return replace(self, **found)
+            arrays[name] = rows[(rows["time"] >= start) & (rows["time"] < end)]
+        return replace(self, **arrays)
 
     @property
     def late_fraction(self) -> float:
@@ -97,10 +97,10 @@ class Notes:
 
     def routes_of(self, records: NDArray[np.void]) -> NDArray[np.int64]:
         """Return the route of each record of the ring, as an index into ``routes``."""
-        found = np.zeros(len(records), np.int64)
+        routes = np.zeros(len(records), np.int64)
         for pid, number, route in self.numbers.tolist():
-            found[(records["pid"] == pid) & (records["route"] == number)] = route
-        return found
+            routes[(records["pid"] == pid) & (records["route"] == number)] = route
+        return routes
 
     def cpu_s(self, pid: int, wanted: NDArray[np.float64]) -> NDArray[np.float64]:
         """CPU a worker's thread that looks had spent by the wanted times."""
@@ -209,5 +209,5 @@ def _read_one(
         except (KeyError, TypeError, ValueError):
             continue
     # A route's name is written after the first request that took it may have been.
-    for name, found in (("samples", samples), ("outbound", outbound)):
-        rows[name] += [(at, end, route_of.get(route, 0), *more) for at, end, route, *more in found]
+    for name, lines in (("samples", samples), ("outbound", outbound)):
+        rows[name] += [(at, end, route_of.get(route, 0), *more) for at, end, route, *more in lines]

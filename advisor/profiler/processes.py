@@ -318,19 +318,19 @@ class ProcessTree:
 
     def usages(self) -> dict[int, Usage]:
         """Return the usage of every member still alive; those that ended are forgotten."""
-        found = {}
+        usages = {}
         for pid, process in list(self.members.items()):
             usage = process.usage()
             if usage is None:
                 process.close()
                 del self.members[pid]
                 continue
-            found[pid] = usage
+            usages[pid] = usage
         # A child that ended moved its CPU into its parent's account when it was waited for, also
         # one too short-lived to be seen. Between its end and that the sum dips; it may not.
         total = sum(process.total_cpu_s for process in self.members.values())
         self.last_cpu_s = max(self.last_cpu_s, total)
-        return found
+        return usages
 
     def cpu_s(self) -> float:
         """CPU of the whole tree so far, members that ended included; it never falls."""

@@ -34,14 +34,14 @@ def ask(pids: Iterable[int], telemetry: Path, patience_s: float = PATIENCE_S) ->
             with contextlib.suppress(OSError):
                 os.kill(pid, reclaimable.SIGNAL)
                 asked.append(pid)
-    found: dict[int, tuple[float, ...]] = {}
+    answers: dict[int, tuple[float, ...]] = {}
     deadline = time.monotonic() + patience_s
-    while len(found) < len(asked) and time.monotonic() < deadline:
+    while len(answers) < len(asked) and time.monotonic() < deadline:
         for pid in asked:
-            if pid not in found and (row := _read(telemetry, pid)) is not None:
-                found[pid] = row
+            if pid not in answers and (row := _read(telemetry, pid)) is not None:
+                answers[pid] = row
         time.sleep(0.01)
-    return np.array(sorted(found.values()), SETTLED)
+    return np.array(sorted(answers.values()), SETTLED)
 
 
 def knows(pid: int, number: int) -> bool:
@@ -56,7 +56,7 @@ def knows(pid: int, number: int) -> bool:
 
 def _read(telemetry: Path, pid: int) -> tuple[float, ...] | None:
     try:
-        said = json.loads(Path(reclaimable.path(str(telemetry), pid)).read_text())
+        answer = json.loads(Path(reclaimable.path(str(telemetry), pid)).read_text())
     except (OSError, ValueError):
         return None
-    return (pid, *(said[name] for name in _SAID))
+    return (pid, *(answer[name] for name in _SAID))

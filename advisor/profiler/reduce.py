@@ -148,16 +148,16 @@ def _latency(answered: NDArray[np.void], blocks: Blocks) -> Latency:
 def _by_endpoint(
     inside: NDArray[np.void], blocks: Blocks, workload: Workload
 ) -> tuple[EndpointMeasurement, ...]:
-    found = []
+    endpoints = []
     for number, endpoint in enumerate(workload.endpoints, start=1):
         mine = inside[inside["endpoint"] == number]
         answered = mine[mine["error"] == 0]
         enough = len(answered) >= MIN_FOR_PERCENTILES
         latency = _latency(answered, blocks) if enough else None
-        found.append(
+        endpoints.append(
             EndpointMeasurement(endpoint.name, len(mine), len(mine) - len(answered), latency)
         )
-    return tuple(found)
+    return tuple(endpoints)
 
 
 def _error_interval(inside: NDArray[np.void], blocks: Blocks) -> Interval:
@@ -175,15 +175,15 @@ def _error_interval(inside: NDArray[np.void], blocks: Blocks) -> Interval:
     )
 
 
-def _errors(found: NDArray[np.void], workload: Workload) -> tuple[tuple[str, int], ...]:
-    failed = found[found["error"] != 0]
+def _errors(rows: NDArray[np.void], workload: Workload) -> tuple[tuple[str, int], ...]:
+    failed = rows[rows["error"] != 0]
     counted: Counter[str] = Counter()
     kinds, numbers = np.unique(failed[["error", "status", "endpoint"]], return_counts=True)
     for (kind, status, endpoint), number in zip(kinds.tolist(), numbers.tolist(), strict=True):
         what = records.ERRORS[kind] if kind < len(records.ERRORS) else "other"
         what = str(status) if what in ("status", "redirect") else what
-        known = 1 <= endpoint <= len(workload.endpoints)
-        where = workload.endpoints[endpoint - 1].name if known else "another path"
+        in_workload = 1 <= endpoint <= len(workload.endpoints)
+        where = workload.endpoints[endpoint - 1].name if in_workload else "another path"
         counted[f"{what} on {where}"] += number
     return tuple(counted.most_common())
 
@@ -276,8 +276,8 @@ class _Sessions:
         """The most at one look, by state, and ``held`` in all."""
         mine = self._rows["pid"] == pid
         rows, held = self._rows[mine], self._held[mine]
-        found = {state: int(rows[state].max()) if len(rows) else 0 for state in _STATES}
-        return found | {"held": int(held.max()) if len(held) else 0}
+        peaks = {state: int(rows[state].max()) if len(rows) else 0 for state in _STATES}
+        return peaks | {"held": int(held.max()) if len(held) else 0}
 
 
 def _workers(
@@ -291,7 +291,7 @@ def _workers(
     pids = np.unique(rows["pid"])
     boots = _told(events, "worker_ready", "boot_s")
     shutdowns = _told(events, "worker_exit", "shutdown_s")
-    found = []
+    workers = []
     for pid in pids.tolist():
         mine = rows[rows["pid"] == pid]
         readings = samples.memory[samples.memory["pid"] == pid]
@@ -307,7 +307,7 @@ def _workers(
             name: growth(mine["time"], mine[name].astype(np.float64), window)
             for name in ("cpu_s", "voluntary", "forced", "run_delay_s")
         }
-        found.append(
+        workers.append(
             WorkerMeasurement(
                 pid=pid,
                 boot_s=boots.get(pid, math.nan),
@@ -329,7 +329,7 @@ def _workers(
                 pg_unseen=held["unseen"],
             )
         )
-    return tuple(found)
+    return tuple(workers)
 
 
 def _told(events: Sequence[Event], name: str, value: str) -> dict[int, float]:

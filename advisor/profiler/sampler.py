@@ -183,15 +183,15 @@ class Profiler:
         mark = run_mark(self._master_pid)
         if not mark:
             return
-        known = {os.getpid()}
+        pids = {os.getpid()}
         for tree in self._trees():
             tree.scan()
-            known |= tree.members.keys()
+            pids |= tree.members.keys()
         for pid in marked(mark):
-            if pid not in known:
+            if pid not in pids:
                 self._services.append(tree := ProcessTree(pid))
                 tree.scan()
-                known |= tree.members.keys()
+                pids |= tree.members.keys()
 
     def _scan(self) -> None:
         for pid in self._worker_pids():

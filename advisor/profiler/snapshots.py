@@ -55,18 +55,18 @@ class Snapshots:
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError, ValueError):
-                said = json.loads(file.read_text())
-                if len(said["times"]) >= self._taken:
-                    self.held = _held(self._pid, said)
+                snapshot = json.loads(file.read_text())
+                if len(snapshot["times"]) >= self._taken:
+                    self.held = _held(self._pid, snapshot)
                     return
             time.sleep(0.02)
 
 
-def _held(pid: int, said: Mapping[str, object]) -> Held:
-    lines: Mapping[str, Mapping[str, object]] = said["lines"]  # type: ignore[assignment]
+def _held(pid: int, snapshot: Mapping[str, object]) -> Held:
+    lines: Mapping[str, Mapping[str, object]] = snapshot["lines"]  # type: ignore[assignment]
     return Held(
         pid,
-        tuple(said["times"]),  # type: ignore[arg-type]
+        tuple(snapshot["times"]),  # type: ignore[arg-type]
         {name: row["bytes"] for name, row in lines.items()},  # type: ignore[misc]
         {name: str(row["via"]) for name, row in lines.items()},
     )

@@ -13,14 +13,14 @@ _ESTABLISHED = "01"
 def local_ports(text: str, remote_port: int) -> dict[int, int]:
     """Socket inode -> local port of the connections to ``remote_port``, from /proc/net/tcp."""
     wanted = f":{remote_port:04X}"
-    found = {}
+    ports = {}
     for line in text.splitlines()[1:]:
         if wanted not in line:  # most lines are other people's; splitting is what costs
             continue
         fields = line.split()
         if fields[2].endswith(wanted) and fields[3] == _ESTABLISHED:
-            found[int(fields[9])] = int(fields[1].rpartition(":")[2], 16)
-    return found
+            ports[int(fields[9])] = int(fields[1].rpartition(":")[2], 16)
+    return ports
 
 
 def list_inodes(pid: int) -> set[int]:
@@ -50,12 +50,12 @@ def listener(port: int) -> int | None:
         connections = psutil.net_connections("tcp")
     except (psutil.Error, OSError):
         return None
-    found = []
+    listening = []
     for connection in connections:
         host_and_port: tuple[object, ...] = connection.laddr
         if connection.status == psutil.CONN_LISTEN and host_and_port[1:] == (port,):
-            found.append(connection.pid or 0)
-    return min(filter(None, found), default=None)
+            listening.append(connection.pid or 0)
+    return min(filter(None, listening), default=None)
 
 
 def owners(pids: Iterable[int], remote_port: int) -> dict[int, int]:
@@ -74,8 +74,8 @@ def owners(pids: Iterable[int], remote_port: int) -> dict[int, int]:
                 ports |= local_ports(file.read(), remote_port)
         except OSError:
             continue
-    found: dict[int, int] = {}
+    owner_of: dict[int, int] = {}
     for pid in pids:
         for inode in list_inodes(pid) & ports.keys():
-            found.setdefault(ports[inode], pid)
-    return found
+            owner_of.setdefault(ports[inode], pid)
+    return owner_of

@@ -61,8 +61,8 @@ def alike(series: NDArray[np.float64]) -> float:
     power = float(about @ about)
     if n < 4 or power == 0:
         return 0.0
-    found = float(about[1:] @ about[:-1]) / power
-    return min(max((n * found + 1) / (n - 3), 0.0), _MOST_ALIKE)
+    correlation = float(about[1:] @ about[:-1]) / power
+    return min(max((n * correlation + 1) / (n - 3), 0.0), _MOST_ALIKE)
 
 
 def error_of_mean(series: NDArray[np.float64]) -> Error:
@@ -146,14 +146,14 @@ def percentiles(
         return [UNKNOWN for _ in quantiles]
     ordered = np.sort(values)
     counts = np.bincount(block, minlength=blocks).astype(np.float64)
-    found = []
+    intervals = []
     for quantile in quantiles:
         point = float(np.quantile(ordered, quantile))
         beyond = np.bincount(block, values > point, minlength=blocks).astype(np.float64)
         few, many = share_interval(beyond, counts, 1 - quantile)
         low, high = _beyond_by(ordered, many), _beyond_by(ordered, few)
-        found.append(Interval(point, min(low, point), max(high, point)))
-    return found
+        intervals.append(Interval(point, min(low, point), max(high, point)))
+    return intervals
 
 
 def share_interval(

@@ -111,8 +111,8 @@ def find_window(
             return Window(half.start, finish, False, note)
     # A bin without an end has no latency of its own: carry the one before.
     latency = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    known = np.flatnonzero(count > 0)
-    latency = np.interp(np.arange(bins), known, latency[known])
+    filled_bins = np.flatnonzero(count > 0)
+    latency = np.interp(np.arange(bins), filled_bins, latency[filled_bins])
     drop = max(start_up(count), start_up(latency))
     rest_count, rest_latency = count[drop:], latency[drop:]
     window_start = float(edges[drop])

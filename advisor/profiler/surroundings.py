@@ -56,19 +56,19 @@ def look(samples: Samples, blocks: Blocks) -> Surroundings:
     )
 
 
-def disturbed(found: Surroundings) -> str:
+def disturbed(surroundings: Surroundings) -> str:
     """Name what was beyond its threshold, in words; "" for a quiet trial."""
     shares = {
-        "steal": found.steal.value,
-        "others": found.others_cores.value,
-        "throttled": found.throttled.value,
+        "steal": surroundings.steal.value,
+        "others": surroundings.others_cores.value,
+        "throttled": surroundings.throttled.value,
     }
-    said = [
+    sentences = [
         disturbance.sentence.format(shares[name])
         for name, disturbance in DISTURBANCES.items()
         if shares[name] > disturbance.threshold
     ]
-    return "; ".join(said)
+    return "; ".join(sentences)
 
 
 def _throttled(samples: Samples, blocks: Blocks) -> Interval:

@@ -160,21 +160,21 @@ class Ring:
 
     def _skip(self, patience: int) -> bool:
         """Step over records that will never come; True when the walk may go on."""
-        found = int(self._seq[(self._next - 1) % self._capacity])
-        if found > self._next:  # lapped: go to the oldest record that is safe to read
+        last = int(self._seq[(self._next - 1) % self._capacity])
+        if last > self._next:  # lapped: go to the oldest record that is safe to read
             newest = int(self._seq.max())
             oldest = newest - self._capacity + 1 + self._margin
             self.lost += oldest - self._next
             self._next = oldest
             return True
         following = np.arange(self._next + 1, self._next + 1 + self._margin, dtype=np.uint64)
-        there = np.flatnonzero(self._seq[(following - 1) % self._capacity] == following)
-        if not len(there):
+        present = np.flatnonzero(self._seq[(following - 1) % self._capacity] == following)
+        if not len(present):
             return False
         self._waited += 1
         if self._waited < patience:
             return False
-        gap = int(there[0]) + 1
+        gap = int(present[0]) + 1
         self.lost += gap
         self._next += gap
         self._waited = 0
