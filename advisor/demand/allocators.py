@@ -61,11 +61,11 @@ def alternatives(environ: Mapping[str, str], installed: Sequence[Path]) -> list[
     """
     if environ.get("LD_PRELOAD"):
         return []  # the user's own choice may be an allocator; glibc's settings are none of it then
-    found = []
+    untried = []
     if "MALLOC_ARENA_MAX" not in environ:
-        found.append(Alternative("MALLOC_ARENA_MAX=2", {"MALLOC_ARENA_MAX": "2"}))
-    found += [Alternative("jemalloc", {"LD_PRELOAD": str(path)}) for path in installed[:1]]
-    return found
+        untried.append(Alternative("MALLOC_ARENA_MAX=2", {"MALLOC_ARENA_MAX": "2"}))
+    untried += [Alternative("jemalloc", {"LD_PRELOAD": str(path)}) for path in installed[:1]]
+    return untried
 
 
 def installed() -> list[Path]:
@@ -108,11 +108,11 @@ def _last_request(trial: Measurement) -> float:
 
 def _at(trial: Measurement, requests: float) -> float:
     """Mean over workers, each at its samples nearest to so many requests."""
-    found = []
+    values = []
     for series in trial.memory_series:
         near = np.argsort(np.abs(series.requests - requests), kind="stable")[:9]
-        found.append(float(np.median(series.grown_bytes[near])))
-    return float(np.mean(found))
+        values.append(float(np.median(series.grown_bytes[near])))
+    return float(np.mean(values))
 
 
 def _ratio(after: Interval, before: Interval) -> Interval:

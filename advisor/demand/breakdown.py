@@ -244,8 +244,8 @@ def _asked(
 
 
 def _hosts(names: Sequence[str], columns: Sequence[Interval]) -> tuple[Host, ...]:
-    found = [Host(name, columns[2 * i], columns[2 * i + 1]) for i, name in enumerate(names)]
-    return tuple(h for h in found if h.calls.value > 0)
+    hosts = [Host(name, columns[2 * i], columns[2 * i + 1]) for i, name in enumerate(names)]
+    return tuple(h for h in hosts if h.calls.value > 0)
 
 
 # Lines
@@ -255,14 +255,14 @@ def _lines(notes: Notes, endpoint: int, cpu_s: Interval, wait_s: Interval) -> tu
     mine = notes.samples[notes.samples["endpoint"] == endpoint]
     computing = mine["kind"] == account.CPU
     blur = blur_of(notes)
-    found = []
+    listed = []
     for looks, seconds in ((mine[computing], cpu_s), (mine[~computing], wait_s)):
         if len(looks) < FEWEST_LOOKS:
             continue
         whats = np.unique(looks[["kind", "place"]])
         lines = [_line(notes.places[what["place"]], what, looks, seconds, blur) for what in whats]
-        found += sorted(lines, key=lambda line: -line.looks)[:LINES]
-    return tuple(found)
+        listed += sorted(lines, key=lambda line: -line.looks)[:LINES]
+    return tuple(listed)
 
 
 def _line(
@@ -303,9 +303,9 @@ def share_of(times: NDArray[np.float64], hit: NDArray[np.bool_], blur: float) ->
         variance = float(residuals @ residuals) * blocks / (blocks - 1)
         effect = max(1.0, variance / (n * value * (1 - value)))
     worth = max(1, round(n / effect))
-    told = proportion(round(value * worth), worth)
-    low = min(told.low, value) - blur
-    high = max(told.high, value) + blur
+    counted = proportion(round(value * worth), worth)
+    low = min(counted.low, value) - blur
+    high = max(counted.high, value) + blur
     return Interval(value, max(low, 0.0), min(high, 1.0))
 
 
@@ -371,10 +371,10 @@ def _contention(
     strata = rows["endpoint"].astype(np.int64) - 1
     idle = np.maximum(rows["wall"] - np.maximum(rows["cpu"], 0.0), 0.0)
     (waits,), _ = means(strata, idle[:, None], shares)
-    known = np.isfinite(rows["runq"])
+    timed = np.isfinite(rows["runq"])
     queue = UNKNOWN
-    if np.count_nonzero(known) >= BLOCKS:
-        (queue,), _ = means(strata[known], rows["runq"][known].astype(float)[:, None], shares)
+    if np.count_nonzero(timed) >= BLOCKS:
+        (queue,), _ = means(strata[timed], rows["runq"][timed].astype(float)[:, None], shares)
     elif not asgi:
         return None  # the GIL and a core cannot be told apart
     queued = queue.value if math.isfinite(queue.value) else 0.0

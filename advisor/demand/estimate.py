@@ -100,14 +100,14 @@ def _by_endpoint(
     each: list[list[Interval]],
 ) -> tuple[EndpointDemand, ...]:
     seen = {e.name: e for e in trial.by_endpoint}
-    found = []
+    demands = []
     for i, endpoint in enumerate(workload.endpoints):
         mine = rows[tuples["endpoint"] == i]
         client = seen.get(endpoint.name)
         walls = float(np.quantile(mine["wall"], 0.95)) if len(mine) else math.nan
         p95 = client.latency.p95.value if client is not None and client.latency else walls
         cpu, db, wait, db_calls, _ = each[i]
-        found.append(
+        demands.append(
             EndpointDemand(
                 name=endpoint.name,
                 share=endpoint.share,
@@ -120,7 +120,7 @@ def _by_endpoint(
                 response_bytes=float(np.mean(mine["bytes"])) if len(mine) else math.nan,
             )
         )
-    return tuple(found)
+    return tuple(demands)
 
 
 def _unloaded_p95(

@@ -80,29 +80,29 @@ def classify(
         _classify_one(s, returned_at_boot, seed + i)
         for i, s in enumerate(_short_lives_as_one(series))
     ]
-    known = [g for g in each if g.leak_class != "not_enough_data"]
-    if not known:
+    judged = [g for g in each if g.leak_class != "not_enough_data"]
+    if not judged:
         most = max((g.requests for g in each), default=0)
         note = f"no worker gave {MIN_SAMPLES} samples over {MIN_REQUESTS} requests"
         return Growth("not_enough_data", UNKNOWN, "", most, note)
-    weights = np.array([g.requests for g in known], dtype=np.float64)
+    weights = np.array([g.requests for g in judged], dtype=np.float64)
     weights /= weights.sum()
     parts = {
-        name: float(weights[[g.leak_class == name for g in known]].sum())
+        name: float(weights[[g.leak_class == name for g in judged]].sum())
         for name in ("leak", "fragmentation", "none")
     }
     if parts["leak"] > 0.5:
-        called = _leak(known, weights)
+        called = _leak(judged, weights)
         if called is not None:
             return called
-    requests = max(g.requests for g in known)
-    model = max(known, key=lambda g: g.requests).model
-    high = max(g.slope.high for g in known if g.requests >= HEARD * requests)
+    requests = max(g.requests for g in judged)
+    model = max(judged, key=lambda g: g.requests).model
+    high = max(g.slope.high for g in judged if g.requests >= HEARD * requests)
     at_most = f"at most {format_bytes(high)} per request"
-    if all(g.leak_class == "none" for g in known):
+    if all(g.leak_class == "none" for g in judged):
         note = f"flat over {requests} requests, {at_most}"
         return Growth("none", Interval(0.0, 0.0, high), model, requests, note)
-    value = min(max(float(weights @ np.array([g.slope.value for g in known])), 0.0), high)
+    value = min(max(float(weights @ np.array([g.slope.value for g in judged])), 0.0), high)
     if parts["fragmentation"] > 0.5:
         note = f"{requests} requests left memory that nothing uses, {at_most}"
         return Growth("fragmentation", Interval(value, 0.0, high), model, requests, note)
@@ -110,21 +110,21 @@ def classify(
     return Growth("still_warming", Interval(value, 0.0, high), model, requests, note)
 
 
-def _leak(known: Sequence[Growth], weights: Floats) -> Growth | None:
+def _leak(judged: Sequence[Growth], weights: Floats) -> Growth | None:
     """The leak that most workers show, unless another one contradicts."""
     values, lows, highs = (
-        np.array([getattr(g.slope, end) for g in known]) for end in ("value", "low", "high")
+        np.array([getattr(g.slope, end) for g in judged]) for end in ("value", "low", "high")
     )
     value = float(weights @ values)
     low = value - float(np.sqrt(np.sum((weights * (values - lows)) ** 2)))
     high = value + float(np.sqrt(np.sum((weights * (highs - values)) ** 2)))
-    if low <= 0 or _contradicted(known):
+    if low <= 0 or _contradicted(judged):
         return None
-    requests = max(g.requests for g in known)
-    leaking = sum(g.leak_class == "leak" for g in known)
+    requests = max(g.requests for g in judged)
+    leaking = sum(g.leak_class == "leak" for g in judged)
     note = (
         f"private memory grew by {format_bytes(value)} per request over {requests} requests in "
-        f"{leaking} of {len(known)} workers and did not slow down"
+        f"{leaking} of {len(judged)} workers and did not slow down"
     )
     return Growth("leak", Interval(value, low, high), "line", requests, note)
 
@@ -259,9 +259,9 @@ def _enough(series: MemorySeries, grown: float, size: float) -> bool:
     return beyond_warmup or float(np.ptp(series.requests)) >= LEAK_REQUESTS
 
 
-def _contradicted(known: Sequence[Growth]) -> bool:
+def _contradicted(judged: Sequence[Growth]) -> bool:
     """Return whether the steepest leak is certainly much flatter in another worker."""
-    fewest = CONTRADICTING_REQUESTS * max(g.requests for g in known)
-    heard = [g for g in known if g.requests >= fewest]
+    fewest = CONTRADICTING_REQUESTS * max(g.requests for g in judged)
+    heard = [g for g in judged if g.requests >= fewest]
     steepest = max((g.slope.value for g in heard if g.leak_class == "leak"), default=0.0)
     return any(g.slope.high < CONTRADICTING_SLOPE * steepest for g in heard)

@@ -100,9 +100,9 @@ def memory_parts(
         saved = base + worker_more + threads * more / w - own
         savings.append(saved)
         # the one master, what the first worker would have without preload, and each one's own
-        known = fixed + master_more + file + file_more + float(saved[0])
-        known += sum(u.uss_bytes for u in t.workers)
-        zygotes.append(max(0.0, float(_anon(t).value) + t.file_bytes - known))
+        accounted = fixed + master_more + file + file_more + float(saved[0])
+        accounted += sum(u.uss_bytes for u in t.workers)
+        zygotes.append(max(0.0, float(_anon(t).value) + t.file_bytes - accounted))
     saved = np.mean(savings, axis=0)
     scatter = rng.normal(1.0, SAVING_SCATTER, len(saved))
     scatter[0] = 1.0
@@ -125,11 +125,11 @@ def _with_many_requests(trials: Sequence[Measurement]) -> list[Measurement]:
 
 
 def _on_its_server(
-    here: Measurement, there: Measurement, costs: Mapping[Kind, ServerCost], slope: float
+    here: Measurement, trial_on_server: Measurement, costs: Mapping[Kind, ServerCost], slope: float
 ) -> tuple[float, float, float]:
-    """Bytes that a worker, the master and files have more where ``there`` ran."""
-    a, b = costs.get(here.kind), costs.get(there.kind)
-    if a is None or b is None or here.kind == there.kind:
+    """Bytes that a worker, the master and files have more where ``trial_on_server`` ran."""
+    a, b = costs.get(here.kind), costs.get(trial_on_server.kind)
+    if a is None or b is None or here.kind == trial_on_server.kind:
         return 0.0, 0.0, 0.0
     return (
         b.kept_bytes(slope) - a.kept_bytes(slope),
@@ -154,8 +154,8 @@ def _anon(trial: Measurement) -> Interval:
 
 
 def _master(trial: Measurement) -> float:
-    known = trial.master_anon_bytes
-    return trial.master_pss_bytes if known is None else known
+    anon_bytes = trial.master_anon_bytes
+    return trial.master_pss_bytes if anon_bytes is None else anon_bytes
 
 
 def _further_threads(trial: Measurement) -> int:

@@ -132,8 +132,8 @@ def _best_scale(
     grid = np.linspace(np.log(smallest), np.log(largest), 9)
     i = int(np.argmin([squares(g) for g in grid]))
     bounds = (grid[max(i - 1, 0)], grid[min(i + 1, len(grid) - 1)])
-    found = minimize_scalar(squares, bounds=bounds, method="bounded", options={"xatol": 1e-3})
-    return float(np.exp(found.x))
+    fit = minimize_scalar(squares, bounds=bounds, method="bounded", options={"xatol": 1e-3})
+    return float(np.exp(fit.x))
 
 
 def _residuals(y: Floats, *columns: Floats) -> Floats:
@@ -146,7 +146,7 @@ def _residuals(y: Floats, *columns: Floats) -> Floats:
 def _steps(y: Floats, most: int) -> list[Floats]:
     """Residuals of the best piecewise constants with 1..most shifts, found greedily."""
     cuts: list[int] = []
-    found = []
+    columns = []
     smallest = 3
     for _ in range(most):
         edges = [0, *sorted(cuts), len(y)]
@@ -166,8 +166,8 @@ def _steps(y: Floats, most: int) -> list[Floats]:
             break
         cuts.append(where)
         edges = [0, *sorted(cuts), len(y)]
-        found.append(np.concatenate([y[a:b] - y[a:b].mean() for a, b in pairwise(edges)]))
-    return found
+        columns.append(np.concatenate([y[a:b] - y[a:b].mean() for a, b in pairwise(edges)]))
+    return columns
 
 
 def _effective_size(residuals: Floats) -> float:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 def select_workload(telemetry: NDArray[np.void], endpoints: int) -> NDArray[np.void]:
     """Rows of the workload that the app answered, by start; failed ones only if all failed."""
-    known = (telemetry["endpoint"] >= 1) & (telemetry["endpoint"] <= endpoints)
-    answered = known & (telemetry["status"] > 0) & (telemetry["status"] < 500)
-    rows = telemetry[answered if answered.any() else known]
+    in_workload = (telemetry["endpoint"] >= 1) & (telemetry["endpoint"] <= endpoints)
+    answered = in_workload & (telemetry["status"] > 0) & (telemetry["status"] < 500)
+    rows = telemetry[answered if answered.any() else in_workload]
     return rows[np.argsort(rows["start"], kind="stable")]
 
 
@@ -64,8 +64,8 @@ def _undelayed(tuples: NDArray[np.void], own_s: float, trial: Measurement) -> ND
     waited = float(tuples["db"].mean()) if len(tuples) else 0.0
     if time is None or waited <= 0:
         return tuples
-    known = time.server_delay_s.value if time.server_delay_s else math.nan
-    delay = known if math.isfinite(known) else 0.0
+    delay_s = time.server_delay_s.value if time.server_delay_s else math.nan
+    delay = delay_s if math.isfinite(delay_s) else 0.0
     seen = max(0.0, waited - delay)
     active = time.server_active_s.value - delay
     if math.isfinite(active):

@@ -70,27 +70,27 @@ def learn_costs(observations: Observations) -> dict[Kind, ServerCost]:
 
     Where class sync was not measured it is taken to cost what the same server's gthread does.
     """
-    found: dict[Kind, ServerCost] = {}
+    costs: dict[Kind, ServerCost] = {}
     series: dict[Kind, tuple[MemorySeries, ...]] = {}
     for trial in observations.saturated():
         if (cost := cost_of(trial)) is not None:
-            found[trial.kind] = cost
+            costs[trial.kind] = cost
             series[trial.kind] = trial.memory_series
     waits = _waits(observations.demand)
     alone = observations.alone
     if alone is not None:
         one = (observations.demand, alone)
-        if all(t.kind in found and cost_of(t) is not None for t in one):
+        if all(t.kind in costs and cost_of(t) is not None for t in one):
             for t in one:
-                found[t.kind] = _with_one_user(found[t.kind], t, waits)
+                costs[t.kind] = _with_one_user(costs[t.kind], t, waits)
     busy, single = observations.sync, observations.sync_alone
     server = next((t.conditions.server for t in (busy, single) if t is not None), None)
-    for (there, kind), cost in list(found.items()):
-        if kind != "gthread" or not (there == server or len(found) > 1):
+    for (other_server, kind), cost in list(costs.items()):
+        if kind != "gthread" or not (other_server == server or len(costs) > 1):
             continue
-        mine = (busy, single) if there == server else (None, None)
-        found[there, "sync"] = _of_sync(cost, *mine, series[there, kind], waits)
-    return found if len(found) > 1 else {}
+        mine = (busy, single) if other_server == server else (None, None)
+        costs[other_server, "sync"] = _of_sync(cost, *mine, series[other_server, kind], waits)
+    return costs if len(costs) > 1 else {}
 
 
 def _with_one_user(cost: ServerCost, trial: Measurement, waits: float | None) -> ServerCost:
@@ -167,37 +167,41 @@ def _grown(series: Iterable[MemorySeries], since: float) -> float:
 def on_server(demand: Demand, server: str, worker_class: str) -> Demand:
     """``demand`` as it would be there; unchanged where one of the two costs is not known."""
     wanted = (server, worker_class)
-    there, here = demand.costs.get(wanted), demand.costs.get(demand.served_by)
-    if wanted == demand.served_by or there is None or here is None:
+    cost_on_server, here = demand.costs.get(wanted), demand.costs.get(demand.served_by)
+    if wanted == demand.served_by or cost_on_server is None or here is None:
         return demand
     return replace(
         demand,
         served_by=wanted,
-        overhead_cpu_s=_moved(demand.overhead_cpu_s, here.cpu_s, there.cpu_s),
+        overhead_cpu_s=_moved(demand.overhead_cpu_s, here.cpu_s, cost_on_server.cpu_s),
         generator_cpu_s=max(
-            0.0, demand.generator_cpu_s + there.generator_cpu_s - here.generator_cpu_s
+            0.0, demand.generator_cpu_s + cost_on_server.generator_cpu_s - here.generator_cpu_s
         ),
-        wake_cpu_s=there.wake_cpu_s,
-        tail_cpu_s=there.tail_cpu_s,
-        worker=_worker(demand.worker, here, there),
+        wake_cpu_s=cost_on_server.wake_cpu_s,
+        tail_cpu_s=cost_on_server.tail_cpu_s,
+        worker=_worker(demand.worker, here, cost_on_server),
     )
 
 
-def _moved(x: Interval, here: Interval, there: Interval) -> Interval:
-    change = there.value - here.value
-    half = Z95 * SCATTER * math.hypot(here.value, there.value)
-    below = math.hypot(x.value - x.low, there.value - there.low, here.high - here.value, half)
-    above = math.hypot(x.high - x.value, there.high - there.value, here.value - here.low, half)
+def _moved(x: Interval, here: Interval, cost_on_server: Interval) -> Interval:
+    change = cost_on_server.value - here.value
+    half = Z95 * SCATTER * math.hypot(here.value, cost_on_server.value)
+    below = math.hypot(
+        x.value - x.low, cost_on_server.value - cost_on_server.low, here.high - here.value, half
+    )
+    above = math.hypot(
+        x.high - x.value, cost_on_server.high - cost_on_server.value, here.value - here.low, half
+    )
     value = max(0.0, x.value + change)
     return Interval(value, max(0.0, value - below), value + above)
 
 
-def _worker(worker: WorkerDemand, here: ServerCost, there: ServerCost) -> WorkerDemand:
+def _worker(worker: WorkerDemand, here: ServerCost, cost_on_server: ServerCost) -> WorkerDemand:
     """Move a worker's demand; the memory of a trial's further threads is in no difference."""
-    files = there.file_bytes - here.file_bytes
+    files = cost_on_server.file_bytes - here.file_bytes
     slope = worker.leak_slope_bytes_per_request.value if worker.leak_class == "leak" else 0.0
-    anon = there.kept_bytes(slope) - here.kept_bytes(slope)
-    anon -= (there.further_threads - here.further_threads) * worker.per_thread_bytes.value
+    anon = cost_on_server.kept_bytes(slope) - here.kept_bytes(slope)
+    anon -= (cost_on_server.further_threads - here.further_threads) * worker.per_thread_bytes.value
     base = worker.base_pss_bytes
     return replace(
         worker,
@@ -205,5 +209,7 @@ def _worker(worker: WorkerDemand, here: ServerCost, there: ServerCost) -> Worker
             base.value + anon + files, base.low + anon + files, base.high + anon + files
         ),
         shared_file_bytes=worker.shared_file_bytes + files,
-        fixed_pss_bytes=max(0.0, worker.fixed_pss_bytes + there.master_bytes - here.master_bytes),
+        fixed_pss_bytes=max(
+            0.0, worker.fixed_pss_bytes + cost_on_server.master_bytes - here.master_bytes
+        ),
     )
