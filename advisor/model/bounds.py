@@ -57,7 +57,7 @@ def limits(
     ]
     if not together:
         rows.append(("db", conditions.shared_cores, "cores of Postgres and generator", db_cpu_s))
-    found = [
+    all_limits = [
         Limit(
             name,
             capacity / demand,
@@ -66,7 +66,7 @@ def limits(
         for name, capacity, what, demand in rows
         if demand > 0
     ]
-    return tuple(sorted(found, key=lambda limit: limit.rps))
+    return tuple(sorted(all_limits, key=lambda limit: limit.rps))
 
 
 # Limits of the arrangement give way to those of the machine that are as close: of them another
@@ -75,11 +75,11 @@ OURS = frozenset({"slots", "gil", "lock"})
 CLOSE = 0.05
 
 
-def binding(found: Sequence[Limit]) -> Limit:
+def binding(candidates: Sequence[Limit]) -> Limit:
     """The tightest; of a machine's and an arrangement's that are as close, the machine's."""
-    first = found[0]
+    first = candidates[0]
     if first.resource in OURS:
-        for other in found[1:]:
+        for other in candidates[1:]:
             close = other.rps <= (1 + CLOSE) * first.rps
             if close and other.resource not in OURS and other.resource != "users":
                 return other
@@ -102,10 +102,10 @@ def explain(settings: Settings, limit: Limit) -> str:
     return f"{_at(settings)} {SUBJECT[limit.resource]}: {limit.reason}"
 
 
-def explain_open(settings: Settings, found: Sequence[Limit]) -> str:
+def explain_open(settings: Settings, candidates: Sequence[Limit]) -> str:
     """Explain which limits it may be, where the measurements do not decide between them."""
-    named = " or ".join(SUBJECT[limit.resource] for limit in found)
-    reasons = "; ".join(limit.reason for limit in found)
+    named = " or ".join(SUBJECT[limit.resource] for limit in candidates)
+    reasons = "; ".join(limit.reason for limit in candidates)
     return f"{_at(settings)} the run cannot tell whether {named}: {reasons}"
 
 

@@ -102,7 +102,7 @@ def calibrate(
     usable = [t for t in trials if t.requests > 0 and not t.generator_saturated]
     level = cpu.fit([_seen(_there(demand, t), t) for t in cpu.fitted(usable)])
     notes = list(level.notes())
-    found = Calibration(None, level, PRIOR_THROUGHPUT_SD, PRIOR_LATENCY_SD)
+    calibration = Calibration(None, level, PRIOR_THROUGHPUT_SD, PRIOR_LATENCY_SD)
     # of several like it, one that nothing disturbed
     contrast = min(
         (t for t in usable if t.settings.workers == 1 and _busy(t) > 1 and t.load.rps is None),
@@ -111,38 +111,42 @@ def calibrate(
     )
     gil = None
     if contrast is not None and contrast.settings.worker_class != "asgi":
-        gil = _gil_fraction(_there(demand, contrast), found, contrast, seed)
+        gil = _gil_fraction(_there(demand, contrast), calibration, contrast, seed)
         notes.append(
             "the trials did not show how much of the CPU needs the GIL"
             if gil is None
             else f"{gil.value:.0%} of the CPU needs the GIL ({gil.low:.0%} to {gil.high:.0%})"
         )
-    found = replace(found, gil_fraction=gil)
+    calibration = replace(calibration, gil_fraction=gil)
     if contrast is not None and contrast.settings.worker_class != "asgi":
-        found = replace(found, lock=_lock(_there(demand, contrast), found, contrast, seed))
-    if found.lock is not None:
-        seconds = format_seconds(found.lock.seconds.value)
+        calibration = replace(
+            calibration, lock=_lock(_there(demand, contrast), calibration, contrast, seed)
+        )
+    if calibration.lock is not None:
+        seconds = format_seconds(calibration.lock.seconds.value)
         notes.append(f"requests of one worker wait for each other: {seconds} each, one at a time")
-    found = replace(found, notes=tuple(notes))
+    calibration = replace(calibration, notes=tuple(notes))
     throughput: list[cpu.Residual] = []
     latency: list[cpu.Residual] = []
     tail: list[cpu.Residual] = []
     for trial in usable:
         if trial.role is Role.SYNC_ALONE:  # its CPU holds what the simulation would add again
             continue
-        there = _there(demand, trial)
-        scenario = _scenario(there, trial)
-        factors = _own(found.applied(central(there), _busy(trial)), there, trial)
+        demand_on_server = _there(demand, trial)
+        scenario = _scenario(demand_on_server, trial)
+        factors = _own(
+            calibration.applied(central(demand_on_server), _busy(trial)), demand_on_server, trial
+        )
         run = scenario.expected(traffic(trial), factors, REQUESTS, seed)
         disturbed = trial.disturbed != ""
-        if not (trial is contrast and (gil is not None or found.lock is not None)):
+        if not (trial is contrast and (gil is not None or calibration.lock is not None)):
             ratio = _log_ratio(trial.throughput_rps.value, run.throughput_rps)
             throughput.append(cpu.Residual(ratio, disturbed))
         p95, p99 = np.quantile(run.response_s, (0.95, 0.99)).tolist()
         latency.append(cpu.Residual(_log_ratio(trial.latency.p95.value, p95), disturbed))
         tail.append(cpu.Residual(_log_ratio(trial.latency.p99.value, p99), disturbed))
     return replace(
-        found,
+        calibration,
         throughput_sd=cpu.pooled(PRIOR_THROUGHPUT_SD, PRIOR_WEIGHT, throughput)[0],
         latency_sd=cpu.pooled(PRIOR_LATENCY_SD, PRIOR_WEIGHT, latency)[0],
         tail_sd=cpu.pooled(PRIOR_LATENCY_SD, PRIOR_WEIGHT, tail)[0],
@@ -198,13 +202,13 @@ def _busy(trial: Measurement) -> int:
 
 def _gil_fraction(
     demand: Demand,
-    known: Calibration,
+    calibration: Calibration,
     contrast: Measurement,
     seed: int,
 ) -> Interval | None:
     """Find the fraction at which the contrast trial's simulated throughput is the measured one."""
     scenario = _scenario(demand, contrast)
-    factors = _own(known.applied(central(demand), _busy(contrast)), demand, contrast)
+    factors = _own(calibration.applied(central(demand), _busy(contrast)), demand, contrast)
 
     def throughput(fraction: float) -> float:
         changed = replace(factors, gil_fraction=fraction)
@@ -225,11 +229,11 @@ def _gil_fraction(
 
 
 def _lock(
-    demand: Demand, known: Calibration, contrast: Measurement, seed: int
+    demand: Demand, calibration: Calibration, contrast: Measurement, seed: int
 ) -> locks.OwnLock | None:
     """Estimate the part of a request that is one at a time in a worker, beside its GIL time."""
     scenario, busy = _scenario(demand, contrast), _busy(contrast)
-    factors = _own(known.applied(central(demand), busy), demand, contrast)
+    factors = _own(calibration.applied(central(demand), busy), demand, contrast)
 
     @cache
     def throughput(part: float) -> float:

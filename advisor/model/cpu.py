@@ -109,21 +109,23 @@ class CpuLevel:
     def notes(self) -> tuple[str, ...]:
         if not self.trials:
             return ()
-        found = [f"CPU per request scatters by {self.state_sd:.0%} between trials"]
+        sentences = [f"CPU per request scatters by {self.state_sd:.0%} between trials"]
         if abs(self.level) > self.state_sd:
             times = math.exp(self.level)
-            found.append(
+            sentences.append(
                 f"over all trials a request costs {times:.2f} times what the first trial showed"
             )
         if self.trials > 1:
             times = math.exp(self.inflation)
-            found.append(
+            sentences.append(
                 f"a request costs {times:.2f} times the CPU with {FULL_BUSY} busy in a worker"
             )
         if self.crowding:
             times = math.exp(self.crowding * crowd(2, 1))
-            found.append(f"a request costs {times:.2f} times the CPU with two workers on a core")
-        return tuple(found)
+            sentences.append(
+                f"a request costs {times:.2f} times the CPU with two workers on a core"
+            )
+        return tuple(sentences)
 
 
 @lru_cache(maxsize=64)
@@ -161,8 +163,8 @@ def fitted(trials: Sequence[Measurement]) -> list[Measurement]:
     where the answer's own has a trial of them, the other's says nothing.
     """
     alone = {t.conditions.server for t in trials if t.role is Role.ALONE}
-    there = {t.role for t in trials if t.conditions.server in alone}
-    left_out = {*COSTS_OF_ONE, Role.CONTRAST if Role.SERVER in there else Role.SERVER}
+    roles = {t.role for t in trials if t.conditions.server in alone}
+    left_out = {*COSTS_OF_ONE, Role.CONTRAST if Role.SERVER in roles else Role.SERVER}
     return [t for t in trials if t.role not in left_out and not t.settings.preload_app]
 
 
@@ -180,12 +182,12 @@ def seen(demand: Demand, trial: Measurement, busy: float, crowd: float = 0.0) ->
 
 def fit(trials: Sequence[Seen]) -> CpuLevel:
     """Without any trial: the demand's own level, the priors' spreads."""
-    known = [t for t in trials if math.isfinite(t.log_ratio)]
-    if not known:
+    finite = [t for t in trials if math.isfinite(t.log_ratio)]
+    if not finite:
         return CpuLevel()
-    y = np.array([t.log_ratio for t in known])
-    design = np.array([[1.0, reach(t.busy), t.crowd] for t in known])
-    quiet = any(not t.disturbed for t in known)
+    y = np.array([t.log_ratio for t in finite])
+    design = np.array([[1.0, reach(t.busy), t.crowd] for t in finite])
+    quiet = any(not t.disturbed for t in finite)
     prior = (STATE_SD, STATE_WEIGHT) if quiet else (DISTURBED_SD, DISTURBED_PRIOR_WEIGHT)
     state, freedom = prior
     solution, covariance = np.zeros(3), np.zeros((3, 3))
@@ -193,7 +195,7 @@ def fit(trials: Sequence[Seen]) -> CpuLevel:
         # beside quiet ones a disturbed trial counts less; where all are, state is theirs
         less = max(state, DISTURBED_SD) ** 2 / DISTURBED_WEIGHT
         variance = np.array(
-            [t.sd**2 + (less if t.disturbed and quiet else state**2) for t in known]
+            [t.sd**2 + (less if t.disturbed and quiet else state**2) for t in finite]
         )
         precision = design.T @ (design / variance[:, None])
         precision[1, 1] += 1 / INFLATION_SD**2
@@ -207,7 +209,7 @@ def fit(trials: Sequence[Seen]) -> CpuLevel:
             *prior,
             [
                 Residual(float(r), t.disturbed, float(f))
-                for r, t, f in zip(residuals, known, free, strict=True)
+                for r, t, f in zip(residuals, finite, free, strict=True)
             ],
         )
     return CpuLevel(
@@ -217,7 +219,7 @@ def fit(trials: Sequence[Seen]) -> CpuLevel:
         covariance=tuple(tuple(row) for row in covariance.tolist()),
         state_sd=state,
         freedom=freedom,
-        trials=len(known),
+        trials=len(finite),
     )
 
 

@@ -145,12 +145,12 @@ def widen_calibration(calibration: Calibration, log_sd: float) -> Calibration:
 
 def _endpoint(endpoint: EndpointDemand, x: float, db: float) -> EndpointDemand:
     total = endpoint.cpu_s.value + endpoint.db_s.value + endpoint.wait_s.value
-    there = endpoint.cpu_s.value * x + endpoint.db_s.value * db + endpoint.wait_s.value
+    time_s = endpoint.cpu_s.value * x + endpoint.db_s.value * db + endpoint.wait_s.value
     return replace(
         endpoint,
         cpu_s=endpoint.cpu_s.scaled(x),
         db_s=endpoint.db_s.scaled(db),
-        unloaded_p95_s=endpoint.unloaded_p95_s * (there / total if total > 0 else x),
+        unloaded_p95_s=endpoint.unloaded_p95_s * (time_s / total if total > 0 else x),
     )
 
 

@@ -14,7 +14,7 @@ reaches the result by the same way, so alike means: the same demand, conditions,
 (the caller's promise), the same resource at its limit, and one busy thread per worker or several in
 both (with one, neither the GIL nor the cost of passing it on matters). Where nothing known is
 alike, the arrangement is predicted in full and stands for its like. Whoever decides by an interval
-asks again without ``known``.
+asks again without ``predicted``.
 """
 
 from __future__ import annotations
@@ -90,16 +90,16 @@ class _Model:
         return max(1.0, level * self.rate_unit * sum(mean_rows(demand, rows)))
 
     def factors(self, level: int) -> Factors:
-        known = central(self.scenario.demand)
+        base = central(self.scenario.demand)
         if self.calibration is None:
-            return known
-        return self._applied(self.calibration, known, level)
+            return base
+        return self._applied(self.calibration, base, level)
 
     def drawn_factors(self, level: int, rng: np.random.Generator) -> Factors:
-        known = drawn(self.scenario.demand, central(self.scenario.demand), rng)
+        base = drawn(self.scenario.demand, central(self.scenario.demand), rng)
         if self.calibration is None:
-            return known
-        return self._applied(self.calibration.drawn(rng), known, level)
+            return base
+        return self._applied(self.calibration.drawn(rng), base, level)
 
     def _applied(self, calibration: Calibration, factors: Factors, level: int) -> Factors:
         inside = self.inside(level)
@@ -148,7 +148,7 @@ def _scenario(question: Question, settings: Settings) -> Scenario:
 def capacity(
     question: Question,
     settings: Settings,
-    known: Mapping[Settings, Prediction] | None = None,
+    predicted: Mapping[Settings, Prediction] | None = None,
 ) -> Prediction:
     """The prediction at the most users whose p95 keeps the SLO by the upper end of its interval.
 
@@ -157,14 +157,14 @@ def capacity(
     predicted even if that breaks the SLO: the caller sees it in ``latency.p95``. In an open load it
     is the highest rate.
 
-    ``known``: answers to the same question for other settings. Then this one is only screened, if
-    one of them is alike; see the module.
+    ``predicted``: answers to the same question for other settings. Then this one is only
+    screened, if one of them is alike; see the module.
     """
     model = _Model(question, _scenario(question, settings))
     slo_p95_s = question.p95_s
     if question.arrivals:
         model = replace(model, rate_unit=_tightest(model) / RATES)
-    near = _alike(model, known or {})
+    near = _alike(model, predicted or {})
     loads = _Loads(model)
     if near is not None:
         half = np.array([math.log(x.high / x.value) for x in _intervals(near)])
@@ -192,7 +192,7 @@ def capacity(
         users = max(1, min(users - 1, int(users * slo_p95_s / high)))
 
 
-def _alike(model: _Model, known: Mapping[Settings, Prediction]) -> Prediction | None:
+def _alike(model: _Model, predicted: Mapping[Settings, Prediction]) -> Prediction | None:
     """Find the nearest in shape of those with the same limit and the same kind of concurrency."""
     mine = model.scenario.settings
 
@@ -201,14 +201,14 @@ def _alike(model: _Model, known: Mapping[Settings, Prediction]) -> Prediction | 
             math.log(other.threads / mine.threads)
         )
 
-    for settings in sorted(known, key=distance):
-        found = known[settings]
+    for settings in sorted(predicted, key=distance):
+        prediction = predicted[settings]
         if (settings.worker_class == "asgi") != (mine.worker_class == "asgi"):
             continue
         if (settings.threads > 1) == (mine.threads > 1) and (
-            bounds.binding(model.limits(found.users)).resource == found.binding
+            bounds.binding(model.limits(prediction.users)).resource == prediction.binding
         ):
-            return found
+            return prediction
     return None
 
 
@@ -225,23 +225,23 @@ def _tightest(model: _Model) -> float:
     return next((x.rps for x in model.limits(MOST_USERS) if x.resource != "users"), 1.0)
 
 
-def _draws(known: _Loads) -> tuple[float, ...]:
+def _draws(loads: _Loads) -> tuple[float, ...]:
     """Predict the rate under each draw of what the measurements leave open. Each number is drawn
     alike for all arrangements, requests and machine too, so differences between them are paired.
     """
-    guess = known.held
-    return tuple(_Loads(known.model, number).carried(guess) for number in range(1, REPLICATES + 1))
+    guess = loads.held
+    return tuple(_Loads(loads.model, number).carried(guess) for number in range(1, REPLICATES + 1))
 
 
 def _with_doubt(model: _Model, prediction: Prediction) -> Prediction:
     """With the other resources that limit it under more than one of the draws."""
-    found = []
+    resources = []
     for number in range(1, REPLICATES + 1):
         rng = np.random.default_rng(model.draw_seed(number))
         factors = model.drawn_factors(prediction.users, rng)
         limits = [x for x in model.scenario.limits(MOST_USERS, factors) if x.resource != "users"]
-        found.append(bounds.binding(limits).resource)
-    others = {name for name in found if found.count(name) > 1} - {prediction.binding}
+        resources.append(bounds.binding(limits).resource)
+    others = {name for name in resources if resources.count(name) > 1} - {prediction.binding}
     if not others or prediction.binding == "users":
         return prediction
     open_ = [x for x in model.limits(MOST_USERS) if x.resource in {prediction.binding, *others}]
@@ -360,7 +360,7 @@ def _prediction(model: _Model, users: int, run: SimulatedRun, half: Floats) -> P
         Interval(v, v * math.exp(-h), v * math.exp(h))
         for v, h in zip(_measures(run).tolist(), half.tolist(), strict=True)
     )
-    found = model.limits(users)
+    limits = model.limits(users)
     worker = scenario.demand.worker
     rps = users * model.rate_unit or None
     if rps is not None:
@@ -377,8 +377,8 @@ def _prediction(model: _Model, users: int, run: SimulatedRun, half: Floats) -> P
         pg_connections=memory.postgres_connections(worker, scenario.settings, budget.instances),
         fds=memory.descriptors(worker, scenario.settings, users),
         utilisation=_utilisation(run, scenario.conditions),
-        binding=bounds.binding(found).resource,
-        explanation=bounds.explain(scenario.settings, bounds.binding(found)),
+        binding=bounds.binding(limits).resource,
+        explanation=bounds.explain(scenario.settings, bounds.binding(limits)),
     )
 
 

@@ -148,8 +148,8 @@ def _systematic(
     )
     cumulated = np.cumsum(weights / weights.sum())
     at = np.searchsorted(cumulated, (np.arange(count) + 0.5) / count)
-    found: NDArray[np.int64] = ordered[np.minimum(at, len(ordered) - 1)]
-    return found
+    drawn_rows: NDArray[np.int64] = ordered[np.minimum(at, len(ordered) - 1)]
+    return drawn_rows
 
 
 def mean_rows(demand: Demand, rows: NDArray[np.void]) -> tuple[float, float, float, float]:

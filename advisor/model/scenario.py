@@ -58,8 +58,8 @@ def crowding(settings: Settings, conditions: Conditions, inside: float) -> float
 
 def discipline(server: str, settings: Settings) -> Discipline:
     """Return how a server hands requests out; without keep-alive every request is a connection."""
-    found = DISCIPLINES[catalogue.find(server).classes[settings.worker_class].dispatch]
-    return found if settings.keepalive > 0 else replace(found, sticky=False)
+    by_class = DISCIPLINES[catalogue.find(server).classes[settings.worker_class].dispatch]
+    return by_class if settings.keepalive > 0 else replace(by_class, sticky=False)
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Scenario:
 
     @property
     def discipline(self) -> Discipline:
-        found = discipline(self.conditions.server, self.settings)
-        return found if self.conditions.front_keeps else replace(found, sticky=False)
+        by_class = discipline(self.conditions.server, self.settings)
+        return by_class if self.conditions.front_keeps else replace(by_class, sticky=False)
 
     @property
     def is_loop(self) -> bool:
