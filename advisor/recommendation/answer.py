@@ -59,10 +59,10 @@ def solve(question: Question, model: Model = MODEL) -> Answer:
         question = _apart(question)
     each = None if rps is None else rps / budget.instances
     of_one = replace(question, slo=replace(question.slo, rps=each))
-    found = search.recommend(of_one, model.capacity)
-    answer = Answer(_explained(_doubted(found, each), question), budget, each)
-    if found.recommendation is not None:
-        carried = found.recommendation.predicted.throughput_rps
+    search_result = search.recommend(of_one, model.capacity)
+    answer = Answer(_explained(_doubted(search_result, each), question), budget, each)
+    if search_result.recommendation is not None:
+        carried = search_result.recommendation.predicted.throughput_rps
         alone = budget.instances == 1
         if rps is None and not alone:
             answer = replace(answer, fleet=_planned(question, answer, None, model, asked=True))
@@ -106,43 +106,47 @@ def _others(question: Question, answer: Answer, model: Model) -> tuple[Baseline,
     budget = replace(question.budget, instances=answer.budget.instances)
     recommended = answer.found.recommendation
     users = recommended.predicted.users if recommended else 0.0
-    found = baselines.predict_all(replace(question, budget=budget), model.capacity, users=users)
+    formulas = baselines.predict_all(replace(question, budget=budget), model.capacity, users=users)
     if recommended is None:
-        return found
+        return formulas
     pools = baselines.judge_pools(
         recommended.settings, recommended.predicted, budget, question.p95_s
     )
-    return (*found, *pools)
+    return (*formulas, *pools)
 
 
-def _doubted(found: Found, rps: float | None) -> Found:
+def _doubted(search_result: Found, rps: float | None) -> Found:
     """A capacity that is hardly known is no answer; a rate that is surely carried is one."""
-    if found.recommendation is None or rps is not None or found.verdict is not Verdict.FITS:
-        return found
-    rate = found.recommendation.predicted.throughput_rps
+    if (
+        search_result.recommendation is None
+        or rps is not None
+        or search_result.verdict is not Verdict.FITS
+    ):
+        return search_result
+    rate = search_result.recommendation.predicted.throughput_rps
     if rate.value <= fleet.VAGUE * rate.low:
-        return found
-    known = f"the capacity lies somewhere between {rate.low:.0f} and {rate.high:.0f} requests/s"
+        return search_result
+    sentence = f"the capacity lies somewhere between {rate.low:.0f} and {rate.high:.0f} requests/s"
     return replace(
-        found,
-        recommendation=found.recommendation.doubted(known),
+        search_result,
+        recommendation=search_result.recommendation.doubted(sentence),
         verdict=Verdict.NOT_ENOUGH_DATA,
-        reason=f"{known}: measure longer (--time-budget) or on a quieter machine",
+        reason=f"{sentence}: measure longer (--time-budget) or on a quieter machine",
     )
 
 
-def _explained(found: Found, question: Question) -> Found:
+def _explained(search_result: Found, question: Question) -> Found:
     """Add how much RAM would do, where nothing fits for want of RAM alone."""
-    if found.recommendation is not None or len(found.candidates) != 1:
-        return found
-    (only,) = found.candidates
+    if search_result.recommendation is not None or len(search_result.candidates) != 1:
+        return search_result
+    (only,) = search_result.candidates
     budget = question.budget
     needed = only.predicted.ram_bytes.high
     broken = over_budget(needed, only.predicted.pg_connections, only.predicted.fds, budget)
     if len(broken) != 1 or needed <= budget.ram_bytes:
-        return found
+        return search_result
     least = least_ram.find_least_ram(question.demand, budget, question.interface)
-    return replace(found, reason=least_ram.explain_least_ram(least, budget, needed))
+    return replace(search_result, reason=least_ram.explain_least_ram(least, budget, needed))
 
 
 def _apart(question: Question) -> Question:
@@ -164,8 +168,8 @@ def _as_many_as_it_takes(question: Question, rps: float, model: Model) -> Answer
         budget = replace(question.budget, instances=pooled.budget.instances)
         return _concluded(replace(pooled, budget=budget))
     shared = replace(question.budget, instances=pooled.budget.instances)
-    found = search.recommend(replace(most, budget=shared), model.capacity)
-    alone = _counted(question, found, rps, model)
+    search_result = search.recommend(replace(most, budget=shared), model.capacity)
+    alone = _counted(question, search_result, rps, model)
     if (
         alone is not None
         and alone.fleet is not None
@@ -177,12 +181,12 @@ def _as_many_as_it_takes(question: Question, rps: float, model: Model) -> Answer
     return _concluded(pooled)
 
 
-def _counted(question: Question, found: Found, rps: float, model: Model) -> Answer | None:
-    if found.recommendation is None:
+def _counted(question: Question, search_result: Found, rps: float, model: Model) -> Answer | None:
+    if search_result.recommendation is None:
         return None
-    count = fleet.count_instances(rps, found.recommendation.predicted.throughput_rps)
+    count = fleet.count_instances(rps, search_result.recommendation.predicted.throughput_rps)
     budget = replace(question.budget, pg_connections=None, instances=count)
-    answer = Answer(found, budget, rps / count)
+    answer = Answer(search_result, budget, rps / count)
     return replace(answer, fleet=_planned(question, answer, rps, model, asked=False))
 
 
@@ -211,10 +215,10 @@ def _planned(
 def _concluded(answer: Answer) -> Answer:
     """With the verdict of all instances together."""
     assert answer.fleet is not None
-    said = fleet.describe_fleet(answer.fleet, answer.budget)
-    reason, verdict = said[0], Verdict.FITS
+    sentences = fleet.describe_fleet(answer.fleet, answer.budget)
+    reason, verdict = sentences[0], Verdict.FITS
     if not answer.fleet.carries:
-        reason = next(s for s in said if "no pooler helps" in s)
+        reason = next(s for s in sentences if "no pooler helps" in s)
         verdict = Verdict.DOES_NOT_FIT
     elif not answer.fleet.known:
         verdict = Verdict.NOT_ENOUGH_DATA

@@ -34,8 +34,8 @@ Said = tuple[int | str, str]
 
 
 def advise(around: Surroundings) -> tuple[Advice, ...]:
-    found = ((name, rule(around)) for name, rule in ADVICE)
-    return tuple(Advice(name, *said) for name, said in found if said is not None)
+    rules = ((name, rule(around)) for name, rule in ADVICE)
+    return tuple(Advice(name, *advice) for name, advice in rules if advice is not None)
 
 
 def _pool(around: Surroundings) -> Said | None:
@@ -85,10 +85,10 @@ def _nofile(around: Surroundings) -> Said:
     fds = around.recommendation.predicted.fds
     wanted: int = max(LEAST_FDS, 2 ** math.ceil(math.log2(2 * fds)))
     here = around.budget.fds
-    said = f"the busiest process may hold {fds} at the predicted load, and twice that is safe; "
+    sentence = f"the busiest process may hold {fds} at the predicted load, and twice that is safe; "
     if here >= wanted:
-        return wanted, f"{said}the limit here, {here:,}, is enough."
-    return wanted, f"{said}the limit here is {here:,} (LimitNOFILE=, --ulimit nofile)."
+        return wanted, f"{sentence}the limit here, {here:,}, is enough."
+    return wanted, f"{sentence}the limit here is {here:,} (LimitNOFILE=, --ulimit nofile)."
 
 
 def _stop(around: Surroundings) -> Said:

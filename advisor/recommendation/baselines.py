@@ -108,7 +108,7 @@ FORMULAS: tuple[tuple[str, Formula, float | None], ...] = (
 
 def settings_of(inputs: FormulaInputs, interface: str) -> tuple[tuple[str, Settings], ...]:
     """Return the settings that each formula gives; under asgi there are no threads to choose."""
-    found = []
+    formulas = []
     for name, formula, timeout in FORMULAS:
         workers, threads = formula(inputs)
         if interface == "asgi":
@@ -119,8 +119,8 @@ def settings_of(inputs: FormulaInputs, interface: str) -> tuple[tuple[str, Setti
             settings = Settings(workers, threads, "gthread")
         if timeout is not None:
             settings = Settings(settings.workers, settings.threads, settings.worker_class, timeout)
-        found.append((name, settings))
-    return tuple(found)
+        formulas.append((name, settings))
+    return tuple(formulas)
 
 
 def predict_all(
@@ -141,27 +141,27 @@ def predict_all(
         users=users,
     )
     judge = _Judge(question, capacity, {})
-    found = []
+    predicted = []
     offered = offer(question.conditions.server)
     for name, settings in settings_of(inputs, question.interface):
         if offered.most_workers is not None and settings.workers > offered.most_workers:
             continue  # nobody could start it there
         if settings.worker_class == "sync" and not offered.sync:
             settings = replace(settings, worker_class="gthread")
-        found.append(judge.baseline(name, settings))
-    return tuple(found)
+        predicted.append(judge.baseline(name, settings))
+    return tuple(predicted)
 
 
 def predict_one(name: str, settings: Settings, question: Question, capacity: Capacity) -> Baseline:
     """One arrangement in full, with intervals of its own. With a rate to carry (of one instance),
     not carrying it is broken, too."""
-    found = _Judge(question, capacity, None).baseline(name, settings)
+    baseline = _Judge(question, capacity, None).baseline(name, settings)
     rps = question.slo.rps
-    if rps is not None and found.predicted.throughput_rps.high < rps:
-        carried = found.predicted.throughput_rps.value
-        said = f"carries {carried:.3g} of {rps:.3g} requests/s"
-        found = replace(found, violates=(*found.violates, said))
-    return found
+    if rps is not None and baseline.predicted.throughput_rps.high < rps:
+        carried = baseline.predicted.throughput_rps.value
+        sentence = f"carries {carried:.3g} of {rps:.3g} requests/s"
+        baseline = replace(baseline, violates=(*baseline.violates, sentence))
+    return baseline
 
 
 @dataclass(frozen=True)
@@ -216,12 +216,12 @@ def judge_pools(
     """
     if budget.pg_connections is None or not prediction.pg_connections:
         return ()
-    found = []
+    judged = []
     for name, per_worker in POOLS:
         connections = budget.instances * (settings.workers + 1) * per_worker(settings)
-        there = replace(prediction, pg_connections=connections)
-        found.append(Baseline(name, settings, there, broken(there, budget, slo_p95_s)))
-    return tuple(found)
+        with_pool = replace(prediction, pg_connections=connections)
+        judged.append(Baseline(name, settings, with_pool, broken(with_pool, budget, slo_p95_s)))
+    return tuple(judged)
 
 
 def _between(n: int, low: int, high: int) -> int:

@@ -161,27 +161,27 @@ def describe_fleet(fleet: Fleet, budget: Budget) -> tuple[str, ...]:
         f"{budget.cores:g} core{'s' if budget.cores != 1 else ''}, {format_bytes(budget.ram_bytes)}"
     )
     carried = fleet.capacity_rps
-    said = []
+    sentences = []
     if fleet.rps is not None and fleet.needed is not None:
         expected = count_instances(fleet.rps, Interval.exact(carried.value))
-        said.append(
+        sentences.append(
             f"{fleet.needed:,} instance{'s' if fleet.needed != 1 else ''} of {one} carry "
             f"{fleet.rps:,.0f} requests/s; one certainly carries {carried.low:.0f} "
             f"({carried.value:.0f} expected, {carried.high:.0f} at most"
             + (f": {expected:,} may do" if expected < fleet.needed else "")
             + ")"
         )
-        said.append(_share(fleet, fleet.needed))
+        sentences.append(_share(fleet, fleet.needed))
     else:
-        said.append(
+        sentences.append(
             f"{fleet.instances:,} instances of {one} together carry "
             f"{fleet.instances * carried.value:,.0f} requests/s "
             f"({fleet.instances * carried.low:,.0f} to {fleet.instances * carried.high:,.0f})"
         )
-    said.append(
+    sentences.append(
         f"together they take {fleet.cores:g} cores and {format_bytes(fleet.ram_bytes)} of RAM"
     )
-    return (*said, *(_about(fleet.database, fleet.instances) if fleet.database else ()))
+    return (*sentences, *(_about(fleet.database, fleet.instances) if fleet.database else ()))
 
 
 def _share(fleet: Fleet, count: int) -> str:
@@ -203,23 +203,25 @@ def _about(database: Database, instances: int) -> tuple[str, ...]:
     d = database
     connections = f"they may open {d.connections:,} Postgres connections, {d.available:,} are free"
     if not d.pooler:
-        said = [f"{connections}: no pooler is needed up to {d.most_without_pooler:,} instances"]
+        sentences = [
+            f"{connections}: no pooler is needed up to {d.most_without_pooler:,} instances"
+        ]
     elif d.enough:
-        said = [
+        sentences = [
             f"{connections}: from {d.most_without_pooler + 1:,} instances on PgBouncer is needed "
             f"(pool_mode = transaction, default_pool_size = {d.pool_size}, max_client_conn = "
             f"{d.connections:,} or more); {d.load.value:.1f} queries run at once on average, so "
             f"with {d.pool_size} connections at most {WAITING:.0%} of them wait for one"
         ]
     else:
-        said = [
+        sentences = [
             f"{connections}, and no pooler helps: {d.load.value:,.0f} queries run at once on "
             f"average, for which {d.pool_size:,} connections are needed; the database is the "
             "limit, not the number of instances"
         ]
     if d.cores is not None and d.cores.high >= 0.1:
-        said.append(
+        sentences.append(
             f"Postgres, on a machine of its own, needs {d.cores.value:.1f} cores "
             f"({d.cores.low:.1f} to {d.cores.high:.1f}) for that"
         )
-    return tuple(said)
+    return tuple(sentences)

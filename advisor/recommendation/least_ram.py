@@ -27,14 +27,16 @@ def find_least_ram(demand: Demand, budget: Budget, interface: str) -> int | None
     most_rps = Interval.exact(budget.cores / cpu)
 
     def fits(size: int) -> bool:
-        there = replace(budget, ram_bytes=size, reserve_bytes=reserve(size))
+        budget_of_size = replace(budget, ram_bytes=size, reserve_bytes=reserve(size))
         settings = Settings(1, 1, kind)
-        cycle = recycling.plan_recycling(demand, settings, there)
+        cycle = recycling.plan_recycling(demand, settings, budget_of_size)
         if cycle is not None:
             settings = replace(
                 settings, max_requests=cycle.max_requests, max_requests_jitter=cycle.jitter
             )
-        needed = memory.ram_to_provide(demand.worker, settings, most_rps, there.reserve_bytes)
+        needed = memory.ram_to_provide(
+            demand.worker, settings, most_rps, budget_of_size.reserve_bytes
+        )
         return needed.high <= size
 
     low, high = 0, MOST_BYTES
@@ -48,14 +50,14 @@ def find_least_ram(demand: Demand, budget: Budget, interface: str) -> int | None
 
 def explain_least_ram(smallest: int | None, budget: Budget, needed_bytes: float) -> str:
     """``this app does not fit 512 MiB: ... the smallest that fits is 700 MiB``."""
-    said = (
+    sentence = (
         f"this app does not fit {format_bytes(budget.ram_bytes)}: one worker with one thread, a "
         "second one while it is replaced, and the reserve of the system need up to "
         f"{format_bytes(needed_bytes)}"
     )
     if smallest is None:
-        return f"{said}; it leaks too fast for any RAM"
-    return f"{said}; the smallest that fits is {format_bytes(smallest)}"
+        return f"{sentence}; it leaks too fast for any RAM"
+    return f"{sentence}; the smallest that fits is {format_bytes(smallest)}"
 
 
 def _up(size: float) -> int:

@@ -83,7 +83,7 @@ def derive(
         keepalive=keepalive,
         backlog=backlog,
     )
-    said = {
+    reasons = {
         "worker_class": _worker_class(inputs),
         "workers": _workers(inputs),
         "threads": _threads(inputs),
@@ -96,18 +96,18 @@ def derive(
         "backlog": why_backlog,
         "worker_connections": _worker_connections(inputs),
     }
-    said.update({name: says for name, says in lacks(inputs.server).items() if said.get(name)})
-    return settings, tuple((name, sentence) for name, sentence in said.items() if sentence)
+    reasons.update({name: says for name, says in lacks(inputs.server).items() if reasons.get(name)})
+    return settings, tuple((name, sentence) for name, sentence in reasons.items() if sentence)
 
 
 def lacks(server: str) -> dict[str, str]:
     """Settings that a server of the field does not have, and what happens there instead."""
-    known = SERVERS.get(server)
-    if known is None:
+    server_facts = SERVERS.get(server)
+    if server_facts is None:
         return {}
     return {
         name: f"{server} has no such setting. {meaning.says}"
-        for name, meaning in known.settings.items()
+        for name, meaning in server_facts.settings.items()
         if not meaning.option and name != "workers"
     }
 
@@ -144,8 +144,8 @@ def _timeout(inputs: ReasonInputs) -> tuple[float, str]:
         "asgi": "it is the longest that the event loop may stand still",
     }[inputs.settings.worker_class]
     if inputs.server in SERVERS:
-        there = SERVERS[inputs.server].settings["timeout"]
-        meaning = f"as {inputs.server}'s {there.option}: {there.says.rstrip('.')}"
+        meant = SERVERS[inputs.server].settings["timeout"]
+        meaning = f"as {inputs.server}'s {meant.option}: {meant.says.rstrip('.')}"
     boot = inputs.demand.worker.boot_s
     if inputs.tail is None:
         seconds = max(UNKNOWN_TIMEOUT_S, math.ceil(2 * boot))
@@ -367,19 +367,21 @@ def _worker_connections(inputs: ReasonInputs) -> str:
 
 
 def _best(inputs: ReasonInputs, wanted: _Predicate) -> Candidate | None:
-    found = [c for c in inputs.candidates if wanted(c.settings) and not _breaks(c.rejected_by)]
-    return max(found, key=lambda c: c.predicted.compared_rps, default=None)
+    wanted_candidates = [
+        c for c in inputs.candidates if wanted(c.settings) and not _breaks(c.rejected_by)
+    ]
+    return max(wanted_candidates, key=lambda c: c.predicted.compared_rps, default=None)
 
 
 def _nearest(inputs: ReasonInputs, wanted: _Predicate) -> Candidate | None:
     mine = inputs.settings
-    found = [
+    neighbours = [
         c
         for c in inputs.candidates
         if wanted(c.settings) and c.settings.worker_class == mine.worker_class
     ]
     return min(
-        found,
+        neighbours,
         key=lambda c: (
             abs(c.settings.workers - mine.workers),
             abs(c.settings.threads - mine.threads),

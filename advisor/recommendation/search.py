@@ -80,9 +80,9 @@ def recommend(question: Question, capacity: Capacity) -> Found:
     smallest = space.complete(1, 1)
     if space.breaks_budget(smallest):
         search.predict(smallest)
-        found = search.candidates(None)
-        reason = f"even {shape(smallest)} does not fit: {found[0].rejected_by}"
-        return Found(None, found, Verdict.DOES_NOT_FIT, reason)
+        every_candidate = search.candidates(None)
+        reason = f"even {shape(smallest)} does not fit: {every_candidate[0].rejected_by}"
+        return Found(None, every_candidate, Verdict.DOES_NOT_FIT, reason)
     search.spread()
     search.climb()
     search.shrink()
@@ -273,8 +273,8 @@ class _Search:
     def predict(self, settings: Settings, *, full: bool = False) -> None:
         if settings in self.known and not (full and settings not in self.sure):
             return
-        known = None if full else self.known
-        self.known[settings] = self._capacity(self.question, settings, known)
+        predicted = None if full else self.known
+        self.known[settings] = self._capacity(self.question, settings, predicted)
         if full:
             self.sure.add(settings)
 
@@ -336,13 +336,13 @@ class _Search:
 
     def candidates(self, winner: Settings | None) -> tuple[Candidate, ...]:
         """The winner first, then the kept by throughput, then those that break something."""
-        found = [Candidate(s, p, self._rejected(s, winner)) for s, p in self.known.items()]
+        judged = [Candidate(s, p, self._rejected(s, winner)) for s, p in self.known.items()]
 
         def order(c: Candidate) -> Any:
             breaks = bool(self._broken(c.settings))
             return c.rejected_by != "", breaks, -self._rps(c.settings), self.space.size(c.settings)
 
-        return tuple(sorted(found, key=order))
+        return tuple(sorted(judged, key=order))
 
     def nothing(self) -> Found:
         """Budgets leave room, the SLO holds nowhere."""

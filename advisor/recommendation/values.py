@@ -62,5 +62,5 @@ class Recommendation:
             self,
             binding=UNKNOWN_BINDING,
             predicted=replace(self.predicted, explanation=f"{why}; {expected}"),
-            reasons=tuple((name, said.replace(named, expected)) for name, said in self.reasons),
+            reasons=tuple((name, reason.replace(named, expected)) for name, reason in self.reasons),
         )
