@@ -16,24 +16,24 @@ CONTENDED_S = 0.002
 
 def _bound_by(context: FindingContext, *resources: str) -> Recommendation | None:
     """The recommendation where one of these limits it."""
-    found = context.run.recommendation
-    return found if found is not None and found.binding in resources else None
+    recommended = context.run.recommendation
+    return recommended if recommended is not None and recommended.binding in resources else None
 
 
 def _db_bound(context: FindingContext) -> Evidence | None:
     """Postgres computes more than the app, on cores that are all busy."""
-    found = _bound_by(context, "db", "cpu")
+    recommended = _bound_by(context, "db", "cpu")
     demand = context.run.demand
-    if found is None or demand is None or demand.db_cpu_s is None:
+    if recommended is None or demand is None or demand.db_cpu_s is None:
         return None
     app = demand.cpu_s.value + demand.overhead_cpu_s.value
     # of many instances none has the database on its cores
     shared = context.run.fleet is None and demand.db_cpu_s.low > app
-    if found.binding == "cpu" and not shared:
+    if recommended.binding == "cpu" and not shared:
         return None
     worst = context.largest(lambda e: e.share * e.db_s.value)
     return {
-        "capacity_rps": found.predicted.throughput_rps.value,
+        "capacity_rps": recommended.predicted.throughput_rps.value,
         "db_cpu_s": demand.db_cpu_s.value,
         "app_cpu_s": app,
         **context.place(worst, "db"),
@@ -76,13 +76,13 @@ def _own_lock(context: FindingContext) -> Evidence | None:
 
 
 def _cpu_bound(context: FindingContext) -> Evidence | None:
-    found = _bound_by(context, "cpu")
+    recommended = _bound_by(context, "cpu")
     worst = context.largest(lambda e: e.share * e.cpu_s.value)
     demand = context.run.demand
-    if found is None or worst is None or demand is None or not demand.cpu_s.value > 0:
+    if recommended is None or worst is None or demand is None or not demand.cpu_s.value > 0:
         return None
     return {
-        "capacity_rps": found.predicted.throughput_rps.value,
+        "capacity_rps": recommended.predicted.throughput_rps.value,
         "cpu_s": demand.cpu_s.value,
         "endpoint": worst.name,
         "of_cpu_fraction": worst.share * worst.cpu_s.value / demand.cpu_s.value,
@@ -91,12 +91,12 @@ def _cpu_bound(context: FindingContext) -> Evidence | None:
 
 
 def _gil_bound(context: FindingContext) -> Evidence | None:
-    found = context.run.recommendation
+    recommended = context.run.recommendation
     demand = context.run.demand
     # The fraction's low end is above 0 only where the contrast trial could tell.
-    if found is None or demand is None or context.asgi or demand.cpu_gil_fraction.low < 0.5:
+    if recommended is None or demand is None or context.asgi or demand.cpu_gil_fraction.low < 0.5:
         return None
-    busy = dict(found.predicted.utilisation).get("gil", 0.0)
+    busy = dict(recommended.predicted.utilisation).get("gil", 0.0)
     if busy < 0.8:
         return None
     contention = context.run.breakdown.contention if context.run.breakdown else None
@@ -125,43 +125,47 @@ def _connections(context: FindingContext) -> Evidence | None:
 
 
 def _fds(context: FindingContext) -> Evidence | None:
-    found, budget = context.run.recommendation, context.run.budget
-    if found is None or budget is None or found.predicted.fds < SCARCE_FDS * budget.fds:
+    recommended, budget = context.run.recommendation, context.run.budget
+    if recommended is None or budget is None or recommended.predicted.fds < SCARCE_FDS * budget.fds:
         return None
-    return {"fds": found.predicted.fds, "limit": budget.fds, "users": found.predicted.users}
+    return {
+        "fds": recommended.predicted.fds,
+        "limit": budget.fds,
+        "users": recommended.predicted.users,
+    }
 
 
 def _timeout(context: FindingContext) -> Evidence | None:
-    found = context.run.recommendation
+    recommended = context.run.recommendation
     slowest = context.largest(lambda e: e.unloaded_p95_s)
-    if found is None or slowest is None or context.asgi or not found.settings.timeout:
+    if recommended is None or slowest is None or context.asgi or not recommended.settings.timeout:
         return None
-    if 3 * slowest.unloaded_p95_s <= found.settings.timeout:
+    if 3 * slowest.unloaded_p95_s <= recommended.settings.timeout:
         return None
     return {
         "endpoint": slowest.name,
         "unloaded_p95_s": slowest.unloaded_p95_s,
-        "timeout_s": found.settings.timeout,
+        "timeout_s": recommended.settings.timeout,
     }
 
 
 def _preload(context: FindingContext) -> Evidence | None:
-    found, demand = context.run.recommendation, context.run.demand
+    recommended, demand = context.run.recommendation, context.run.demand
     if (
-        found is None
+        recommended is None
         or demand is None
-        or not found.settings.preload_app
+        or not recommended.settings.preload_app
         or not preload_pays(demand)
     ):
         return None
     each = demand.worker.preload_saving_bytes
-    saving = memory.preload_saving(demand.worker, found.settings.workers)
+    saving = memory.preload_saving(demand.worker, recommended.settings.workers)
     assert each is not None, "preload_pays says it was measured"
     assert saving is not None
     return {
         "saving_bytes": saving.value,
         "each_bytes": each.value,
-        "further": found.settings.workers - 1,
+        "further": recommended.settings.workers - 1,
         "once_bytes": demand.worker.preload_once_bytes,
     }
 

@@ -25,19 +25,19 @@ def _breaks(context: FindingContext) -> Evidence | None:
 
 def _carries_less(context: FindingContext) -> Evidence | None:
     """Surely less than what is recommended, by intervals that do not meet."""
-    today, found = context.run.today, context.run.recommendation
-    if today is None or today.predicted is None or today.violates or found is None:
+    today, recommended = context.run.today, context.run.recommendation
+    if today is None or today.predicted is None or today.violates or recommended is None:
         return None
     if context.run.slo is not None and context.run.slo.rps is not None:
         return None  # the smallest that carries a rate, not the fastest
-    here, there = today.predicted.throughput_rps, found.predicted.throughput_rps
-    if here.high >= there.low or here.value >= (1 - WORTH) * there.value:
+    here, recommended_rps = today.predicted.throughput_rps, recommended.predicted.throughput_rps
+    if here.high >= recommended_rps.low or here.value >= (1 - WORTH) * recommended_rps.value:
         return None
     return {
         "where": today.place("workers"),
         "today_rps": here.value,
-        "recommended_rps": there.value,
-        "less_fraction": 1 - here.value / there.value,
+        "recommended_rps": recommended_rps.value,
+        "less_fraction": 1 - here.value / recommended_rps.value,
     }
 
 

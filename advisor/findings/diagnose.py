@@ -29,7 +29,7 @@ RULES: tuple[Rule, ...] = tuple(rule for subject in SUBJECTS for rule in subject
 def diagnose(run: Run, app_settings: Mapping[str, Any] | None = None) -> tuple[Finding, ...]:
     """All findings, the most severe first. ``app_settings``: ``settings`` of the inspection."""
     context = FindingContext(run, app_settings or {})
-    found = []
+    findings = []
     for rule in RULES:
         evidence = rule.evidence(context)
         if evidence is not None:
@@ -38,8 +38,8 @@ def diagnose(run: Run, app_settings: Mapping[str, Any] | None = None) -> tuple[F
             shown["at_line"] = f", at {evidence['line']}" if evidence.get("line") else ""
             shown["to_host"] = f" to {evidence['host']}" if evidence.get("host") else ""
             title, fix = rule.title.format(**shown), rule.fix.format(**shown)
-            found.append(Finding(rule.id, rule.severity, title, evidence, fix))
-    return tuple(sorted(found, key=lambda f: SEVERITIES.index(f.severity)))
+            findings.append(Finding(rule.id, rule.severity, title, evidence, fix))
+    return tuple(sorted(findings, key=lambda f: SEVERITIES.index(f.severity)))
 
 
 def _show(name: str, value: Any) -> str:

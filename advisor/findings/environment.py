@@ -59,10 +59,10 @@ def _crowded(context: FindingContext) -> Evidence | None:
 
 
 def _reserved(context: FindingContext) -> Evidence | None:
-    database, found = context.run.database, context.run.recommendation
+    database, recommended = context.run.database, context.run.recommendation
     if database is None or not database.reserved_slots:
         return None
-    bound = found is not None and found.binding == "pg_connections"
+    bound = recommended is not None and recommended.binding == "pg_connections"
     if not bound and database.reserved_slots < RESERVED * database.max_connections:
         return None
     return {"reserved": database.reserved_slots, "max_connections": database.max_connections}
@@ -75,17 +75,17 @@ def _pooler(context: FindingContext) -> Evidence | None:
     pooler = database.pooler
     if pooler.available is None:
         return {"pooler": pooler.kind, "said": f"it does not show its limits ({pooler.problem})"}
-    said = f"{pooler.bound}; it passes at most {pooler.pool_size} at a time on to Postgres"
+    sentence = f"{pooler.bound}; it passes at most {pooler.pool_size} at a time on to Postgres"
     mode = f" in {pooler.pool_mode} mode"
-    return {"pooler": f"{pooler.kind} {pooler.version}{mode}", "said": said}
+    return {"pooler": f"{pooler.kind} {pooler.version}{mode}", "said": sentence}
 
 
 def _pool_too_small(context: FindingContext) -> Evidence | None:
-    database, found = context.run.database, context.run.recommendation
+    database, recommended = context.run.database, context.run.recommendation
     pooler = database.pooler if database else None
-    if database is None or pooler is None or not pooler.pool_size or found is None:
+    if database is None or pooler is None or not pooler.pool_size or recommended is None:
         return None
-    wanted = found.predicted.pg_connections
+    wanted = recommended.predicted.pg_connections
     if wanted <= pooler.pool_size:
         return None
     room = database.max_connections - database.reserved_slots - database.others_in_use

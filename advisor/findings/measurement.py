@@ -21,13 +21,13 @@ def _generator(context: FindingContext) -> Evidence | None:
 
 
 def _disturbed(context: FindingContext) -> Evidence | None:
-    found = [f"{t.name}: {t.disturbed}" for t in context.trials if t.disturbed]
-    return {"trials": found} if found else None
+    sentences = [f"{t.name}: {t.disturbed}" for t in context.trials if t.disturbed]
+    return {"trials": sentences} if sentences else None
 
 
 def _not_steady(context: FindingContext) -> Evidence | None:
-    found = [f"{t.name}: {t.steady_note}" for t in context.trials if not t.steady]
-    return {"trials": found} if found else None
+    sentences = [f"{t.name}: {t.steady_note}" for t in context.trials if not t.steady]
+    return {"trials": sentences} if sentences else None
 
 
 def _telemetry_lost(context: FindingContext) -> Evidence | None:

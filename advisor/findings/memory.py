@@ -22,8 +22,8 @@ def _still_warming(context: FindingContext) -> Evidence | None:
 
 
 def _fragmentation(context: FindingContext) -> Evidence | None:
-    found = _growth(context, "fragmentation")
-    if found is None:
+    growth = _growth(context, "fragmentation")
+    if growth is None:
         return None
     given = [
         (s.settled.collected_bytes, s.settled.trimmed_bytes)
@@ -32,7 +32,7 @@ def _fragmentation(context: FindingContext) -> Evidence | None:
         if s.settled is not None
     ]
     garbage, holes = max(given, key=sum, default=(0.0, 0.0))
-    return {**found, "garbage_bytes": garbage, "holes_bytes": holes}
+    return {**growth, "garbage_bytes": garbage, "holes_bytes": holes}
 
 
 def _growth(context: FindingContext, kind: str) -> Evidence | None:
@@ -55,55 +55,55 @@ def _growth(context: FindingContext, kind: str) -> Evidence | None:
 
 
 def _held_at(context: FindingContext) -> Evidence | None:
-    found = context.run.holders
-    if found is None or not found.lines or _leak(context) is None:
+    holders = context.run.holders
+    if holders is None or not holders.lines or _leak(context) is None:
         return None
-    first, slope = found.lines[0], _leak(context) or {}
+    first, slope = holders.lines[0], _leak(context) or {}
     via = f", through {first.via}" if first.via else ""
     return {
         "place": first.place,
         "held_bytes_per_request": first.bytes_per_request,
         "slope_bytes_per_request": slope["slope_bytes_per_request"],
-        "traced_bytes_per_request": found.bytes_per_request,
+        "traced_bytes_per_request": holders.bytes_per_request,
         "held_at": [
             f"+{h.bytes_per_request:,.0f} bytes/request allocated at {h.place}"
             + (f" (through {h.via})" if h.via else "")
-            for h in found.lines
+            for h in holders.lines
         ],
         "via": via,
-        "requests": found.requests,
+        "requests": holders.requests,
     }
 
 
 def _held_outside(context: FindingContext) -> Evidence | None:
     """Find a leak that is in no line that Python knows of."""
-    found, leaks = context.run.holders, _leak(context)
-    if found is None or leaks is None:
+    holders, leaks = context.run.holders, _leak(context)
+    if holders is None or leaks is None:
         return None
     low = leaks["slope_bytes_per_request"] * NATIVE_FRACTION
-    if found.bytes_per_request >= low:
+    if holders.bytes_per_request >= low:
         return None
     return {
-        "traced_bytes_per_request": found.bytes_per_request,
+        "traced_bytes_per_request": holders.bytes_per_request,
         "slope_bytes_per_request": leaks["slope_bytes_per_request"],
-        "requests": found.requests,
+        "requests": holders.requests,
     }
 
 
 def _allocator(context: FindingContext) -> Evidence | None:
-    found = allocators.best(context.run.allocators)
-    if found is None:
+    saving = allocators.best(context.run.allocators)
+    if saving is None:
         return None
     return {
-        "name": found.name,
-        "saving_bytes": found.saving_bytes.value,
-        "at_least_bytes": found.saving_bytes.low,
-        "worker_bytes": found.worker_bytes,
-        "threads": found.threads,
+        "name": saving.name,
+        "saving_bytes": saving.saving_bytes.value,
+        "at_least_bytes": saving.saving_bytes.low,
+        "worker_bytes": saving.worker_bytes,
+        "threads": saving.threads,
         "cpu_change_fraction": (
-            found.cpu_change.value if math.isfinite(found.cpu_change.value) else "unknown"
+            saving.cpu_change.value if math.isfinite(saving.cpu_change.value) else "unknown"
         ),
-        "variable": " ".join(f"{name}={value}" for name, value in found.environ.items()),
+        "variable": " ".join(f"{name}={value}" for name, value in saving.environ.items()),
     }
 
 

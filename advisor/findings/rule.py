@@ -40,8 +40,8 @@ class FindingContext:
 
     def largest(self, measure: Callable[[EndpointDemand], float]) -> EndpointDemand | None:
         """The endpoint with the largest; one that was never served has no number to compare."""
-        known = [e for e in self.endpoints if math.isfinite(measure(e))]
-        return max(known, key=measure, default=None)
+        finite = [e for e in self.endpoints if math.isfinite(measure(e))]
+        return max(finite, key=measure, default=None)
 
     def line(self, endpoint: str, *kinds: str) -> Evidence:
         """The line at which the endpoint spends most of this kind, with its part; {} if unknown.
@@ -49,8 +49,12 @@ class FindingContext:
         Of lines that have as much, one of the user's own says more than a library's.
         """
         breakdown = self.run.breakdown
-        found = breakdown.endpoint(endpoint) if breakdown else None
-        lines = [line for line in (found.lines if found else ()) if line.kind in kinds]
+        endpoint_breakdown = breakdown.endpoint(endpoint) if breakdown else None
+        lines = [
+            line
+            for line in (endpoint_breakdown.lines if endpoint_breakdown else ())
+            if line.kind in kinds
+        ]
         best = max(lines, key=lambda line: (line.own, line.looks), default=None)
         if best is None or best.looks < FEWEST_LOOKS:
             return {}
