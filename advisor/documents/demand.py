@@ -19,11 +19,11 @@ _LAST = (
 def write_demand(demand: Demand | None, breakdown: Breakdown | None) -> dict[str, Any] | None:
     if demand is None:
         return None
-    found = {**plain(demand), "inside": plain(breakdown)}
+    document = {**plain(demand), "inside": plain(breakdown)}
     if breakdown is not None:
-        for endpoint in found["by_endpoint"]:
+        for endpoint in document["by_endpoint"]:
             endpoint |= plain(breakdown.endpoint(endpoint["name"])) or {}
-    return move(found, last=_LAST)
+    return move(document, last=_LAST)
 
 
 def write_boot_memory(run: Run) -> dict[str, Any] | None:

@@ -77,22 +77,22 @@ def plain(value: Any) -> Any:
 
 def _object(value: Any) -> dict[str, Any]:
     shape = SHAPES.get(type(value), _AS_IT_IS)
-    found = {}
+    document = {}
     for each in fields(value):
         if each.name not in shape.omitted | shape.elsewhere:
             key, write = shape.written.get(each.name, (each.name, plain))
-            found[key] = write(getattr(value, each.name))
-    found |= {key: plain(make(value)) for key, make in shape.added.items()}
-    return move(found, shape.first, shape.last)
+            document[key] = write(getattr(value, each.name))
+    document |= {key: plain(make(value)) for key, make in shape.added.items()}
+    return move(document, shape.first, shape.last)
 
 
 def move(
-    found: Mapping[str, Any], first: Iterable[str] = (), last: Iterable[str] = ()
+    document: Mapping[str, Any], first: Iterable[str] = (), last: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """``found`` with those keys at its ends."""
+    """``document`` with those keys at its ends."""
     ends = {*first, *last}
-    order = (*first, *(key for key in found if key not in ends), *last)
-    return {key: found[key] for key in order}
+    order = (*first, *(key for key in document if key not in ends), *last)
+    return {key: document[key] for key in order}
 
 
 def milliseconds(seconds: Latency | float | None) -> Any:

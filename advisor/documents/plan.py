@@ -24,7 +24,7 @@ SHOWN = ("target", "machine", "budget", "slo", "workload", "today", "notes")
 
 def describe(
     run: Run,
-    known: Preflight,
+    preflight: Preflight,
     planned: Sequence[PlannedTrial],
     time_budget_s: float,
     total_s: float,
@@ -37,15 +37,15 @@ def describe(
     verification = plan.duration(Role.VERIFICATION, time_budget_s) + plan.AROUND_S
     return {
         **{key: document[key] for key in SHOWN},
-        "database": _database(known),
-        "deployment_files": list(known.look.read),
+        "database": _database(preflight),
+        "deployment_files": list(preflight.look.read),
         "trials": [
             *(
                 {"name": p.name, "detail": p.why, "expected_s": p.expected_s}
                 for p in planned
                 if p.role in ALWAYS
             ),
-            *_front(known, time_budget_s),
+            *_front(preflight, time_budget_s),
             {
                 "name": "verification",
                 "detail": "the recommended settings, predicted beside measured",
@@ -56,12 +56,12 @@ def describe(
     }
 
 
-def _front(known: Preflight, time_budget_s: float) -> list[dict[str, Any]]:
+def _front(preflight: Preflight, time_budget_s: float) -> list[dict[str, Any]]:
     """List the steps for a front before the verification through it."""
-    if known.front is None:
+    if preflight.front is None:
         return []
     cost_s = plan.duration(Role.FRONT, time_budget_s) + plan.AROUND_S
-    cost = f"the same through {known.front.name}: what it costs"
+    cost = f"the same through {preflight.front.name}: what it costs"
     gives = "the same server by itself and behind it"
     return [
         {"name": front.TRIAL, "detail": cost, "expected_s": cost_s},
@@ -77,12 +77,12 @@ def _pooler(pooler: Pooler | None) -> str | None:
     return f"{pooler.kind} {pooler.version}, {pooler.pool_mode} mode, pool of {pooler.pool_size}"
 
 
-def _database(known: Preflight) -> dict[str, Any] | None:
-    if known.database is None or known.database_url is None:
+def _database(preflight: Preflight) -> dict[str, Any] | None:
+    if preflight.database is None or preflight.database_url is None:
         return None
-    database = known.database
+    database = preflight.database
     return {
-        "url": redact(known.database_url),
+        "url": redact(preflight.database_url),
         "version": database.version,
         "local": database.local,
         "pooler": _pooler(database.pooler),

@@ -40,15 +40,15 @@ MODULES: tuple[ModuleType, ...] = (
 
 def _types(modules: tuple[ModuleType, ...]) -> dict[str, type[Any]]:
     """Value types by name, of those that a module defines itself."""
-    found: dict[str, type[Any]] = {}
+    types: dict[str, type[Any]] = {}
     for module in modules:
         for name, kind in vars(module).items():
             if not isinstance(kind, type) or kind.__module__ != module.__name__:
                 continue
             if dataclasses.is_dataclass(kind) or issubclass(kind, Enum) or _is_named_tuple(kind):
-                assert name not in found, f"two types are called {name}"
-                found[name] = kind
-    return found
+                assert name not in types, f"two types are called {name}"
+                types[name] = kind
+    return types
 
 
 def _is_named_tuple(kind: type[Any]) -> bool:
@@ -124,8 +124,8 @@ def decode(value: Any, types: Mapping[str, type[Any]] = TYPES) -> Any:
     if issubclass(cls, Enum):
         return cls(fields["value"])
     if dataclasses.is_dataclass(cls):
-        known = {f.name for f in dataclasses.fields(cls)}
-        fields = {name: each for name, each in fields.items() if name in known}
+        names = {f.name for f in dataclasses.fields(cls)}
+        fields = {name: each for name, each in fields.items() if name in names}
     return cls(**fields)
 
 
