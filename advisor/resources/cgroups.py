@@ -78,8 +78,8 @@ def _mount(line: str) -> _Mount | None:
 def _below(mount: Path, top: str, path: str) -> Path:
     inner = path.removeprefix(top) if top != "/" and path.startswith(top) else path
     # "/../.." is a group outside of our cgroup namespace.
-    found = mount / inner.strip("/") if ".." not in inner else mount
-    return found if found.is_dir() else mount
+    directory = mount / inner.strip("/") if ".." not in inner else mount
+    return directory if directory.is_dir() else mount
 
 
 def _has(group: Path, controller: str) -> bool:
@@ -89,25 +89,25 @@ def _has(group: Path, controller: str) -> bool:
 def memory_limit(group: Group) -> tuple[int, Path] | None:
     """``(bytes, group that says so)``, the tightest on the way up; None when there is none."""
     name = "memory.limit_in_bytes" if group.version == 1 else "memory.max"
-    found = [
+    limits = [
         (int(text), step)
         for step in group.upwards()
         if (text := read(step / name)) and text != "max" and int(text) < _UNLIMITED
     ]
-    return min(found, default=None, key=lambda pair: pair[0])
+    return min(limits, default=None, key=lambda pair: pair[0])
 
 
 def cpu_quota(group: Group) -> tuple[float, Path] | None:
     """``(cores, group that says so)``, the tightest quota on the way up; None without one."""
-    found = []
+    quotas = []
     for step in group.upwards():
         if group.version == 1:
             quota, period = read(step / "cpu.cfs_quota_us"), read(step / "cpu.cfs_period_us")
         else:
             quota, _, period = read(step / "cpu.max").partition(" ")
         if quota and period and quota not in ("max", "-1"):
-            found.append((int(quota) / int(period), step))
-    return min(found, default=None, key=lambda pair: pair[0])
+            quotas.append((int(quota) / int(period), step))
+    return min(quotas, default=None, key=lambda pair: pair[0])
 
 
 def cpuset(group: Group) -> int | None:

@@ -46,10 +46,10 @@ class Pooler:
     @property
     def bound(self) -> str:
         """The source of ``available``, in words."""
-        said = f"{self.kind}'s max_client_conn {self.max_client_conn} - clients {self.clients}"
+        sentence = f"{self.kind}'s max_client_conn {self.max_client_conn} - clients {self.clients}"
         if self.pool_mode == "session" and self.pool_size:
-            said = f"the smaller of {said} and its pool of {self.pool_size} (session mode)"
-        return said
+            sentence = f"the smaller of {sentence} and its pool of {self.pool_size} (session mode)"
+        return sentence
 
     @property
     def available(self) -> int | None:

@@ -85,14 +85,14 @@ class PostgresLimits:
         """The parts that ``available`` was made of, in words."""
         if self.pooler and self.pooler.available is not None:
             return self.pooler.bound
-        said = (
+        sentence = (
             f"max_connections {self.max_connections} - reserved {self.reserved_slots}"
             f" - used by others {self.others_in_use}"
         )
         for name, limit in (("role", self.role_limit), ("database", self.database_limit)):
             if limit is not None:
-                said += f", {name} limit {limit}"
-        return said
+                sentence += f", {name} limit {limit}"
+        return sentence
 
     @property
     def reserved_slots(self) -> int:
@@ -160,7 +160,7 @@ def inspect(url: str) -> PostgresLimits:
         # A pooler answers the login itself and makes a backend's number up.
         pooled = limits is not None and connection.info.backend_pid != limits[-1]
     asked = _ask_pooler(url) if pooled else None
-    told = asked.available if asked else None
+    through_pooler = asked.available if asked else None
     assert limits is not None
     assert used is not None
     most, superuser, reserved, role, database, version, _ = limits
@@ -177,7 +177,7 @@ def inspect(url: str) -> PostgresLimits:
         role_limit=role if role >= 0 else None,
         database_limit=database if database >= 0 else None,
         others_in_use=by_all,
-        available=max(min(room), 0) if told is None else told,
+        available=max(min(room), 0) if through_pooler is None else through_pooler,
         host=addresses(url)[0].host,
         local=is_local(url),
         version=version,

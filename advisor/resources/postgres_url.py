@@ -78,8 +78,8 @@ def normalise(url: str) -> str:
         parts = urlsplit("postgresql://" + rest)
     except ValueError:  # its message may repeat the URL
         raise unreadable(url) from None
-    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
-    query = [(name, value) for name, value in parse_qsl(parts.query) if name in known]
+    keywords = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
+    query = [(name, value) for name, value in parse_qsl(parts.query) if name in keywords]
     user, at, place = parts.netloc.rpartition("@")
     # Many libraries end the password at the last @, libpq at the first.
     netloc = user.replace("@", "%40") + at + place
@@ -111,9 +111,9 @@ def redact(url: str) -> str:
     The password is all from ``scheme://user:`` to the last @: of a URL that is not well formed too
     much is hidden, never too little.
     """
-    found = [match.span("secret") for pattern in _PASSWORDS for match in pattern.finditer(url)]
+    spans = [match.span("secret") for pattern in _PASSWORDS for match in pattern.finditer(url)]
     shown, done = "", 0
-    for start, end in sorted(found):
+    for start, end in sorted(spans):
         if start >= done:
             shown += url[done:start] + confidential.HIDDEN
         done = max(done, end)
@@ -122,7 +122,9 @@ def redact(url: str) -> str:
 
 def without_password(text: str, url: str) -> str:
     """``text`` with the password of ``url`` taken out, quoted or not."""
-    secrets = {s for found in confidential.passwords(url) for s in confidential.spellings(found)}
+    secrets = {
+        s for password in confidential.passwords(url) for s in confidential.spellings(password)
+    }
     return confidential.hide(text, tuple(secrets))
 
 
@@ -163,8 +165,8 @@ def complete(text: str, environ: Mapping[str, str]) -> str:
 
     One that names its host itself stays as it is written. Raises Malformed.
     """
-    said = _explicit(text)
-    if said.get("host") or said.get("hostaddr"):
+    explicit = _explicit(text)
+    if explicit.get("host") or explicit.get("hostaddr"):
         return text
     options = {name: value for name, value in _options(text, environ).items() if value}
     options.pop("service", None)
@@ -182,14 +184,16 @@ def _explicit(text: str) -> dict[str, Any]:
 
 def _options(text: str, environ: Mapping[str, str]) -> dict[str, Any]:
     """Return libpq's options: the string over the service over the environment."""
-    said = _explicit(text)
-    service = str(said.get("service") or environ.get("PGSERVICE") or "")
+    explicit = _explicit(text)
+    service = str(explicit.get("service") or environ.get("PGSERVICE") or "")
     with _environment_of(environ, service):
-        known = pq.Conninfo.get_defaults()
+        built_in = pq.Conninfo.get_defaults()
         if service and not _has_service():
             raise Malformed(f"no service file names the Postgres service {service!r}")
-    defaults = {e.keyword.decode(): e.val.decode() for e in known if e.val and e.val != e.compiled}
-    return defaults | said
+    defaults = {
+        e.keyword.decode(): e.val.decode() for e in built_in if e.val and e.val != e.compiled
+    }
+    return defaults | explicit
 
 
 def _has_service() -> bool:
@@ -236,8 +240,8 @@ def own_addresses() -> frozenset[str]:
     """The addresses of this machine's network interfaces, as text."""
     return frozenset(
         address.address.partition("%")[0]
-        for found in psutil.net_if_addrs().values()
-        for address in found
+        for addresses in psutil.net_if_addrs().values()
+        for address in addresses
     )
 
 
@@ -245,10 +249,10 @@ def _is_own(host: str, own: frozenset[str]) -> bool:
     if host.startswith(("/", "@")):
         return True
     try:
-        found = {str(info[4][0]) for info in socket.getaddrinfo(host or "\0", None)}
+        addresses = {str(info[4][0]) for info in socket.getaddrinfo(host or "\0", None)}
     except (OSError, UnicodeError, ValueError):
         return False
-    return bool(found) and all(is_loopback(text) or text in own for text in found)
+    return bool(addresses) and all(is_loopback(text) or text in own for text in addresses)
 
 
 def is_loopback(text: str) -> bool:
