@@ -48,14 +48,17 @@ DOWNLOAD_BYTES = 4 << 20  # more than the sockets between take
 
 
 def run_checks(
-    known: Preflight, workspace: Workspace, settings: Settings, update: Callable[[str], None]
+    preflight: Preflight, workspace: Workspace, settings: Settings, update: Callable[[str], None]
 ) -> Checks:
     """Raises BootFailed, FrontFailed, TimeoutError: then nothing was compared."""
     settings = replace(
         settings, workers=min(MOST_WORKERS, settings.workers), preload_app=False, max_requests=0
     )
-    server = catalogue.find(known.servers.verified)
-    with cores.confined(known.core_plan.generator), standing(known, workspace, settings) as stand:
+    server = catalogue.find(preflight.servers.verified)
+    with (
+        cores.confined(preflight.core_plan.generator),
+        standing(preflight, workspace, settings) as stand,
+    ):
         rows: list[Comparison] = []
         for question, ask in _QUESTIONS.items():
             if question == "keepalive" and not server.keeps_connections(settings):
@@ -94,8 +97,8 @@ def _slow_upload(stand: Stand) -> list[Comparison]:
     held: dict[Way, list[float]] = {}
 
     def send(way: Way) -> None:
-        said = clients.upload(way.address, "/read", UPLOAD_BYTES, SLOW_S)
-        held.setdefault(way, []).append(float(said.split()[1]))
+        reply = clients.upload(way.address, "/read", UPLOAD_BYTES, SLOW_S)
+        held.setdefault(way, []).append(float(reply.split()[1]))
 
     others = _beside("slow_upload", stand, send)
     inside = _over_rounds(held[stand.without], held[stand.behind], stand.slow)
@@ -115,8 +118,8 @@ def _large_upload(stand: Stand) -> list[Comparison]:
     grown: dict[Way, list[float]] = {stand.without: [], stand.behind: []}
 
     def send(way: Way) -> None:
-        said = clients.upload(way.address, "/read", LARGE_UPLOAD_BYTES)
-        held[way].append(float(said.split()[1]))
+        reply = clients.upload(way.address, "/read", LARGE_UPLOAD_BYTES)
+        held[way].append(float(reply.split()[1]))
 
     for _ in _rounds(LARGE_ROUNDS):
         for way in (stand.without, stand.behind):
@@ -217,8 +220,8 @@ def _beside(question: str, stand: Stand, slow: Callable[[Way], None]) -> Compari
         for way in (stand.without, stand.behind):
             tasks = [partial(slow, way)] * stand.slow
             _all([*tasks, partial(others, way)])
-    found = _over_rounds(means[stand.without], means[stand.behind], 1)
-    return Comparison(question, "others_s", *found, len(means[stand.behind]))
+    compared = _over_rounds(means[stand.without], means[stand.behind], 1)
+    return Comparison(question, "others_s", *compared, len(means[stand.behind]))
 
 
 def _all(tasks: Sequence[Callable[[], None]]) -> None:

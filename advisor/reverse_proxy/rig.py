@@ -63,23 +63,25 @@ class Stand:
 
 
 @contextmanager
-def standing(known: Preflight, workspace: Workspace, settings: Settings) -> Iterator[Stand]:
+def standing(preflight: Preflight, workspace: Workspace, settings: Settings) -> Iterator[Stand]:
     """Raises BootFailed, FrontFailed, TimeoutError. Ends all of it."""
-    assert known.front is not None
+    assert preflight.front is not None
     place = Path(tempfile.mkdtemp(prefix="checks-", dir=workspace.temporary))
     place.chmod(0o711)
-    static, url, file = _file(known.front.statics, place)
-    server = _server(known, workspace, settings, place, file)
+    static, url, file = _file(preflight.front.statics, place)
+    server = _server(preflight, workspace, settings, place, file)
     fronts: list[RunningFront] = []
     trees: list[ProcessTree] = []
     try:
         address = server.wait_ready(BOOT_SECONDS)
-        told = cost.configure_proxy(
-            replace(known.front, statics=(static,)),
-            known.servers.verified, settings, count=1, told_scheme=False,
+        configured = cost.configure_proxy(
+            replace(preflight.front, statics=(static,)),
+            preflight.servers.verified, settings, count=1, told_scheme=False,
         )  # fmt: skip
-        for each in (told, replace(told, idle=0)):
-            fronts.append(_front(known, workspace, each, address, place / f"front-{len(fronts)}"))
+        for each in (configured, replace(configured, idle=0)):
+            fronts.append(
+                _front(preflight, workspace, each, address, place / f"front-{len(fronts)}")
+            )
         trees += [_tree(pid) for pid in (server.master_pid, *(f.pid for f in fronts))]
         alone, kept, closing = trees
         for pid in server.worker_pids():
@@ -109,7 +111,7 @@ def _tree(pid: int) -> ProcessTree:
 
 
 def _server(
-    known: Preflight, workspace: Workspace, settings: Settings, place: Path, file: Path
+    preflight: Preflight, workspace: Workspace, settings: Settings, place: Path, file: Path
 ) -> RunningServer:
     name = "asgi" if settings.interface == "asgi" else "application"
 
@@ -119,34 +121,38 @@ def _server(
 
     rings = place / "rings"
     rings.mkdir(mode=0o711)
-    return START[known.servers.verified](
+    return START[preflight.servers.verified](
         Launch(
             target=f"{byte_app.__name__}:{name}",
             settings=settings,
-            python=known.target.python,
+            python=preflight.target.python,
             chdir=place,
             env=workspace.marked({**os.environ, byte_app.FILE: str(file)}),
             log=workspace.log("checks"),
             telemetry=rings,
-            cores=known.core_plan.server,
+            cores=preflight.core_plan.server,
             on_spawn=on_spawn,
         )
     )
 
 
 def _front(
-    known: Preflight, workspace: Workspace, told: Front, upstream: Address, directory: Path
+    preflight: Preflight,
+    workspace: Workspace,
+    configured: Front,
+    upstream: Address,
+    directory: Path,
 ) -> RunningFront:
-    assert known.front is not None
+    assert preflight.front is not None
     directory.mkdir(mode=0o711)
     return nginx.start(
         FrontLaunch(
-            front=replace(told, upstream=written(upstream)),
-            binary=known.front.binary,
+            front=replace(configured, upstream=written(upstream)),
+            binary=preflight.front.binary,
             directory=directory,
             env=workspace.marked(os.environ),
             log=workspace.log("checks-nginx"),
-            cores=known.core_plan.server,
+            cores=preflight.core_plan.server,
             on_spawn=workspace.spawned,
         )
     )
@@ -155,9 +161,9 @@ def _front(
 def _file(statics: Sequence[Static], place: Path) -> tuple[Static, str, Path]:
     """One of the app's own files where there are some, of middling size; else one of ours."""
     for static in statics:
-        found = sorted(_files(Path(static.directory)), key=lambda path: path.stat().st_size)
-        if found:
-            chosen = found[len(found) // 2]
+        files = sorted(_files(Path(static.directory)), key=lambda path: path.stat().st_size)
+        if files:
+            chosen = files[len(files) // 2]
             return static, static.url + chosen.relative_to(static.directory).as_posix(), chosen
     own = place / "files"
     own.mkdir(mode=0o755)

@@ -73,7 +73,7 @@ def _configure(
 
 def run_checks(
     front: Fronted,
-    known: Preflight,
+    preflight: Preflight,
     settings: Settings,
     rps: float,
     workspace: Workspace,
@@ -82,11 +82,11 @@ def run_checks(
     """With what standing behind it gives to recommended settings that carry so much; that decides
     whether connections to the server are kept. And a note, or ""."""
     try:
-        found = checks.run_checks(known, workspace, settings, update)
+        results = checks.run_checks(preflight, workspace, settings, update)
     except (BootFailed, FrontFailed, TimeoutError) as error:
         return front, f"what {front.name} gives was not compared: {error}"
-    front = replace(front, checks=found, keeps=not checks.keeping_costs(found))
-    front = configure_for_deployment(front, known, settings, rps)
+    front = replace(front, checks=results, keeps=not checks.keeping_costs(results))
+    front = configure_for_deployment(front, preflight, settings, rps)
     if front.keeps:
         return front, ""
     return front, (
