@@ -287,14 +287,18 @@ class Bench:
         )
 
     def _front(
-        self, told: Front, name: str, upstream: tuple[str, int], on_spawn: Callable[[int], None]
+        self,
+        configured: Front,
+        name: str,
+        upstream: tuple[str, int],
+        on_spawn: Callable[[int], None],
     ) -> RunningFront:
         installed, workspace = self.preflight.front, self.workspace
         assert installed is not None
         try:
             return nginx.start(
                 FrontLaunch(
-                    front=replace(told, upstream=written(upstream)),
+                    front=replace(configured, upstream=written(upstream)),
                     binary=installed.binary,
                     directory=workspace.directory(f"front-{self._count}"),
                     env=workspace.marked(os.environ),

@@ -65,15 +65,15 @@ def learn(names: Sequence[str], raw: Sequence[bool], samples: Samples) -> Routin
     if notes is None:
         return Routing()
     route = notes.routes_of(records)
-    found = {}
+    routes = {}
     for number, (name, own) in enumerate(zip(names, raw, strict=True), start=1):
         took = route[records["endpoint"] == number]
         if not own or not len(took):
             continue
         most = int(np.bincount(took).argmax())
         if most and np.mean(took == most) >= SURELY:
-            found[name] = notes.routes[most]
-    return Routing(found)
+            routes[name] = notes.routes[most]
+    return Routing(routes)
 
 
 def pattern(route: str) -> re.Pattern[str]:
@@ -84,10 +84,10 @@ def pattern(route: str) -> re.Pattern[str]:
         except re.error:
             return re.compile(re.escape(route))
     text, at = "", 0
-    for found in _PARAMETER.finditer(route):
-        several = "path" in found[0].replace("{", "<").strip("<>}").split(":")
-        text += re.escape(route[at : found.start()]) + (".+" if several else "[^/]+")
-        at = found.end()
+    for match in _PARAMETER.finditer(route):
+        several = "path" in match[0].replace("{", "<").strip("<>}").split(":")
+        text += re.escape(route[at : match.start()]) + (".+" if several else "[^/]+")
+        at = match.end()
     return re.compile(text + re.escape(route[at:]))
 
 
@@ -107,14 +107,14 @@ def samples_numbered(samples: Samples, numbers: NDArray[np.uint32]) -> Samples:
 def numbered(rows: NDArray[np.void], numbers: NDArray[np.uint32]) -> NDArray[np.void]:
     """Rows with an ``endpoint``: of the ring, of the driver, of notes."""
     rows = rows.copy()
-    known = rows["endpoint"] < len(numbers)
-    rows["endpoint"] = numbers[np.where(known, rows["endpoint"], 0)]
+    in_workload = rows["endpoint"] < len(numbers)
+    rows["endpoint"] = numbers[np.where(in_workload, rows["endpoint"], 0)]
     return rows
 
 
-def think_time(found: NDArray[np.void]) -> float:
+def think_time(times: NDArray[np.void]) -> float:
     """Mean seconds a user lets pass between an answer and its next request; 0 without pairs."""
-    ordered = np.sort(found, order=("user", "start"))
+    ordered = np.sort(times, order=("user", "start"))
     same = ordered["user"][1:] == ordered["user"][:-1]
     ended = ordered["start"][:-1] + ordered["wall"][:-1]
     pauses = (ordered["start"][1:] - ended)[same]
