@@ -60,8 +60,8 @@ class LazyGroup(click.RichGroup):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The first word is a command, or the target of `advise`."""
-        found = [*targets(incomplete, Path.cwd())] if not incomplete.startswith("-") else []
-        return super().shell_complete(ctx, incomplete) + [CompletionItem(name) for name in found]
+        names = [*targets(incomplete, Path.cwd())] if not incomplete.startswith("-") else []
+        return super().shell_complete(ctx, incomplete) + [CompletionItem(name) for name in names]
 
 
 def _refuse_mistyped(ctx: click.Context, word: str) -> None:

@@ -37,13 +37,13 @@ def known_secrets(environ: Mapping[str, str], *urls: str) -> tuple[str, ...]:
     Passwords of URLs (up to the last @, so that no unencoded one is cut short) and the values of
     variables named like secrets. Those shorter than ``SHORTEST`` are left out.
     """
-    found = {secret for text in (*environ.values(), *urls) for secret in passwords(text)}
-    found |= {
+    secrets = {secret for text in (*environ.values(), *urls) for secret in passwords(text)}
+    secrets |= {
         value.strip()
         for name, value in environ.items()
         if _SECRET_NAME.search(name) and value.strip().lower() not in _SWITCHES
     }
-    spelled = {spelling for secret in found for spelling in spellings(secret)}
+    spelled = {spelling for secret in secrets for spelling in spellings(secret)}
     return tuple(
         sorted((one for one in spelled if len(one) >= SHORTEST), key=lambda one: (-len(one), one))
     )
@@ -54,13 +54,13 @@ def passwords(text: str) -> set[str]:
 
     A password with an unencoded ``@`` could end at any of them: each reading is given.
     """
-    found = {*_PARAMETER.findall(text), *_IN_QUERY.findall(text)}
-    found |= {secret[1:-1] for secret in found if secret.startswith("'")}
+    candidates = {*_PARAMETER.findall(text), *_IN_QUERY.findall(text)}
+    candidates |= {secret[1:-1] for secret in candidates if secret.startswith("'")}
     for user in _USER.finditer(text):
         rest = text[user.end() :]
-        found |= {rest[: at.start()] for at in re.finditer("@", rest)}
-        found |= _fragments(rest)
-    return found - {"", "'"}
+        candidates |= {rest[: at.start()] for at in re.finditer("@", rest)}
+        candidates |= _fragments(rest)
+    return candidates - {"", "'"}
 
 
 def _fragments(rest: str) -> set[str]:

@@ -94,10 +94,10 @@ def _check(name: str, limit: float, document: Document) -> Check:
     else:
         good, bad = value.high <= limit, value.low > limit
     passed = True if good else False if bad else None
-    said = show(value.value)
+    shown = show(value.value)
     if value.low != value.high:
-        said += f" ({show(value.low)} to {show(value.high)})"
-    message = f"{threshold.what} is {said}, {word} {show(limit)} is asked for"
+        shown += f" ({show(value.low)} to {show(value.high)})"
+    message = f"{threshold.what} is {shown}, {word} {show(limit)} is asked for"
     if passed is None:
         message += "; the interval lies across the limit"
     return Check(name, limit, value, passed, message)

@@ -56,11 +56,11 @@ def verdict(
 def with_doubt(run: Run) -> Run:
     """A throughput that came out beyond what was predicted leaves open what limits it: what the
     model named, it named for another rate."""
-    found, verification = run.recommendation, run.verification
-    if found is None or verification is None:
+    recommended, verification = run.recommendation, run.verification
+    if recommended is None or verification is None:
         return run
     missed = [r for r in verification.rows if r.name == "throughput_rps" and r.kept is False]
-    return replace(run, recommendation=found.doubted(missed[0].said)) if missed else run
+    return replace(run, recommendation=recommended.doubted(missed[0].said)) if missed else run
 
 
 def too_few(run: Run) -> str:

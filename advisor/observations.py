@@ -31,14 +31,14 @@ class Observations:
     @classmethod
     def of(cls, trials: Iterable[Measurement]) -> Observations:
         """Sort trials by their roles. Raises ValueError where none has the demand's."""
-        known = [t for t in trials if t.role is not None]
-        first = next((t for t in known if t.role is Role.DEMAND), None)
+        with_role = [t for t in trials if t.role is not None]
+        first = next((t for t in with_role if t.role is Role.DEMAND), None)
         if first is None:
             raise ValueError("there is no demand trial")
-        found = cls(first)
-        for trial in known:
-            found = found.plus(trial)
-        return found
+        observations = cls(first)
+        for trial in with_role:
+            observations = observations.plus(trial)
+        return observations
 
     def plus(self, trial: Measurement) -> Observations:
         """Add a trial, in place of an earlier one of its role unless the role may have several."""

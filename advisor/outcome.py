@@ -15,20 +15,20 @@ from pretune.advisor.run import Failure, Run
 
 def with_conclusion(run: Run, facts: Facts, conclusion: Conclusion) -> Run:
     """Put what was concluded in the place of what was concluded before."""
-    known, answer = conclusion.estimate, conclusion.answer
+    estimate, answer = conclusion.estimate, conclusion.answer
     deployed = run.today
     if deployed is not None and answer.today is not None:
         predicted, violates = answer.today.predicted, answer.today.violates
         deployed = replace(deployed, predicted=predicted, violates=violates)
     run = replace(
         run,
-        demand=known.demand,
-        server_costs=known.demand.costs,
-        extrapolation=known.extrapolation,
-        breakdown=known.breakdown,
-        own_lock=known.own_lock,
-        slo=known.slo,
-        slo_source=known.slo_source,
+        demand=estimate.demand,
+        server_costs=estimate.demand.costs,
+        extrapolation=estimate.extrapolation,
+        breakdown=estimate.breakdown,
+        own_lock=estimate.own_lock,
+        slo=estimate.slo,
+        slo_source=estimate.slo_source,
         candidates=answer.found.candidates,
         recommendation=today.with_today(conclusion.recommendation, run.today),
         baselines=answer.baselines,
@@ -44,9 +44,9 @@ def with_conclusion(run: Run, facts: Facts, conclusion: Conclusion) -> Run:
 
 def finish(run: Run, facts: Facts, conclusion: Conclusion) -> Run:
     """Judge and diagnose the run."""
-    found, budget = conclusion.answer.found, conclusion.answer.budget
+    search_result, budget = conclusion.answer.found, conclusion.answer.budget
     slo = conclusion.estimate.slo
-    verdict, why = judge.verdict(run, budget, slo, found.verdict, found.reason)
+    verdict, why = judge.verdict(run, budget, slo, search_result.verdict, search_result.reason)
     failure = Failure("verdict", why) if why else None
     run = judge.with_doubt(replace(run, verdict=verdict, failure=failure))
     return replace(run, findings=diagnose.diagnose(run, facts.settings))

@@ -175,8 +175,8 @@ class Pipeline:
             front_keeps=keeps,
         )
         session.run = with_conclusion(session.run, facts, conclusion)
-        found = conclusion.recommendation
-        recommended = None if found is None else found.settings
+        recommendation = conclusion.recommendation
+        recommended = None if recommendation is None else recommendation.settings
         return conclusion, Evidence(facts, observations, bench.think_s, keeps, recommended)
 
     def _check_front(self, preflight: Preflight, trials: Trials) -> None:

@@ -126,8 +126,8 @@ def conclude_again(saved: Saved) -> Run:
         front_keeps=saved.front_keeps,
     )
     run = with_conclusion(saved.run, saved.facts, conclusion)
-    found = conclusion.recommendation
-    if run.verification is not None and (found and found.settings) != saved.recommended:
+    recommended = conclusion.recommendation
+    if run.verification is not None and (recommended and recommended.settings) != saved.recommended:
         verified = run.verification.trial.measurement.settings
         run = replace(run, verification=None).with_notes(
             f"the verification was of {verified.workers} workers x {verified.threads} threads "
@@ -148,9 +148,9 @@ def read(path: Path) -> Saved:
         tree = json.loads(gzip.decompress(path.read_bytes()))
         if tree["version"] != VERSION:
             raise Unreadable(f"it has version {tree['version']}, this tune reads {VERSION}")
-        found = stored.decode(tree, {**stored.TYPES, Saved.__name__: Saved})
+        decoded = stored.decode(tree, {**stored.TYPES, Saved.__name__: Saved})
     except (gzip.BadGzipFile, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
         raise Unreadable(f"it holds no measurements that this tune can read ({error})") from error
-    if not isinstance(found, Saved):
+    if not isinstance(decoded, Saved):
         raise Unreadable("it holds no measurements")
-    return found
+    return decoded

@@ -52,25 +52,25 @@ class Session:
 
     def preflight(self, progress: Progress) -> Preflight:
         """Raises AppFailed, Refused, HookError."""
-        found = self._find(self.options, self.workspace, progress, self._learn_environment)
-        self.database_urls = (found.database_url or "", *found.database_urls)
-        deployed = found.look.deployed
-        interface, server = found.target.interface, found.servers.verified
+        facts = self._find(self.options, self.workspace, progress, self._learn_environment)
+        self.database_urls = (facts.database_url or "", *facts.database_urls)
+        deployed = facts.look.deployed
+        interface, server = facts.target.interface, facts.servers.verified
         self.run = replace(
             self.run,
-            target=found.target,
-            budget=found.budget,
-            database=found.database,
-            slo=found.slo,
-            slo_source="" if found.slo.p95_s else UNLOADED_SOURCE,
-            workload=found.workload,
-            boot_memory=found.boot_memory,
-            server=found.servers.label,
-            front=Fronted(found.front.name, found.front.version) if found.front else None,
+            target=facts.target,
+            budget=facts.budget,
+            database=facts.database,
+            slo=facts.slo,
+            slo_source="" if facts.slo.p95_s else UNLOADED_SOURCE,
+            workload=facts.workload,
+            boot_memory=facts.boot_memory,
+            server=facts.servers.label,
+            front=Fronted(facts.front.name, facts.front.version) if facts.front else None,
             today=None if deployed is None else today.take_deployed(deployed, interface, server),
-            notes=found.notes,
+            notes=facts.notes,
         )
-        return found
+        return facts
 
     def _learn_environment(self, environ: Mapping[str, str]) -> None:
         self.environ = environ
@@ -101,6 +101,6 @@ class Session:
         code = outcome.get("teardown")
         if code in (None, 0):
             return
-        said = "did not end in time" if code == TIMED_OUT else f"ended with exit code {code}"
+        ending = "did not end in time" if code == TIMED_OUT else f"ended with exit code {code}"
         log = self.workspace.log("teardown")
-        self.note(f"the teardown command {said}; its output is in {log}")
+        self.note(f"the teardown command {ending}; its output is in {log}")

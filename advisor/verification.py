@@ -199,47 +199,47 @@ def rows(predicted: Prediction, measured: Measurement, budget: Budget, slo: Slo)
     missed: its row says why.
     """
     limits, values = _quantities(predicted), _quantities(measured)
-    found = [
+    compared = [
         _inside(name, words, limits[name], values[name], promised, (measured.requests, least))
         for name, words, promised, least in _PREDICTED
     ]
     peak = measured.pg_connections_peak
     if peak is not None:
         most = predicted.pg_connections
-        said = f"{peak} Postgres connections, {most} predicted"
-        found.append(_at_most("pg_connections", most, peak, said))
-    return (*found, *promises(measured, budget, slo))
+        sentence = f"{peak} Postgres connections, {most} predicted"
+        compared.append(_at_most("pg_connections", most, peak, sentence))
+    return (*compared, *promises(measured, budget, slo))
 
 
 def promises(measured: Measurement, budget: Budget, slo: Slo) -> tuple[Row, ...]:
     """SLO and budgets, by what was measured; of p95 the lower end decides."""
-    found = []
+    checked = []
     if slo.p95_s is not None:
         most, p95 = slo.p95_s * 1e3, measured.latency.p95.scaled(1e3)
-        said = f"p95 {_milliseconds(p95.value)} > {_milliseconds(most)}"
-        said += f" at {measured.load.users} users"
-        row = _at_most(SLO_P95, most, p95, said)
+        sentence = f"p95 {_milliseconds(p95.value)} > {_milliseconds(most)}"
+        sentence += f" at {measured.load.users} users"
+        row = _at_most(SLO_P95, most, p95, sentence)
         # surely broken can be told from few; kept cannot
         if row.kept and measured.requests < fewest(0.95):
             row = replace(row, kept=None, said=_too_few("p95", measured.requests, fewest(0.95)))
-        found.append(row)
+        checked.append(row)
     rate = measured.error_rate
-    said = f"error rate {rate:.2%} > {slo.error_rate:.2%}"
-    row = _at_most("error_rate", slo.error_rate, rate, said)
+    sentence = f"error rate {rate:.2%} > {slo.error_rate:.2%}"
+    row = _at_most("error_rate", slo.error_rate, rate, sentence)
     if row.kept and not measured.requests:
         row = replace(row, kept=None, said="error rate: no request was answered")
-    found.append(row)
+    checked.append(row)
     ram = measured.pss_bytes.value + measured.kernel_bytes + budget.reserve_bytes
     ram += measured.db_pss_bytes or 0.0
     ram += measured.front.pss_bytes.value if measured.front else 0.0
-    said = f"RAM {format_bytes(ram)} > {format_bytes(budget.ram_bytes)}"
-    found.append(_at_most("ram_bytes", budget.ram_bytes, ram, said))
+    sentence = f"RAM {format_bytes(ram)} > {format_bytes(budget.ram_bytes)}"
+    checked.append(_at_most("ram_bytes", budget.ram_bytes, ram, sentence))
     peak = measured.pg_connections_peak
     if peak is not None and budget.pg_connections is not None:
         total = peak * budget.instances
-        said = f"{total} Postgres connections > {budget.pg_connections}"
-        found.append(_at_most("pg_connections_budget", budget.pg_connections, total, said))
-    return tuple(found)
+        sentence = f"{total} Postgres connections > {budget.pg_connections}"
+        checked.append(_at_most("pg_connections_budget", budget.pg_connections, total, sentence))
+    return tuple(checked)
 
 
 def keeps_promises(conclusion: Conclusion, measured: Measurement) -> bool:
@@ -274,23 +274,23 @@ def _inside(
     got, show = value.value, _SHOWN[name.rpartition("_")[2]]
     kept: bool | None = None
     if requests[0] < requests[1]:
-        said = _too_few(words, *requests)
+        sentence = _too_few(words, *requests)
     elif not math.isfinite(got):
-        said = f"{words} was not measured"
+        sentence = f"{words} was not measured"
     elif not (math.isfinite(limit.low) and math.isfinite(limit.high)):
-        said = f"{words} was not predicted"
+        sentence = f"{words} was not predicted"
     else:
         kept = limit.contains(got)
-        said = f"{words} {show(got)} is outside {show(limit.low)} to {show(limit.high)}"
-    return Row(name, limit, value, kept, promised, "" if kept else said)
+        sentence = f"{words} {show(got)} is outside {show(limit.low)} to {show(limit.high)}"
+    return Row(name, limit, value, kept, promised, "" if kept else sentence)
 
 
-def _at_most(name: str, limit: float, value: Interval | float, said: str) -> Row:
+def _at_most(name: str, limit: float, value: Interval | float, sentence: str) -> Row:
     got = value.low if isinstance(value, Interval) else value
     if not math.isfinite(got):
         return Row(name, limit, value, None, True, f"{_named(name)} was not measured")
     kept = not got > limit
-    return Row(name, limit, value, kept, True, "" if kept else said)
+    return Row(name, limit, value, kept, True, "" if kept else sentence)
 
 
 def _named(name: str) -> str:

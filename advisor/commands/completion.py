@@ -15,17 +15,17 @@ def targets(incomplete: str, directory: Path) -> list[str]:
     package, _, stem = incomplete.rpartition(".")
     base = directory.joinpath(*package.split(".")) if package else directory
     prefix = f"{package}." if package else ""
-    found = []
+    names = []
     for name, module in _modules(base):
         if not name.startswith(stem):
             continue
         if module:
             if name in LIKELY or stem:
-                found.append(prefix + name)
+                names.append(prefix + name)
             continue
         inner = [each for each, is_module in _modules(base / name) if is_module and each in LIKELY]
-        found += [f"{prefix}{name}.{each}" for each in inner] or [f"{prefix}{name}."]
-    return sorted(found)
+        names += [f"{prefix}{name}.{each}" for each in inner] or [f"{prefix}{name}."]
+    return sorted(names)
 
 
 def _modules(directory: Path) -> list[tuple[str, bool]]:
@@ -34,16 +34,16 @@ def _modules(directory: Path) -> list[tuple[str, bool]]:
         entries = list(os.scandir(directory))
     except OSError:
         return []
-    found = []
+    modules = []
     for entry in entries:
         name, suffix = os.path.splitext(entry.name)
         if not name.isidentifier() or name in _SKIPPED or name.startswith("_"):
             continue
         if suffix == ".py" and entry.is_file():
-            found.append((name, True))
+            modules.append((name, True))
         elif not suffix and entry.is_dir() and _holds_python(entry.path):
-            found.append((name, False))
-    return found
+            modules.append((name, False))
+    return modules
 
 
 def _holds_python(directory: str) -> bool:

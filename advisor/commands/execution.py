@@ -227,17 +227,20 @@ def _judge(document: dict[str, Any], thresholds: Mapping[str, Any]) -> dict[str,
     return document
 
 
-def _save(found: Saved, out: Path, secrets: tuple[str, ...]) -> None:
+def _save(measured: Saved, out: Path, secrets: tuple[str, ...]) -> None:
     """Save what was measured, without the secrets that the report hides."""
     from pretune.advisor import saved
     from pretune.reports.redaction import in_urls, safe_headers
 
-    workload = found.facts.workload
+    workload = measured.facts.workload
     workload = replace(workload, headers=safe_headers(workload.headers))
-    facts, run = replace(found.facts, workload=workload), replace(found.run, workload=workload)
+    facts, run = (
+        replace(measured.facts, workload=workload),
+        replace(measured.run, workload=workload),
+    )
     saved.write(
         out / output.MEASUREMENTS,
-        replace(found, facts=facts, run=run),
+        replace(measured, facts=facts, run=run),
         text=lambda text: in_urls(hide(text, secrets)),
     )
 

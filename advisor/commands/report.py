@@ -57,10 +57,10 @@ def _concluded_again(out: Path) -> dict[str, Any]:
 
     before = documents.read(out / "report.json")
     try:
-        found = saved.read(out / MEASUREMENTS)
+        measurements = saved.read(out / MEASUREMENTS)
     except (OSError, saved.Unreadable) as error:
         _refuse(out / MEASUREMENTS, error)
-    document = assemble(saved.conclude_again(found))
+    document = assemble(saved.conclude_again(measurements))
     return {
         **document,
         **{name: before[name] for name in OF_THAT_DAY},
@@ -81,6 +81,6 @@ def _show_comparison(out: Path) -> None:
     from pretune.reports import comparison, comparison_html, comparison_terminal
     from pretune.reports import document as documents
 
-    found = comparison.read(out / comparison.NAME)
-    documents.write_text(out / comparison.PAGE, comparison_html.render(found))
-    comparison_terminal.render(found, Console(highlight=False))
+    document = comparison.read(out / comparison.NAME)
+    documents.write_text(out / comparison.PAGE, comparison_html.render(document))
+    comparison_terminal.render(document, Console(highlight=False))

@@ -115,7 +115,7 @@ def parse_env(text: str, name_of_file: str = "the environment file") -> dict[str
 
     Raises HookError for any other line, without its content: it may hold a secret.
     """
-    found = {}
+    variables = {}
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip().removeprefix("export ").strip()
         if not line or line.startswith("#"):
@@ -127,5 +127,5 @@ def parse_env(text: str, name_of_file: str = "the environment file") -> dict[str
         value = value.strip()
         if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
             value = value[1:-1]
-        found[name] = value
-    return found
+        variables[name] = value
+    return variables

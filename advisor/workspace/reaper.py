@@ -107,7 +107,7 @@ def session_members(leader: int) -> list[int]:
 
 
 def _stats() -> list[tuple[int, tuple[int, str]]]:
-    found = []
+    stats = []
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
@@ -117,12 +117,12 @@ def _stats() -> list[tuple[int, tuple[int, str]]]:
             continue
         # the name may hold spaces and parentheses: fields start after the last one
         fields = stat[stat.rindex(b")") + 2 :].split()
-        found.append((int(entry), (int(fields[3]), fields[0].decode())))
-    return found
+        stats.append((int(entry), (int(fields[3]), fields[0].decode())))
+    return stats
 
 
 def _marked(mark: bytes) -> list[int]:
-    found = []
+    pids = []
     for pid, (_, state) in _stats():
         if pid == os.getpid() or state == "Z":
             continue
@@ -131,8 +131,8 @@ def _marked(mark: bytes) -> list[int]:
         except OSError:
             continue
         if mark in environ.split(b"\0"):
-            found.append(pid)
-    return found
+            pids.append(pid)
+    return pids
 
 
 class _Registry:
