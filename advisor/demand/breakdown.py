@@ -161,7 +161,7 @@ def assemble(
     strata = tuples["endpoint"]
     out = np.clip(rows["out"], 0.0, tuples["wait"])
     notes = trial.notes
-    asked = _asked(notes, rows) if notes is not None else {}
+    asked = _outbound_by_host(notes, rows) if notes is not None else {}
     fields = [out, tuples["wait"] - out, tuples["cpu"], tuples["db"] + tuples["wait"]]
     for calls, waited in asked.values():
         fields += [calls, waited]
@@ -220,7 +220,7 @@ def _routes(notes: Notes | None, rows: NDArray[np.void]) -> tuple[str, ...]:
 # Hosts
 
 
-def _asked(
+def _outbound_by_host(
     notes: Notes, rows: NDArray[np.void]
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Host -> calls and seconds of each row; the hosts most called come first."""

@@ -59,10 +59,10 @@ def ask(
     if not decoded["ok"]:
         last = [line for line in str(decoded["message"]).splitlines() if line.strip()][-1:]
         return f"{shown} cannot be used: {(last or [''])[0].strip()}"
-    return said(decoded, shown, cores)
+    return read_answer(decoded, shown, cores)
 
 
-def said(answer: Mapping[str, Any], shown: str, cores: int) -> Said:
+def read_answer(answer: Mapping[str, Any], shown: str, cores: int) -> Said:
     """The child's answer by gunicorn's names."""
     lines = answer["lines"]
 

@@ -113,7 +113,7 @@ KINDS: tuple[Kind, ...] = (
 )  # fmt: skip
 
 
-def look(place: Place) -> Look:
+def find_deployment(place: Place) -> Look:
     """Never raises for what files hold, and tells no password of theirs."""
     directories = _directories(place)
     files = Files(place, directories[-1])

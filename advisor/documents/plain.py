@@ -110,7 +110,7 @@ def _errors(pairs: Iterable[tuple[str, int]]) -> list[dict[str, Any]]:
     return [{"what": what, "count": count} for what, count in pairs]
 
 
-def _said(settings: Mapping[str, Setting]) -> list[dict[str, Any]]:
+def _write_settings(settings: Mapping[str, Setting]) -> list[dict[str, Any]]:
     return [{"setting": name, **plain(each)} for name, each in settings.items()]
 
 
@@ -137,7 +137,9 @@ SHAPES: Mapping[type, Shape] = {
         # what the model draws from; the other servers' costs stand beside the demand
         omitted=frozenset({"tuples", "shares", "wake_cpu_s", "tail_cpu_s", "served_by", "costs"}),
     ),
-    Deployed: Shape(omitted=frozenset({"develops"}), written={"settings": ("said", _said)}),
+    Deployed: Shape(
+        omitted=frozenset({"develops"}), written={"settings": ("said", _write_settings)}
+    ),
     Endpoint: Shape(first=("name", "share")),
     EndpointMeasurement: Shape(written=_LATENCY_MS),
     Fleet: Shape(added={"carries": lambda fleet: fleet.carries}, last=("database",)),

@@ -100,7 +100,7 @@ def calibrate(
 ) -> Calibration:
     """Learn from all usable trials of a run; without any, the prior."""
     usable = [t for t in trials if t.requests > 0 and not t.generator_saturated]
-    level = cpu.fit([_seen(_there(demand, t), t) for t in cpu.fitted(usable)])
+    level = cpu.fit([_seen(_demand_on_its_server(demand, t), t) for t in cpu.fitted(usable)])
     notes = list(level.notes())
     calibration = Calibration(None, level, PRIOR_THROUGHPUT_SD, PRIOR_LATENCY_SD)
     # of several like it, one that nothing disturbed
@@ -111,7 +111,7 @@ def calibrate(
     )
     gil = None
     if contrast is not None and contrast.settings.worker_class != "asgi":
-        gil = _gil_fraction(_there(demand, contrast), calibration, contrast, seed)
+        gil = _gil_fraction(_demand_on_its_server(demand, contrast), calibration, contrast, seed)
         notes.append(
             "the trials did not show how much of the CPU needs the GIL"
             if gil is None
@@ -120,7 +120,8 @@ def calibrate(
     calibration = replace(calibration, gil_fraction=gil)
     if contrast is not None and contrast.settings.worker_class != "asgi":
         calibration = replace(
-            calibration, lock=_lock(_there(demand, contrast), calibration, contrast, seed)
+            calibration,
+            lock=_lock(_demand_on_its_server(demand, contrast), calibration, contrast, seed),
         )
     if calibration.lock is not None:
         seconds = format_seconds(calibration.lock.seconds.value)
@@ -132,7 +133,7 @@ def calibrate(
     for trial in usable:
         if trial.role is Role.SYNC_ALONE:  # its CPU holds what the simulation would add again
             continue
-        demand_on_server = _there(demand, trial)
+        demand_on_server = _demand_on_its_server(demand, trial)
         scenario = _scenario(demand_on_server, trial)
         factors = _own(
             calibration.applied(central(demand_on_server), _busy(trial)), demand_on_server, trial
@@ -153,7 +154,7 @@ def calibrate(
     )
 
 
-def _there(demand: Demand, trial: Measurement) -> Demand:
+def _demand_on_its_server(demand: Demand, trial: Measurement) -> Demand:
     """Under the server that the trial ran on."""
     return on_server(demand, trial.conditions.server, trial.settings.worker_class)
 

@@ -97,7 +97,7 @@ def run(
     )
     target = _target(options, inspected)
     progress.update("reading the deployment's files")
-    look = _look(options, target, environ, workspace)
+    look = _find_deployment(options, target, environ, workspace)
     deployed = look.deployed.server if look.deployed is not None else None
     servers = choose(options.server, target.interface, target.python, deployed)
     budget = _budget(options)
@@ -178,7 +178,7 @@ def _target(options: Options, inspected: Mapping[str, Any]) -> Target:
     )
 
 
-def _look(
+def _find_deployment(
     options: Options, target: Target, environ: Mapping[str, str], workspace: Workspace
 ) -> Look:
     """Look for what the project's own files start, by the deployment's number of cores."""
@@ -194,7 +194,7 @@ def _look(
     file = target.file or options.location.file
     directory = file.parent if file is not None else target.chdir
     names = module_names(target.spec, target.callable_name, file, target.chdir)
-    return looking.look(Place(directory, target.chdir, names, count, ask))
+    return looking.find_deployment(Place(directory, target.chdir, names, count, ask))
 
 
 def _of_deployment(

@@ -44,7 +44,7 @@ def database_time(
     if not len(rows):
         return None
     active = rows["active_s"] - rows["ours_s"]
-    ticks = _told(rows["time"], active)
+    ticks = _find_updates(rows["time"], active)
     ticks = ticks[blocks.contain(ticks)]
 
     def each(counter: NDArray[np.float64]) -> Interval:
@@ -70,7 +70,7 @@ def _delay(rows: NDArray[np.void], ends: NDArray[np.float64], blocks: Blocks) ->
     return per_request(ticks, np.interp(ticks, rows["time"], rows["delay_s"]), ends)
 
 
-def _told(times: NDArray[np.float64], counter: NDArray[np.float64]) -> NDArray[np.float64]:
+def _find_updates(times: NDArray[np.float64], counter: NDArray[np.float64]) -> NDArray[np.float64]:
     """When a look found the counter moved: a session tells the server once a second at most, and
     with few sessions most looks find nothing new."""
     steps = np.diff(counter)

@@ -106,7 +106,7 @@ class DatabaseObserver:
         if self._connection is None:
             return
         before = time.thread_time()
-        self._look(worker_pids, first=True)
+        self._sample(worker_pids, first=True)
         self._cpu_s += time.thread_time() - before
         self._thread = threading.Thread(
             target=self._run, args=(worker_pids,), name="database-observer", daemon=True
@@ -132,14 +132,14 @@ class DatabaseObserver:
         pause, costs = INTERVAL_S, deque([0.0, 0.0], maxlen=5)
         while not self._stop.wait(pause) and self._connection is not None:
             before = time.thread_time()
-            self._look(worker_pids, first=False)
+            self._sample(worker_pids, first=False)
             cost = time.thread_time() - before
             self._cpu_s += cost
             costs.append(cost)
             # what a new connection costs to be found is paid once
             pause = max(INTERVAL_S, statistics.median(costs) / BUDGET)
 
-    def _look(self, worker_pids: Callable[[], tuple[int, ...]], *, first: bool) -> None:
+    def _sample(self, worker_pids: Callable[[], tuple[int, ...]], *, first: bool) -> None:
         assert self._connection is not None
         before = time.monotonic()
         try:
@@ -155,7 +155,7 @@ class DatabaseObserver:
         )
         for pid, states in counts.items():
             self._rows.append((now, pid, *states))
-        self._rows.settle()
+        self._rows.end_tick()
         if server:
             *counters, clients = server
             delay_s = self._backends_delay_s(sessions, first)
@@ -165,7 +165,7 @@ class DatabaseObserver:
             self._server_rows.append(
                 (now, *counters, self._ours_s, delay_s, max(clients - held, 0), pooled)
             )
-            self._server_rows.settle()
+            self._server_rows.end_tick()
         self._ours_s += now - before
 
     def _ask(
@@ -188,7 +188,7 @@ class DatabaseObserver:
         if self.postmaster_pid is None:
             return math.nan
         apps = [row[0] for row in sessions if row[0] not in self._foreign]
-        return self._delay.look(apps, new=not first)
+        return self._delay.add_up(apps, new=not first)
 
     def _through_pooler(self, pids: tuple[int, ...]) -> dict[int, list[int]]:
         counts: dict[int, list[int]] = {pid: [0, 0, 0, 0] for pid in (*pids, 0)}

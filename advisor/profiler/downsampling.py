@@ -45,7 +45,7 @@ class Rows:
         """``time`` never falls from one row to the next."""
         self._pending.append(row)
 
-    def settle(self) -> None:
+    def end_tick(self) -> None:
         """At the end of a tick: only whole ticks are thinned."""
         if len(self._pending) < min(_PENDING, self._capacity // 2):
             return

@@ -30,10 +30,10 @@ class FrontWatch:
         exact = self.tree.pss_bytes()
         self._offset = 0.0 if exact is None else exact - self._private()
 
-    def look(self, now: float) -> None:
+    def sample(self, now: float) -> None:
         private = self._private()
         self._rows.append((now, self.tree.last_cpu_s, private + self._offset))
-        self._rows.settle()
+        self._rows.end_tick()
 
     def _private(self) -> float:
         return float(sum(usage.private_bytes for usage in self.tree.usages().values()))

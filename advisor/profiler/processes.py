@@ -238,7 +238,7 @@ class RunDelay:
         self.total_s = 0.0
         self._last: dict[int, float] = {}
 
-    def look(self, pids: Iterable[int], *, new: bool) -> float:
+    def add_up(self, pids: Iterable[int], *, new: bool) -> float:
         seen = {}
         for pid in pids:
             try:

@@ -38,7 +38,7 @@ from pretune.advisor.profiler.statistics import (
     ratio,
 )
 from pretune.advisor.profiler.steady import Window, find_window
-from pretune.advisor.profiler.surroundings import disturbed, look
+from pretune.advisor.profiler.surroundings import disturbed, observe_surroundings
 from pretune.advisor.quantity import UNKNOWN, Interval
 from pretune.loadtests import records
 from pretune.loadtests.workload import Load, Workload
@@ -83,7 +83,7 @@ def measure(
     ]
     sessions = _Sessions.of(samples)
     tree = memory_of.tree(samples.processes, samples.memory)
-    surroundings = look(samples, blocks)
+    surroundings = observe_surroundings(samples, blocks)
     generator_s = spent(samples, "generator_s", window)
     generator = generator_s / window.length_s if window.length_s > 0 else 0.0
     return Measurement(
@@ -289,8 +289,8 @@ def _workers(
 ) -> tuple[WorkerMeasurement, ...]:
     rows = samples.processes[samples.processes["role"] == memory_of.WORKER]
     pids = np.unique(rows["pid"])
-    boots = _told(events, "worker_ready", "boot_s")
-    shutdowns = _told(events, "worker_exit", "shutdown_s")
+    boots = _last_values(events, "worker_ready", "boot_s")
+    shutdowns = _last_values(events, "worker_exit", "shutdown_s")
     workers = []
     for pid in pids.tolist():
         mine = rows[rows["pid"] == pid]
@@ -332,7 +332,7 @@ def _workers(
     return tuple(workers)
 
 
-def _told(events: Sequence[Event], name: str, value: str) -> dict[int, float]:
+def _last_values(events: Sequence[Event], name: str, value: str) -> dict[int, float]:
     """pid -> the value of its last event of that name."""
     return {
         int(event.data["pid"]): float(event.data[value])

@@ -233,9 +233,9 @@ class Profiler:
                     *self._tree.members[pid].activity,
                 )
             )  # fmt: skip
-        self._kept.processes.settle()
+        self._kept.processes.end_tick()
         if self._front:
-            self._front.look(now)
+            self._front.sample(now)
         return usages
 
     def _watch_machine(self, now: float) -> None:
@@ -257,13 +257,13 @@ class Profiler:
                 else np.zeros(self._cores_shape),  # unplugged
             )
         )
-        self._kept.machine.settle()
+        self._kept.machine.end_tick()
         if self._cgroup:
             used, account = self._cgroup.usage(), self._cgroup.account()
             self._kept.cgroup.append(
                 (now, used.total_bytes, used.kernel_bytes, used.cache_bytes, *account)
             )
-            self._kept.cgroup.settle()
+            self._kept.cgroup.end_tick()
 
     def _buy_footprints(self, usages: dict[int, Usage], now: float, allowance_s: float) -> None:
         for pid in sorted(usages, key=lambda pid: self._footprint_at.get(pid, 0.0)):

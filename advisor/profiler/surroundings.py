@@ -33,7 +33,7 @@ DISTURBANCES = {
 }
 
 
-def look(samples: Samples, blocks: Blocks) -> Surroundings:
+def observe_surroundings(samples: Samples, blocks: Blocks) -> Surroundings:
     machine, cgroup = samples.machine, samples.cgroup
     shares = dict.fromkeys(("steal", "others", "throttled"), UNKNOWN)
     if len(machine) >= 2 and blocks.window.length_s > 0:
@@ -51,7 +51,7 @@ def look(samples: Samples, blocks: Blocks) -> Surroundings:
         throttled=shares["throttled"],
         throttled_periods=_grown(cgroup, "throttled_periods"),
         pressure=_pressure(machine, blocks),
-        cgroup_pressure=_pressure(cgroup, blocks) if _told(cgroup) else None,
+        cgroup_pressure=_pressure(cgroup, blocks) if _counts_pressure(cgroup) else None,
         memory_events=_events(cgroup) if len(cgroup) else None,
     )
 
@@ -86,7 +86,7 @@ def _pressure(rows: NDArray[np.void], blocks: Blocks) -> PressureShares:
     )
 
 
-def _told(cgroup: NDArray[np.void]) -> bool:
+def _counts_pressure(cgroup: NDArray[np.void]) -> bool:
     """Only version 2 keeps pressure for each group."""
     return bool(len(cgroup)) and any(
         cgroup[f"{name}_pressure_s"][-1] > 0 for name in ("cpu", "memory", "io")

@@ -104,7 +104,7 @@ class Ring:
         records["pid"] = self.pid
         return records
 
-    def look(self, now: float) -> None:
+    def mark_read(self, now: float) -> None:
         """Somebody reads: without that the writer stops after a while."""
         _LOOKED.pack_into(self._map, layout.READER, now)
 
@@ -195,7 +195,7 @@ class RingReader:
         if now - self._looked_at >= LOOK_S:
             self._looked_at = now
             for ring in self._rings.values():
-                ring.look(now)
+                ring.mark_read(now)
         parts = [new for ring in self._rings.values() if len(new := ring.poll(final=final))]
         return np.concatenate(parts) if parts else _NONE
 
@@ -209,7 +209,7 @@ class RingReader:
             if name.endswith(".ring") and name not in self._rings:
                 try:
                     self._rings[name] = ring = Ring(self.directory / name)
-                    ring.look(time.monotonic())
+                    ring.mark_read(time.monotonic())
                 except (OSError, ValueError):
                     continue
 

@@ -244,11 +244,11 @@ def _peak(way: Way) -> Iterator[list[int]]:
     """The most by which private memory stood above what it was; known at the end."""
     before, peak, over = way.private_bytes(), [0], threading.Event()
 
-    def look() -> None:
+    def sample_memory() -> None:
         while not over.wait(LOOK_S):
             peak[0] = max(peak[0], way.private_bytes() - before)
 
-    thread = threading.Thread(target=look, daemon=True)
+    thread = threading.Thread(target=sample_memory, daemon=True)
     thread.start()
     try:
         yield peak

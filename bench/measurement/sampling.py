@@ -215,15 +215,15 @@ def live(samples: Samples, seconds: float) -> Day:
         rows["private_bytes"] += draw.integers(0, 1 << 20, len(rows))
         for row in rows.tolist():
             kept.processes.append(row)
-        kept.processes.settle()
+        kept.processes.end_tick()
         seen += len(rows) + REQUESTS
         if number % 10 == 0:
             # As often as the budget lets the profiler read at most: one of each a second.
             for row in footprints.tolist():
                 kept.memory.append((now, *row[1:]))
-            kept.memory.settle()
+            kept.memory.end_tick()
             kept.machine.append((now, *machine[number // 10 % len(machine)][1:]))
-            kept.machine.settle()
+            kept.machine.end_tick()
             seen += len(footprints) + 1
             most = max(most, _resident())
     took = time.perf_counter() - began

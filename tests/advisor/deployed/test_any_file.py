@@ -47,7 +47,9 @@ def test_no_file_makes_it_raise(name: str, edits: list[tuple[float, str, int]]) 
         for each, usual in FILES.items():
             if each in (name, "start.sh"):
                 (directory / each).write_text(text if each == name else usual)
-        found = looking.look(Place(directory, directory, ("a",), 4, lambda *_: "not read"))
+        found = looking.find_deployment(
+            Place(directory, directory, ("a",), 4, lambda *_: "not read")
+        )
     assert isinstance(found, Look)
     if found.deployed is not None:
         for interface in ("wsgi", "asgi"):

@@ -39,7 +39,7 @@ def look(tmp_path: Path) -> Looking:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(text)
         here = tmp_path / directory
-        return looking.look(Place(here, tmp_path, names, CORES, ask))
+        return looking.find_deployment(Place(here, tmp_path, names, CORES, ask))
 
     return run
 

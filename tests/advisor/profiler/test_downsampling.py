@@ -19,7 +19,7 @@ def feed(capacity, ticks, pids=(1, 2, 3), seed=1):
             row = (tick / 10, pid, float(rng.pareto(2)), float(rng.pareto(2)))
             everything.append(row)
             rows.append(row)
-        rows.settle()
+        rows.end_tick()
     return np.array(everything, ROW), rows.array()
 
 
@@ -59,7 +59,7 @@ def test_keys_that_come_and_go_by_the_thousand_stay_in_bounds():
     rows = Rows(ROW, 1_000, ("private",), "pid")
     for pid in range(20_000):
         rows.append((pid / 10, pid, float(pid == 777), 0.0))
-        rows.settle()
+        rows.end_tick()
     kept = rows.array()
     assert len(kept) <= 1_500
     assert kept["private"].max() == 1

@@ -294,9 +294,9 @@ def test_switches_of_a_thread_are_in_its_status():
 
 def test_run_queue_delay_of_processes_counts_up_and_survives_them(app):
     delay = RunDelay()
-    assert delay.look([app.worker], new=False) == 0.0
+    assert delay.add_up([app.worker], new=False) == 0.0
     app.tell("burn 0.1")
-    later = delay.look([app.worker], new=True)
+    later = delay.add_up([app.worker], new=True)
     assert later >= 0.0
-    assert delay.look([], new=True) == later
-    assert delay.look([1 << 30], new=True) == later  # no such process
+    assert delay.add_up([], new=True) == later
+    assert delay.add_up([1 << 30], new=True) == later  # no such process
