@@ -29,7 +29,7 @@ class Observations:
     verifications: tuple[Measurement, ...] = ()
 
     @classmethod
-    def of(cls, trials: Iterable[Measurement]) -> Observations:
+    def from_trials(cls, trials: Iterable[Measurement]) -> Observations:
         """Sort trials by their roles. Raises ValueError where none has the demand's."""
         with_role = [t for t in trials if t.role is not None]
         first = next((t for t in with_role if t.role is Role.DEMAND), None)

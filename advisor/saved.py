@@ -60,7 +60,7 @@ class Saved:
     recommended: Settings | None
 
     @classmethod
-    def of(cls, run: Run, evidence: Evidence) -> Saved:
+    def from_run(cls, run: Run, evidence: Evidence) -> Saved:
         used = [id(trial) for trial in evidence.observations.all()]
         places = tuple(n for n, t in enumerate(run.trials) if id(t.measurement) in used)
         today = run.today and replace(run.today, predicted=None, violates=())
@@ -98,7 +98,9 @@ class Saved:
 
     @property
     def observations(self) -> Observations:
-        return Observations.of(self.run.trials[place].measurement for place in self.observed)
+        return Observations.from_trials(
+            self.run.trials[place].measurement for place in self.observed
+        )
 
 
 def _trial(trial: Trial) -> Trial:

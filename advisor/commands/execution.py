@@ -171,7 +171,7 @@ def _execute(
             if not flags.get("dry_run"):
                 document["files"] = _write(document, options.out)
                 if pipeline.evidence is not None:
-                    _save(Saved.of(session.run, pipeline.evidence), options.out, secrets)
+                    _save(Saved.from_run(session.run, pipeline.evidence), options.out, secrets)
     if plan is not None:
         secrets = known_secrets({**options.environ, **session.environ}, *session.database_urls)
         return _show_plan(hide(plan, secrets), console, bool(flags["as_json"]))

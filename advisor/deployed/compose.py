@@ -120,7 +120,7 @@ def _dockerfile(node: Node, around: Surroundings) -> str:
         return ""
     context = build.text if build.text is not None else _text(build.get("context")) or "."
     name = _text(build.get("dockerfile")) or "Dockerfile"
-    return Word.of(_interpolated(f"{context}/{name}", around)).text
+    return Word.from_marked(_interpolated(f"{context}/{name}", around)).text
 
 
 def _text(node: Node | None) -> str:
@@ -181,7 +181,7 @@ def _facts(file: str, node: Node, around: Surroundings) -> tuple[Fact, ...]:
     for path, name in _FACTS:
         value = node.get(*path)
         if value is not None and value.text:
-            word = Word.of(_interpolated(value.text or "", around))
+            word = Word.from_marked(_interpolated(value.text or "", around))
             usable = word.unknown or AMOUNT.fullmatch(word.text)
             if usable and word.text != "0":  # no limit
                 facts.setdefault(name, Fact(name, word.text, f"{file}:{value.line}"))

@@ -100,7 +100,7 @@ def _place(file: str, lines: Lines, word: str) -> str:
 
 def _expanded(text: str, stage: _Stage) -> str:
     variables = {**stage.arguments, **{name: value for name, (value, _) in stage.environ.items()}}
-    return Word.of(expand(text, Surroundings(variables))).text
+    return Word.from_marked(expand(text, Surroundings(variables))).text
 
 
 def _pairs(rest: str, stage: _Stage) -> dict[str, str]:

@@ -103,7 +103,9 @@ class Files:
         path = place if module else str(self.root / place)
         if not module and self.text(place) is None:  # else it is among what was read
             return f"{place} leads out of the project, is too large, or cannot be read"
-        words = {name: Word.of(value) for name, value in environ.items() if name not in _OWN}
+        words = {
+            name: Word.from_marked(value) for name, value in environ.items() if name not in _OWN
+        }
         variables = {name: word.text for name, word in words.items() if not word.unknown}
         asked = (path, tuple(sorted(variables.items())))
         if path not in self._hanging and asked not in self._said:

@@ -64,7 +64,9 @@ def resolve(command: Command, project: Project) -> tuple[Deployed | None, tuple[
     environ = {name: value for name, (value, _) in command.environ.items()}
     around = Surroundings(environ, project.cores)
     if command.words:
-        _take([Word.of(word) for word in command.words], command, around, project, result, 0)
+        _take(
+            [Word.from_marked(word) for word in command.words], command, around, project, result, 0
+        )
     else:
         _search(command.text, command, around, project, result, 0)
     serving = [seen for seen in result.seen if not seen.develops] or result.seen
@@ -218,7 +220,7 @@ def _variables(grammar: Grammar, seen: _Seen, outer: Command) -> dict[str, Setti
             inside = outer.environ.get(name)
             same = inside is not None and inside[0] == value
             where = inside[1] if inside is not None and same else seen.command.place(name)
-            settings[setting] = read(grammar, setting, Word.of(value), where)
+            settings[setting] = read(grammar, setting, Word.from_marked(value), where)
     return settings
 
 

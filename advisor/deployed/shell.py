@@ -43,7 +43,7 @@ class Word:
     rests: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, marked: str) -> Word:
+    def from_marked(cls, marked: str) -> Word:
         unknown = tuple(dict.fromkeys(m.replace(_BLANK, " ") for m in _UNKNOWN.findall(marked)))
         rests = tuple(dict.fromkeys(m.replace(_BLANK, " ") for m in _RESTS.findall(marked)))
         text = _UNKNOWN.sub(lambda m: m[1].replace(_BLANK, " "), _RESTS.sub("", marked))
@@ -80,7 +80,7 @@ def commands(text: str, around: Surroundings) -> Iterator[tuple[list[Word], dict
         if words[:1] == ["export"] or (words and all(pairs)):
             assigned.update({pair[1]: pair[2][:_LONGEST_VALUE] for pair in pairs if pair})
         elif words:
-            yield [Word.of(word) for word in _without_redirection(words)], dict(assigned)
+            yield [Word.from_marked(word) for word in _without_redirection(words)], dict(assigned)
 
 
 _WORDS_OF_SHELL = ("if", "then", "else", "elif", "fi", "do", "done", "{", "}", "!", "(", ")")

@@ -41,7 +41,7 @@ def parse(file: str, text: str, around: Surroundings) -> Said:
             own["_"] = around.variables.get(asked, f"${asked}")
             continue
         flag = f"--{key}" if len(key) > 1 else f"-{key}"
-        word = Word.of(expand(_placed(value, own, around), around))
+        word = Word.from_marked(expand(_placed(value, own, around), around))
         if flag in _GRAMMAR.switches:
             what = _GRAMMAR.switches[flag]
             if what is None or value.lower() in _OFF:

@@ -118,7 +118,7 @@ class Notes:
         return {"places": self.places, "routes": self.routes, "hosts": self.hosts}
 
     @classmethod
-    def of(cls, arrays: Any, names: dict[str, Any]) -> Notes:
+    def from_arrays(cls, arrays: Any, names: dict[str, Any]) -> Notes:
         """Rebuild the notes that ``arrays`` and ``names`` gave. Raises KeyError, TypeError."""
         return cls(
             **{name: arrays[f"notes_{name}"] for name in _ARRAYS},

@@ -81,7 +81,7 @@ def measure(
     telemetry = samples.telemetry[
         (samples.telemetry["start"] >= window.start) & (samples.telemetry["start"] < window.end)
     ]
-    sessions = _Sessions.of(samples)
+    sessions = _Sessions.from_samples(samples)
     tree = memory_of.tree(samples.processes, samples.memory)
     surroundings = observe_surroundings(samples, blocks)
     generator_s = spent(samples, "generator_s", window)
@@ -263,7 +263,7 @@ class _Sessions:
         self.idle_in_transaction_peak = int(waiting.max()) if len(looks) else 0
 
     @classmethod
-    def of(cls, samples: Samples) -> _Sessions | None:
+    def from_samples(cls, samples: Samples) -> _Sessions | None:
         return None if samples.sessions is None else cls(samples.sessions)
 
     @property

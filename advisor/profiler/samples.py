@@ -193,7 +193,7 @@ class Samples:
             arrays = {name: file[name] for name in _ARRAYS}
             sessions = file.get("sessions")
             names = about.pop("notes", None)
-            notes = None if names is None else Notes.of(file, names)
+            notes = None if names is None else Notes.from_arrays(file, names)
             front = file.get("front", np.empty(0, FRONT))
         cost = Cost(**about.pop("cost"))
         return cls(sessions=sessions, cost=cost, notes=notes, front=front, **about, **arrays)

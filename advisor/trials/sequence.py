@@ -22,7 +22,7 @@ class Side(Enum):
     MEASURED = "measured"
     VERIFIED = "verified"
 
-    def of(self, servers: Servers) -> str:
+    def choose_server(self, servers: Servers) -> str:
         return servers.measured if self is Side.MEASURED else servers.verified
 
 
@@ -107,7 +107,7 @@ def observe(
         if planned is None or (not step.needed and leave_out(planned)):
             continue
         after_s = math.inf if step.counts_once else expected_s(terms, seen, steps[number + 1 :])
-        measured = run(planned, step.side.of(terms.servers), after_s)
+        measured = run(planned, step.side.choose_server(terms.servers), after_s)
         if step.check is not None:
             step.check(measured)
         seen = Observations(measured) if seen is None else seen.plus(measured)

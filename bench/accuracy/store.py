@@ -167,7 +167,7 @@ def thinned(trial: Measurement) -> Measurement:
 
 def thinned_all(observations: Observations) -> Observations:
     """The same of all trials."""
-    return Observations.of(thinned(trial) for trial in observations.all())
+    return Observations.from_trials(thinned(trial) for trial in observations.all())
 
 
 # --- files -----------------------------------------------------------------------------------

@@ -171,7 +171,7 @@ def test_the_run_is_concluded_again_from_what_it_saved(tmp_path: Path) -> None:
     done = case(tmp_path, verification=[late]).advise()
     assert done.pipeline.evidence is not None
     file = tmp_path / "measurements.json.gz"
-    saved.write(file, Saved.of(done.session.run, done.pipeline.evidence))
+    saved.write(file, Saved.from_run(done.session.run, done.pipeline.evidence))
     text = gzip.decompress(file.read_bytes()).decode()
     assert "unsaid" not in text  # the app's environment
     assert "hidden" not in text  # its database's password

@@ -76,7 +76,9 @@ def of(
 
 def learned(trials: list[Measurement]) -> dict[Kind, ServerCost]:
     """Of these trials after a first one."""
-    return learn_costs(Observations.of([of("demand", "embedded", "gthread", 0.005), *trials]))
+    return learn_costs(
+        Observations.from_trials([of("demand", "embedded", "gthread", 0.005), *trials])
+    )
 
 
 def test_sync_workers_cost_what_their_own_trials_show() -> None:
