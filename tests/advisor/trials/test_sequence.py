@@ -129,13 +129,13 @@ def test_trials_are_sorted_by_role_and_not_by_name_or_place() -> None:
     machine = Machine()
     *_, observations = sequence.observe(terms("gunicorn"), machine.run)
     shuffled = [replace(t, name="any") for t in reversed(observations.all())]
-    found = Observations.of(shuffled)
+    found = Observations.from_trials(shuffled)
     assert [t.role for t in found.all()] == [t.role for t in observations.all()]
     assert found.saturated() == (found.contrast, *found.servers)
     # on gunicorn but preloaded: all that tells of the first tree
     assert [t.role for t in found.memory_trials()] == [Role.PRELOAD]
     with pytest.raises(ValueError, match="no demand trial"):
-        Observations.of(shuffled[:-1])
+        Observations.from_trials(shuffled[:-1])
 
 
 def test_what_is_not_needed_is_left_out_where_the_run_says_so() -> None:
