@@ -135,6 +135,9 @@ def assemble(gathered: Gathered, directory: str) -> Config:
         value: str | None = values[name]
         return value if value in (None, "-") else os.path.normpath(os.path.join(chdir, value))
 
+    uploads = path("tmp_upload_dir")
+    if uploads is not None and not os.path.isdir(uploads):
+        raise ConfigBroken(f"tmp_upload_dir: there is no directory {uploads}")
     return Config(
         target=target.strip(),
         settings=Settings(**{n: values[n] for n in Settings.__dataclass_fields__}),
@@ -155,7 +158,7 @@ def assemble(gathered: Gathered, directory: str) -> Config:
         max_worker_memory=values["max_worker_memory"],
         worker_buffer_memory=values["worker_buffer_memory"],
         worker_buffer_files=values["worker_buffer_files"],
-        tmp_upload_dir=values["tmp_upload_dir"],
+        tmp_upload_dir=uploads,
         max_worker_age=values["max_worker_age"],
         limits=Limits(
             values["limit_request_line"],

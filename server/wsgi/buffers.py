@@ -57,6 +57,21 @@ class Room:
         self.directory = directory
         self._log = log
         self._complained = -CALM
+        self._warn_unless_writable()
+
+    def _warn_unless_writable(self) -> None:
+        """Better at the start than at the first long body."""
+        try:
+            where = self.directory or tempfile.gettempdir()
+        except FileNotFoundError as error:  # it has tried them all
+            where, writable = error.strerror, False
+        else:
+            writable = os.access(where, os.W_OK | os.X_OK)
+        if not writable:
+            self._log.warning(
+                f"temporary files cannot be written ({where}): bodies longer than "
+                f"{IN_MEMORY >> 20} MiB are refused with 503; see --tmp-upload-dir"
+            )
 
     def open(self) -> io.FileIO | None:
         """A file without a name; None if there is none to be had."""

@@ -404,3 +404,11 @@ def test_a_trial_is_not_changed_by_a_file_that_lies_there(serve, tmp_path):
     served = serve("plain", chdir=tmp_path, env={"GUNICORN_CMD_ARGS": "--nonsense"})
     assert served.text("/hello") == "hello"
     assert os.path.exists(tmp_path / "gunicorn.conf.py")
+
+
+def test_uploads_go_where_the_server_works_and_the_directory_must_be_there(tmp_path):
+    argv = ["--no-config", "--chdir", str(tmp_path), "--tmp-upload-dir", "up", "app"]
+    with pytest.raises(ConfigBroken, match="no directory"):
+        configuration.parse(argv)
+    (tmp_path / "up").mkdir()
+    assert configuration.parse(argv).tmp_upload_dir == str(tmp_path / "up")

@@ -20,9 +20,11 @@ LINES = b"".join(b"line %d\n" % n for n in range(200_000))  # 2.5 MB
 def room(memory=1 << 30, files=1 << 30, directory=None) -> Room:
     log = Log()
     log.error = lambda text, *_, **__: said.append(text)  # type: ignore[method-assign]
+    log.warning = lambda text, *_, **__: warned.append(text)  # type: ignore[method-assign]
     said: list[object] = []
+    warned: list[object] = []
     made = Room(memory, files, directory, log)
-    made.said = said  # type: ignore[attr-defined]
+    made.said, made.warned = said, warned  # type: ignore[attr-defined]
     return made
 
 
@@ -101,6 +103,19 @@ def test_a_body_in_small_pieces_takes_hardly_more_than_its_size():
     tracemalloc.stop()
     assert body.input().read() == b"".join(pieces_of_two)
     assert taken < 2 * 100_000
+
+
+def test_a_directory_that_cannot_be_written_is_named_at_the_start(tmp_path, monkeypatch):
+    assert room(directory=str(tmp_path)).warned == []  # type: ignore[attr-defined]
+    (said,) = room(directory=str(tmp_path / "none")).warned  # type: ignore[attr-defined]
+    assert str(tmp_path / "none") in said
+
+    def none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    (said,) = room().warned  # type: ignore[attr-defined]
+    assert "No usable temporary directory" in said
 
 
 class Slow:
