@@ -32,7 +32,7 @@ from pretune.server.settings import Settings
 
 APPS = Path(__file__).with_name("apps")
 OUT = Path(__file__).resolve().parents[1] / "build" / "bench" / "reliability"
-CLASSES = ("gthread", "sync", "asgi")
+CLASSES = ("gthread", "sync", "gevent", "asgi")
 PATIENCE = 60.0  # s for the server to do what a signal says
 ENOUGH = 500  # failures; a server that only fails need not be watched any longer
 SUSPICIOUS = ("error in the server", "Traceback", "giving up")

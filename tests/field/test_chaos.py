@@ -1,0 +1,103 @@
+"""``python -m bench.chaos``: what it excuses, what it calls growth, and a short run."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from bench.chaos.__main__ import judge
+from bench.chaos.health import Health, slope
+from bench.chaos.orders import Ordered
+from bench.chaos.truce import Truce
+from bench.clients import Failure, Kill
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def failure(kind: str, sent: float, seen: float, served: int = 0, pid: int = 0) -> Failure:
+    return Failure(kind, sent, seen, pid, served, True)
+
+
+def test_what_is_lost_has_no_excuse():
+    ordered = Ordered(down=[(10.0, 12.0)])
+    subject = SimpleNamespace(kills=[Kill(7, 20.0)])
+    lost = [
+        failure("refused", 5, 5),  # nobody was told to be down
+        failure("cut", 11, 11, pid=1),  # what has begun is answered, also at TERM
+        failure("closed", 11, 11),  # not a connection that was kept
+        failure("status", 19.9, 20.1, pid=7),  # a killed worker sends no status
+    ]
+    excused = [
+        failure("refused", 11, 11),
+        failure("connect", 9, 13),
+        failure("reset", 10, 10, served=3, pid=1),
+        failure("cut", 19, 21, pid=7),
+        failure("closed", 19.9, 20.1),
+    ]
+    why, rest = judge([*lost, *excused], subject, ordered)
+    assert rest == lost
+    assert why == {"killed worker's own": 2, "server down": 2, "closed as idle at TERM": 1}
+
+
+def test_growth_is_told_from_noise_and_from_warming_up():
+    noise = random.Random(1)
+
+    def grows(hourly: float) -> bool:
+        health = Health()
+        for n in range(60):
+            warm = min(n, 15) * 10.0
+            value = 20 + warm + hourly * n / 60 + noise.uniform(-1, 1)
+            health.series["descriptors"][1].append((n * 60.0, value))
+        return health.grows("descriptors")
+
+    assert not grows(0)
+    assert grows(20)
+    assert slope([(0.0, 1.0)] * 5) is None
+
+
+def test_a_truce_begins_when_everybody_has_finished():
+    truce, acted = Truce(), []
+
+    def act() -> None:
+        with truce.acting() as may:
+            acted.append(may)
+            truce.peace.wait(5)
+            acted.append("done")
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    while not acted:
+        time.sleep(0.01)
+    truce.begin()
+    assert acted == [True, "done"]
+    with truce.acting() as may:
+        assert not may
+    truce.end()
+    thread.join()
+    with truce.acting() as may:
+        assert may
+
+
+@pytest.mark.parametrize("worker_class", ["gevent"])
+def test_a_short_run_loses_and_leaks_nothing(worker_class, tmp_path):
+    figures = tmp_path / "chaos.json"
+    command = [sys.executable, "-m", "bench.chaos", "--minutes", "0.3", "--foes", "2"]
+    command += ["--worker-class", worker_class, "--out", str(tmp_path), "--json", str(figures)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    (one,) = json.loads(figures.read_text())["outcomes"]
+    assert one["trouble"] == [], done.stderr
+    assert one["lost"] == []
+    assert one["answers"] > 0
+    assert one["censuses"] > 0
+    assert sum(one["orders"].values()) > 0
+    assert sum(one["stunts"].values()) > 0
+    assert (one["leaked_calls"], one["left_connections"], one["held_bytes"]) == (0, 0, 0)
+    assert (len(one["stops"]) > 0, one["left_processes"]) == (True, 0)
