@@ -12,6 +12,7 @@ import os
 import socket
 import tempfile
 import threading
+from contextlib import suppress
 from typing import BinaryIO
 
 from pretune.server.clock import Clock
@@ -61,15 +62,12 @@ class Room:
 
     def _warn_unless_writable(self) -> None:
         """Better at the start than at the first long body."""
-        try:
-            where = self.directory or tempfile.gettempdir()
-        except FileNotFoundError as error:  # it has tried them all
-            where, writable = error.strerror, False
-        else:
-            writable = os.access(where, os.W_OK | os.X_OK)
-        if not writable:
+        where = self.directory
+        with suppress(FileNotFoundError):  # there is no usual one: it has tried them all
+            where = where or tempfile.gettempdir()
+        if where is None or not os.access(where, os.W_OK | os.X_OK):
             self._log.warning(
-                f"temporary files cannot be written ({where}): bodies longer than "
+                f"no temporary file can be written ({where or 'no directory'}): bodies beyond "
                 f"{IN_MEMORY >> 20} MiB are refused with 503; see --tmp-upload-dir"
             )
 
