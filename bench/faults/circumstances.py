@@ -213,8 +213,8 @@ DEEP = 50_000
 LOAD = ("--workload", "load.py")
 
 FAULTS = (
-    plain("Ctrl-C at once", "", INTERRUPTED, act=when("", send(signal.SIGINT), 0.3), quick=True),
-    plain("Ctrl-C ten times", "Interrupted", INTERRUPTED, act=when("preflight", send(2, 10))),
+    plain("Ctrl-C at once", "", INTERRUPTED, act=when("", send(signal.SIGINT), 1.0), quick=True),
+    plain("Ctrl-C ten times", "leaving now", INTERRUPTED, act=when("preflight", send(2, 10))),
     plain("TERM under load", "Interrupted", INTERRUPTED, act=when("demand:", send(15), 2.0)),
     *(
         plain(f"SIGKILL in {phase}", "", KILLED, act=when(f"{phase}:", send(signal.SIGKILL)))

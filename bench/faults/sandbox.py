@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pretune.advisor.resources import cgroups
 
-TUNE = Path(sys.executable).with_name("tune")
+TUNE = (sys.executable, "-m", "pretune.advisor")
 LONGEST_S = 300.0  # of one run; it is killed then, and that is a wrong verdict
 EMPTY_S = 30.0  # the minder of a killed run needs some seconds
 
@@ -56,7 +56,7 @@ class Sandbox:
         printed = self.directory / f"printed-{time.monotonic_ns()}"
         with printed.open("wb") as output:
             process = subprocess.Popen(
-                [*self.command, str(TUNE), *arguments],
+                [*self.command, *TUNE, *arguments],
                 cwd=self.directory,
                 env=environ,
                 stdin=subprocess.DEVNULL,
