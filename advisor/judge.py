@@ -8,6 +8,7 @@ from dataclasses import replace
 from pretune.advisor.profiler.measurement import Role
 from pretune.advisor.resources.budget import UNLOADED_SOURCE, Budget, Slo
 from pretune.advisor.run import Run
+from pretune.advisor.trials import answering
 from pretune.advisor.verdict import Verdict
 from pretune.advisor.verification import SLO_P95, fewest, promises
 
@@ -21,6 +22,9 @@ def verdict(
     worse than any prediction. A p95 beyond the SLO there, at a load that we chose ourselves, says
     that the capacity is not what was predicted, not that the settings do not fit.
     """
+    lost = answering.find_loss(trial.measurement for trial in run.trials)
+    if lost is not None:
+        return Verdict.APP_FAILED, answering.describe_loss(*lost, run.server)
     verification = run.verification
     if verification is None:
         if run.recommendation is not None:

@@ -26,7 +26,7 @@ from pretune.advisor.reverse_proxy import checks, steps
 from pretune.advisor.reverse_proxy.values import Fronted
 from pretune.advisor.saved import Evidence
 from pretune.advisor.session import Session
-from pretune.advisor.trials import follow_up, plan, sequence
+from pretune.advisor.trials import answering, follow_up, plan, sequence
 from pretune.advisor.trials.bench import Bench
 from pretune.advisor.trials.plan import PlannedTrial, Terms
 from pretune.advisor.trials.runner import Trials
@@ -153,7 +153,7 @@ class Pipeline:
                 break
             self._check_front(preflight, trials)
             measured, kept = self._verify(facts, conclusion, trials)
-            if kept:
+            if kept or answering.loses_requests(measured, observations.contrast):
                 break
             # the model learns from its miss; the next answer is verified again
             observations = observations.plus(measured)

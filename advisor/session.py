@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from pretune.advisor.failure import AppFailed, MeasurementInvalid
+from pretune.advisor.findings import diagnose
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.preflight import preflight
 from pretune.advisor.preflight.options import Options
@@ -89,6 +90,7 @@ class Session:
         else:
             failure = Failure(error.kind, str(error), error.traceback)
         self.run = replace(self.run, verdict=verdict, failure=failure)
+        self.run = replace(self.run, findings=diagnose.diagnose(self.run))
 
     def _last_log_tail(self) -> str:
         """The end of the log of the last trial's server."""

@@ -4,11 +4,32 @@ from __future__ import annotations
 
 from pretune.advisor.findings.rule import Evidence, FindingContext, Rule
 from pretune.advisor.profiler.measurement import Measurement, Surroundings
+from pretune.advisor.trials import answering
 
 THROTTLED = 0.02  # s held back per s
 STALLED = 0.05  # of the time some task waited for memory
 CROWDED = 0.5  # of the connections, held by others
 RESERVED = 0.1  # of max_connections
+
+
+def _server_fails(context: FindingContext) -> Evidence | None:
+    found = answering.find_loss(context.trials)
+    if found is None:
+        return None
+    theirs, ours = found
+    here, there = ours.counts, theirs.counts
+    assert here is not None
+    assert there is not None
+    return {
+        "server": context.run.server,
+        "trial": theirs.name,
+        "worker_class": theirs.settings.worker_class,
+        "sent": there.sent,
+        "unanswered": there.unanswered,
+        "failed": there.failed,
+        "embedded_sent": here.sent,
+        "embedded_lost": here.lost,
+    }
 
 
 def _around(context: FindingContext) -> list[tuple[Measurement, Surroundings]]:
@@ -93,6 +114,15 @@ def _pool_too_small(context: FindingContext) -> Evidence | None:
 
 
 RULES: tuple[Rule, ...] = (
+    Rule(
+        "server-fails-app", "critical", _server_fails,
+        "{server} loses requests of this app: of {sent} in the {trial} trial, {unanswered} were "
+        "never answered and {failed} failed; on the embedded server, {embedded_lost} of "
+        "{embedded_sent}",
+        "Take another version of it (an older one that answered, or a newer one), another worker "
+        "class than {worker_class}, or another server (--server), and measure again: no setting "
+        "is derived from this trial. Its log is in logs/.",
+    ),
     Rule(
         "out-of-memory", "critical", _killed,
         "The kernel killed {kills} process(es) of the {trial} trial because memory ran out",

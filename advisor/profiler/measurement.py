@@ -221,6 +221,26 @@ class EndpointMeasurement:
     latency: Latency | None  # None with too few requests for percentiles
 
 
+@dataclass(frozen=True)
+class RequestCounts:
+    """Requests of a whole trial, its warm-up included, by what became of them.
+
+    ``unanswered`` were waited for until after the load's end; under an open load they have failed.
+    """
+
+    answered: int
+    failed: int
+    unanswered: int
+
+    @property
+    def lost(self) -> int:
+        return self.failed + self.unanswered
+
+    @property
+    def sent(self) -> int:
+        return self.answered + self.lost
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
     """One trial's result. Times in seconds, memory in bytes, rates per second."""
@@ -252,6 +272,7 @@ class Measurement:
     cpu_s_per_request: Interval  # workers' process CPU over requests
     db_cpu_s_per_request: Interval | None  # Postgres's own CPU when local, else None
     requests: int
+    counts: RequestCounts | None = None  # None in what was saved before they were kept
     window_s: float
     steady: bool
     steady_note: str  # why the window was chosen, or why none was found

@@ -24,6 +24,7 @@ from pretune.advisor.profiler.measurement import (
     Latency,
     Measurement,
     MemorySeries,
+    RequestCounts,
     Role,
     Settled,
     WorkerMeasurement,
@@ -67,8 +68,11 @@ def measure(
     *,
     role: Role | None = None,
     stopped_under_load: bool = False,
+    unanswered: int = 0,
 ) -> Measurement:
-    """``client_records`` as ``loadtests.records.dtype()``; ``events`` as the server wrote them."""
+    """``unanswered``: requests that are in no record, still waiting at the end.
+
+    ``client_records`` as ``loadtests.records.dtype()``; ``events`` as the server wrote them."""
     good = client_records[client_records["error"] == 0]
     until = float(client_records["start"].max()) if len(client_records) else None
     window = find_window(good["start"], good["wall"], until)
@@ -95,6 +99,7 @@ def measure(
         steady_note=note,
         window_s=window.length_s,
         requests=len(inside),
+        counts=RequestCounts(len(good), len(client_records) - len(good), unanswered),
         throughput_rps=_throughput(counts, blocks),
         latency=_latency(answered, blocks),
         error_rate=failed / len(inside) if len(inside) else _overall_errors(client_records),

@@ -284,6 +284,7 @@ class Bench:
             server.events(),
             role=how.role,
             stopped_under_load=stopped_under_load,
+            unanswered=sent.abandoned if load.rps is None else 0,
         )
 
     def _front(

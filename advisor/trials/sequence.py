@@ -12,7 +12,7 @@ from pretune.advisor.failure import AppFailed, MeasurementInvalid
 from pretune.advisor.observations import Observations
 from pretune.advisor.preflight.servers import Servers
 from pretune.advisor.profiler.measurement import Measurement, Role
-from pretune.advisor.trials import plan
+from pretune.advisor.trials import answering, plan
 from pretune.advisor.trials.plan import PlannedTrial, Seen, Terms
 
 
@@ -56,6 +56,13 @@ def check_demand(measured: Measurement) -> None:
             f"the load generator used {measured.generator_cpu:.0%} of its core, so the trial "
             "does not show what the app can do"
         )
+
+
+def check_server(measured: Measurement, seen: Observations, server: str) -> None:
+    """Raise AppFailed where the server loses requests that ours answers: nothing may rest on it."""
+    if seen.contrast is not None and answering.loses_requests(measured, seen.contrast):
+        loss = answering.describe_loss(measured, seen.contrast, server)
+        raise AppFailed("server_fails_app", loss)
 
 
 def unanswered(measured: Measurement) -> str:
@@ -110,6 +117,8 @@ def observe(
         measured = run(planned, step.side.choose_server(terms.servers), after_s)
         if step.check is not None:
             step.check(measured)
+        if seen is not None:
+            check_server(measured, seen, terms.servers.label)
         seen = Observations(measured) if seen is None else seen.plus(measured)
         yield seen
 

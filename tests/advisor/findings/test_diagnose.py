@@ -35,6 +35,7 @@ from pretune.advisor.profiler.measurement import (
     MemoryEvents,
     MemorySeries,
     PressureShares,
+    RequestCounts,
     Role,
     Settled,
     Surroundings,
@@ -272,8 +273,21 @@ def allocated(saved: float) -> Run:
 LEAK = Interval(2000.0, 1900.0, 2100.0)
 # finding -> others that stand beside it
 BESIDE = {"leak-held-at": ("leak",), "leak-outside-python": ("leak",)}
+
+
 # finding -> (a run that shows it, what its title or fix must quote)
+def losing() -> Run:
+    """Each of two users gets one answer of the server that is deployed, and then none."""
+    ours = replace(TRIAL, name="contrast", role=Role.CONTRAST, counts=RequestCounts(1000, 0, 0))
+    there = replace(TRIAL.conditions, server="gunicorn")
+    theirs = replace(
+        TRIAL, name="server", role=Role.SERVER, conditions=there, counts=RequestCounts(2, 0, 8)
+    )
+    return replace(HEALTHY, server="gunicorn 26.2.0", trials=(Trial(ours), Trial(theirs)))
+
+
 SHOWN: dict[str, tuple[Callable[[], Run], str]] = {
+    "server-fails-app": (losing, "gunicorn 26.2.0 loses requests of this app"),
     "app-errors": (lambda: trial(error_rate=0.02, errors=(("500 on /x", 20),)), "500 on /x"),
     "worker-died": (lambda: trial(worker_exits=(("crash", 2), ("stop", 1))), "2 workers died"),
     "connections-exhausted": (out_of_connections, "164"),
