@@ -21,6 +21,7 @@ class Answer:
     status: int = 0
     content_type: str = ""
     location: str = ""
+    attachment: bool = False  # meant to be saved, not shown
     body: bytes = b""
     failure: str = ""
 
@@ -52,6 +53,9 @@ def ask(
             "status": response.status,
             "content_type": response.getheader("Content-Type", "") or "",
             "location": response.getheader("Location", "") or "",
+            "attachment": (response.getheader("Content-Disposition") or "")
+            .lower()
+            .startswith("attachment"),
         }
         if "text/event-stream" in str(head["content_type"]):
             deadline = min(deadline, time.monotonic() + EVENTS_TIMEOUT_S)

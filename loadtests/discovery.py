@@ -1,188 +1,319 @@
 """From an application's routes to a workload: try each once, keep those that answer.
 
-Routes without parameters are tried as they are. Values for parameters are taken from the
-application's own answers: links in its pages, identifiers in its JSON. Only when there are none
-are small numbers tried. What does not answer with success is left out, with the reason; nothing
-is left out silently. Every path of the workload has answered once.
+``/`` is always asked. Routes without parameters are tried as they are. Values for parameters are
+taken from the application's own answers: links in its pages, identifiers in its JSON, its OpenAPI
+document. Only when there are none are small numbers tried. A route that answers all paths, and an
+application whose routes cannot be listed, are not one page: links and a sitemap lead to their
+pages. A redirect within the site is followed, and the page it leads to measured. What does not
+answer with success is left out, with the reason; nothing is left out silently. Every path of the
+workload has answered once.
 """
 
 from __future__ import annotations
 
 import re
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
+from pretune.loadtests import openapi
+from pretune.loadtests.answers import (
+    is_broken,
+    is_download,
+    is_login_page,
+    is_static,
+    is_success,
+    leads_to_login,
+    rejection,
+)
 from pretune.loadtests.asking import Answer, ask
-from pretune.loadtests.harvest import harvest, local_path
-from pretune.loadtests.workload import Endpoint, Skipped, Workload
+from pretune.loadtests.candidates import (
+    GUESSES,
+    PATHS_PER_ENDPOINT,
+    Candidate,
+    is_guessable,
+    is_unsafe,
+    make_operation,
+    make_page,
+    sort_routes,
+)
+from pretune.loadtests.harvest import harvest, local_path, sitemap_paths
+from pretune.loadtests.workload import Coverage, Endpoint, Skipped, Workload
 
 ROUNDS = 3
 MAX_REQUESTS = 100
-PATHS_PER_ENDPOINT = 10
-GUESSES = ("1", "2", "3")
+MAX_SECONDS = 60.0
+MAX_REDIRECTS = 2
+MOST_FOLDERS = 12  # endpoints made of the pages of one site
+MOST_SITEMAPS = 4
+# Where applications whose routes cannot be listed describe themselves.
+DOCUMENTS = ("/openapi.json", "/schema/openapi.json", "/swagger.json")
 
-# kinds of routes that are no part of a load (server/probes/routes.py) -> why
-_KINDS = {
-    "static": "static files, which a web server in front should serve",
-    "admin": "the admin site",
-    "docs": "generated API documentation",
-    "debug": "a debugging tool",
-}
-_LOGIN = re.compile(r"(^|[/_-])(log-?_?in|sign-?_?in|sso|oauth2?|auth)([/_-]|$)", re.IGNORECASE)
-
-
-@dataclass
-class Candidate:
-    """A route that may become an endpoint, and what is known of its paths so far."""
-
-    route: Mapping[str, Any]
-    matcher: re.Pattern[str] | None
-    waiting: list[str] = field(default_factory=list)  # paths to try
-    asked: set[str] = field(default_factory=set)
-    working: list[str] = field(default_factory=list)
-    reason: str = ""  # why the first path that failed did
-    guessed: bool = False
-
-    @property
-    def name(self) -> str:
-        return str(self.route["pattern"])
-
-    @property
-    def params(self) -> Sequence[Mapping[str, str]]:
-        params: Sequence[Mapping[str, str]] = self.route["params"]
-        return params
-
-    def offer(self, path: str) -> None:
-        """Add a path of this route to try, if it is new and there are not enough."""
-        enough = len(self.working) + len(self.waiting) >= PATHS_PER_ENDPOINT
-        if path not in self.asked and path not in self.waiting and not enough:
-            self.waiting.append(path)
-
-
-@dataclass(frozen=True)
-class SortedRoutes:
-    """Routes worth trying, in the framework's order of matching, and those that are not."""
-
-    candidates: tuple[Candidate, ...]
-    skipped: tuple[Skipped, ...]
-
-
-def sort_routes(routes: Iterable[Mapping[str, Any]]) -> SortedRoutes:
-    """Sort an inspection's routes into those a load can use and others. Sends nothing."""
-    candidates: dict[str, Candidate] = {}
-    skipped: list[Skipped] = []
-    for route in routes:
-        methods = route["methods"]
-        name = str(route["pattern"])
-        if route["kind"] in _KINDS:
-            skipped.append(Skipped(name, _KINDS[route["kind"]]))
-        elif route.get("host"):
-            skipped.append(Skipped(name, f"answers on another host ({route['host']})"))
-        elif methods is not None and "GET" not in methods:
-            allowed = " and ".join(sorted(set(methods) - {"OPTIONS", "HEAD"})) or "OPTIONS"
-            skipped.append(Skipped(f"{allowed} {name}", f"only answers {allowed}"))
-        elif name not in candidates:
-            matcher = re.compile(route["regex"]) if route["regex"] else None
-            candidates[name] = Candidate(route, matcher)
-            if not route["params"]:
-                candidates[name].offer(quote(str(route["template"]), safe="/"))
-    return SortedRoutes(tuple(candidates.values()), tuple(skipped))
+_Ask = Callable[[tuple[str, int], str, Mapping[str, str]], Answer]
 
 
 def probe(
     address: tuple[str, int],
     routes: Iterable[Mapping[str, Any]],
     headers: Iterable[tuple[str, str]] = (),
-    ask: Callable[[tuple[str, int], str, Mapping[str, str]], Answer] = ask,
+    ask: _Ask = ask,
 ) -> Workload:
     """Try the running application and return the workload that its answers allow.
 
     The workload is empty when nothing answered; ``skipped`` then says why for each route.
     """
-    sent = dict(headers)
     planned = sort_routes(routes)
-    explorer = _Explorer(address, sent, planned.candidates, ask)
+    root = next((item for item in planned.candidates if item.template == "/"), None)
+    candidates = list(planned.candidates)
+    if root is None:
+        root = make_page("/")
+        candidates.insert(0, root)
+    owners = [(root.matcher or re.compile("/"), root), *planned.owners]
+    explorer = _Explorer(address, dict(headers), candidates, owners, ask)
+    root_status = explorer.try_one(root).status
+    explorer.read_documents(planned.documents)
+    explorer.read_sitemap()
     for _ in range(ROUNDS):
         explorer.try_all()
         explorer.offer_values()
         if not explorer.waiting:
             break
     explorer.try_all()
-    working = [item for item in planned.candidates if item.working]
+    explorer.drop_logins()
+    if not root.listed and root_status == 404 and (planned.candidates or planned.skipped):
+        candidates.remove(root)  # an API that has no page there
+        root.reason = ""
+    endpoints = _share([each for item in candidates for each in _endpoints(item)])
     failed = [
-        Skipped(item.name, item.reason or _reason_untried(item))
-        for item in planned.candidates
-        if not item.working
+        Skipped(item.name, item.reason or explorer.reason_untried(item), item.broken)
+        for item in candidates
+        if not item.working and (item.reason or item.listed) and not _is_elsewhere(item, candidates)
     ]
-    count = len(working)
+    count = len(endpoints)
+    halved = any(e.share > 1 / count + 1e-9 for e in endpoints) if count else False
+    assumption = f"equal shares of {count} route{'s' * (count != 1)}"
     return Workload(
-        endpoints=tuple(Endpoint(item.name, tuple(item.working), 1 / count) for item in working),
-        headers=tuple(sent.items()),
+        endpoints=endpoints,
+        headers=tuple(explorer.headers.items()),
         skipped=(*failed, *planned.skipped),
         source="discovered",
-        assumption=f"equal shares of {count} route{'s' * (count != 1)}",
+        assumption=assumption + ", downloads no more than half of all" * halved,
+        coverage=_cover(candidates, planned.known, "" if explorer.arrives("/") else root.reason),
+    )
+
+
+def _endpoints(item: Candidate) -> list[tuple[Endpoint, bool]]:
+    """A candidate's endpoints, without shares yet, and whether each is of downloads.
+
+    The pages of a site are one endpoint for each folder they stand in.
+    """
+    if not item.is_site:
+        return [(Endpoint(item.name, tuple(item.working), 1.0), item.download)] * bool(item.working)
+    folders: dict[str, list[str]] = defaultdict(list)
+    for path in item.working:
+        folders[path.partition("?")[0].rstrip("/").rpartition("/")[0] + "/"].append(path)
+    return [
+        (Endpoint(f"{folder}*" if len(paths) > 1 else paths[0], tuple(paths), 1.0), False)
+        for folder, paths in list(folders.items())[:MOST_FOLDERS]
+        for paths in [paths[:PATHS_PER_ENDPOINT]]
+    ]
+
+
+def _share(endpoints: Sequence[tuple[Endpoint, bool]]) -> tuple[Endpoint, ...]:
+    """Equal shares; where there are pages, downloads together are no more than half of all."""
+    downloads = sum(download for _, download in endpoints)
+    pages = len(endpoints) - downloads
+    equal = not pages or downloads <= pages
+    return tuple(
+        Endpoint(
+            each.name,
+            each.paths,
+            1 / len(endpoints) if equal else 0.5 / (downloads if download else pages),
+        )
+        for each, download in endpoints
+    )
+
+
+def _is_elsewhere(item: Candidate, candidates: Sequence[Candidate]) -> bool:
+    """True of a site whose pages all have candidates of their own; nothing of it is left out."""
+    return item.is_site and not item.reason and any(other.working for other in candidates)
+
+
+def _cover(candidates: Sequence[Candidate], known: int, root: str) -> Coverage:
+    pages = [path for item in candidates for path in item.working]
+    listed = [item for item in candidates if item.listed and not item.is_unlisted]
+    measured = sum(
+        bool(item.working) or (item.is_catch_all and any(item.matches(path) for path in pages))
+        for item in listed
+    )
+    return Coverage(
+        measured=measured,
+        known=max(known, len(listed)),
+        listed=not any(item.is_unlisted for item in candidates),
+        root=root,
     )
 
 
 class _Explorer:
-    """Requests to the application, at most MAX_REQUESTS of them."""
+    """Requests to the application, at most MAX_REQUESTS of them within MAX_SECONDS."""
 
     def __init__(
         self,
         address: tuple[str, int],
-        headers: Mapping[str, str],
-        candidates: Sequence[Candidate],
-        ask: Callable[[tuple[str, int], str, Mapping[str, str]], Answer],
+        headers: dict[str, str],
+        candidates: list[Candidate],
+        owners: list[tuple[re.Pattern[str], Candidate | None]],
+        ask: _Ask,
     ) -> None:
-        self._address, self._headers, self._ask = address, headers, ask
-        self._candidates = candidates
-        names = {f"{address[0]}:{address[1]}"}
+        self.headers = headers  # sent with each request; an OpenAPI document may add to them
+        self._address, self._ask = address, ask
+        self._candidates, self._owners = candidates, owners
+        names = {f"{address[0]}:{address[1]}", f"localhost:{address[1]}"}
         names |= {value for name, value in headers.items() if name.lower() == "host"}
         self._hosts = frozenset(name.lower() for name in names)
         self._left = MAX_REQUESTS
+        self._until = time.monotonic() + MAX_SECONDS
         self._seen: set[str] = set()  # links already offered to their route
+        self._logins: set[str] = set()  # paths to which the application sends those without one
+        self._redirects: dict[str, str] = {}  # path -> the path it leads to
         # JSON values by key, and by the path they came from
         self._values: dict[str, dict[str, list[str]]] = {}
 
     @property
+    def _may_ask(self) -> bool:
+        return self._left > 0 and time.monotonic() < self._until
+
+    @property
     def waiting(self) -> bool:
-        return self._left > 0 and any(item.waiting for item in self._candidates)
+        return self._may_ask and any(item.waiting for item in self._candidates)
 
     def try_all(self) -> None:
         """One request to every route in turn, so that the limit is shared fairly."""
         while self.waiting:
-            for item in self._candidates:
-                if item.waiting and self._left > 0:
-                    self._left -= 1
-                    path = item.waiting.pop(0)
-                    item.asked.add(path)
-                    self._judge(item, path, self._ask(self._address, path, self._headers))
+            for item in tuple(self._candidates):
+                if item.waiting and self._may_ask:
+                    self.try_one(item)
+
+    def try_one(self, item: Candidate) -> Answer:
+        """Ask for the next path of a route."""
+        path = item.waiting.pop(0)
+        item.asked.add(path)
+        extra = item.operation.headers if item.operation else {}
+        answer = self._get(path, extra)
+        self._judge(item, path, answer)
+        return answer
+
+    def _get(self, path: str, extra: Mapping[str, str] | None = None) -> Answer:
+        self._left -= 1
+        return self._ask(self._address, path, {**(extra or {}), **self.headers})
+
+    def read_documents(self, documents: Sequence[str]) -> None:
+        """Take operations and values from the application's OpenAPI documents."""
+        paths = [path for path in documents if path.endswith(".json")]
+        if not paths and any(item.is_unlisted for item in self._candidates):
+            paths = list(DOCUMENTS)
+        elif not any(self._needs_values(item) for item in self._candidates):
+            return
+        for path in paths[: len(DOCUMENTS)]:
+            answer = self._get(path)
+            operations = openapi.read(answer.body) if is_success(answer) else []
+            for operation in operations:
+                self._use_operation(operation, path)
+            if operations and path in DOCUMENTS:
+                return
+
+    @staticmethod
+    def _needs_values(item: Candidate) -> bool:
+        return bool(item.params or any(item.required) or item.is_unlisted)
+
+    def _use_operation(self, operation: openapi.Operation, document: str) -> None:
+        """Give an operation to its route, or to the application that has no list of routes."""
+        mount = document.rpartition("/")[0]
+        wanted = {openapi.shape(base + operation.path) for base in ("", operation.base, mount)}
+        for item in self._candidates:
+            if not item.is_unlisted and openapi.shape(item.template) in wanted:
+                if self._needs_values(item) and not item.asked:
+                    item.use(operation)
+                return
+        example = operation.base + re.sub(r"{[^{}]*}", "zq1x", operation.path)
+        owner = self._owner(example)
+        if owner is not None and owner.is_unlisted:
+            page = make_operation(operation)
+            if page.matcher is not None:
+                self._owners.insert(0, (page.matcher, page))
+            self._candidates.append(page)
+
+    def read_sitemap(self) -> None:
+        """Offer the pages that a sitemap names, where there is a site to find pages of."""
+        if not any(item.is_site for item in self._candidates):
+            return
+        waiting, read = ["/sitemap.xml"], 0
+        while waiting and read < MOST_SITEMAPS and self._may_ask:
+            answer, read = self._get(waiting.pop(0)), read + 1
+            if is_success(answer):
+                pages, further = sitemap_paths(answer.body)
+                waiting += further
+                for path in pages:
+                    self._offer_link(path)
 
     def offer_values(self) -> None:
         """Offer values for the parameters of routes that have no working path yet."""
-        for item in self._candidates:
-            if not item.params or item.working or item.waiting:
+        for item in tuple(self._candidates):
+            if not item.params or item.working or item.waiting or item.is_site:
                 continue
             for path in (*self._from_values(item), *self._from_siblings(item)):
                 item.offer(path)
             if not item.waiting and not item.guessed:
                 item.guessed = True
                 if all(is_guessable(param) for param in item.params):
+                    query = item.operation.query_string if item.operation else ""
                     for guess in GUESSES:
-                        item.offer(_fill(item, {param["name"]: guess for param in item.params}))
+                        values = {param["name"]: guess for param in item.params}
+                        item.offer(item.fill(values) + query)
+
+    def drop_logins(self) -> None:
+        """Take out the pages to which the application sends those that are not logged in."""
+        for item in self._candidates:
+            kept = [path for path in item.working if path.partition("?")[0] not in self._logins]
+            if len(kept) < len(item.working):
+                item.working, item.reason = kept, item.reason or "a login page"
+
+    def arrives(self, path: str) -> bool:
+        """True where a path, or the page its redirects lead to, is measured."""
+        measured = {each.partition("?")[0] for item in self._candidates for each in item.working}
+        for _ in range(MAX_REDIRECTS + 1):
+            if path in measured:
+                return True
+            path = self._redirects.get(path, path)
+        return False
+
+    def reason_untried(self, item: Candidate) -> str:
+        """The reason why a route has not been asked."""
+        if item.is_site:
+            return "answers all paths, and no link or sitemap leads to one"
+        if item.params and not item.waiting:
+            names = " and ".join(f"<{param['name']}>" for param in item.params)
+            return f"no example value for {names}; name one with --path"
+        if self._left > 0:
+            return f"not asked: trying the routes took more than {MAX_SECONDS:.0f} s"
+        return f"not asked: more than {MAX_REQUESTS} requests would have been needed"
 
     def _judge(self, item: Candidate, path: str, answer: Answer) -> None:
-        reason = rejection(answer, path, self._hosts, item.route.get("query") or ())
+        reason = rejection(answer, path, self._hosts, *item.required)
+        if not reason:
+            reason = self._not_a_page(item, path, answer)
         if not reason:
             item.working.append(path)
+            item.download = item.download or is_download(answer)
+            for name, value in (item.operation.headers if item.operation else {}).items():
+                self.headers.setdefault(name, value)
         elif not item.reason:
-            item.reason = reason
+            item.reason, item.broken = reason, is_broken(answer)
         if answer.location:
-            self._offer_link(local_path(answer.location, path, self._hosts))
-        if reason:
+            self._follow(item, path, answer.location)
+        if not is_success(answer):
             return
         found = harvest(answer.body, answer.content_type, path, self._hosts)
         for link in found.links:
@@ -191,122 +322,85 @@ class _Explorer:
             collected = self._values.setdefault(key, {}).setdefault(path, [])
             collected += [value for value in values if value not in collected]
 
+    def _not_a_page(self, item: Candidate, path: str, answer: Answer) -> str:
+        """The reason why an answer with success is still not what a user asks for, or ""."""
+        if is_login_page(path, answer):
+            return "a login page"
+        if is_static(path, answer):
+            return "a static file, which a web server in front should serve"
+        if item.is_site and is_download(answer):
+            return "a download; name it with --path to measure it"
+        return ""
+
+    def _follow(self, item: Candidate, path: str, location: str) -> None:
+        """Offer the page that a redirect within the site leads to."""
+        target = local_path(location, path, self._hosts)
+        if target is None:
+            return
+        plain = target.partition("?")[0]
+        if leads_to_login(location):
+            self._logins.add(plain)
+            return
+        self._redirects[path] = plain
+        if any(matcher.fullmatch(plain) for matcher, _ in self._owners) and not item.matches(plain):
+            self._offer_link(target)
+        elif item.redirects < MAX_REDIRECTS:
+            owner = self._owner(plain) if item.matches(plain) else None
+            if owner is item:
+                item.redirects += 1
+                item.offer(target)
+            elif owner is None:
+                page = make_page(target, item.redirects + 1)
+                self._candidates.append(page)
+                if page.matcher is not None:
+                    self._owners.insert(0, (page.matcher, page))
+
+    def _owner(self, path: str) -> Candidate | None:
+        """The route that answers a path, None where that is no part of a load."""
+        plain = unquote(path)
+        return next((item for matcher, item in self._owners if matcher.fullmatch(plain)), None)
+
     def _offer_link(self, link: str | None) -> None:
-        if link is None or link in self._seen:
+        if link is None or link in self._seen or is_unsafe(link):
             return
         path, _, query = link.partition("?")
-        for item in self._candidates:
-            if item.matcher is None or not item.matcher.fullmatch(unquote(path)):
-                continue
-            if item.params:
-                self._seen.add(link)
-                item.offer(path)
-            elif query and not item.working and (item.asked or item.route.get("query")):
-                item.offer(link)  # it does not answer without a query: this one is the app's own
+        item = self._owner(path)
+        if item is None:
             return
+        if item.params or item.is_catch_all:
+            self._seen.add(link)
+            item.offer(link if item.is_site else path)
+        elif query and not item.working and (item.asked or any(item.required)):
+            item.offer(link)  # it does not answer without a query: this one is the app's own
 
     def _from_values(self, item: Candidate) -> list[str]:
         """Paths made of JSON values, for routes with one parameter."""
         if len(item.params) != 1:
             return []
         name = item.params[0]["name"]
-        stem = str(item.route["template"]).partition("{")[0].rstrip("/")
+        stem = item.template.partition("{")[0].rstrip("/")
         found: list[str] = []
         for key in (name, name.rpartition("_")[2], "id" if name == "pk" else name):
             for source, values in self._values.get(key, {}).items():
                 # an "id" is the wanted one only in what the collection itself said
                 if key == name or source.partition("?")[0].rstrip("/") == stem:
                     found += values
-        return _matching_paths(item, [{name: value} for value in dict.fromkeys(found)])
+        return item.fill_matching([{name: value} for value in dict.fromkeys(found)])
 
     def _from_siblings(self, item: Candidate) -> list[str]:
         """``/api/product/<pk>/`` takes its values from the working ``/product/<pk>/``."""
-        wanted = _parameter_places(item)
+        wanted = item.parameter_places()
         if len(wanted) < len(item.params):  # a parameter that is only part of a segment
             return []
         found: list[dict[str, str]] = []
         for other in self._candidates:
-            if other.matcher is not None and other.params and _parameter_places(other) == wanted:
-                matches = (other.matcher.fullmatch(unquote(path)) for path in other.working)
+            if other.matcher is not None and other.params and other.parameter_places() == wanted:
+                matches = (
+                    other.matcher.fullmatch(unquote(path.partition("?")[0]))
+                    for path in other.working
+                )
                 found += [match.groupdict() for match in matches if match]
-        return _matching_paths(item, found)
-
-
-def _parameter_places(item: Candidate) -> list[tuple[str, str]]:
-    """Each parameter's name with the segment before it."""
-    segments = str(item.route["template"]).split("/")
-    names = {"{" + param["name"] + "}": param["name"] for param in item.params}
-    return [(before, names[segment]) for before, segment in pairwise(segments) if segment in names]
-
-
-def _matching_paths(item: Candidate, values: Iterable[Mapping[str, str]]) -> list[str]:
-    """Those paths made of these values that are paths of this route."""
-    names = {param["name"] for param in item.params}
-    paths = [_fill(item, each) for each in values if names <= each.keys()]
-    return [path for path in paths if item.matcher is None or item.matcher.fullmatch(unquote(path))]
-
-
-def is_guessable(param: Mapping[str, str]) -> bool:
-    """True when a small number is a fair guess for a parameter."""
-    if param["converter"] == "int":
-        return True
-    return param["converter"] == "str" and re.search(r"(^|_)(id|pk)$", param["name"]) is not None
-
-
-def _fill(item: Candidate, values: Mapping[str, str]) -> str:
-    path = str(item.route["template"])
-    for param in item.params:
-        safe = "/" if param["converter"] == "path" else ""
-        path = path.replace("{" + param["name"] + "}", quote(values[param["name"]], safe=safe))
-    return path
-
-
-def _reason_untried(item: Candidate) -> str:
-    if not item.params:
-        return f"not asked: more than {MAX_REQUESTS} requests would have been needed"
-    names = " and ".join(f"<{param['name']}>" for param in item.params)
-    return f"no example value for {names}; name one with --path"
-
-
-def rejection(answer: Answer, path: str, hosts: frozenset[str], query: Sequence[str] = ()) -> str:
-    """The reason why a path cannot be part of a load, or "" when it can."""
-    status = answer.status
-    if answer.failure:
-        return answer.failure
-    if 200 <= status < 300 or status == 304:
-        return ""
-    if 300 <= status < 400:
-        return _describe_redirect(answer.location, hosts)
-    if query and status in (400, 422):
-        example = path + "?" + "&".join(f"{name}=..." for name in query)
-        return f"needs the query parameter {' and '.join(query)}; give it with --path '{example}'"
-    return _STATUSES.get(status, f"answers {status}")
-
-
-_STATUSES = {
-    401: "needs a login",
-    403: "needs a login",
-    405: "does not answer GET",
-    429: "limits the rate of requests (answers 429)",
-}
-
-
-def _describe_redirect(location: str, hosts: frozenset[str]) -> str:
-    try:
-        target = urlsplit(location)
-    except ValueError:
-        return "redirects to an address that cannot be read"
-    if target.hostname and target.hostname not in {_without_port(name) for name in hosts}:
-        return f"redirects to another host ({target.netloc})"
-    if target.scheme == "https":
-        return "redirects to https (name the header that says so with a workload file's [headers])"
-    if _LOGIN.search(target.path) or "next=" in target.query:
-        return "redirects to a login page"
-    return f"redirects to {target.path or '/'}"
-
-
-def _without_port(name: str) -> str:
-    return urlsplit(f"//{name}").hostname or name
+        return item.fill_matching(found)
 
 
 def from_paths(paths: Sequence[str], headers: Iterable[tuple[str, str]] = ()) -> Workload:

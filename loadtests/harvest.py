@@ -7,16 +7,19 @@ is a path of this application, and the caller tries it before use.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from itertools import islice
 from typing import Any
 from urllib.parse import urljoin, urlsplit
+from xml.sax.saxutils import unescape
 
 # attribute -> the tags on which it is a link that a browser or htmx would GET
 _LINKS = {"href": {"a", "area"}, "src": {"iframe", "frame", "img"}, "hx-get": None}
 _MAX_LINKS = 1000  # of one page
+_MAX_HTML = 1_000_000  # bytes of a page that are read for links
 _MAX_VALUES = 200
 _MAX_DEPTH = 12
 
@@ -35,7 +38,7 @@ def harvest(body: bytes, content_type: str, path: str, hosts: frozenset[str]) ->
     found = Harvest()
     if kind in ("text/html", "application/xhtml+xml"):
         parser = _Links()
-        parser.feed(body.decode("utf-8", "replace"))
+        parser.feed(body[:_MAX_HTML].decode("utf-8", "replace"))
         texts = parser.found
     elif kind == "application/json" or kind.endswith("+json"):
         try:
@@ -55,6 +58,28 @@ def harvest(body: bytes, content_type: str, path: str, hosts: frozenset[str]) ->
     links = (local_path(text, path, hosts) for text in islice(dict.fromkeys(texts), _MAX_LINKS))
     found.links = list(dict.fromkeys(link for link in links if link is not None))
     return found
+
+
+# Not an XML parser: what a document type declares is never expanded.
+_LOCATION = re.compile(rb"<loc>\s*([^<>]{1,2000}?)\s*</loc>")
+
+
+def sitemap_paths(body: bytes) -> tuple[list[str], list[str]]:
+    """Paths of pages, and of further sitemaps, that a sitemap names.
+
+    The host is not compared: a sitemap may only name its own, and says it as the public knows it.
+    """
+    paths = []
+    for match in islice(_LOCATION.finditer(body), _MAX_LINKS):
+        link = unescape(match[1].decode("utf-8", "replace"), {"&quot;": '"', "&apos;": "'"})
+        try:
+            parts = urlsplit(link)
+        except ValueError:
+            continue
+        if parts.scheme in ("http", "https"):
+            paths.append((parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
+    paths = list(dict.fromkeys(paths))
+    return ([], paths) if b"<sitemapindex" in body[:2000] else (paths, [])
 
 
 def local_path(link: str, path: str, hosts: frozenset[str]) -> str | None:

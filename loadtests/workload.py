@@ -25,6 +25,22 @@ class Skipped:
 
     name: str
     reason: str
+    broken: bool = False  # the application failed, rather than refused or redirected
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The part of what the application offers that is in the workload.
+
+    Routes that are no part of any load, as static files and the admin site, are not counted.
+    ``root`` says why ``/`` is not measured, "" when it is. ``listed`` is false where routes, or
+    some of them, cannot be listed: pages were then found by links, sitemap and OpenAPI document.
+    """
+
+    measured: int
+    known: int
+    listed: bool = True
+    root: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,6 +53,7 @@ class Workload:
     source: str = "discovered"  # "discovered" | "paths" | "file" | "locustfile"
     assumption: str = ""  # "equal shares of 7 routes"; empty when the user said the shares
     locustfile: Path | None = None
+    coverage: Coverage | None = None  # of a discovered one
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Runs in a child of the tool, in the app's interpreter. What the app prints while
 goes to stderr; the object goes to ``--out-fd`` (default: the stdout this process began with).
 
     {"ok": true, "interface", "framework", "callable", "file", "python_version", "executable",
-     "boot_s", "versions": {}, "routes": [see probes/routes.py], "host", "headers": {},
+     "boot_s", "versions": {}, "routes": [see probes/routes/route.py], "host", "headers": {},
      "settings": {}, "databases": [see probes/configuration.py],
      "boot_memory": {see probes/import_cost.py, "returned_bytes": see below}}
     {"ok": false, "kind", "message", "traceback", "missing"}
@@ -26,8 +26,9 @@ import sys
 from typing import Any
 
 from pretune.server.clock import Clock
-from pretune.server.probes import configuration, reclaimable, routes
+from pretune.server.probes import configuration, reclaimable
 from pretune.server.probes.import_cost import ImportCost
+from pretune.server.probes.routes import readers
 from pretune.server.process.importing import (
     DESCRIPTORS_CLOSED,
     Loaded,
@@ -48,9 +49,9 @@ def inspect(target: str, chdir: str = ".") -> dict[str, Any]:
     except TargetError as error:
         return _failure(kind_of(error), str(error), error.traceback, error.__cause__)
     boot_s = Clock.perf_counter() - began
-    app, framework = routes.unwrap(loaded.app)
+    app, framework = readers.unwrap(loaded.app)
     try:
-        found = routes.routes_of(app, framework)
+        routes = readers.read(loaded.app)
         scales.remove()
         said = configuration.describe(app, framework)
     except (Exception, SystemExit) as error:
@@ -68,7 +69,7 @@ def inspect(target: str, chdir: str = ".") -> dict[str, Any]:
         "executable": sys.executable,
         "boot_s": boot_s,
         "versions": configuration.versions(),
-        "routes": found,
+        "routes": routes,
         "boot_memory": {
             **scales.describe(),
             "returned_bytes": reclaimed["before"] - reclaimed["trimmed"],

@@ -33,7 +33,7 @@ from pretune.advisor.resources.postgres import PostgresLimits
 from pretune.advisor.reverse_proxy.checks import LARGE_UPLOAD_BYTES, SLOW_S
 from pretune.advisor.reverse_proxy.values import Checks, Comparison, Fronted
 from pretune.advisor.run import Row
-from pretune.loadtests.workload import Endpoint, Workload
+from pretune.loadtests.workload import Endpoint, Skipped, Workload
 
 Writer = Callable[[Any], Any]
 
@@ -168,6 +168,7 @@ SHAPES: Mapping[type, Shape] = {
         written={"headroom": ("headroom", mapping), "reasons": ("reasons", mapping)}
     ),
     Row: Shape(omitted=frozenset({"said"})),  # the misses say it
+    Skipped: Shape(omitted=frozenset({"broken"})),
     Slo: Shape(written={"p95_s": ("p95_ms", milliseconds)}),
     Target: Shape(omitted=frozenset({"spec"})),  # the run has the same
     Today: Shape(elsewhere=frozenset({"deployed"})),  # in the same object

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pretune.advisor.failure import AppFailed, Refused
@@ -13,6 +14,7 @@ from pretune.advisor.workspace.directory import Workspace
 from pretune.advisor.workspace.logs import log_tail
 from pretune.loadtests import discovery
 from pretune.loadtests import file as workload_file
+from pretune.loadtests.answers import rejection
 from pretune.loadtests.asking import ask
 from pretune.loadtests.workload import Skipped, Workload
 from pretune.server.adapters import embedded
@@ -64,9 +66,7 @@ def find_workload(
         workspace.forget_if_empty(server.master_pid)
         check_peers(reached)
     if not workload.endpoints:
-        raise AppFailed(
-            "no_route_works", _no_route(workload), log_tail=log_tail(workspace.log("routes"))
-        )
+        raise _nothing_answers(workload, named=given is not None, log=workspace.log("routes"))
     return workload
 
 
@@ -114,7 +114,7 @@ def tried(address: tuple[str, int], workload: Workload) -> Workload:
             good.append(endpoint)
             continue
         for path in endpoint.paths:
-            reason = discovery.rejection(ask(address, path, headers), path, hosts)
+            reason = rejection(ask(address, path, headers), path, hosts)
             if reason:
                 skipped.append(Skipped(endpoint.name, reason))
                 break
@@ -128,12 +128,23 @@ def tried(address: tuple[str, int], workload: Workload) -> Workload:
     )
 
 
-def _no_route(workload: Workload) -> str:
-    if not workload.skipped:
-        return "the app offers no route that GET can reach; name paths with --path"
-    shown = "; ".join(f"{s.name}: {s.reason}" for s in workload.skipped[:8])
-    more = len(workload.skipped) - 8
-    return f"no route answers successfully: {shown}" + (f"; and {more} more" if more > 0 else "")
+def _nothing_answers(workload: Workload, *, named: bool, log: Path) -> AppFailed | Refused:
+    """An application that fails has failed; one that asks for more than was given is refused."""
+    skipped = workload.skipped
+    held = any("login" in each.reason or "redirects" in each.reason for each in skipped)
+    if named or (any(each.broken for each in skipped) and not held):
+        return AppFailed("no_route_works", _why_none(skipped), log_tail=log_tail(log))
+    way = "name a route with --path"
+    if any("login" in each.reason for each in skipped):
+        way += ", or log in with a workload file's [headers] or a locustfile"
+    return Refused(f"{_why_none(skipped)}: {way}")
+
+
+def _why_none(skipped: Sequence[Skipped]) -> str:
+    shown = "; ".join(f"{each.name}: {each.reason}" for each in skipped[:8])
+    more = len(skipped) - 8
+    text = f"no route answers with success ({shown}"
+    return text + (f"; and {more} more)" if more > 0 else ")")
 
 
 def _headers(inspection: Mapping[str, Any]) -> dict[str, str]:

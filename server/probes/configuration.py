@@ -55,7 +55,7 @@ def describe(app: Any, framework: str) -> dict[str, Any]:
     """
     if framework == "django":
         said = _django()
-    elif framework == "flask":
+    elif framework in ("flask", "quart"):
         said = _flask(app)
     elif framework in ("fastapi", "starlette"):
         said = _starlette(app)

@@ -58,6 +58,24 @@ def test_an_app_that_answers_only_500_has_failed(plain: Sandbox) -> None:
     assert not (plain.out / "gunicorn.conf.py").exists()
 
 
+@pytest.mark.parametrize(
+    ("start", "word"),
+    [
+        ('"302 Found", [("Location", "/login?next=/")]', "[headers] or a locustfile"),
+        ('"401 Unauthorized", []', "[headers] or a locustfile"),
+        ('"404 Not Found", []', "--path"),
+    ],
+)
+def test_an_app_that_answers_no_path_asks_for_one(plain: Sandbox, start: str, word: str) -> None:
+    (plain.directory / "closed.py").write_text(
+        f"def app(environ, start_response):\n    start_response({start})\n    return [b'']\n"
+    )
+    code, output = plain.run("closed", *BUDGET)
+    assert code == 2, output
+    assert "name a route with --path" in " ".join(output.split())
+    assert word in " ".join(output.split())
+
+
 def test_a_file_outside_any_package_can_be_named(plain: Sandbox) -> None:
     code, output = plain.run(f"{plain.directory}/tiny.py:application", "--dry-run", cwd=Path("/"))
     assert code == 0, output

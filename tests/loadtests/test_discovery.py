@@ -7,18 +7,20 @@ import re
 
 import pytest
 
+from pretune.loadtests import openapi
 from pretune.loadtests.asking import Answer
+from pretune.loadtests.candidates import PATHS_PER_ENDPOINT, sort_routes
 from pretune.loadtests.discovery import (
     MAX_REQUESTS,
-    PATHS_PER_ENDPOINT,
     from_paths,
     probe,
-    sort_routes,
 )
 from pretune.loadtests.harvest import harvest, local_path
+from pretune.loadtests.workload import Coverage
 
 ADDRESS = ("127.0.0.1", 8000)
 EXPRESSIONS = {"int": "[0-9]+", "slug": "[-a-zA-Z0-9_]+", "str": "[^/]+", "uuid": "[0-9a-f-]{36}"}
+EXPRESSIONS["path"] = ".*"
 
 
 def route(pattern, **more):
@@ -184,7 +186,7 @@ def test_every_failure_has_its_reason(answer, reason):
     workload, _, reasons, app = discover([route("/x")], {"/x": answer}, [("Host", "shop.example")])
     assert reasons["/x"].startswith(reason)
     assert workload.endpoints == ()
-    assert app.asked == ["/x"]
+    assert app.asked[:2] == ["/", "/x"]
 
 
 def test_a_missing_query_parameter_is_named():
@@ -205,7 +207,7 @@ def test_a_missing_query_parameter_is_named():
 def test_some_routes_are_not_even_asked(more, name, reason):
     _, _, reasons, app = discover([route("/x", **more)], {"/x": page()})
     assert reasons == {name: reason}
-    assert app.asked == []
+    assert app.asked == ["/"]
 
 
 def test_a_route_that_says_no_methods_is_asked():
@@ -273,3 +275,219 @@ def test_paths_given_by_hand_count_as_often_as_they_are_given():
 def test_a_path_that_is_none_is_refused_with_the_fix(path, message):
     with pytest.raises(ValueError, match=message):
         from_paths([path])
+
+
+CATCH_ALL = route("/<path:where>", methods=None)
+UNLISTED = route(
+    "/*",
+    template="/{path}",
+    regex="(?:/(?P<path>.*))?",
+    params=[{"name": "path", "converter": "path"}],
+    methods=None,
+    kind="unlisted",
+)
+FORM = Answer(200, "text/html", body=b"<form method=post><input type='password'></form>")
+
+
+def test_the_root_is_asked_and_a_catch_all_is_the_pages_it_answers():
+    routes = [
+        route("/office/", methods=None),
+        route("/office/in/", methods=None),
+        route("/assets/<name>", kind="static"),
+        route("/search/", methods=None),
+        CATCH_ALL,
+    ]
+    avoided = ("/assets/x", "/logout/", "/x.pdf", "/post-1/delete/")
+    table = {
+        "/": page("/post-1/", "/post-2/", "/docs/a/", *avoided),
+        "/office/": Answer(302, location="/office/in/?next=/office/"),
+        "/office/in/": page(),
+        "/search/": page(),
+        "/post-1/": page("/docs/b/"),
+        "/post-2/": page(),
+        "/docs/a/": page(),
+        "/docs/b/": page(),
+    }
+    workload, paths, reasons, app = discover(routes, table)
+    assert paths == {
+        "/": ("/",),
+        "/search/": ("/search/",),
+        "/*": ("/post-1/", "/post-2/"),
+        "/docs/*": ("/docs/a/", "/docs/b/"),
+    }
+    assert reasons["/office/in/"] == "a login page"
+    assert not set(avoided) & set(app.asked)
+    assert workload.coverage == Coverage(measured=2, known=4)
+
+
+def test_an_application_without_a_list_of_routes_is_found_by_its_links_and_sitemap():
+    sitemap = b"""<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;">]>
+    <urlset><url><loc>https://www.example.org/deep/?a=1&amp;b=2</loc></url>
+    <url><loc>&b;</loc></url><url><loc>http://[</loc></url></urlset>"""
+    table = {
+        "/": page("/one?page=2", "mailto:x@example.org", "https://elsewhere.example/two"),
+        "/one?page=2": page(),
+        "/sitemap.xml": Answer(200, "application/xml", body=sitemap),
+        "/deep/?a=1&b=2": page(),
+    }
+    workload, paths, _, _ = discover([UNLISTED], table)
+    assert paths == {
+        "/": ("/",),
+        "/*": ("/one?page=2", "/deep/?a=1&b=2"),
+    }
+    assert workload.coverage == Coverage(measured=0, known=0, listed=False)
+
+
+@pytest.mark.parametrize("routes", [[], [route("/x")], [UNLISTED]])
+def test_a_redirect_of_the_root_within_the_site_is_followed(routes):
+    table = {
+        "/": Answer(302, location="http://localhost:8000/start"),
+        "/start": Answer(302, location="/start/home"),
+        "/start/home": page(),
+        "/x": page(),
+    }
+    workload, paths, reasons, _ = discover(routes, table)
+    assert ("/start/home",) in paths.values()
+    assert reasons["/"] == "redirects to /start"
+    assert workload.coverage.root == ""
+
+
+def test_redirects_without_end_are_not_followed_for_long():
+    def table(path):
+        return Answer(302, location=path + "a")
+
+    _, paths, _, app = discover([route("/x")], table)
+    assert paths == {}
+    assert len(app.asked) < 10
+
+
+@pytest.mark.parametrize(
+    ("answer", "root"),
+    [
+        (Answer(401), "needs a login (answers 401)"),
+        (Answer(302, location="/enter?next=/"), "redirects to a login page"),
+        (FORM, "a login page"),
+        (Answer(500), "answers 500"),
+    ],
+)
+def test_the_reason_why_the_root_is_not_measured_is_kept(answer, root):
+    workload, paths, _, _ = discover([route("/health"), route("/enter")], {
+        "/": answer, "/health": data({}), "/enter": page()
+    })  # fmt: skip
+    assert workload.coverage.root == root
+    assert "/health" in paths
+    assert ("/enter" in paths) == ("next=" not in answer.location)
+
+
+def test_a_page_with_a_password_field_among_many_links_is_a_page():
+    links = page(*(f"/{n}" for n in range(9)))
+    _, paths, _, _ = discover(
+        [route("/")], {"/": Answer(200, "text/html", body=links.body + FORM.body)}
+    )
+    assert "/" in paths
+
+
+def test_an_api_without_a_page_at_the_root_misses_none():
+    workload, _, reasons, _ = discover([route("/health")], {"/health": data({})})
+    assert reasons == {}
+    assert workload.coverage == Coverage(measured=1, known=1)
+
+
+DOCUMENT = {
+    "openapi": "3.1.0",
+    "servers": [{"url": "/api"}],
+    "paths": {
+        "/pets": {
+            "get": {
+                "parameters": [
+                    {"name": "status", "in": "query", "required": True,
+                     "schema": {"$ref": "#/components/schemas/Status"}},
+                    {"name": "limit", "in": "query", "required": True,
+                     "schema": {"type": "integer", "minimum": 5}},
+                    {"name": "more", "in": "query", "schema": {"type": "string"}},
+                ]
+            }
+        },
+        "/pets/{pet}": {
+            "parameters": [{"name": "pet", "in": "path", "required": True, "example": "p 7"}],
+            "get": {},
+        },
+        "/report": {
+            "get": {"parameters": [
+                {"name": "X-Tenant", "in": "header", "required": True, "schema": {"type": "string"}}
+            ]}
+        },
+        "/wide": {
+            "get": {"parameters": [
+                {"name": "X-Zone", "in": "header", "required": True,
+                 "schema": {"type": "string", "default": "eu"}}
+            ]}
+        },
+        "/loop": {"get": {"parameters": [{"$ref": "#/paths/~1loop"}, {"$ref": "#/x"}, 7]}},
+    },
+    "components": {"schemas": {"Status": {"enum": ["sold", "new"]}}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_required_parameters_are_filled_from_the_openapi_document_or_named(listed):
+    names = ("/pets", "/pets/<slug:pet_id>", "/report", "/wide", "/loop")
+    routes = [route("/openapi.json", kind="docs"), *map(route, names)] if listed else [UNLISTED]
+    base = "" if listed else "/api"
+    table = {
+        "/openapi.json": data(DOCUMENT),
+        f"{base}/pets": Answer(422),
+        f"{base}/pets?status=sold&limit=5": page(),
+        f"{base}/pets/p%207": page(),
+        f"{base}/report": Answer(422),
+        f"{base}/wide": page(),
+        f"{base}/loop": page(),
+    }
+    if listed:
+        routes = [
+            {**each, "headers": ["X-Zone"]} if each["pattern"] == "/wide" else each
+            for each in routes
+        ]
+        routes[3] = {**routes[3], "headers": ["X-Tenant"]}
+        routes[1] = {**routes[1], "query": ["status", "limit"]}
+        routes[2] = {**routes[2], "regex": "/pets/(?P<pet_id>[^/]+)"}
+    workload, paths, reasons, _ = discover(routes, table)
+    assert (f"{base}/pets?status=sold&limit=5",) in paths.values()
+    assert (f"{base}/wide",) in paths.values()
+    assert dict(workload.headers) == {"X-Zone": "eu"}
+    wanted = "needs the header X-Tenant: give it in a workload file's [headers]"
+    assert reasons[f"{base}/report"] == wanted
+    assert ((f"{base}/pets/p%207",) in paths.values()) == (not listed)  # named differently there
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"[]",
+        b"[" * 100_000,
+        b'{"openapi": 1, "paths": 3}',
+        b'{"openapi": 1, "paths": {"/x": {"get": 1}}}',
+        b'{"openapi": 1, "paths": {"/x": {"get": {"parameters": {"a": 1}}}}}',
+    ],
+)
+def test_a_hostile_document_gives_no_values_and_breaks_nothing(body):
+    assert all(not each.query for each in openapi.read(body))
+
+
+def test_downloads_are_no_more_than_half_of_a_mix_and_static_files_none():
+    routes = [route(f"/{name}") for name in ("a", "b", "c", "page", "style")]
+    image = Answer(200, "image/png")
+    table = {"/a": image, "/b": image, "/c": Answer(200, "text/csv", attachment=True)}
+    table |= {"/page": page(), "/style": Answer(200, "text/css")}
+    workload, _, reasons, _ = discover(routes, table)
+    shares = {each.name: each.share for each in workload.endpoints}
+    assert shares == pytest.approx({"/a": 1 / 6, "/b": 1 / 6, "/c": 1 / 6, "/page": 1 / 2})
+    assert reasons["/style"].startswith("a static file")
+
+
+def test_the_time_for_trying_routes_is_bounded(monkeypatch):
+    monkeypatch.setattr("pretune.loadtests.discovery.MAX_SECONDS", 0.0)
+    _, paths, reasons, app = discover([route("/"), route("/x")], lambda path: page())
+    assert list(paths) == app.asked == ["/"]
+    assert reasons["/x"] == "not asked: trying the routes took more than 0 s"

@@ -50,10 +50,10 @@ def app(environ, start_response):
 """
 
 
-def test_an_unknown_application_has_the_root_as_its_route(tmp_path):
+def test_an_unknown_application_answers_all_paths(tmp_path):
     result = inspect(tmp_path, app=PLAIN)
     assert (result["interface"], result["framework"]) == ("wsgi", "unknown")
-    assert [route["pattern"] for route in result["routes"]] == ["/"]
+    assert [(route["pattern"], route["kind"]) for route in result["routes"]] == [("/*", "unlisted")]
     assert result["callable"] == "app:app"
     assert result["file"] == str(tmp_path / "app.py")
     assert result["executable"] == sys.executable
@@ -348,7 +348,7 @@ def test_fastapi_routes_through_routers_and_mounts(tmp_path):
     assert sorted(routes["/search"]["query"]) == ["page", "q"]
     assert routes["/file/{name:path}"]["template"] == "/file/{name}"
     assert routes["/inner/x/{n:int}"]["params"] == [{"name": "n", "converter": "int"}]
-    assert routes["/files/{path:path}"]["kind"] == "static"
+    assert routes["/files/*"]["kind"] == "static"
     assert {p for p, r in routes.items() if r["kind"] == "docs"} == {
         "/docs",
         "/redoc",
