@@ -98,7 +98,7 @@ class Standing(StrEnum):
 
 
 def standing(document: Document) -> Standing:
-    """What the verification showed; without one, nothing."""
+    """The outcome of the verification; without one, nothing."""
     verification = document.get("verification")
     if not verification:
         return Standing.NOT_SHOWN
@@ -133,7 +133,7 @@ def _confirmed(document: Document, recommendation: Any) -> str:
 
 
 def _measured(document: Document) -> str:
-    """What the verification measured, the prediction for its conditions beside it."""
+    """The verification's measured values, the prediction for its conditions beside them."""
     verification = document["verification"]
     measured, predicted = verification["measured"], verification["predicted"]
     note = numbers.line(verification.get("note", ""))
