@@ -48,9 +48,9 @@ def read(file: str, text: str, dotenv: Mapping[str, str]) -> Reading:
     if services is None or not services.pairs:
         return Reading()
     around = Surroundings(dotenv)
-    commands = [
-        _service(file, name, node, around) for name, node in services.pairs.items() if node.pairs
-    ]
+    # what a profile must be named for comes last
+    nodes = sorted(services.pairs.items(), key=lambda each: each[1].get("profiles") is not None)
+    found = [_service(file, name, node, around) for name, node in nodes if node.pairs]
     problems = tuple(
         f"{file}:{node.line}: {name} extends another service, which is not followed"
         for name, node in services.pairs.items()
@@ -110,7 +110,21 @@ def _service(file: str, name: str, node: Node, around: Surroundings) -> Command:
         directory.text or "" if directory is not None else "",
         _facts(file, node, around),
         built=_dockerfile(node, around),
+        target=Word.of(_interpolated(_text(node.get("build", "target")), around)).text,
+        env_files=tuple(
+            Word.of(_interpolated(name, around)).text for name in _env_files(node.get("env_file"))
+        ),
+        replaces="CMD" if entrypoint is None else "both",
     )
+
+
+def _env_files(node: Node | None) -> list[str]:
+    """A name, or a list of names and of maps with a ``path``; a later one is stronger."""
+    if node is None:
+        return []
+    given = [node] if node.text is not None else list(node.items or ())
+    paths = [each.get("path") if each.pairs is not None else each for each in given]
+    return [each.text for each in paths if each is not None and each.text]
 
 
 def _dockerfile(node: Node, around: Surroundings) -> str:

@@ -1,8 +1,8 @@
 """Dockerfile: what the image starts. Sources: docs.docker.com/reference/dockerfile.
 
-The last stage counts, with the stages that it is made from. ENTRYPOINT and CMD together are the
-command: the CMD is the ENTRYPOINT's arguments where that is in the exec form, and nothing where it
-is in the shell form.
+The named stage counts, else the last one, with the stages that it is made from. ENTRYPOINT and CMD
+together are the command: the CMD is the ENTRYPOINT's arguments where that is in the exec form, and
+nothing where it is in the shell form.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ from pretune.advisor.deployed.value import Command, Reading
 _INSTRUCTION = re.compile(r"\s*([A-Za-z]+)\s+(.*)", re.DOTALL)
 _FLAG = re.compile(r"--[\w-]+(=\S*)?\s+")
 _HEREDOC = re.compile(r"<<-?\s*[\"']?(\w+)[\"']?")
+# stages that nobody deploys
+_DEVELOPS = re.compile(
+    r"(^|[-_.])(dev|devel|development|tests?|testing|ci|debug|lint|docs)($|[-_.])"
+)
 _MOST_INSTRUCTIONS = 2000
 
 Lines = tuple[tuple[int, str], ...]
@@ -43,10 +47,13 @@ class _Stage:
     base: str = ""
 
 
-def read(file: str, text: str) -> Reading:
+def read(file: str, text: str, target: str = "") -> Reading:
+    """``target``: the stage that is built; "": the last one, or the one before where the last is
+    for tests or development and is made from it."""
     stages: dict[str, _Stage] = {}
     stage = _Stage()
-    is_last = False
+    here = ""
+    found = False
     for number, (name, rest, lines) in enumerate(_instructions(text)):
         if number == _MOST_INSTRUCTIONS:
             return Reading(problems=(f"{file} is too long to be read",))
@@ -64,6 +71,14 @@ def read(file: str, text: str) -> Reading:
                 stages[here] = stage
     if not is_last:
         return Reading(problems=(f"{file} has no FROM",) if text.strip() else ())
+    if target:
+        if target.lower() not in stages:
+            return Reading(problems=(f"{file} has no stage {target}",))
+        stage = stages[target.lower()]
+    elif here and _DEVELOPS.search(here):
+        others = [name for name in stages if not _DEVELOPS.search(name)]
+        serving = [name for name in others if stages[name].cmd or stages[name].entrypoint]
+        stage = stages[serving[-1]] if serving else stage
     command = _command(file, stage)
     if command is None and any(name in stage.base for name in ("gunicorn", "uvicorn", "uwsgi")):
         sentence = f"{file} starts what its base image {stage.base} starts, which was not read"
@@ -136,7 +151,10 @@ def _command(file: str, stage: _Stage) -> Command | None:
     made = Command(
         file, "", started.lines, started.text, started.words, stage.environ, stage.directory
     )
-    if entrypoint is None or cmd is None or not entrypoint.words:
+    if entrypoint is None or not entrypoint.words:
+        return made
+    made = replace(made, entrypoint=entrypoint.words, open=cmd is None)
+    if cmd is None:
         return made
     more = cmd.words or ("/bin/sh", "-c", cmd.text)
     return replace(made, words=(*entrypoint.words, *more), lines=(*entrypoint.lines, *cmd.lines))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -34,6 +35,18 @@ class Place:
     conf: Conf
 
 
+# Folders that hold no deployment of the project, and folders with a dot that may.
+_SKIPPED_WORDS = """
+    node_modules venv env site-packages __pycache__ tests test docs doc examples vendor dist
+    build static media templates_c
+"""
+_SKIPPED = frozenset(_SKIPPED_WORDS.split())
+_WITH_DOT = frozenset({".do", ".docker", ".platform", ".deploy", ".devops", ".k8s", ".infra",
+                       ".circus"})  # fmt: skip
+MOST_ENTRIES = 6000  # of all folders together
+DEEPEST = 6  # folders below one of those above the target
+
+
 class Files:
     """The project's files, as ``resolve.Project`` wants them. Names are relative to ``root``."""
 
@@ -44,6 +57,69 @@ class Files:
         # of gunicorn.conf.py, which many commands may name
         self._said: dict[tuple[str, tuple[tuple[str, str], ...]], Said | str] = {}
         self._hanging: dict[str, str] = {}
+        self.followed: set[str] = set()
+        self.overridden: set[str] = set()  # Dockerfiles whose command another replaces, not known
+        self._listed: tuple[tuple[int, str], ...] | None = None
+
+    def follow(self, file: str) -> None:
+        self.followed.add(file)
+
+    def walk(self, directories: Sequence[Path]) -> tuple[tuple[int, str], ...]:
+        """(steps up from the target, name) of the project's files, the nearest folders first."""
+        if self._listed is None:
+            self._listed = tuple(self._walked(directories))
+        return self._listed
+
+    def _walked(self, directories: Sequence[Path]) -> Iterator[tuple[int, str]]:
+        queue = [(up, 0, directory) for up, directory in enumerate(directories)]
+        seen = set(directories)
+        count = 0
+        for up, depth, directory in queue:
+            try:
+                entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+            except OSError:
+                continue
+            names = {entry.name for entry in entries}
+            if depth and directory not in directories and self._is_another(names):
+                continue
+            for entry in entries:
+                count += 1
+                if count > MOST_ENTRIES:
+                    return
+                path = directory / entry.name
+                try:
+                    if entry.is_file():
+                        yield up, self.shown(path)
+                    elif entry.is_dir(follow_symlinks=False) and depth < DEEPEST:
+                        hidden = entry.name.startswith(".") and entry.name not in _WITH_DOT
+                        if not hidden and entry.name not in _SKIPPED and path not in seen:
+                            queue.append((up, depth + 1, path))
+                except OSError:
+                    continue
+
+    def _is_another(self, names: set[str]) -> bool:
+        """Whether a folder holds a module called like the target: the files there are its own."""
+        return any(f"{name.rpartition('.')[2]}.py" in names for name in self.place.names)
+
+    def matching(self, pattern: str, command: Command) -> tuple[str, ...]:
+        wanted = pattern.strip().lstrip("./") or pattern
+        near = PurePosixPath(command.file).parent.as_posix()
+        names = [name for _, name in self._listed or () if len(name) < 500]
+        for _ in range(8):  # what the image calls /etc/supervisor/x.conf may be supervisor/x.conf
+            found = [n for n in names if fnmatch.fnmatchcase(f"/{n}", f"*/{wanted}")]
+            if found:
+                break
+            wanted = wanted.partition("/")[2]
+            if not wanted or wanted.startswith("*"):
+                break
+        return tuple(sorted(found, key=lambda name: not name.startswith(near)))
+
+    def peek(self, file: str) -> str:
+        """What may stand in a file, which is not read for it."""
+        before = list(self.read)
+        text = self.text(file)
+        self.read = before
+        return text or ""
 
     def keep(self, environ: Mapping[str, str]) -> None:
         """Remember the secrets among these variables, so that no sentence about the files shows
@@ -90,13 +166,18 @@ class Files:
                     path = Path(os.path.normpath(base.joinpath(folder, *parts[start:])))
                     if path.is_relative_to(self.root) and os.path.isfile(path):
                         return self.shown(path)
-        return None
+        alone = {n for _, n in self._listed or () if parts and n.endswith(f"/{parts[-1]}")}
+        return alone.pop() if len(alone) == 1 else None
 
     def dockerfile(self, command: Command) -> str | None:
-        """The one that makes a service."""
-        path = Path(os.path.normpath((self.root / command.file).parent / command.built))
-        inside = path.is_relative_to(self.root) and os.path.isfile(path)
-        return self.shown(path) if inside else None
+        """The one that makes a service; one without a folder is also looked for above."""
+        here = (self.root / command.file).parent
+        above = () if "/" in command.built else (self.place.directory, self.place.chdir, self.root)
+        for base in (here, *above):
+            path = Path(os.path.normpath(base / command.built))
+            if path.is_relative_to(self.root) and os.path.isfile(path):
+                return self.shown(path)
+        return None
 
     def conf(self, place: str, command: Command, environ: Mapping[str, str]) -> Said | str:
         module = place.startswith("python:")

@@ -1,116 +1,24 @@
 """Finds the deployment files of a project and says which of them is today's.
 
-From the target's directory up to the repository's root, and in a few folders of each where people
-keep such files. A command counts when it starts the target; of several, the one whose kind of file
-stands first in ``KINDS``, then the one nearest to the target.
+From the target's directory up to the repository's root, and in the folders below each. A command
+counts when it starts the target; of several, the one whose format stands first in ``FORMATS``, then
+the one nearest to the target.
 """
 
 from __future__ import annotations
 
 import fnmatch
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 from pretune.advisor.confidential import hide
-from pretune.advisor.deployed import compose, dockerfile, procfile, systemd, uwsgi_ini
-from pretune.advisor.deployed.files import FOLDERS, Files, Place
-from pretune.advisor.deployed.resolve import DEFAULT_CONF, resolve, standing_alone
-from pretune.advisor.deployed.shell import Surroundings
-from pretune.advisor.deployed.value import Command, Deployed, Look, Reading, Started
-from pretune.advisor.workspace.hooks import HookError, parse_env
+from pretune.advisor.deployed.files import Files, Place
+from pretune.advisor.deployed.formats import FORMATS, Format
+from pretune.advisor.deployed.value import Deployed, Look
 
 MOST_FILES = 40
-MOST_COMMANDS = 100  # of a file
 MOST_DIRECTORIES = 8  # up to the root
-
-Reader = Callable[[Files, str, str], Started]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Files of these names. ``read``: what one of them starts."""
-
-    patterns: tuple[str, ...]
-    read: Reader
-
-
-def _commands(reader: Callable[[str, str], Reading]) -> Reader:
-    return lambda files, file, text: _resolved(files, reader(file, text))
-
-
-def _resolved(files: Files, reading: Reading) -> Started:
-    deployments: list[Deployed] = []
-    beside: list[str] = []
-    for command in reading.commands[:MOST_COMMANDS]:
-        files.keep({name: value for name, (value, _) in command.environ.items()})
-        deployed, problems = resolve(command, files)
-        beside += problems
-        if deployed is not None:
-            deployments.append(deployed)
-    return Started(tuple(deployments), reading.problems, tuple(beside))
-
-
-def _composed(files: Files, file: str, text: str) -> Started:
-    """A service that is built begins with what its Dockerfile says."""
-    near = files.text((PurePosixPath(file).parent / ".env").as_posix()) or ""
-    try:
-        dotenv = parse_env(near, ".env")
-    except HookError:
-        dotenv = {}
-    files.keep(dotenv)
-    reading = compose.read(file, text, dotenv)
-    commands = tuple(_built(files, reading.commands[:MOST_COMMANDS]))
-    return _resolved(files, replace(reading, commands=commands))
-
-
-def _built(files: Files, commands: tuple[Command, ...]) -> Iterator[Command]:
-    read: dict[str, tuple[Command, ...]] = {}
-    for command in commands:
-        image = files.dockerfile(command) if command.built else None
-        if image is not None and image not in read:
-            text = files.text(image)
-            read[image] = dockerfile.read(image, text).commands if text is not None else ()
-        inside = read.get(image or "", ())
-        if not inside:
-            yield command
-            continue
-        (made,) = inside
-        environ = {**made.environ, **command.environ}
-        directory = command.directory or made.directory
-        if command.words or command.text:
-            yield replace(command, environ=environ, directory=directory)
-        else:
-            yield replace(
-                made, name=command.name, environ=environ, directory=directory, facts=command.facts
-            )
-
-
-def _ini(files: Files, file: str, text: str) -> Started:
-    if "[uwsgi]" not in text:
-        return Started()
-    settings = uwsgi_ini.parse(file, text, Surroundings({}, files.cores))
-    return Started((standing_alone(file, "uwsgi", settings),))
-
-
-def _conf(files: Files, file: str, text: str) -> Started:
-    settings = files.conf(file, Command(file, "", ()), {})
-    if isinstance(settings, str):
-        return Started(problems=(settings,))
-    return Started((standing_alone(file, "gunicorn", settings),))
-
-
-KINDS: tuple[Kind, ...] = (
-    Kind(("Procfile", "Procfile.prod", "Procfile.production"), _commands(procfile.read)),
-    Kind(("*.service",), _commands(systemd.read)),
-    Kind(("compose.prod*.y*ml", "compose.production.y*ml", "docker-compose.prod*.y*ml",
-          "compose.y*ml", "docker-compose.y*ml"), _composed),
-    Kind(("Dockerfile", "Dockerfile.prod*", "prod.Dockerfile", "Containerfile"),
-         _commands(dockerfile.read)),
-    Kind(("uwsgi.ini", "*uwsgi*.ini"), _ini),
-    Kind((DEFAULT_CONF, "gunicorn_conf.py", "gunicorn_config.py"), _conf),
-)  # fmt: skip
 
 
 def find_deployment(place: Place) -> Look:
@@ -139,20 +47,24 @@ def _hidden(deployed: Deployed, secrets: tuple[str, ...]) -> Deployed:
 
 
 def _looked(directories: list[Path], files: Files) -> Look:
-    ranked: list[tuple[tuple[int, ...], Deployed]] = []
+    found: list[tuple[tuple[int, ...], Deployed, str]] = []
     problems: list[str] = []
     beside: list[str] = []
-    for number, kind in enumerate(KINDS):
-        if number >= len(KINDS) - 2 and any(not deployed.develops for _, deployed in ranked):
+    files.walk(directories)
+    undecided = len(FORMATS)  # the first format whose command replaces others, and is not known
+    for number, form in enumerate(FORMATS):
+        if form.alone and (undecided < number or any(not each.develops for _, each, _ in found)):
             break  # a file of settings counts by itself only where no command is known
-        for distance, file in _files(directories, kind, files):
+        for distance, file in _files(directories, form, files):
             text = files.text(file)
             if text is None:
                 problems.append(f"{file} leads out of the project, is too large, or cannot be read")
                 continue
-            started = kind.read(files, file, text)
+            started = form.read(files, file, text)
             problems += started.problems
             beside += started.beside
+            if started.open and form.replaces:
+                undecided = min(undecided, number)
             for deployed in started.servers:
                 doubt = _doubt(deployed, files.place.names)
                 if doubt is None:
@@ -161,15 +73,20 @@ def _looked(directories: list[Path], files: Files) -> Look:
                     )
                     beside.append(sentence)
                 else:
-                    ranked.append(((deployed.develops, doubt, number, distance), deployed))
-    ranked.sort(key=lambda each: each[0])
-    chosen = ranked[0][1] if ranked else None
+                    rank = (deployed.develops, doubt, number, distance, _unusual(deployed))
+                    found.append((rank, deployed, file))
+    found = [each for each in found if each[2] not in files.followed]
+    found.sort(key=lambda each: each[0])
+    chosen = found[0][1] if found else None
     if chosen is not None and chosen.develops:
         beside.append(f"{chosen.where} reloads on changes, so it is not taken as a deployment")
         chosen = None
+    elif chosen is not None and (not chosen.server or undecided < found[0][0][2]):
+        beside += [*chosen.problems, *([_says(chosen)] if chosen.server else [])]
+        chosen = None
     if chosen is None:
         return Look(None, tuple(files.read), tuple(dict.fromkeys((*problems, *beside))))
-    others = tuple(_says(other) for _, other in ranked[1:] if _differs(other, chosen))
+    others = tuple(_says(other) for _, other, _ in found[1:] if _differs(other, chosen))
     problems = list(dict.fromkeys((*chosen.problems, *problems)))
     chosen = replace(chosen, others=tuple(dict.fromkeys(others)), problems=tuple(problems))
     return Look(chosen, tuple(files.read), chosen.problems)
@@ -189,23 +106,33 @@ def _directories(place: Place) -> list[Path]:
     return [start]
 
 
-def _files(directories: list[Path], kind: Kind, files: Files) -> Iterator[tuple[int, str]]:
-    """(distance, name) of those of a kind, the nearest first."""
+def _files(directories: list[Path], form: Format, files: Files) -> Iterator[tuple[int, str]]:
+    """(steps up from the target, name) of those of a format, the nearest first."""
+    found = []
+    for order, (distance, name) in enumerate(files.walk(directories)):
+        base = name.rpartition("/")[2]
+        for number, pattern in enumerate(form.patterns):
+            text = f"/{name}" if "/" in pattern else base
+            if fnmatch.fnmatchcase(text, f"*/{pattern}" if "/" in pattern else pattern):
+                found.append((distance, number, order, name))
+                break
     count = 0
-    for distance, directory in enumerate(directories):
-        for folder in (directory, *(directory / name for name in FOLDERS)):
-            try:
-                names = sorted(os.listdir(folder))
-            except OSError:
-                continue
-            for pattern in kind.patterns:
-                for name in fnmatch.filter(names, pattern):
-                    if not os.path.isfile(folder / name):
-                        continue
-                    count += 1
-                    if count > MOST_FILES:
-                        return
-                    yield distance, files.shown(folder / name)
+    for distance, _, _, name in sorted(found):
+        if form.marker is not None and not form.marker.search(files.peek(name)):
+            continue
+        count += 1
+        if count > MOST_FILES:
+            return
+        yield distance, name
+
+
+# of two applications of one module, the one that is not for health checks or the like
+_USUAL = frozenset({"", "app", "application", "api", "server", "asgi", "wsgi", "asgi_app",
+                    "wsgi_app", "main", "create_app", "create_app(...)"})  # fmt: skip
+
+
+def _unusual(deployed: Deployed) -> bool:
+    return deployed.application.partition(":")[2] not in _USUAL
 
 
 def _doubt(deployed: Deployed, names: tuple[str, ...]) -> int | None:

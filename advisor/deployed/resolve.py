@@ -9,142 +9,68 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 from pretune.advisor.deployed import uwsgi_ini
 from pretune.advisor.deployed.arguments import Said, parse, read
 from pretune.advisor.deployed.grammar import GRAMMARS, SETTINGS, Grammar
-from pretune.advisor.deployed.invocation import Invocation, Other, Script, Shell, locate
-from pretune.advisor.deployed.shell import Surroundings, Word, commands
+from pretune.advisor.deployed.project import Project
+from pretune.advisor.deployed.servers import Reached, Search
+from pretune.advisor.deployed.shell import Surroundings, Word, expand, split
 from pretune.advisor.deployed.value import Command, Deployed, Setting
 
 DEFAULT_CONF = "gunicorn.conf.py"
-_OTHER_FORMATS = frozenset({"yaml", "json", "xml", "config", "y", "j", "x"})  # of uWSGI
+# of uWSGI
+_YAML = frozenset({"yaml", "y", "json", "j"})
+_OTHER_FORMATS = frozenset({"xml", "config", "x"})
 _CALLED = re.compile(r"\(.*", re.DOTALL)  # shop:make(...): with what is not told
-_DEEPEST = 3  # shells in scripts in shells
 
 
-class Project(Protocol):
-    """The files beside the one that is read. Names are as the deployment sees them."""
-
-    cores: int
-
-    def find(self, name: str, command: Command) -> str | None:
-        """Find a file that a command names in the project; None if it does not lie there."""
-
-    def text(self, file: str) -> str | None:
-        """Read a file by the name that ``find`` gave."""
-
-    def conf(self, place: str, command: Command, environ: Mapping[str, str]) -> Said | str:
-        """Read a gunicorn.conf.py (or ``python:MODULE``); or say why that is not possible."""
-
-
-@dataclass(frozen=True)
-class _Seen:
-    invocation: Invocation
-    command: Command  # where it stands: the script, if it was in one
-    variables: Mapping[str, str]
-
-    @property
-    def develops(self) -> bool:
-        return any(word.text in ("--reload", "--debug") for word in self.invocation.arguments)
-
-
-@dataclass
-class _Found:
-    seen: list[_Seen] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)
-
-
-def resolve(command: Command, project: Project) -> tuple[Deployed | None, tuple[str, ...]]:
-    """The server of a command, None where it starts none; and what could not be read."""
-    result = _Found()
-    environ = {name: value for name, (value, _) in command.environ.items()}
-    around = Surroundings(environ, project.cores)
-    if command.words:
-        _take(
-            [Word.from_marked(word) for word in command.words], command, around, project, result, 0
-        )
-    else:
-        _search(command.text, command, around, project, result, 0)
-    serving = [seen for seen in result.seen if not seen.develops] or result.seen
+def resolve(command: Command, project: Project) -> tuple[tuple[Deployed, ...], tuple[str, ...]]:
+    """The servers of a command; and, where it starts none, what could not be read of it."""
+    search = Search(project)
+    search.command(command)
+    serving = [each for each in search.servers if not each.develops] or search.servers
     if not serving:
-        return None, (*result.problems, *result.others)
-    deployed = _settled(serving[-1], command, project)
-    return replace(deployed, problems=(*result.problems, *deployed.problems)), ()
+        return (), (*search.problems, *search.others)
+    groups: dict[str, list[tuple[Reached, Deployed]]] = {}
+    for each in serving:
+        deployed = _settled(each, command, project)
+        module = deployed.application.partition(":")[0]
+        groups.setdefault(module, []).append((each, deployed))
+    found = [deployed for group in groups.values() for deployed in _alternatives(group)]
+    return tuple(
+        replace(each, problems=tuple(dict.fromkeys((*search.problems, *each.problems))))
+        for each in found
+    ), ()
 
 
-def _search(
-    text: str, command: Command, around: Surroundings, project: Project, result: _Found, depth: int
-) -> None:
-    try:
-        for words, assigned in commands(text, around):
-            here = replace(around, variables={**around.variables, **assigned})
-            _take(words, command, here, project, result, depth)
-    except ValueError as error:
-        result.problems.append(f"{command.where} is not understood: {error}")
+def _alternatives(group: list[tuple[Reached, Deployed]]) -> list[Deployed]:
+    """What starts one application: servers beside each other, or one of several by a condition."""
+    if len(group) == 1 or not any(reached.by for reached, _ in group):
+        return [deployed for _, deployed in group]
+    by = tuple(dict.fromkeys(each for reached, _ in group for each in reached.by))
+    decided = f"by {', '.join(by)}"
+    first = group[0][1]
+    servers = list(dict.fromkeys(deployed.server for _, deployed in group))
+    if len(servers) > 1:
+        said = f"{first.where} starts one of {' and '.join(servers)}, {decided}"
+        return [replace(first, server="", settings={}, problems=(*first.problems, said))]
+    settings = {}
+    for name, setting in first.settings.items():
+        values = [
+            deployed.settings[name].value if name in deployed.settings else None
+            for _, deployed in group
+        ]
+        shown = list(dict.fromkeys(map(str, values)))
+        if len(shown) == 1:
+            settings[name] = setting
+        else:
+            settings[name] = Setting(None, first.where, f"one of {' and '.join(shown)}, {decided}")
+    return [replace(first, settings=settings)]
 
 
-def _take(
-    words: Sequence[Word],
-    command: Command,
-    around: Surroundings,
-    project: Project,
-    result: _Found,
-    depth: int,
-) -> None:
-    what = locate(words)
-    texts = [word.text for word in words]
-    if isinstance(what, Invocation):
-        variables = {**around.variables, **what.environ}
-        result.seen.append(_Seen(what, command, variables))
-    elif isinstance(what, Other):
-        place = command.place("runserver" if "runserver" in texts else texts[0])
-        result.others.append(f"{place} {what.says}")
-    elif isinstance(what, Shell) and depth < _DEEPEST:
-        _search(what.text, command, around, project, result, depth + 1)
-    elif isinstance(what, Script) and depth < _DEEPEST:
-        _script(what, command, around, project, result, depth)
-
-
-def _script(
-    script: Script,
-    command: Command,
-    around: Surroundings,
-    project: Project,
-    result: _Found,
-    depth: int,
-) -> None:
-    """One level deep, and what it is given where it runs that: ``exec "$@"``."""
-    file = project.find(script.name, command)
-    text = project.text(file) if file is not None else None
-    before = len(result.seen)
-    if file is not None and text is not None and not text.startswith("\x7fELF"):
-        lines = tuple(enumerate(text.splitlines(), 1))
-        inner = replace(command, file=file, lines=lines, text="", words=())
-        given = replace(around, arguments=tuple(word.text for word in script.arguments))
-        _search(text, inner, given, project, result, _DEEPEST)
-        result.seen[before:] = [_placed(seen, command) for seen in result.seen[before:]]
-    if len(result.seen) == before and script.arguments:
-        # an entrypoint of the base image, or one that was not understood, runs its arguments
-        _take(script.arguments, command, around, project, result, depth + 1)
-    elif len(result.seen) == before and file is None and script.name.endswith(".sh"):
-        result.problems.append(f"{command.where} runs {script.name}, which is not in the project")
-
-
-def _placed(seen: _Seen, outer: Command) -> _Seen:
-    """Its lines begin where the server's name stands; what came as ``$@`` stands outside."""
-    lines = seen.command.lines
-    names = ("gunicorn", "uvicorn", "hypercorn", "granian", "waitress", "uwsgi", "mod_wsgi")
-    for i, (_, line) in enumerate(lines):
-        if seen.invocation.server in names and seen.invocation.server in line.partition("#")[0]:
-            return replace(seen, command=replace(seen.command, lines=lines[i:]))
-    return replace(seen, command=outer)
-
-
-def _settled(seen: _Seen, outer: Command, project: Project) -> Deployed:
+def _settled(seen: Reached, outer: Command, project: Project) -> Deployed:
     """All layers over each other."""
     grammar = GRAMMARS[seen.invocation.server]
     line = parse(grammar, seen.invocation.arguments, seen.command.place)
@@ -152,13 +78,20 @@ def _settled(seen: _Seen, outer: Command, project: Project) -> Deployed:
     unknown = [*line.unknown]
     problems: list[str] = []
     application = ""
-    for layer in _files(_Asked(grammar, line, seen, outer, project, problems)):
-        layers.append(layer.settings)
-        unknown += layer.unknown
-        application = layer.application or application
-    layers.append(line.settings)
+    for said in _files(_Asked(grammar, line, seen, outer, project, problems)):
+        layers.append(said.settings)
+        unknown += said.unknown
+        application = said.application or application
+    layers.append(
+        {
+            name: replace(setting, note=_noted(setting.note, seen.rests))
+            if setting.value is not None
+            else setting
+            for name, setting in line.settings.items()
+        }
+    )
     application = _CALLED.sub("(...)", _application(grammar, line) or application)
-    settings = _layered(grammar, layers, line)
+    settings = _layered(grammar, layers, line, seen.command.unread)
     return Deployed(
         server=grammar.server,
         where=seen.command.where,
@@ -171,17 +104,29 @@ def _settled(seen: _Seen, outer: Command, project: Project) -> Deployed:
     )
 
 
+def _noted(note: str, rests: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys((*filter(None, (note,)), *rests)))
+
+
 def _layered(
-    grammar: Grammar, layers: Sequence[Mapping[str, Setting]], line: Said
+    grammar: Grammar,
+    layers: Sequence[Mapping[str, Setting]],
+    line: Said,
+    unread: Sequence[str] = (),
 ) -> dict[str, Setting]:
+    """``unread``: files of variables that were not read, and may say what no other does."""
     defaults = {
         name: Setting(value, f"{grammar.server}'s default")
         for name, value in grammar.defaults.items()
     }
     for name in ("WEB_CONCURRENCY",):  # platforms set it, as Heroku does
         if grammar.variables.get(name) == "workers":
-            defaults["workers"] = replace(defaults["workers"], note=f"unless ${name} is set")
-    settings = dict(defaults)
+            defaults["workers"] = (
+                Setting(None, unread[0], "which was not read")
+                if unread
+                else replace(defaults["workers"], note=f"unless ${name} is set")
+            )
+    found = dict(defaults)
     for layer in layers:
         settings.update(layer)
     if grammar.server == "granian":
@@ -213,8 +158,8 @@ def _uwsgi(settings: dict[str, Setting]) -> dict[str, Setting]:
     return settings
 
 
-def _variables(grammar: Grammar, seen: _Seen, outer: Command) -> dict[str, Setting]:
-    settings = {}
+def _variables(grammar: Grammar, seen: Reached, outer: Command) -> dict[str, Setting]:
+    found = {}
     for name, setting in grammar.variables.items():
         if (value := seen.variables.get(name)) is not None:
             inside = outer.environ.get(name)
@@ -230,7 +175,7 @@ class _Asked:
 
     grammar: Grammar
     line: Said
-    seen: _Seen
+    seen: Reached
     outer: Command
     project: Project
     problems: list[str]
@@ -253,7 +198,16 @@ def _files(asked: _Asked) -> Iterator[Said]:
     elif server in _READERS:
         name = line.config.text if line.config else _positional(asked.grammar, line)
         if name is None:
-            for option in _OTHER_FORMATS.intersection(line.other):
+            around = Surroundings(seen.variables, project.cores)
+            for option in sorted(_YAML.intersection(line.other)):
+                other = line.other[option]
+                file = project.find(other, seen.command)
+                text = project.text(file) if file is not None else None
+                if file is None or text is None:
+                    yield asked.missing(other)
+                else:
+                    yield uwsgi_ini.parse_yaml(file, text, around)
+            for option in sorted(_OTHER_FORMATS.intersection(line.other)):
                 other = line.other[option]
                 yield asked.without(other, f"{other} is no ini file, and was not read")
             return
@@ -274,7 +228,7 @@ def _gunicorn(asked: _Asked) -> Iterator[Said]:
         inside = outer.environ.get("GUNICORN_CMD_ARGS")
         where = inside[1] if inside else seen.command.place("GUNICORN_CMD_ARGS")
         try:
-            words = [w for each, _ in commands(args, Surroundings(cores=1)) for w in each]
+            words = [Word.of(word) for word in split(expand(args, Surroundings(cores=1)))]
             ambient = parse(asked.grammar, words, lambda flag: where)
         except ValueError as error:
             asked.problems.append(f"{where}: GUNICORN_CMD_ARGS is not understood: {error}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 
+from pretune.advisor.deployed.templates import filled
 from pretune.advisor.deployed.value import AMOUNT, Command, Fact, Reading
 
 _PREFIX = re.compile(r"[@:+!|-]+")
@@ -20,9 +21,9 @@ def read(file: str, text: str) -> Reading:
     facts: list[Fact] = []
     started: list[tuple[str, tuple[tuple[int, str], ...]]] = []
     directory = ""
-    problems = []
+    env_files: list[str] = []
     section = ""
-    for lines, line in _logical(text):
+    for lines, line in _logical(filled(text)):
         if line.startswith("[") and line.endswith("]"):
             section = line[1:-1]
             continue
@@ -35,9 +36,7 @@ def read(file: str, text: str) -> Reading:
         elif key == "Environment":
             environ |= _environment(value, f"{file}:{lines[0][0]}")
         elif key == "EnvironmentFile":
-            problems.append(
-                f"{file}:{lines[0][0]}: {value} is read at run time, so its values are unknown here"
-            )
+            env_files = [*env_files, value.lstrip("-")] if value else []
         elif key == "WorkingDirectory":
             directory = value.lstrip("-")
         elif key in _FACTS and AMOUNT.fullmatch(value):  # not infinity
@@ -45,7 +44,7 @@ def read(file: str, text: str) -> Reading:
     commands = tuple(
         Command(
             file,
-            file.rpartition("/")[2].removesuffix(".service"),
+            file.rpartition("/")[2].removesuffix(".j2").removesuffix(".service"),
             lines,
             text=_PREFIX.sub("", value, count=1).replace("%%", "%")
             if _PREFIX.match(value)
@@ -53,10 +52,11 @@ def read(file: str, text: str) -> Reading:
             environ=environ,
             directory=directory,
             facts=tuple(facts),
+            env_files=tuple(env_files),
         )
         for value, lines in started
     )
-    return Reading(commands, tuple(problems) if commands else ())
+    return Reading(commands)
 
 
 def _environment(value: str, where: str) -> dict[str, tuple[str, str]]:

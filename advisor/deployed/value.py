@@ -41,6 +41,9 @@ class Command:
 
     ``lines``: (number, text) of where it stands. ``environ``: name -> (value, place), of the same
     file. ``directory``: where it runs, in the container or on the host; "" where nothing says so.
+    ``open``: arguments may be added at run time, as to an ENTRYPOINT without a CMD. ``unread``:
+    files of variables that were not read. ``entrypoint``: the words of an image's, that stay when
+    its CMD is replaced.
     """
 
     file: str
@@ -52,6 +55,12 @@ class Command:
     directory: str = ""
     facts: tuple[Fact, ...] = ()
     built: str = ""  # the Dockerfile that makes it, relative to the file's directory; "": none
+    target: str = ""  # the stage of that Dockerfile; "": its last
+    open: bool = False
+    unread: tuple[str, ...] = ()
+    env_files: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    replaces: str = "both"  # of an image: "both" ENTRYPOINT and CMD, or "CMD" alone
 
     @property
     def where(self) -> str:
@@ -68,10 +77,12 @@ class Command:
 
 @dataclass(frozen=True)
 class Reading:
-    """The commands that a reader got out of one file; ``problems`` are sentences."""
+    """What a reader got out of one file; ``problems`` are sentences, ``includes`` patterns of
+    files that it takes in."""
 
     commands: tuple[Command, ...] = ()
     problems: tuple[str, ...] = ()
+    includes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,8 @@ class Deployed:
     """Today's server. ``settings``: all that it has, said or by default, by gunicorn's names.
 
     ``unknown``: options that we do not understand, with their places. ``others``: what other files
-    say, where they differ. ``problems``: what could not be read.
+    say, where they differ. ``problems``: what could not be read. ``server`` "": which of several
+    is decided at run time, and ``problems`` say by what.
     """
 
     server: str
@@ -96,11 +108,13 @@ class Deployed:
 @dataclass(frozen=True)
 class Started:
     """The servers of a file. ``beside``: what other commands of it could not be read, which matters
-    only where no server is found at all."""
+    only where no server is found at all. ``open``: a command of it, that replaces what weaker files
+    say, was not understood."""
 
     servers: tuple[Deployed, ...] = ()
     problems: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+    open: bool = False
 
 
 @dataclass(frozen=True)

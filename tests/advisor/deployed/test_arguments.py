@@ -13,7 +13,8 @@ import pytest
 
 from pretune.advisor.deployed.arguments import Said, parse
 from pretune.advisor.deployed.grammar import GRAMMARS, SETTINGS
-from pretune.advisor.deployed.shell import Surroundings, commands
+from pretune.advisor.deployed.shell import Surroundings
+from tests.advisor.deployed.shell_commands import commands
 
 
 def said(server: str, text: str) -> Said:

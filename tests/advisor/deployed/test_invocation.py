@@ -2,8 +2,17 @@
 
 import pytest
 
-from pretune.advisor.deployed.invocation import Invocation, Other, Script, Shell, locate
-from pretune.advisor.deployed.shell import Surroundings, commands
+from pretune.advisor.deployed.invocation import (
+    Invocation,
+    Manager,
+    Other,
+    Program,
+    Script,
+    Shell,
+    locate,
+)
+from pretune.advisor.deployed.shell import Surroundings, Word
+from tests.advisor.deployed.shell_commands import commands
 
 
 def found(text: str):
@@ -35,6 +44,8 @@ def found(text: str):
         ("uwsgi --ini x.ini", "uwsgi", "--ini x.ini"),
         ("mod_wsgi-express start-server wsgi.py", "mod_wsgi", "start-server wsgi.py"),
         ("granian --interface asgi a:b", "granian", "--interface asgi a:b"),
+        ("uvx --from gunicorn gunicorn a:b", "gunicorn", "a:b"),
+        ("uv run --with uvicorn --python 3.12 uvicorn a:b", "uvicorn", "a:b"),
         ("fastapi run main.py --workers 4", "uvicorn", "main.py --workers 4"),
     ],
 )
@@ -77,10 +88,14 @@ def test_scripts_shells_and_development_servers_are_told_apart() -> None:
     assert script.name == "./deploy/run.sh"
     assert [word.text for word in script.arguments] == ["gunicorn", "a:b"]
     assert isinstance(found("sh run.sh"), Script)
+    assert found("python -u src/main.py") == Program("src/main.py", ())
+    assert found("python -m shop.run") == Program("shop/run", ())
+    manager = found("bin/init-env supervisord -c x.conf")
+    assert isinstance(manager, Script)
+    assert found("exec supervisord -n") == Manager("supervisord", (Word("-n"),))
     for text, says in (
         ("python manage.py runserver 0.0.0.0:8000", "starts Django's development server"),
         ("flask run --port 80", "starts Flask's development server"),
         ("poetry run daphne a:b", "starts daphne, which is no server that is measured here"),
-        ("python -u src/main.py", "runs main.py: a server that it starts itself is not read"),
     ):
         assert found(text) == Other(says)

@@ -128,7 +128,7 @@ PROJECTS: dict[str, tuple[dict[str, str], str, dict[str, Any], str]] = {
         },
         "gunicorn",
         {"workers": 3, "threads": 2},
-        "scripts/start.sh:7, unless $WORKERS is set",
+        "scripts/start.sh:7, unless $WORKERS is set, unless $DEBUG is set",
     ),
     "compose with a folded command": (
         {

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from pretune.advisor.deployed.shell import Surroundings, Word, commands
+from pretune.advisor.deployed.shell import Surroundings, Word
+from tests.advisor.deployed.shell_commands import commands
 
 AROUND = Surroundings({"WORKERS": "3", "NAME": "shop"}, cores=4)
 
@@ -62,15 +63,19 @@ C=${C:-5}
 if [ -n "$X" ]; then
     first $A
 else
-    exec second "$B" \\
+    second "$B" \\
         --with $C > out.log 2>&1
 fi
 python manage.py migrate && third $D | tee log
 """
     found = texts(script)
-    assert ["first", "1"] in found
-    assert ["exec", "second", "2", "--with", "5"] in found
+    assert ["first", "1"] not in found  # no file sets $X
+    assert ["second", "2", "--with", "5"] in found
     assert ["third", "6"] in found
+
+
+def test_what_stands_behind_exec_is_not_reached() -> None:
+    assert texts("run a; exec run b; run c") == [["run", "a"], ["exec", "run", "b"]]
 
 
 def test_commands_are_found_in_functions_and_cases() -> None:
@@ -89,11 +94,15 @@ case "$1" in
         run four
         ;;
 esac
-case $1 in x) run five;; esac
+case $2 in x) run five;; esac
 (run six)
+worker; serve
 """
     found = [words for words in texts(script) if words[0] == "run"]
-    assert [words[1] for words in found] == ["one", "two", "three", "four", "five", "six)"]
+    assert {words[1] for words in found} == {"one", "two", "three", "four", "five", "six"}
+    around = Surroundings(arguments=("api", "x"))
+    found = [words for words in texts(script, around) if words[0] == "run"]
+    assert [words[1] for words in found] == ["four", "five", "six", "two", "one"]
 
 
 def test_the_arguments_of_a_script_are_words_each() -> None:

@@ -1,0 +1,30 @@
+"""The files beside the one that is read, as the readers ask for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from pretune.advisor.deployed.arguments import Said
+from pretune.advisor.deployed.value import Command
+
+
+class Project(Protocol):
+    """Names are as the deployment sees them."""
+
+    cores: int
+
+    def find(self, name: str, command: Command) -> str | None:
+        """Where a file that a command names lies in the project; None if it does not."""
+
+    def matching(self, pattern: str, command: Command) -> tuple[str, ...]:
+        """The files whose paths end with what ``pattern`` matches, the nearest first."""
+
+    def text(self, file: str) -> str | None:
+        """What a file holds, by the name that ``find`` gave."""
+
+    def conf(self, place: str, command: Command, environ: Mapping[str, str]) -> Said | str:
+        """What a gunicorn.conf.py (or ``python:MODULE``) says, or why that is not known."""
+
+    def follow(self, file: str) -> None:
+        """A file that a command names says nothing by itself any more."""
