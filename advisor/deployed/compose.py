@@ -50,7 +50,7 @@ def read(file: str, text: str, dotenv: Mapping[str, str]) -> Reading:
     around = Surroundings(dotenv)
     # what a profile must be named for comes last
     nodes = sorted(services.pairs.items(), key=lambda each: each[1].get("profiles") is not None)
-    found = [_service(file, name, node, around) for name, node in nodes if node.pairs]
+    commands = [_service(file, name, node, around) for name, node in nodes if node.pairs]
     problems = tuple(
         f"{file}:{node.line}: {name} extends another service, which is not followed"
         for name, node in services.pairs.items()
@@ -110,9 +110,10 @@ def _service(file: str, name: str, node: Node, around: Surroundings) -> Command:
         directory.text or "" if directory is not None else "",
         _facts(file, node, around),
         built=_dockerfile(node, around),
-        target=Word.of(_interpolated(_text(node.get("build", "target")), around)).text,
+        target=Word.from_marked(_interpolated(_text(node.get("build", "target")), around)).text,
         env_files=tuple(
-            Word.of(_interpolated(name, around)).text for name in _env_files(node.get("env_file"))
+            Word.from_marked(_interpolated(name, around)).text
+            for name in _env_files(node.get("env_file"))
         ),
         replaces="CMD" if entrypoint is None else "both",
     )

@@ -53,23 +53,23 @@ def read(file: str, text: str, target: str = "") -> Reading:
     stages: dict[str, _Stage] = {}
     stage = _Stage()
     here = ""
-    found = False
+    has_stage = False
     for number, (name, rest, lines) in enumerate(_instructions(text)):
         if number == _MOST_INSTRUCTIONS:
             return Reading(problems=(f"{file} is too long to be read",))
         if name == "FROM":
-            is_last = True
+            has_stage = True
             words = [w for w in rest.split() if not w.startswith("--")] or [""]
             stage = stages.get(words[0].lower(), _Stage(base=words[0]))
             stage = replace(stage, cmd_is_own=False)
             if len(words) == 3 and words[1].lower() == "as":
                 stages[words[2].lower()] = stage
             here = words[2].lower() if len(words) == 3 else ""
-        elif is_last:
+        elif has_stage:
             stage = _after(stage, name, rest, lines, file)
             if here:
                 stages[here] = stage
-    if not is_last:
+    if not has_stage:
         return Reading(problems=(f"{file} has no FROM",) if text.strip() else ())
     if target:
         if target.lower() not in stages:

@@ -228,8 +228,8 @@ def _wrapped(words: Sequence[Word], environ: Mapping[str, str]) -> Found | None:
         known = known or name.endswith((".sh", ".py")) or name in _MANAGERS
         known = known or bool(_PATH.fullmatch(word.text) and words[i - 1].text in _BEFORE_PATHS)
         if known or _PYTHON.fullmatch(name) or name in WRAPPERS:
-            found = locate([word, *words[i + 1 :]])
-            if isinstance(found, Invocation):
+            wrapped = locate([word, *words[i + 1 :]])
+            if isinstance(wrapped, Invocation):
                 before = {
                     pair[1]: pair[2]
                     for each in words[1:i]

@@ -142,7 +142,7 @@ class _Program:
                 and (" " in node.value)
             ):
                 marked = expand(node.value, self._around)
-                return tuple(Word.of(word) for word in marked.split())
+                return tuple(Word.from_marked(word) for word in marked.split())
         return ()
 
     def _options(self, call: ast.Call) -> ast.Dict | None:
@@ -165,7 +165,7 @@ class _Program:
         return tuple(words)
 
     def _value(self, node: ast.expr, depth: int) -> Word:
-        return Word.of(expand(self._text(node, depth), self._around))
+        return Word.from_marked(expand(self._text(node, depth), self._around))
 
     def _text(self, node: ast.expr, depth: int) -> str:
         """In the shell's words: ``${W:-3}`` for ``os.environ.get("W", 3)``."""

@@ -126,7 +126,7 @@ def _layered(
                 if unread
                 else replace(defaults["workers"], note=f"unless ${name} is set")
             )
-    found = dict(defaults)
+    settings = dict(defaults)
     for layer in layers:
         settings.update(layer)
     if grammar.server == "granian":
@@ -159,7 +159,7 @@ def _uwsgi(settings: dict[str, Setting]) -> dict[str, Setting]:
 
 
 def _variables(grammar: Grammar, seen: Reached, outer: Command) -> dict[str, Setting]:
-    found = {}
+    settings = {}
     for name, setting in grammar.variables.items():
         if (value := seen.variables.get(name)) is not None:
             inside = outer.environ.get(name)
@@ -228,7 +228,7 @@ def _gunicorn(asked: _Asked) -> Iterator[Said]:
         inside = outer.environ.get("GUNICORN_CMD_ARGS")
         where = inside[1] if inside else seen.command.place("GUNICORN_CMD_ARGS")
         try:
-            words = [Word.of(word) for word in split(expand(args, Surroundings(cores=1)))]
+            words = [Word.from_marked(word) for word in split(expand(args, Surroundings(cores=1)))]
             ambient = parse(asked.grammar, words, lambda flag: where)
         except ValueError as error:
             asked.problems.append(f"{where}: GUNICORN_CMD_ARGS is not understood: {error}")

@@ -196,7 +196,7 @@ class _Walk:
         return _merged(ends)
 
     def _case(self, node: syntax.Case, state: _State, depth: int) -> list[_State]:
-        word = Word.of(_one(expand(node.word, self._around(state))))
+        word = Word.from_marked(_one(expand(node.word, self._around(state))))
         if not word.unknown:
             state = _resting(state, word.rests)
             for patterns, body in node.branches:
@@ -218,7 +218,7 @@ class _Walk:
         return _merged(ends)
 
     def _pattern(self, pattern: str, state: _State) -> str:
-        return Word.of(_one(expand(pattern, self._around(state)))).text
+        return Word.from_marked(_one(expand(pattern, self._around(state)))).text
 
     def _while(self, node: syntax.While, state: _State, depth: int) -> list[_State]:
         states, ends = [state], []
@@ -238,7 +238,7 @@ class _Walk:
         return _merged([*ends, *states])
 
     def _for(self, node: syntax.For, state: _State, depth: int) -> list[_State]:
-        words = [Word.of(w) for w in split(expand(node.words, self._around(state)))]
+        words = [Word.from_marked(w) for w in split(expand(node.words, self._around(state)))]
         states = [state]
         for word in words[:MOST_ROUNDS]:
             ended = [s for s in states if s.ended]
@@ -268,7 +268,7 @@ class _Walk:
         words = tuple(without_redirection(marked))
         if not words:
             return [replace(state, status=True)]
-        first = Word.of(words[0]).text
+        first = Word.from_marked(words[0]).text
         declares = first in ("export", "local", "declare", "readonly", "typeset")
         names = [w for w in words[1:] if not w.startswith("-")] if declares else words
         pairs = [ASSIGNMENT.fullmatch(word) for word in names]
@@ -276,7 +276,7 @@ class _Walk:
             held = {pair[1]: pair[2][:LONGEST_VALUE] for pair in pairs if pair}
             return [replace(state, variables={**seen, **held}, status=True)]
         if first in ("[", "[[", "test"):
-            return self._test([Word.of(w) for w in words], state)
+            return self._test([Word.from_marked(w) for w in words], state)
         if first in ("exit", "return"):
             return [replace(state, ended=first)]
         if first in ("true", ":"):
@@ -292,12 +292,12 @@ class _Walk:
                 return [replace(state, arguments=tuple(rest), open=False, status=True)]
             return [replace(state, status=True)]
         if first in (".", "source") and len(words) > 1:
-            return self._source(Word.of(words[1]).text, state, depth)
+            return self._source(Word.from_marked(words[1]).text, state, depth)
         if first in state.functions and depth < _DEEPEST:
             return self._call(first, words[1:], state, depth, background)
         if first == "eval":
             return self._simple(" ".join(words[1:]), state, depth, background)
-        made = tuple(Word.of(word) for word in words)
+        made = tuple(Word.from_marked(word) for word in words)
         run = Run(made, seen, background)
         asks = first.rpartition("/")[2] in _ASKING
         state = replace(state, status=True) if asks else replace(

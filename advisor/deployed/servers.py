@@ -59,7 +59,7 @@ class Search:
         environ = {name: value for name, (value, _) in command.environ.items()}
         around = Surroundings(environ, self.project.cores)
         if command.words:
-            words = tuple(Word.of(word) for word in command.words)
+            words = tuple(Word.from_marked(word) for word in command.words)
             self.servers += self._taken(words, command, around, 0)
         else:
             self.servers += self._text(command.text, command, around, 0)
@@ -206,7 +206,7 @@ class Search:
             )
             here = replace(around, variables={**around.variables, **own}, arguments=None)
             if each.words:
-                words = tuple(Word.of(word) for word in each.words)
+                words = tuple(Word.from_marked(word) for word in each.words)
                 found += self._taken(words, inner, here, depth + 1)
             else:
                 found += self._text(each.text, inner, here, depth + 1)

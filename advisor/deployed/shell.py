@@ -254,8 +254,8 @@ _CUT = re.compile(r"([A-Za-z_]\w*|\d+)(##?|%%?)(.+)", re.DOTALL)
 
 def _trimmed(cut: re.Match[str], around: Surroundings, depth: int) -> str:
     """``${1#-}``, ``${NAME%.py}``: without what matches at its beginning or end."""
-    value = Word.of(_braced(cut[1], around, None, depth + 1))
-    pattern = Word.of(expand(cut[3], around, None, depth + 1)).text.strip("'\"")
+    value = Word.from_marked(_braced(cut[1], around, None, depth + 1))
+    pattern = Word.from_marked(expand(cut[3], around, None, depth + 1)).text.strip("'\"")
     if value.unknown:
         return "".join(mark_unknown(each) for each in value.unknown)
     text = value.text
@@ -274,8 +274,8 @@ def _command(inner: str, around: Surroundings, depth: int) -> str:
     text = " ".join(words)
     if _COUNTS_CORES.fullmatch(text):
         return _cores(around)
-    if said.startswith("expr "):
-        return _arithmetic(expand(said[5:], around, None, depth + 1).replace("\\", ""), around)
+    if text.startswith("expr "):
+        return _arithmetic(expand(text[5:], around, None, depth + 1).replace("\\", ""), around)
     if (counting := _COUNTED.fullmatch(inner.strip())) is not None:
         return _arithmetic(_CORES_OF_PYTHON.sub("$(nproc)", counting[2]), around, depth)
     while words and ASSIGNMENT.fullmatch(words[0]):

@@ -138,8 +138,8 @@ def _pairs(text: str) -> list[tuple[int, str, str]]:
         elif inside and line and line[0] not in "#;":
             key, equals, value = line.partition("=")
             value = _COMMENT.sub("", value.strip())
-            found.append((number, _COMMENT.sub("", key.strip()), value if equals else "true"))
-    return found
+            pairs.append((number, _COMMENT.sub("", key.strip()), value if equals else "true"))
+    return pairs
 
 
 def _placed(value: str, own: Mapping[str, str], around: Surroundings) -> str:

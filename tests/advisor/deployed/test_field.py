@@ -35,7 +35,7 @@ def look(directory: Path, files: Mapping[str, str], names: tuple[str, ...]) -> L
         )  # fmt: skip
 
     try:
-        return looking.look(Place(directory, directory, names, CORES, ask))
+        return looking.find_deployment(Place(directory, directory, names, CORES, ask))
     finally:
         workspace.close()
 
