@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from pretune.advisor.confidential import known_secrets
 from pretune.advisor.deployed.arguments import Said
-from pretune.advisor.deployed.shell import MARKS, Word
+from pretune.advisor.deployed.shell import LONGEST, MARKS, Word
 from pretune.advisor.deployed.value import Command
 
 MOST_BYTES = 1 << 18
@@ -43,6 +43,7 @@ _SKIPPED_WORDS = """
 _SKIPPED = frozenset(_SKIPPED_WORDS.split())
 _WITH_DOT = frozenset({".do", ".docker", ".platform", ".deploy", ".devops", ".k8s", ".infra",
                        ".circus"})  # fmt: skip
+MOST_SHELL = 1 << 18  # characters of shell text, of all files together
 MOST_ENTRIES = 6000  # of all folders together
 DEEPEST = 6  # folders below one of those above the target
 
@@ -57,9 +58,14 @@ class Files:
         # of gunicorn.conf.py, which many commands may name
         self._said: dict[tuple[str, tuple[tuple[str, str], ...]], Said | str] = {}
         self._hanging: dict[str, str] = {}
+        self._spent = 0  # characters of shell text that were followed
         self.followed: set[str] = set()
         self.overridden: set[str] = set()  # Dockerfiles whose command another replaces, not known
         self._listed: tuple[tuple[int, str], ...] | None = None
+
+    def spend(self, characters: int) -> bool:
+        self._spent += min(characters, LONGEST)
+        return self._spent <= MOST_SHELL
 
     def follow(self, file: str) -> None:
         self.followed.add(file)

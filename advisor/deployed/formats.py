@@ -56,11 +56,12 @@ class Format:
     marker: re.Pattern[str] | None = None
 
 
-def _commands(reader: Callable[[str, str], Reading]) -> Reader:
-    return lambda files, file, text: _resolved(files, reader(file, text))
+def _commands(reader: Callable[[str, str], Reading], *, serving: bool = False) -> Reader:
+    return lambda files, file, text: _resolved(files, reader(file, text), serving)
 
 
-def _resolved(files: Files, reading: Reading) -> Started:
+def _resolved(files: Files, reading: Reading, serving: bool = False) -> Started:
+    """``serving``: its processes take requests, so that one without a server is not understood."""
     found: list[Deployed] = []
     beside: list[str] = []
     open_ = bool(reading.problems) and not reading.commands
@@ -74,8 +75,8 @@ def _resolved(files: Files, reading: Reading) -> Started:
         deployed, said = resolve(made, files)
         beside += said
         found += deployed
-        if said and not deployed:
-            open_ = True
+        if not deployed and (said or serving or command.name in procfile.SERVING):
+            open_ = open_ or bool(said) or serving
             image = files.dockerfile(command) if command.built else None
             if image is not None and (command.words or command.text):
                 files.overridden.add(image)
@@ -161,7 +162,7 @@ def _of_procfile(files: Files, file: str, text: str) -> Started:
         environ = {}
     reading = procfile.read(file, text)
     commands = tuple(replace(each, environ=environ) for each in reading.commands)
-    return _resolved(files, replace(reading, commands=commands))
+    return _resolved(files, replace(reading, commands=commands), serving=True)
 
 
 def _manifest(files: Files, file: str, text: str) -> Started:
@@ -194,11 +195,11 @@ def _conf(files: Files, file: str, text: str) -> Started:
 
 
 FORMATS: tuple[Format, ...] = (
-    Format(("fly.toml", "fly.prod*.toml"), _commands(fly.read), replaces=True),
-    Format(("railway.json", "railway.toml"), _commands(railway.read), replaces=True),
-    Format(("render.yaml", "app.yaml", "app.yml", "heroku.yml"), _commands(yaml_services.read),
-           replaces=True),
-    Format(("nixpacks.toml",), _commands(nixpacks.read), replaces=True),
+    Format(("fly.toml", "fly.prod*.toml"), _commands(fly.read, serving=True), replaces=True),
+    Format(("railway.json", "railway.toml"), _commands(railway.read, serving=True), replaces=True),
+    Format(("render.yaml", "app.yaml", "app.yml", "heroku.yml"),
+           _commands(yaml_services.read, serving=True), replaces=True),
+    Format(("nixpacks.toml",), _commands(nixpacks.read, serving=True), replaces=True),
     Format(("*.yaml", "*.yml"), _manifest, replaces=True, marker=kubernetes.MARKER),
     Format(("Procfile", "Procfile.prod", "Procfile.production"), _of_procfile, replaces=True),
     Format(("*.service", "*.service.j2"), _commands(systemd.read)),

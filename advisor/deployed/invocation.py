@@ -83,6 +83,11 @@ _MANAGERS = {
     "my_init": "runsvdir",
 }
 _INITS = ("/init", "/sbin/my_init", "/sbin/runit-init")
+# What runs a task of a file that is not read here.
+_RUNNERS = frozenset({"make", "just", "task", "invoke", "inv", "npm", "yarn", "pnpm", "nox", "poe"})
+_WITH_TASKS = frozenset({"poetry", "pipenv", "uv", "pdm", "rye", "hatch", "pixi"})
+_SILENT = frozenset({"python", "celery", "alembic", "pytest", "flask", "rq", "dramatiq", "arq",
+                     "huey", "manage.py", "env", "sh", "bash"})  # fmt: skip
 # Servers that are not measured here.
 _FOREIGN = frozenset({"daphne", "unitd", "pserve", "sanic", "robyn", "twistd", "bjoern", "cherryd"})
 
@@ -167,11 +172,24 @@ def locate(words: Sequence[Word]) -> Found | None:
         return Manager("init", ())
     if program in _FOREIGN:
         return Other(f"starts {program}, which is no server that is measured here")
+    if program in _RUNNERS:
+        return Other(f"runs {program}, whose tasks are not read")
     if program in WRAPPERS:
-        return _wrapped(words, environ)
+        found = _wrapped(words, environ)
+        if found is None and program in _WITH_TASKS and texts[1:2] == ("run",):
+            task = next((text for text in texts[2:] if not text.startswith("-")), "")
+            if task and task not in _SILENT:
+                return Other(f"runs {program} run {_begin(task)}, which is not read")
+        return found
     if _SCRIPT.fullmatch(program) or _PATH.fullmatch(texts[0]):
         return Script(texts[0], tuple(words[1:]))
     return None
+
+
+def _begin(text: str) -> str:
+    """A name, without what may be written behind it."""
+    found = re.match(r"[\w.-]{1,40}", text)
+    return found[0] if found else "..."
 
 
 def _ends_with(texts: Sequence[str], pattern: Sequence[str]) -> bool:

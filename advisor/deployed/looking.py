@@ -18,6 +18,7 @@ from pretune.advisor.deployed.formats import FORMATS, Format
 from pretune.advisor.deployed.value import Deployed, Look
 
 MOST_FILES = 40
+MOST_PEEKS = 200  # into files of a general name
 MOST_DIRECTORIES = 8  # up to the root
 
 
@@ -117,7 +118,7 @@ def _files(directories: list[Path], form: Format, files: Files) -> Iterator[tupl
                 found.append((distance, number, order, name))
                 break
     count = 0
-    for distance, _, _, name in sorted(found):
+    for distance, _, _, name in sorted(found)[:MOST_PEEKS]:
         if form.marker is not None and not form.marker.search(files.peek(name)):
             continue
         count += 1

@@ -26,5 +26,8 @@ class Project(Protocol):
     def conf(self, place: str, command: Command, environ: Mapping[str, str]) -> Said | str:
         """What a gunicorn.conf.py (or ``python:MODULE``) says, or why that is not known."""
 
+    def spend(self, characters: int) -> bool:
+        """Whether so much more of shell text may be followed."""
+
     def follow(self, file: str) -> None:
         """A file that a command names says nothing by itself any more."""

@@ -75,6 +75,9 @@ class Search:
                 self.problems.append(f"{command.where} reads {name}, which is not in the project")
             return held
 
+        if not self.project.spend(len(text)):
+            self.problems.append(f"{command.where} is not read: there is too much before it")
+            return []
         try:
             ways = follow(text, around, sourced, _blocks)
         except ValueError as error:

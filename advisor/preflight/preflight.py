@@ -204,7 +204,8 @@ def _of_deployment(
     deployed = look.deployed
     if deployed is None:
         return [f"The deployment's files: {problem}." for problem in look.problems]
-    sentences = [f"{note}." for note in note_bounds(deployed, budget, tuple(options.sources))]
+    sentences = [f"The deployment's files: {problem}." for problem in deployed.problems]
+    sentences += [f"{note}." for note in note_bounds(deployed, budget, tuple(options.sources))]
     if servers.verified not in (deployed.server, options.server):
         sentences.append(
             f"{deployed.where} starts {deployed.server}, which is not installed in the app's "

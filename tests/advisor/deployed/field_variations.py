@@ -548,6 +548,27 @@ VARIATIONS: list[Case] = [
         P("uwsgi --json u.json") | {"u.json": '{"uwsgi": {"module": "app:app", "processes": 3}}'},
         ("uwsgi", 3),
     ),
+    # what is run by a task that is not read
+    (
+        "make over the image",
+        IMAGE | C("  web:\n    build: .\n    command: make serve\n"),
+        (None, None),
+    ),
+    (
+        "poetry's script over the image",
+        IMAGE | {"fly.toml": "[processes]\napp = 'poetry run serve'\n"},
+        (None, None),
+    ),
+    (
+        "a worker of the same image",
+        IMAGE.copy() | C("  jobs:\n    build: .\n    command: celery -A app worker\n"),
+        ("gunicorn", 4),
+    ),
+    (
+        "an unknown program over the image",
+        IMAGE | {"railway.toml": '[deploy]\nstartCommand = "shop-server"\n'},
+        (None, None),
+    ),
     # folders, and other projects
     (
         "two folders down",
