@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from pretune.reports import commented, gunicorn_conf, redaction
+from pretune.reports import commented, gunicorn_conf, redaction, setting
 from pretune.reports.document import Document
 from pretune.server.adapters import nginx_conf as nginx
 from pretune.server.adapters.catalogue import SERVERS, ini_files
@@ -72,9 +72,10 @@ def choose_all(document: Document) -> dict[str, Deployment]:
 
 
 def _server(document: Document) -> str:
-    """Its name, without the version."""
+    """Its name, without the version. Of older reports the one that was verified on."""
+    name = document["recommendation"].get("server")
     verification = document.get("verification") or {}
-    return str(verification.get("server") or "").partition(" ")[0]
+    return str(name or verification.get("server") or "").partition(" ")[0]
 
 
 def _settings(document: Document) -> Settings:
@@ -82,19 +83,30 @@ def _settings(document: Document) -> Settings:
 
 
 def _notes(document: Document, server: FieldServer) -> str:
-    """Each setting that has a reason, and what it is meant."""
+    """Each setting that has a reason and what is meant by it, or why it is not given."""
     lines = []
-    for name, reason in document["recommendation"]["reasons"].items():
+    recommendation, settings = document["recommendation"], _settings(document)
+    reasons, impossible = recommendation["reasons"], server.impossible(settings)
+    stated = [name for name, _ in setting.select_effective(recommendation["settings"])]
+    for name in dict.fromkeys([*reasons, *(name for name in stated if name in impossible)]):
         meaning = server.settings.get(name)
-        if meaning is not None and meaning.option:
-            meant = (
-                "" if meaning.says.rstrip(".") in reason else f" On {server.name}: {meaning.says}"
-            )
-            lines.append(commented.comment(f"{meaning.option}: {reason}{meant}"))
-        elif meaning is not None:
-            lines.append(
-                commented.comment(f"{name}: {server.name} has no such option. {meaning.says}")
-            )
+        if meaning is None:
+            continue
+        parts = [reasons.get(name, "")]
+        if not meaning.option:
+            lead = f"{name}: {server.name} has no such option."
+            parts = parts if name == "max_requests" else []
+            parts.append(meaning.says)
+        else:
+            lead = f"{meaning.option}:"
+            parts.append(f"On {server.name}: {meaning.says}")
+        if name in impossible:
+            parts.append(impossible[name])
+        said = lead
+        for part in filter(None, parts):
+            told = part.removeprefix(f"On {server.name}: ").rstrip(".")
+            said += "" if told in said else f" {part}"
+        lines.append(commented.comment(said))
     return "\n".join([*lines, *map(commented.comment, server.remarks)])
 
 

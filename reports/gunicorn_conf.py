@@ -60,8 +60,15 @@ def render(document: Document) -> str:
         "# each setting; the numbers behind them are in report.html and report.json.",
         "#\n" + commented.header(document, start_command(document)),
     ]
+    # the timeout's reason is made of gunicorn's own row then
+    for_gunicorn = recommendation.get("server") == "gunicorn"
+    remarks = {
+        name: text
+        for (kind, name), text in _REMARKS.items()
+        if kind == worker_class and not (name == "timeout" and for_gunicorn)
+    }
     for name, value in setting.select_effective(recommendation["settings"]):
-        texts = [recommendation["reasons"].get(name, ""), _REMARKS.get((worker_class, name), "")]
+        texts = [recommendation["reasons"].get(name, ""), remarks.get(name, "")]
         lines = [commented.comment(text) for text in texts if text]
         parts.append("\n".join([*lines, f"{name} = {_literal(name, value, document)}"]))
     if recommendation["settings"].get("preload_app"):

@@ -16,7 +16,11 @@ _HEAD = """\
 environment and started by its own command. Without a name the answer is verified on the
 server that the project's own files start ([GUIDE](GUIDE.md#todays-deployment)); its options are
 read by the same table. Reports give settings by gunicorn's names; the tables below say what each
-one means on the server. Where a server has no option for a setting, the setting does nothing.
+one means on the server. Where a server has no option for a setting, or the option cannot say it,
+the report (`recommendation.impossible`) and the file to deploy name it with what follows. A limit
+of requests is chosen only where somebody replaces the worker then. A leak on a server that does not
+is counted until a restart from outside, every so many hours, which the report names; where one
+worker is not replaced and two are, two are taken.
 """
 
 
@@ -70,10 +74,17 @@ def _section(server: FieldServer) -> str:
     for name, meaning in server.settings.items():
         option = f"`--{meaning.option}`" if meaning.option else "none"
         lines.append(f"| `{name}` | {option} | {meaning.says} |")
-    lines += ["", "Signals: " + ", ".join(_signals(server)) + "."]
+    lines += ["", _recycling(server), "", "Signals: " + ", ".join(_signals(server)) + "."]
     for option, value, why in server.fixed:
         lines.append(f"Always given: `--{option}{' ' + value if value else ''}` ({why}).")
     return "\n".join([*lines, *server.remarks]) + "\n"
+
+
+def _recycling(server: FieldServer) -> str:
+    said = f"At `max_requests`: {server.recycling.value}"
+    if server.recycling_alone is not None:
+        said += f"; with one worker {server.recycling_alone.value}"
+    return said + "."
 
 
 def _signals(server: FieldServer) -> list[str]:

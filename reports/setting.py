@@ -12,7 +12,7 @@ _SETTINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("worker_class", ()),
     ("workers", ()),
     ("threads", ("gthread",)),
-    ("worker_connections", ("asgi",)),
+    ("worker_connections", ("gthread", "asgi")),
     ("timeout", ()),
     ("graceful_timeout", ()),
     ("keepalive", ("gthread", "asgi")),

@@ -351,6 +351,7 @@ _AROUND = {
     "pgbouncer": ("PgBouncer", ""),
     "nofile": ("descriptors (ulimit -n)", ""),
     "stop_grace_s": ("time to stop", " s"),
+    "restart_every_h": ("restart it every", " h"),
 }
 
 

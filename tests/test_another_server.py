@@ -17,13 +17,13 @@ WALK = """
     from pathlib import Path
 
     from pretune.server.adapters import catalogue
-    from pretune.server.adapters.server import Dispatch, WorkerClass
+    from pretune.server.adapters.server import Dispatch, Recycling, WorkerClass
 
     row = replace(
         catalogue.WAITRESS,
         name="ninth",
         classes={"gthread": WorkerClass(Dispatch.ONE_BY_ONE, True, True, says="nine threads")},
-        overlaps=True,
+        recycling=Recycling.OVERLAPS,
         longest_request_s=lambda settings: 3 * settings.timeout,
         deployed=lambda app, settings: (["ninth-serve", "--port=8000"], [app]),
     )

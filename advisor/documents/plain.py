@@ -165,7 +165,7 @@ SHAPES: Mapping[type, Shape] = {
         written={**_LATENCY_MS, "utilisation": ("utilisation", mapping)},
     ),
     Recommendation: Shape(
-        written={"headroom": ("headroom", mapping), "reasons": ("reasons", mapping)}
+        written={name: (name, mapping) for name in ("headroom", "reasons", "impossible")}
     ),
     Row: Shape(omitted=frozenset({"said"})),  # the misses say it
     Skipped: Shape(omitted=frozenset({"broken"})),

@@ -48,13 +48,18 @@ def preload_saving(worker: WorkerDemand, workers: int) -> Interval | None:
 
 
 def ram_to_provide(
-    worker: WorkerDemand, settings: Settings, throughput_rps: Interval, reserve_bytes: int = 0
+    worker: WorkerDemand,
+    settings: Settings,
+    throughput_rps: Interval,
+    reserve_bytes: int = 0,
+    horizon_s: float = DAY_S,
 ) -> Interval:
     """Bytes that must be there: peak PSS, one overlapping worker, growth, reserve, Postgres, proxy.
 
     The overlapping worker is the new one of a reload or a recycling, ready before the old one goes.
     Under preload a reload brings a new zygote with it, so nothing is saved on that one. A Postgres
-    on the same machine counts with all the connections there may be.
+    on the same machine counts with all the connections there may be. ``horizon_s``: how long a leak
+    goes on where ``max_requests`` does not end it.
     """
     overlap = [
         worker.base_pss_bytes,
@@ -67,7 +72,7 @@ def ram_to_provide(
         [
             peak_pss(worker, settings),
             _sum(overlap),
-            leak_growth(worker, settings, throughput_rps),
+            leak_growth(worker, settings, throughput_rps, horizon_s),
             postgres_pss(worker, settings),
             worker.front_pss_bytes,
             Interval.exact(reserve_bytes),

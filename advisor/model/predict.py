@@ -28,7 +28,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from pretune.advisor.demand.server_costs import on_server
-from pretune.advisor.model import bounds, memory
+from pretune.advisor.model import bounds, memory, restarts
 from pretune.advisor.model.calibration import (
     PRIOR_LATENCY_SD,
     PRIOR_THROUGHPUT_SD,
@@ -371,8 +371,8 @@ def _prediction(model: _Model, users: int, run: SimulatedRun, half: Floats) -> P
         throughput_rps=throughput,
         latency=Latency(mean, p50, p95, p99),
         pss_bytes=memory.peak_pss(worker, scenario.settings),
-        ram_bytes=memory.ram_to_provide(
-            worker, scenario.settings, throughput, budget.reserve_bytes
+        ram_bytes=restarts.ram_to_provide(
+            worker, scenario.settings, throughput, budget, scenario.conditions.server
         ),
         pg_connections=memory.postgres_connections(worker, scenario.settings, budget.instances),
         fds=memory.descriptors(worker, scenario.settings, users),

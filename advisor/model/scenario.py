@@ -26,7 +26,7 @@ from pretune.advisor.model.simulation import (
 )
 from pretune.advisor.profiler.measurement import Conditions
 from pretune.server.adapters import catalogue
-from pretune.server.adapters.server import Dispatch
+from pretune.server.adapters.server import Dispatch, Recycling
 from pretune.server.settings import Settings
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Scenario:
             max_requests=self.settings.max_requests,
             max_requests_jitter=self.settings.max_requests_jitter,
             boot_s=self._boot_s(),
-            overlap=catalogue.find(self.conditions.server).overlaps,
+            overlap=self._overlaps(),
             timeout_s=self._timeout_s(),
             wake_cpu_s=self._wake_cpu_s() * factors.inflation,
             tail_cpu_s=self.demand.tail_cpu_s * factors.inflation,
@@ -128,6 +128,10 @@ class Scenario:
             requests=requests,
             seed=seed,
         )
+
+    def _overlaps(self) -> bool:
+        server = catalogue.find(self.conditions.server)
+        return server.recycling_of(self.settings.workers) is Recycling.OVERLAPS
 
     def _boot_s(self) -> float:
         """Return the CPU seconds until a worker serves; a preloaded one is forked with all it

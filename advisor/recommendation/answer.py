@@ -145,7 +145,8 @@ def _explained(search_result: Found, question: Question) -> Found:
     broken = over_budget(needed, only.predicted.pg_connections, only.predicted.fds, budget)
     if len(broken) != 1 or needed <= budget.ram_bytes:
         return search_result
-    least = least_ram.find_least_ram(question.demand, budget, question.interface)
+    server = question.conditions.server
+    least = least_ram.find_least_ram(question.demand, budget, question.interface, server)
     return replace(search_result, reason=least_ram.explain_least_ram(least, budget, needed))
 
 

@@ -1,4 +1,4 @@
-"""Settings around the server: the app's pool, a pooler, descriptors, the time to stop.
+"""Settings around the server: the app's pool, a pooler, descriptors, times to stop and restart.
 
 One row of ``ADVICE`` is one thing: its name, and a function to its value and the reason.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pretune.advisor.demand.values import Demand
-from pretune.advisor.model import memory
+from pretune.advisor.model import memory, restarts
 from pretune.advisor.quantity import format_seconds
 from pretune.advisor.recommendation.fleet import Fleet
 from pretune.advisor.recommendation.values import Advice, Recommendation
@@ -102,9 +102,29 @@ def _stop(around: Surroundings) -> Said:
     )
 
 
+def _restart(around: Surroundings) -> Said | None:
+    """Of a leak on a server that does not recycle."""
+    recommended = around.recommendation
+    hours = restarts.restart_hours(
+        around.demand.worker,
+        recommended.settings,
+        recommended.predicted.throughput_rps,
+        around.budget,
+        recommended.server,
+    )
+    if not hours:
+        return None
+    return hours, (
+        f"{recommended.server} does not replace what leaks, so something outside has to restart it "
+        "(a timer, RuntimeMaxSec= with Restart=always); the RAM to provide holds what leaks in so "
+        "many hours."
+    )
+
+
 ADVICE: tuple[tuple[str, Callable[[Surroundings], Said | None]], ...] = (
     ("pool_size", _pool),
     ("pgbouncer", _pgbouncer),
     ("nofile", _nofile),
     ("stop_grace_s", _stop),
+    ("restart_every_h", _restart),
 )

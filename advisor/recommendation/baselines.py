@@ -19,7 +19,7 @@ from pretune.advisor.recommendation.space import MOST_WORKERS
 from pretune.advisor.recommendation.values import Baseline
 from pretune.advisor.recommendation.violations import broken
 from pretune.advisor.resources.budget import Budget
-from pretune.server.adapters.catalogue import offer
+from pretune.server.adapters.catalogue import find, offer
 from pretune.server.settings import Settings
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -176,6 +176,9 @@ class _Judge:
         prediction = self._predicted(settings)
         budget, worker = self.question.budget, self.question.demand.worker
         violates = list(broken(prediction, budget, self.question.p95_s))
+        server = find(self.question.conditions.server)
+        if settings.max_requests and not server.recycles(settings.workers):
+            violates.insert(0, f"ends after {settings.max_requests:,} requests, for good")
         # What leaks without a limit ends the RAM in any case; say when instead of how much.
         if worker.leak_class == "leak" and settings.max_requests == 0:
             slope = worker.leak_slope_bytes_per_request.high

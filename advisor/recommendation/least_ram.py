@@ -6,17 +6,18 @@ import math
 from dataclasses import replace
 
 from pretune.advisor.demand.values import Demand
-from pretune.advisor.model import memory
+from pretune.advisor.model import restarts
 from pretune.advisor.quantity import Interval, format_bytes
 from pretune.advisor.recommendation import recycling
 from pretune.advisor.resources.budget import Budget, reserve
+from pretune.server.adapters.catalogue import find
 from pretune.server.settings import Settings
 
 MIB = 1 << 20
 MOST_BYTES = 1 << 50
 
 
-def find_least_ram(demand: Demand, budget: Budget, interface: str) -> int | None:
+def find_least_ram(demand: Demand, budget: Budget, interface: str, server: str) -> int | None:
     """Bytes, by the upper end of what is needed, rounded up to two digits of MiB.
 
     The reserve grows with the RAM and a leak is recycled where there is room for it, so the
@@ -27,16 +28,9 @@ def find_least_ram(demand: Demand, budget: Budget, interface: str) -> int | None
     most_rps = Interval.exact(budget.cores / cpu)
 
     def fits(size: int) -> bool:
-        budget_of_size = replace(budget, ram_bytes=size, reserve_bytes=reserve(size))
-        settings = Settings(1, 1, kind)
-        cycle = recycling.plan_recycling(demand, settings, budget_of_size)
-        if cycle is not None:
-            settings = replace(
-                settings, max_requests=cycle.max_requests, max_requests_jitter=cycle.jitter
-            )
-        needed = memory.ram_to_provide(
-            demand.worker, settings, most_rps, budget_of_size.reserve_bytes
-        )
+        of_size = replace(budget, ram_bytes=size, reserve_bytes=reserve(size))
+        settings = recycling.with_recycling(demand, Settings(1, 1, kind), of_size, find(server))
+        needed = restarts.ram_to_provide(demand.worker, settings, most_rps, of_size, server)
         return needed.high <= size
 
     low, high = 0, MOST_BYTES

@@ -13,13 +13,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pretune.advisor.demand.values import Demand
+from pretune.advisor.model import restarts
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.model.question import Question
 from pretune.advisor.quantity import format_bytes, format_seconds
 from pretune.advisor.recommendation import recycling, tail
 from pretune.advisor.recommendation.tail import Tail
 from pretune.advisor.recommendation.values import Candidate
-from pretune.server.adapters.catalogue import SERVERS
+from pretune.server.adapters.catalogue import SERVERS, find
+from pretune.server.adapters.server import FieldServer, Meaning, Recycling, Server, WorkerClass
 from pretune.server.settings import Settings
 
 CONTAINER_GRACE_S = 10.0  # docker stop, then SIGKILL
@@ -54,8 +56,20 @@ class ReasonInputs:
         return self.question.budget.fds
 
     @property
-    def server(self) -> str:
-        return self.question.conditions.server
+    def server(self) -> Server:
+        return find(self.question.conditions.server)
+
+    @property
+    def kind(self) -> WorkerClass:
+        return self.server.classes[self.settings.worker_class]
+
+    @property
+    def leaks(self) -> bool:
+        return self.demand.worker.leak_class == "leak"
+
+    def meaning(self, name: str) -> Meaning | None:
+        """The setting on a server that has it by another name; None where it is gunicorn's."""
+        return self.server.settings.get(name) if isinstance(self.server, FieldServer) else None
 
     @property
     def carried(self) -> float:
@@ -76,12 +90,14 @@ def derive(
     graceful, why_graceful = _graceful_timeout(inputs)
     keepalive, why_keepalive = _keepalive(inputs)
     backlog, why_backlog = _backlog(inputs)
-    settings = replace(
-        winner,
-        timeout=timeout,
-        graceful_timeout=graceful,
-        keepalive=keepalive,
-        backlog=backlog,
+    settings = inputs.server.attainable(
+        replace(
+            winner,
+            timeout=timeout,
+            graceful_timeout=graceful,
+            keepalive=keepalive,
+            backlog=backlog,
+        )
     )
     reasons = {
         "worker_class": _worker_class(inputs),
@@ -96,7 +112,13 @@ def derive(
         "backlog": why_backlog,
         "worker_connections": _worker_connections(inputs),
     }
-    reasons.update({name: says for name, says in lacks(inputs.server).items() if reasons.get(name)})
+    for name, hindrance in inputs.server.impossible(settings).items():
+        if reasons.get(name):
+            reasons[name] = f"{reasons[name].rstrip('.')}; not as it is set: {hindrance}"
+    lacking = lacks(inputs.server.name)
+    if inputs.leaks:
+        lacking.pop("max_requests", None)
+    reasons.update({name: says for name, says in lacking.items() if reasons.get(name)})
     return settings, tuple((name, sentence) for name, sentence in reasons.items() if sentence)
 
 
@@ -135,17 +157,8 @@ def request_tail(
 
 
 def _timeout(inputs: ReasonInputs) -> tuple[float, str]:
-    meaning = {
-        "sync": "a sync worker is killed when one request takes longer",
-        "gthread": (
-            "the embedded server ends a request that takes longer; for gunicorn's threaded "
-            "worker it is only a heartbeat"
-        ),
-        "asgi": "it is the longest that the event loop may stand still",
-    }[inputs.settings.worker_class]
-    if inputs.server in SERVERS:
-        meant = SERVERS[inputs.server].settings["timeout"]
-        meaning = f"as {inputs.server}'s {meant.option}: {meant.says.rstrip('.')}"
+    other = inputs.meaning("timeout")
+    meaning = inputs.kind.timeout if other is None else f"{other.option}: {other.says.rstrip('.')}"
     boot = inputs.demand.worker.boot_s
     if inputs.tail is None:
         seconds = max(UNKNOWN_TIMEOUT_S, math.ceil(2 * boot))
@@ -166,7 +179,7 @@ def _timeout(inputs: ReasonInputs) -> tuple[float, str]:
     sentence += ")"
     if seconds > math.ceil(bound):
         floor = (
-            f"booting takes {format_seconds(boot)} and gunicorn's limit covers that too"
+            f"booting takes {format_seconds(boot)}, and it is never less than twice that"
             if 2 * boot > SHORTEST_TIMEOUT_S
             else f"below {SHORTEST_TIMEOUT_S:g} s a busy machine would kill healthy workers"
         )
@@ -223,11 +236,14 @@ def _backlog(inputs: ReasonInputs) -> tuple[int, str]:
     want = inputs.prediction.throughput_rps.high * seconds
     size = 2 ** math.ceil(math.log2(max(want, LEAST_BACKLOG)))
     size = min(size, MOST_BACKLOG)
+    says, other = "the kernel limits it to net.core.somaxconn", inputs.meaning("backlog")
+    if other is not None and other.says != "The same.":
+        says = f"{other.option}: {other.says.rstrip('.')}"
     return size, (
         f"holds the {want:.0f} requests that arrive within {format_seconds(seconds)} at "
         f"{inputs.carried:.0f} requests/s"
-        + (", limited to a useful length;" if want > size else ";")
-        + " the kernel limits it to net.core.somaxconn."
+        + (", limited to a useful length; " if want > size else "; ")
+        + f"{says}."
     )
 
 
@@ -242,7 +258,8 @@ def _worker_class(inputs: ReasonInputs) -> str:
         )
     sync = _best(inputs, lambda s: s.worker_class == "sync")
     if sync is None:
-        return "threads keep connections alive and overlap waiting within one worker."
+        keeps = "" if inputs.kind.closes else "keep connections alive and "
+        return f"threads {keeps}overlap waiting within one worker."
     loss = 1 - sync.predicted.compared_rps / inputs.prediction.compared_rps
     ram = sync.predicted.ram_bytes.value - inputs.prediction.ram_bytes.value
     return (
@@ -295,6 +312,8 @@ def _max_requests(inputs: ReasonInputs) -> str:
     if worker.leak_class == "leak":
         grows = f"workers leak {format_bytes(slope.value)} per request (up to {slope.high:.0f} B)"
         s = inputs.settings
+        if not inputs.server.recycles(s.workers):
+            return f"{grows}; {_unrecycled(inputs)}"
         if s.max_requests == 0:
             return f"{grows}, and no RAM is left for it to grow until a recycling."
         total = s.max_requests + s.max_requests_jitter
@@ -323,6 +342,34 @@ def _max_requests(inputs: ReasonInputs) -> str:
     )
 
 
+def _unrecycled(inputs: ReasonInputs) -> str:
+    """Sentence of a leak on a server that does not replace its workers."""
+    server, budget = inputs.server, inputs.question.budget
+    if server.recycling_of(inputs.settings.workers) is Recycling.ENDS:
+        why = f"at a limit {server.name} with one worker ends, and nothing starts it again"
+    else:
+        why = f"{server.name} never replaces a worker for its requests"
+    hours = restarts.restart_hours(
+        inputs.demand.worker, inputs.settings, inputs.prediction.throughput_rps, budget, server.name
+    )
+    if not hours:
+        return f"{why}; the RAM does not last for an hour."
+    return f"{why}: restart it from outside every {hours} h; the RAM is counted for that long."
+
+
+# What becomes of one worker at its limit.
+_ALONE = {
+    Recycling.OVERLAPS: (
+        "a single worker cannot restart together with another; its successor is ready before it "
+        "leaves."
+    ),
+    Recycling.REPLACES: (
+        "a single worker cannot restart together with another; requests wait until its successor "
+        "has booted."
+    ),
+}
+
+
 def _jitter(inputs: ReasonInputs) -> str:
     s = inputs.settings
     if s.max_requests == 0:
@@ -330,10 +377,7 @@ def _jitter(inputs: ReasonInputs) -> str:
     boot = inputs.demand.worker.boot_s
     chance = recycling.meeting_probability(s, boot, inputs.carried)
     if s.workers == 1:
-        return (
-            "a single worker cannot restart together with another; its successor is ready "
-            "before it leaves."
-        )
+        return _ALONE[inputs.server.recycling_of(1)]
     return (
         f"booting takes {format_seconds(boot)}; with this jitter two of {s.workers} workers "
         f"restart at the same time in {chance:.0%} of the rounds."

@@ -1,6 +1,7 @@
 """When to recycle workers: ``max_requests`` from the leak, its jitter from the boot time.
 
-Only a called leak is answered by recycling. The RAM that an arrangement leaves free is what its
+Only a called leak is answered by recycling, on a server that can do it (``model.restarts`` has the
+others). The RAM that an arrangement leaves free is what its
 workers may grow by; at the upper end of the slope none may outgrow its part of it.
 
 Jitter spreads the restarts. W workers that each restart once within a window of D seconds, each
@@ -14,9 +15,9 @@ import math
 from dataclasses import dataclass, replace
 
 from pretune.advisor.demand.values import Demand
-from pretune.advisor.model import memory
-from pretune.advisor.quantity import Interval
+from pretune.advisor.model import restarts
 from pretune.advisor.resources.budget import Budget
+from pretune.server.adapters.server import Server
 from pretune.server.settings import Settings
 
 MEETING_PROBABILITY = 0.05
@@ -39,14 +40,22 @@ class Recycling:
     least: int  # fewer requests than this between two boots cost more than they serve
 
 
+def with_recycling(demand: Demand, settings: Settings, budget: Budget, server: Server) -> Settings:
+    """The settings with a limit for a leak, where ``server`` can have one."""
+    cycle = plan_recycling(demand, settings, budget)
+    if cycle is not None:
+        limit, jitter = cycle.max_requests, cycle.jitter
+        settings = replace(settings, max_requests=limit, max_requests_jitter=jitter)
+    return server.attainable(settings)
+
+
 def plan_recycling(demand: Demand, settings: Settings, budget: Budget) -> Recycling | None:
     """None without a leak."""
     worker = demand.worker
     slope = worker.leak_slope_bytes_per_request.high
     if worker.leak_class != "leak" or not slope > 0:
         return None
-    still = replace(worker, leak_class="none")
-    taken = memory.ram_to_provide(still, settings, Interval.exact(0.0), budget.reserve_bytes)
+    taken = restarts.ram_without_leak(worker, settings, budget)
     left = (budget.ram_bytes - taken.high) / settings.workers
     least = max(100, math.ceil(worker.boot_s / (BOOT_COST * _cpu_s(demand))))
     useful = max(GROWTH * worker.base_pss_bytes.value, 2 * least * slope)

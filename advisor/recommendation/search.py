@@ -77,7 +77,7 @@ def recommend(question: Question, capacity: Capacity) -> Found:
         preload=preload_pays(question.demand),
     )
     search = _Search(question, space, capacity)
-    smallest = space.complete(1, 1)
+    smallest = space.smallest
     if space.breaks_budget(smallest):
         search.predict(smallest)
         every_candidate = search.candidates(None)
@@ -96,7 +96,10 @@ def recommend(question: Question, capacity: Capacity) -> Found:
     binding = search.binding(winner)
     settings, why = reasons.derive(question, winner, prediction, candidates)
     left = headroom(prediction, question.budget, question.p95_s)
-    recommendation = Recommendation(settings, prediction, binding, left, why)
+    impossible = tuple(space.server.impossible(settings).items())
+    recommendation = Recommendation(
+        settings, prediction, binding, left, why, server=space.server.name, impossible=impossible
+    )
     verdict, reason = conclusion(settings, prediction, question.slo.rps)
     return Found(recommendation, candidates, verdict, reason)
 
@@ -158,11 +161,11 @@ class _Search:
                 most = self.space.most_workers(threads)
                 workers = cores if self.asgi else math.ceil(needed / threads)
                 # Fewer workers than cores leave cores idle where the GIL is held.
-                want = max(cores, math.ceil(workers * slots))
+                want = max(cores, math.ceil(workers * slots), self.space.smallest.workers)
                 if most and len(self.known) < SPREAD:
                     self.try_out(self.space.complete(min(most, want), threads))
         if not self.known:
-            self.predict(self.space.complete(1, 1))
+            self.predict(self.space.smallest)
 
     def climb(self) -> None:
         """From the fastest that keeps all, by steps in workers and threads, while they gain."""

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pretune.advisor.demand.values import Demand
-from pretune.advisor.model import bounds, memory
+from pretune.advisor.model import bounds, memory, restarts
 from pretune.advisor.profiler.measurement import Conditions
 from pretune.advisor.quantity import Interval
 from pretune.advisor.recommendation import recycling
 from pretune.advisor.recommendation.violations import over_budget
 from pretune.advisor.resources.budget import Budget
-from pretune.server.adapters.catalogue import Offer, offer
+from pretune.server.adapters.catalogue import Offer, find, offer
+from pretune.server.adapters.server import Server
 from pretune.server.settings import Settings
 
 THREADS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
@@ -45,11 +46,16 @@ class Space:
         return offer(self.conditions.server)
 
     @property
+    def server(self) -> Server:
+        return find(self.conditions.server)
+
+    @property
     def limit(self) -> int:
         return min(MOST_WORKERS, self.offered.most_workers or MOST_WORKERS)
 
     def complete(self, workers: int, threads: int, *, sync: bool = False) -> Settings:
-        """With what decides about memory and descriptors: preload, recycling, connections."""
+        """With what decides about memory and descriptors: preload, recycling, connections; only
+        with what the server can have."""
         kind = "asgi" if self.asgi else "sync" if sync else "gthread"
         settings = Settings(workers, threads, kind)
         worker = self.demand.worker
@@ -60,16 +66,13 @@ class Space:
             preload_app=self.preload and preload_gains(self.demand, workers),
             worker_connections=max(threads, min(CONNECTIONS, room)),
         )
-        cycle = recycling.plan_recycling(self.demand, settings, self.budget)
-        if cycle is None:
-            return settings
-        return replace(settings, max_requests=cycle.max_requests, max_requests_jitter=cycle.jitter)
+        return recycling.with_recycling(self.demand, settings, self.budget, self.server)
 
     def breaks_budget(self, settings: Settings) -> tuple[str, ...]:
         """By arithmetic alone, at the least load; a leak without recycling at the most."""
         worker = self.demand.worker
         most = Interval.exact(self.bound(settings))
-        ram = memory.ram_to_provide(worker, settings, most, self.budget.reserve_bytes)
+        ram = restarts.ram_to_provide(worker, settings, most, self.budget, self.server.name)
         connections = memory.postgres_connections(worker, settings, self.budget.instances)
         fds = memory.descriptors(worker, settings, 1)
         return over_budget(ram.high, connections, fds, self.budget)
@@ -91,6 +94,16 @@ class Space:
             + _least(d.wait_s),
         )
         return limits[0].rps
+
+    @property
+    def smallest(self) -> Settings:
+        """The fewest workers of one thread that keep the budgets: 2 where a server cannot recycle
+        one, and a leak needs that. One worker where neither fits."""
+        one = self.complete(1, 1)
+        if self.server.recycles(1) or self.limit < 2 or not self.breaks_budget(one):
+            return one
+        two = self.complete(2, 1)
+        return one if self.breaks_budget(two) else two
 
     def most_workers(self, threads: int) -> int:
         """That keep the budgets; 0 when one does not."""

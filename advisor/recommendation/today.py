@@ -16,6 +16,7 @@ from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.recommendation.space import MOST_WORKERS
 from pretune.advisor.recommendation.values import Recommendation
 from pretune.server.adapters import catalogue
+from pretune.server.adapters.server import Recycling
 from pretune.server.settings import WORKER_CLASSES, Settings
 
 MOST_THREADS = 128
@@ -64,6 +65,8 @@ def _settings(deployed: Deployed, interface: str, server: str) -> tuple[Settings
     if kind == "asgi":
         values["threads"] = 1
     settings = Settings(**{**values, "worker_class": kind})
+    if catalogue.find(server).recycling_of(settings.workers) is Recycling.NEVER:
+        settings = replace(settings, max_requests=0, max_requests_jitter=0)
     for name, most in (("workers", MOST_WORKERS), ("threads", MOST_THREADS)):
         if not 1 <= getattr(settings, name) <= most:
             return None, (

@@ -42,7 +42,11 @@ class Advice:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """``headroom``: budget name -> fraction of it left free by the prediction's upper end."""
+    """``headroom``: budget name -> fraction of it left free by the prediction's upper end.
+
+    ``server``: that the answer is for. ``impossible``: setting -> why that server does not have it
+    as it is set.
+    """
 
     settings: Settings
     predicted: Prediction
@@ -50,6 +54,8 @@ class Recommendation:
     headroom: tuple[tuple[str, float], ...]
     reasons: tuple[tuple[str, str], ...]  # setting -> sentence
     deployment: tuple[Advice, ...] = ()
+    server: str = ""
+    impossible: tuple[tuple[str, str], ...] = ()
 
     def doubted(self, why: str) -> Recommendation:
         """With what binds left open, because ``why``. What a budget forbids is arithmetic and

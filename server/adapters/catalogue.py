@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pretune.server.adapters.server import (
@@ -19,6 +19,7 @@ from pretune.server.adapters.server import (
     FieldServer,
     IniFile,
     Meaning,
+    Recycling,
     Server,
     Value,
     WorkerClass,
@@ -65,28 +66,97 @@ _NO_PRELOAD = "There is none: every worker imports the app for itself."
 _APP_THREADS = "There are none: the app's own thread pool runs what is not async."
 _NO_RECYCLING = "There is none: a worker is never replaced for its requests."
 
+_SYNC_TIMEOUT = "a sync worker is killed when one request takes longer"
+_LOOP_TIMEOUT = "it is the longest that the event loop may stand still, not a limit of one request"
+
 EMBEDDED = Server(
     name="embedded",
     classes={
-        "sync": WorkerClass(Dispatch.ONE_BY_ONE, timeout_kills=True, closes=True),
-        "gthread": WorkerClass(Dispatch.SHARED_QUEUE, timeout_kills=True),
-        "asgi": WorkerClass(Dispatch.SHARED_QUEUE),
+        "sync": WorkerClass(
+            Dispatch.ONE_BY_ONE, timeout_kills=True, closes=True, timeout=_SYNC_TIMEOUT
+        ),
+        "gthread": WorkerClass(
+            Dispatch.SHARED_QUEUE,
+            timeout_kills=True,
+            timeout="a request that takes longer is ended",
+        ),
+        "asgi": WorkerClass(Dispatch.SHARED_QUEUE, timeout=_LOOP_TIMEOUT),
     },
     preloads=True,
-    overlaps=True,
+    recycling=Recycling.OVERLAPS,
     usual=True,
 )
 GUNICORN = Server(
     name="gunicorn",
     classes={
         # its timeout is a heartbeat, which only a sync worker cannot give while it serves
-        "sync": WorkerClass(Dispatch.ONE_BY_ONE, timeout_kills=True, closes=True),
-        "gthread": WorkerClass(Dispatch.THREAD_POOL),
-        "asgi": WorkerClass(Dispatch.FIRST_AWAKE),
+        "sync": WorkerClass(
+            Dispatch.ONE_BY_ONE, timeout_kills=True, closes=True, timeout=_SYNC_TIMEOUT
+        ),
+        "gthread": WorkerClass(
+            Dispatch.THREAD_POOL,
+            timeout="it is a heartbeat of the whole worker, not a limit of one request",
+        ),
+        "asgi": WorkerClass(Dispatch.FIRST_AWAKE, timeout=_LOOP_TIMEOUT),
     },
     preloads=True,
     usual=True,
 )
+
+
+def _unasked(settings: Settings) -> str:
+    """uvicorn's timeout with one worker, and where it is switched off."""
+    if settings.workers == 1:
+        return "With one worker nobody asks after it: whatever is stuck is never ended."
+    if not settings.timeout > 0:
+        return "It cannot be switched off and stays at 5 s."
+    return ""
+
+
+def _ends_alone(settings: Settings) -> str:
+    """uvicorn's limit with one worker."""
+    if settings.workers > 1 or not settings.max_requests:
+        return ""
+    return "With one worker the limit would end the server, so it is not given."
+
+
+def _double(settings: Settings) -> Settings:
+    """hypercorn 0.18 takes max-requests for its jitter, whatever the option says."""
+    if not settings.max_requests_jitter:
+        return settings
+    half = (settings.max_requests + settings.max_requests_jitter) // 2
+    return replace(settings, max_requests=half, max_requests_jitter=half)
+
+
+def _other_jitter(settings: Settings) -> str:
+    if not settings.max_requests or settings.max_requests_jitter in (0, settings.max_requests):
+        return ""
+    return "Version 0.18 takes max-requests for it: a worker may serve twice as many."
+
+
+def _shared_out(settings: Settings) -> Settings:
+    """uWSGI's jitter is a number of requests for each worker."""
+    whole = settings.max_requests_jitter // settings.workers * settings.workers
+    return replace(settings, max_requests_jitter=whole)
+
+
+def _shares(settings: Settings) -> str:
+    if _shared_out(settings) == settings:
+        return ""
+    return "It is rounded up to a number of requests for each worker."
+
+
+def _cut(settings: Settings) -> str:
+    """uWSGI's backlog where the kernel allows less."""
+    most = _somaxconn()
+    if settings.backlog <= most:
+        return ""
+    return f"It gets {most}, net.core.somaxconn here: with more it refuses to start."
+
+
+def _kept_mercy(settings: Settings) -> str:
+    return "" if settings.graceful_timeout > 0 else "Off cannot be said: it is 60 s then."
+
 
 UVICORN = FieldServer(
     name="uvicorn",
@@ -107,6 +177,7 @@ UVICORN = FieldServer(
             "its own answers, so only what holds the GIL or stops the process counts, never a "
             "request. With one worker nobody asks.",
             lambda s: str(math.ceil(s.timeout)) if s.workers > 1 and s.timeout > 0 else None,
+            _unasked,
         ),
         "graceful_timeout": Meaning(
             "timeout-graceful-shutdown",
@@ -121,11 +192,13 @@ UVICORN = FieldServer(
             "A worker ends after so many requests, and the master starts another one then; with "
             "one worker the server ends.",
             lambda s: str(s.max_requests) if s.max_requests and s.workers > 1 else None,
+            _ends_alone,
         ),
         "max_requests_jitter": Meaning(
             "limit-max-requests-jitter",
             "At most so many are added, at random; older versions do not know it.",
             lambda s: _jitter(s) if s.workers > 1 else None,
+            lambda s: _ends_alone(s) if s.max_requests_jitter else "",
         ),
         "preload_app": Meaning("", _NO_PRELOAD),
         "backlog": Meaning("backlog", "The same.", _whole("backlog")),
@@ -138,6 +211,7 @@ UVICORN = FieldServer(
         ),
     },
     deployed=lambda app, s: (["uvicorn", app, "--port", "8000", "--no-access-log"], []),
+    recycling_alone=Recycling.ENDS,
     signals={
         "reload": signal.SIGHUP,
         "add_worker": signal.SIGTTIN,
@@ -175,7 +249,11 @@ HYPERCORN = FieldServer(
             _positive("max_requests"),
         ),
         "max_requests_jitter": Meaning(
-            "max-requests-jitter", "At most so many are added, at random.", _jitter
+            "max-requests-jitter",
+            "At most so many are added, at random. Version 0.18 takes max-requests for it, "
+            "whatever is said, so both are given alike.",
+            _jitter,
+            _other_jitter,
         ),
         "preload_app": Meaning("", _NO_PRELOAD),
         "backlog": Meaning("backlog", "The same.", _whole("backlog")),
@@ -184,6 +262,7 @@ HYPERCORN = FieldServer(
     deployed=lambda app, s: (["hypercorn", "--bind", "127.0.0.1:8000"], [app]),
     signals={"reload": signal.SIGHUP, "stop": signal.SIGTERM},
     drains=False,
+    nearest=_double,
     remarks=(
         "At TERM the first worker to end may take the others with it, and the requests they have "
         "in hand.",
@@ -212,7 +291,7 @@ WAITRESS = FieldServer(
         "keepalive": Meaning(
             "channel-timeout",
             "How long an idle connection is kept; checked only every 30 s.",
-            _positive("keepalive"),
+            _whole("keepalive"),
         ),
         "max_requests": Meaning("", _NO_RECYCLING),
         "max_requests_jitter": Meaning("", _NO_RECYCLING),
@@ -227,6 +306,7 @@ WAITRESS = FieldServer(
     deployed=lambda app, s: (["waitress-serve", "--listen=127.0.0.1:8000"], [app]),
     signals={"stop": signal.SIGINT, "stop_now": signal.SIGTERM},
     most_workers=1,
+    recycling=Recycling.NEVER,
     fixed=(
         (
             "trusted-proxy",
@@ -277,7 +357,10 @@ GRANIAN = FieldServer(
         "max_requests_jitter": Meaning("", _NO_RECYCLING),
         "preload_app": Meaning("", _NO_PRELOAD),
         "backlog": Meaning(
-            "backlog", "The same; at least 128.", lambda s: str(max(128, s.backlog))
+            "backlog",
+            "The same; at least 128.",
+            lambda s: str(max(128, s.backlog)),
+            lambda s: "" if s.backlog >= 128 else "Less than 128 is refused, so it gets 128.",
         ),
         "worker_connections": Meaning(
             "backpressure",
@@ -287,6 +370,8 @@ GRANIAN = FieldServer(
     },
     deployed=lambda app, s: (["granian", "--interface", s.interface, "--port", "8000"], [app]),
     signals={"reload": signal.SIGHUP, "stop": signal.SIGTERM},
+    recycling=Recycling.NEVER,
+    nearest=lambda s: replace(s, backlog=max(128, s.backlog)),
 )
 
 UWSGI = FieldServer(
@@ -316,6 +401,7 @@ UWSGI = FieldServer(
             "worker-reload-mercy",
             "Longest a worker may take to go; it is killed then.",
             _positive("graceful_timeout"),
+            _kept_mercy,
         ),
         "keepalive": Meaning(
             "", "http-socket ends each connection after its answer; a proxy in front keeps them."
@@ -332,6 +418,7 @@ UWSGI = FieldServer(
                 if _jitter(s) is not None
                 else None
             ),
+            _shares,
         ),
         "preload_app": Meaning(
             "lazy-apps",
@@ -342,6 +429,7 @@ UWSGI = FieldServer(
             "listen",
             "The same; more than net.core.somaxconn and it refuses to start.",
             lambda s: str(min(s.backlog, _somaxconn())),
+            _cut,
         ),
         "worker_connections": Meaning("", "A connection has a thread, so threads limit them."),
     },
@@ -354,6 +442,7 @@ UWSGI = FieldServer(
     ),
     signals={"reload": signal.SIGHUP, "stop": signal.SIGTERM, "stop_now": signal.SIGQUIT},
     preloads=True,
+    nearest=_shared_out,
     fixed=(
         ("master", "", "without it nobody replaces a worker"),
         ("need-app", "", "an app that does not boot is the end, not a server that answers 500"),
@@ -396,13 +485,13 @@ MOD_WSGI = FieldServer(
             "request-timeout",
             "How long a request may take with one thread; with n threads 1 + ln(n) times as long. "
             "Then the whole process is replaced.",
-            _positive("timeout"),
+            _whole("timeout"),
         ),
         "graceful_timeout": Meaning(
             "graceful-timeout",
             "Only for a process that has reached maximum-requests: how long it may go on. TERM "
             "gives no time.",
-            _positive("graceful_timeout"),
+            _whole("graceful_timeout"),
         ),
         "keepalive": Meaning(
             "keep-alive-timeout",
@@ -410,7 +499,7 @@ MOD_WSGI = FieldServer(
             _whole("keepalive"),
         ),
         "max_requests": Meaning("maximum-requests", "The same.", _positive("max_requests")),
-        "max_requests_jitter": Meaning("", "There is none."),
+        "max_requests_jitter": Meaning("", "There is none: all workers may go at once."),
         "preload_app": Meaning("", _NO_PRELOAD),
         "backlog": Meaning("server-backlog", "Apache's; the daemons have 100.", _whole("backlog")),
         "worker_connections": Meaning("", "Apache's max-clients is left as it is."),
@@ -421,6 +510,7 @@ MOD_WSGI = FieldServer(
     ),
     signals={"reload": signal.SIGHUP, "stop": signal.SIGTERM},
     drains=False,
+    nearest=lambda s: replace(s, max_requests_jitter=0),
     remarks=(
         "It needs Apache (Debian: apache2-bin, to install apache2-dev). Started as root, its "
         "daemons run as www-data, and need an interpreter and an app that www-data can read.",

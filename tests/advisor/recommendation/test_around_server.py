@@ -9,6 +9,7 @@ from support.demands import ask, make_demand
 
 from pretune.advisor.model.predict import predict
 from pretune.advisor.profiler.measurement import Conditions
+from pretune.advisor.quantity import Interval
 from pretune.advisor.recommendation.around_server import ADVICE, Surroundings, advise
 from pretune.advisor.recommendation.values import Recommendation
 from pretune.advisor.resources.budget import Budget
@@ -31,8 +32,26 @@ def advised(given):
 
 def test_everything_has_a_value_and_a_reason():
     found = advise(case())
-    assert [a.name for a in found] == [name for name, _ in ADVICE]
+    assert [a.name for a in found] == [name for name, _ in ADVICE if name != "restart_every_h"]
     assert all(a.reason.endswith(".") for a in found)
+
+
+@pytest.mark.parametrize(
+    ("server", "workers", "named"),
+    [("gunicorn", 1, False), ("uvicorn", 2, False), ("uvicorn", 1, True), ("waitress", 1, True)],
+)
+def test_a_leak_that_a_server_cannot_recycle_is_restarted_from_outside(server, workers, named):
+    slope = Interval(100.0, 90.0, 110.0)
+    found = case(Settings(workers, 4), leak_class="leak", leak_slope_bytes_per_request=slope)
+    recommendation = replace(found.recommendation, server=server)
+    restart = advised(replace(found, recommendation=recommendation)).get("restart_every_h")
+    assert (restart is not None) is named
+    if restart is not None:
+        assert 1 <= restart.value <= 24
+        # what leaks in that time fits
+        seconds, rps = restart.value * 3600, recommendation.predicted.throughput_rps.high
+        assert seconds * rps * slope.high < found.budget.ram_bytes
+        assert server in restart.reason
 
 
 def test_a_pool_is_as_large_as_what_a_worker_was_seen_to_hold():

@@ -35,7 +35,7 @@ def heavy(size: float):
 @pytest.mark.parametrize("size", [60 * MIB, 300 * MIB, 3000 * MIB])
 def test_it_fits_and_a_little_less_does_not(size):
     demand = heavy(size)
-    found = least_ram.find_least_ram(demand, budget(64 * MIB), "wsgi")
+    found = least_ram.find_least_ram(demand, budget(64 * MIB), "wsgi", "gunicorn")
     assert found is not None
     assert needed(found, demand) <= found
     less = int(found * 0.9)
@@ -50,7 +50,7 @@ def test_a_leak_is_recycled_in_it():
         worker=replace(demand.worker, leak_class="leak", leak_slope_bytes_per_request=slope),
     )
     without, found = (
-        least_ram.find_least_ram(d, budget(64 * MIB), "wsgi") for d in (demand, leaky)
+        least_ram.find_least_ram(d, budget(64 * MIB), "wsgi", "gunicorn") for d in (demand, leaky)
     )
     assert without is not None
     assert found is not None
