@@ -103,7 +103,7 @@ def _stop(around: Surroundings) -> Said:
 
 
 def _restart(around: Surroundings) -> Said | None:
-    """Of a leak on a server that does not recycle."""
+    """Hours between restarts from outside, for a leak on a server that does not recycle."""
     recommended = around.recommendation
     hours = restarts.restart_hours(
         around.demand.worker,

@@ -36,7 +36,7 @@ class Dispatch(Enum):
 
 
 class Recycling(Enum):
-    """What happens when a worker has served ``max_requests``."""
+    """An end of a worker that has served ``max_requests``, and what comes after it."""
 
     OVERLAPS = "a new worker is ready before the old one goes"
     REPLACES = "a new worker is started when the old one has gone"
@@ -126,12 +126,12 @@ class Server:
         return settings.keepalive > 0 and not (workers and workers.closes)
 
     def recycling_of(self, workers: int) -> Recycling:
-        """What happens at ``max_requests`` with so many workers."""
+        """The effect of ``max_requests`` with so many workers."""
         alone = self.recycling_alone if workers == 1 else None
         return alone or self.recycling
 
     def recycles(self, workers: int) -> bool:
-        """Whether a worker that has reached ``max_requests`` is replaced."""
+        """True where a worker that has reached ``max_requests`` is replaced."""
         return self.recycling_of(workers) in (Recycling.OVERLAPS, Recycling.REPLACES)
 
     def attainable(self, settings: Settings) -> Settings:
