@@ -69,8 +69,8 @@ def read_back(server: str, text: str, name: str) -> dict[str, Any]:
         said = uwsgi_ini.parse(name, text, Surroundings())
     else:
         (line,) = [line for line in text.splitlines() if line.startswith("exec ")]
-        words = shlex.split(line)[2:]
-        said = arguments.parse(grammar, [Word.of(word) for word in words], lambda flag: flag)
+        words = [Word.from_marked(word) for word in shlex.split(line)[2:]]
+        said = arguments.parse(grammar, words, lambda flag: flag)
     assert said.unknown == ()
     found = {**grammar.defaults, **{key: each.value for key, each in said.settings.items()}}
     if server == "uwsgi":  # the delta times the worker's number
