@@ -150,6 +150,9 @@ def _traffic(console: Console, workload: Any) -> None:
             terminal.print_paragraph(console, f"and {len(endpoints) - MOST_ROUTES} more")
     if workload["assumption"]:
         terminal.print_paragraph(console, f"assumed: {numbers.line(workload['assumption'])}")
+    covered = summary.coverage({"workload": workload})
+    if covered:
+        terminal.print_paragraph(console, covered)
     if workload["headers"]:
         headers = workload["headers"].items()
         rows = [(numbers.line(name), numbers.line(value)) for name, value in headers]

@@ -73,7 +73,32 @@ def format_used(used: Any, budget: float) -> str:
 
 
 def sentence(document: Document) -> str:
-    """The verdict in one sentence, its word first."""
+    """The verdict in one sentence, its word first, with the share of the routes it speaks for."""
+    return "; ".join(filter(None, (_verdict(document), coverage(document))))
+
+
+def coverage(document: Document) -> str:
+    """The share of known routes measured, and why ``/`` was not; "" for named traffic."""
+    workload = document.get("workload") or {}
+    part = workload.get("coverage")
+    if not part or not workload["endpoints"]:
+        return ""
+    texts = []
+    if part["known"]:
+        texts.append(f"measured {part['measured']} of {part['known']} known routes")
+    if not part["listed"]:
+        texts.append(
+            f"{'some ' if part['known'] else ''}routes cannot be listed, pages were found by links"
+        )
+    if part["root"]:
+        reason = numbers.line(part["root"])
+        reason = f"is {reason}" if reason.startswith("a ") else reason
+        way = " (give [headers] or a locustfile)" if "login" in reason else ""
+        texts.append(f"/ was not among them: it {reason}{way}")
+    return "; ".join(texts)
+
+
+def _verdict(document: Document) -> str:
     verdict = document["verdict"]
     word = verdict.replace("_", " ")
     because = numbers.line((document.get("failure") or {}).get("message", ""))

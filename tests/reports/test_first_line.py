@@ -64,3 +64,36 @@ def test_after_a_miss_the_measured_rate_is_the_answer_and_the_prediction_stands_
         "fits: 5 workers x 4 threads measured at 9 (8-10) requests/s (p95 146 ms"
     )
     assert "the prediction, 142 (137-146) requests/s, does not hold: throughput 9" in line
+
+
+ALL = {"measured": 7, "known": 7, "listed": True, "root": ""}
+
+
+@pytest.mark.parametrize(
+    ("coverage", "said"),
+    [
+        (None, ""),
+        (ALL, "measured 7 of 7 known routes"),
+        (
+            ALL | {"measured": 3, "root": "needs a login (answers 401)"},
+            "measured 3 of 7 known routes; / was not among them: it needs a login (answers 401) "
+            "(give [headers] or a locustfile)",
+        ),
+        (
+            ALL | {"root": "answers 500"},
+            "measured 7 of 7 known routes; / was not among them: it answers 500",
+        ),
+        (
+            ALL | {"measured": 0, "known": 0, "listed": False},
+            "routes cannot be listed, pages were found by links",
+        ),
+    ],
+)
+def test_the_line_says_which_share_of_the_routes_was_measured(
+    load: Load, coverage: Any, said: str
+) -> None:
+    document = load("fits")
+    before = summary.sentence(document)
+    document["workload"]["coverage"] = coverage
+    assert summary.coverage(document) == said
+    assert summary.sentence(document) == (f"{before}; {said}" if said else before)
