@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import reduce
 
+from pretune.advisor.deployed.procfile import SERVING
 from pretune.advisor.deployed.shell import Surroundings, Word, expand
 from pretune.advisor.deployed.value import AMOUNT, Command, Fact, Reading
 from pretune.advisor.deployed.yaml_nodes import Node, NotUnderstood, parse
@@ -26,6 +27,9 @@ _FACTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("deploy", "resources", "limits", "cpus"), "CPU limit"),
     (("cpus",), "CPU limit"),
 )
+_DEEPEST = 8  # services that extend each other
+# variables that say how it serves
+_OF_SERVERS = ("WEB_CONCURRENCY", "GUNICORN_CMD_ARGS", "UVICORN_WORKERS")
 _NOTHING = Node((), pairs={})
 _DOLLAR = "\ue004"
 # A plain scalar as compose's YAML decoder (gopkg.in/yaml.v3) takes it: `yes` and `on` are texts
@@ -48,15 +52,31 @@ def read(file: str, text: str, dotenv: Mapping[str, str]) -> Reading:
     if services is None or not services.pairs:
         return Reading()
     around = Surroundings(dotenv)
-    # what a profile must be named for comes last
-    nodes = sorted(services.pairs.items(), key=lambda each: each[1].get("profiles") is not None)
+    extended = {name: _extended(name, services.pairs, 0) for name in services.pairs}
+    # what a profile must be named for comes last, what is called like a server first
+    nodes = sorted(
+        extended.items(),
+        key=lambda each: (each[1].get("profiles") is not None, each[0] not in SERVING),
+    )
     commands = [_service(file, name, node, around) for name, node in nodes if node.pairs]
     problems = tuple(
-        f"{file}:{node.line}: {name} extends another service, which is not followed"
+        f"{file}:{node.line}: {name} extends another file's service, which is not followed"
         for name, node in services.pairs.items()
-        if node.get("extends") is not None
+        if node.get("extends", "file") is not None
     )
     return Reading(tuple(commands), problems)
+
+
+def _extended(name: str, services: Mapping[str, Node], depth: int) -> Node:
+    """A service over the one of this file that it extends."""
+    node = services[name]
+    extends = node.get("extends")
+    if extends is None or node.get("extends", "file") is not None or depth > _DEEPEST:
+        return node
+    base = extends.text if extends.text is not None else _text(extends.get("service"))
+    if base not in services or node.pairs is None:
+        return node
+    return merge(_extended(base, services, depth + 1), node)
 
 
 def merge(below: Node, above: Node) -> Node:
@@ -116,6 +136,15 @@ def _service(file: str, name: str, node: Node, around: Surroundings) -> Command:
             for name in _env_files(node.get("env_file"))
         ),
         replaces="CMD" if entrypoint is None else "both",
+        arguments={
+            key: Word.from_marked(_interpolated(_text(each), around)).text
+            for key, each in (_mapped(node.get("build", "args") or _NOTHING).pairs or {}).items()
+        },
+        unread=tuple(
+            f"{file}:{each.line}"
+            for key, each in (_mapped(node.get("environment") or _NOTHING).pairs or {}).items()
+            if key in _OF_SERVERS and _decoded(each) is None  # the host's
+        ),
     )
 
 

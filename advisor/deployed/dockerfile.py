@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from pretune.advisor.deployed.shell import Surroundings, Word, expand
@@ -47,9 +48,9 @@ class _Stage:
     base: str = ""
 
 
-def read(file: str, text: str, target: str = "") -> Reading:
+def read(file: str, text: str, target: str = "", given: Mapping[str, str] | None = None) -> Reading:
     """``target``: the stage that is built; "": the last one, or the one before where the last is
-    for tests or development and is made from it."""
+    for tests or development and is made from it. ``given``: the build's arguments."""
     stages: dict[str, _Stage] = {}
     stage = _Stage()
     here = ""
@@ -66,7 +67,7 @@ def read(file: str, text: str, target: str = "") -> Reading:
                 stages[words[2].lower()] = stage
             here = words[2].lower() if len(words) == 3 else ""
         elif has_stage:
-            stage = _after(stage, name, rest, lines, file)
+            stage = _after(stage, name, rest, lines, file, given or {})
             if here:
                 stages[here] = stage
     if not has_stage:
@@ -86,7 +87,9 @@ def read(file: str, text: str, target: str = "") -> Reading:
     return Reading((command,) if command else ())
 
 
-def _after(stage: _Stage, name: str, rest: str, lines: Lines, file: str) -> _Stage:
+def _after(
+    stage: _Stage, name: str, rest: str, lines: Lines, file: str, build: Mapping[str, str]
+) -> _Stage:
     if name == "ENV":
         pairs = {
             key: (value, _place(file, lines, key)) for key, value in _pairs(rest, stage).items()
@@ -95,6 +98,7 @@ def _after(stage: _Stage, name: str, rest: str, lines: Lines, file: str) -> _Sta
     if name == "ARG":
         key, equals, value = rest.strip().partition("=")
         given = {key: value.strip("\"'")} if equals else {}
+        given |= {key: build[key]} if key in build else {}
         return replace(stage, arguments={**stage.arguments, **given})
     if name == "WORKDIR":
         directory = _expanded(rest.strip().strip("\"'"), stage)

@@ -46,6 +46,7 @@ class Format:
 
     ``replaces``: where its command is not understood, no weaker format says what starts.
     ``alone``: a file of settings, that counts by itself only where no command is known.
+    ``several``: of files that differ the run's command decides which is applied.
     ``marker``: what a file of so general a name holds, else it is none of them.
     """
 
@@ -53,6 +54,7 @@ class Format:
     read: Reader
     replaces: bool = False
     alone: bool = False
+    several: bool = False
     marker: re.Pattern[str] | None = None
 
 
@@ -107,7 +109,11 @@ def _made(files: Files, command: Command) -> tuple[Command | None, tuple[str, ..
         return command, ()
     image = files.dockerfile(command)
     text = files.text(image) if image is not None else None
-    inside = dockerfile.read(image, text, command.target) if image and text is not None else None
+    inside = (
+        dockerfile.read(image, text, command.target, command.arguments)
+        if image and text is not None
+        else None
+    )
     given = bool(command.words or command.text)
     if inside is None or not inside.commands:
         problems = inside.problems if inside is not None else ()
@@ -165,6 +171,25 @@ def _of_procfile(files: Files, file: str, text: str) -> Started:
     return _resolved(files, replace(reading, commands=commands), serving=True)
 
 
+def _unit(files: Files, file: str, text: str) -> Started:
+    """Drop-ins of the unit come after it."""
+    reading = systemd.read(file, text)
+    for name in files.matching(f"{file.rpartition('/')[2]}.d/*.conf", Command(file, "", ())):
+        held = files.text(name) or ""
+        dropped = systemd.read(name, held).commands
+        commands = tuple(
+            replace(each, environ={**base.environ, **each.environ},
+                    directory=each.directory or base.directory,
+                    env_files=(*base.env_files, *each.env_files))
+            for base in reading.commands[:1]
+            for each in dropped
+        )  # fmt: skip
+        if not commands and "Environment" in held:
+            commands = tuple(replace(e, unread=(*e.unread, name)) for e in reading.commands)
+        reading = replace(reading, commands=commands or reading.commands)
+    return _resolved(files, reading)
+
+
 def _manifest(files: Files, file: str, text: str) -> Started:
     """Helm's templates take the chart's values."""
     folder = PurePosixPath(file).parent
@@ -200,9 +225,9 @@ FORMATS: tuple[Format, ...] = (
     Format(("render.yaml", "app.yaml", "app.yml", "heroku.yml"),
            _commands(yaml_services.read, serving=True), replaces=True),
     Format(("nixpacks.toml",), _commands(nixpacks.read, serving=True), replaces=True),
-    Format(("*.yaml", "*.yml"), _manifest, replaces=True, marker=kubernetes.MARKER),
+    Format(("*.yaml", "*.yml"), _manifest, replaces=True, several=True, marker=kubernetes.MARKER),
     Format(("Procfile", "Procfile.prod", "Procfile.production"), _of_procfile, replaces=True),
-    Format(("*.service", "*.service.j2"), _commands(systemd.read)),
+    Format(("*.service", "*.service.j2"), _unit),
     Format(supervisor.PATTERNS, _commands(supervisor.read)),
     Format(circus.PATTERNS, _commands(circus.read)),
     Format(run_script.PATTERNS, _commands(run_script.read)),

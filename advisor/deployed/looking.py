@@ -74,7 +74,11 @@ def _looked(directories: list[Path], files: Files) -> Look:
                     )
                     beside.append(sentence)
                 else:
-                    rank = (deployed.develops, doubt, number, distance, _unusual(deployed))
+                    staged = form.several and "prod" not in file
+                    rank = (
+                        *(deployed.develops, doubt, number, staged, distance),
+                        _unusual(deployed),
+                    )
                     found.append((rank, deployed, file))
     found = [each for each in found if each[2] not in files.followed]
     found.sort(key=lambda each: each[0])
@@ -87,6 +91,16 @@ def _looked(directories: list[Path], files: Files) -> Look:
         chosen = None
     if chosen is None:
         return Look(None, tuple(files.read), tuple(dict.fromkeys((*problems, *beside))))
+    (_, _, number, *_), _, file = found[0]
+    rivals = [
+        other
+        for rank, other, name in found[1:]
+        if FORMATS[number].several and rank[2] == number and name != file
+        and ("prod" in name) >= ("prod" in file) and _differs(other, chosen)
+    ]  # fmt: skip
+    if rivals:
+        said = f"which is applied is not known: {_says(chosen)}, {_says(rivals[0])}"
+        return Look(None, tuple(files.read), tuple(dict.fromkeys((said, *problems, *beside))))
     others = tuple(_says(other) for _, other, _ in found[1:] if _differs(other, chosen))
     problems = list(dict.fromkeys((*chosen.problems, *problems)))
     chosen = replace(chosen, others=tuple(dict.fromkeys(others)), problems=tuple(problems))

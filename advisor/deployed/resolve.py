@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pretune.advisor.deployed import uwsgi_ini
@@ -19,6 +19,7 @@ from pretune.advisor.deployed.servers import Reached, Search
 from pretune.advisor.deployed.shell import Surroundings, Word, expand, split
 from pretune.advisor.deployed.value import Command, Deployed, Setting
 
+_DEEPEST = 4  # uWSGI files that take in others
 DEFAULT_CONF = "gunicorn.conf.py"
 # of uWSGI
 _YAML = frozenset({"yaml", "y", "json", "j"})
@@ -91,7 +92,7 @@ def _settled(seen: Reached, outer: Command, project: Project) -> Deployed:
         }
     )
     application = _CALLED.sub("(...)", _application(grammar, line) or application)
-    settings = _layered(grammar, layers, line, seen.command.unread)
+    settings = _layered(grammar, layers, line, _unread_files(line, seen))
     return Deployed(
         server=grammar.server,
         where=seen.command.where,
@@ -102,6 +103,12 @@ def _settled(seen: Reached, outer: Command, project: Project) -> Deployed:
         problems=tuple(problems),
         develops=seen.develops,
     )
+
+
+def _unread_files(line: Said, seen: Reached) -> tuple[str, ...]:
+    """Files of variables that were not read; uvicorn has one of its own."""
+    own = line.other.get("env-file", "") if seen.invocation.server == "uvicorn" else ""
+    return (*seen.command.unread, *((own,) if own else ()))
 
 
 def _noted(note: str, rests: Sequence[str]) -> str:
@@ -195,7 +202,7 @@ def _files(asked: _Asked) -> Iterator[Said]:
     server, line, seen, project = asked.grammar.server, asked.line, asked.seen, asked.project
     if server == "gunicorn":
         yield from _gunicorn(asked)
-    elif server in _READERS:
+    elif server in ("uwsgi", "hypercorn"):
         name = line.config.text if line.config else _positional(asked.grammar, line)
         if name is None:
             around = Surroundings(seen.variables, project.cores)
@@ -217,7 +224,29 @@ def _files(asked: _Asked) -> Iterator[Said]:
             yield asked.missing(name)
             return
         around = Surroundings(seen.variables, project.cores)
-        yield _READERS[server](file, text, around)
+        if server == "uwsgi":
+            yield from _uwsgi_files(asked, name, file, text, around, 0)
+        else:
+            yield _toml(file, text, around)
+
+
+def _uwsgi_files(
+    asked: _Asked, name: str, file: str, text: str, around: Surroundings, depth: int
+) -> Iterator[Said]:
+    """A section of an ini file, over the files that it takes in."""
+    said = uwsgi_ini.parse(file, text, around, name.partition(":")[2] or "uwsgi")
+    for option in ("ini", "inherit", "include"):
+        more = said.other.get(option, "")
+        base = more.partition(":")[0]
+        if not more or depth > _DEEPEST:
+            continue
+        inner = asked.project.find(base, asked.seen.command) if base else file
+        held = asked.project.text(inner) if inner is not None else None
+        if inner is None or held is None:
+            yield asked.missing(base)
+        else:
+            yield from _uwsgi_files(asked, more, inner, held, around, depth + 1)
+    yield said
 
 
 def _gunicorn(asked: _Asked) -> Iterator[Said]:
@@ -281,12 +310,6 @@ def _toml(file: str, text: str, around: Surroundings) -> Said:
             if key in pairs
         }
     )
-
-
-_READERS: Mapping[str, Callable[[str, str, Surroundings], Said]] = {
-    "uwsgi": uwsgi_ini.parse,
-    "hypercorn": _toml,
-}
 
 
 def _application(grammar: Grammar, line: Said) -> str:

@@ -255,7 +255,10 @@ class _Walk:
         if self._steps > MOST_STEPS:
             raise ValueError("it has too many branches")
         if text.startswith("(("):
-            return _forked(state, (text[:30],), text)
+            value = Word.from_marked(expand(f"${text}", self._around(state)))
+            if not value.unknown and value.text.lstrip("-").isdecimal():
+                return [replace(_resting(state, value.rests), status=int(value.text) != 0)]
+            return _forked(state, value.unknown or (text[:30],), text)
         assigned: dict[str, str] = {}  # ${D:=9} is seen by the rest of its own command
         seen = {**state.variables}
         around = self._around(state, ChainMap(assigned, seen))
@@ -279,6 +282,10 @@ class _Walk:
             return self._test([Word.from_marked(w) for w in words], state)
         if first in ("exit", "return"):
             return [replace(state, ended=first)]
+        if first == "let":
+            sums = [p for w in words[1:] if (p := ASSIGNMENT.fullmatch(w)) is not None]
+            held = {p[1]: expand(f"$(({p[2]}))", around)[:LONGEST_VALUE] for p in sums}
+            return [replace(state, variables={**seen, **held}, status=True)]
         if first in ("true", ":"):
             return [replace(state, status=True)]
         if first == "false":

@@ -29,7 +29,7 @@ def read(file: str, text: str) -> Reading:
             around = environ
         elif section.name == "include":
             includes += pairs.get("files", "").split()
-        elif section.name.startswith("program:") and pairs.get("command"):
+        elif section.name.startswith(("program:", "fcgi-program:")) and pairs.get("command"):
             command = _OURS.sub(r"${\1}", pairs["command"]).replace("%%", "%")
             commands.append(
                 Command(

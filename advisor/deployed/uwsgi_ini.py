@@ -31,13 +31,13 @@ class _Condition:
     usual: bool | None
 
 
-def parse(file: str, text: str, around: Surroundings) -> Said:
+def parse(file: str, text: str, around: Surroundings, section: str = "uwsgi") -> Said:
     """All of it as a command line would say it. A key of the file itself may be a placeholder.
 
     What stands under ``if-env`` counts where the variable is set, under ``if-not-env`` where it is
     not; where that is not known, the variable is taken not to be set, and this is said.
     """
-    return _parsed(file, _pairs(text), text, around)
+    return _parsed(file, _pairs(text, section), text, around)
 
 
 def parse_yaml(file: str, text: str, around: Surroundings) -> Said:
@@ -128,13 +128,13 @@ def _conditional(
 _COMMENT = re.compile(r"\s+[#;].*")
 
 
-def _pairs(text: str) -> list[tuple[int, str, str]]:
+def _pairs(text: str, section: str) -> list[tuple[int, str, str]]:
     pairs = []
     inside = False
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip()
         if line.startswith("["):
-            inside = line.startswith("[uwsgi]")
+            inside = line.startswith(f"[{section}]")
         elif inside and line and line[0] not in "#;":
             key, equals, value = line.partition("=")
             value = _COMMENT.sub("", value.strip())

@@ -59,6 +59,7 @@ class Command:
     open: bool = False
     unread: tuple[str, ...] = ()
     env_files: tuple[str, ...] = ()
+    arguments: Mapping[str, str] = field(default_factory=dict)  # of the build, for its ARGs
     entrypoint: tuple[str, ...] = ()
     replaces: str = "both"  # of an image: "both" ENTRYPOINT and CMD, or "CMD" alone
 

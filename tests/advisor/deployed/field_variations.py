@@ -589,4 +589,192 @@ VARIATIONS: list[Case] = [
         {"other/Dockerfile": "FROM x\nCMD gunicorn app:app -w 4\n", "other/app.py": ""},
         (None, None),
     ),
+    # what else people write
+    ("ARG in CMD", D("ARG W=3\nENV W=$W\nCMD gunicorn app:app -w $W"), ("gunicorn", 3)),
+    (
+        "entrypoint sh -c exec $0",
+        D('ENTRYPOINT ["sh", "-c", "exec gunicorn app:app -w ${W:-3}"]'),
+        ("gunicorn", 3),
+    ),
+    (
+        "compose extends",
+        C("  base:\n    image: x\n    command: gunicorn app:app -w 3\n  web:\n    extends: base\n"),
+        ("gunicorn", 3),
+    ),
+    (
+        "compose extends override",
+        C(
+            "  base:\n    image: x\n    command: gunicorn app:app -w 4\n  web:\n    extends: {service: base}\n    command: gunicorn app:app -w 3\n"
+        ),
+        ("gunicorn", 3),
+    ),
+    ("procfile env unset", P("gunicorn app:app -w $WORKERS"), ("gunicorn", None)),
+    ("procfile bash", P('bash -c "gunicorn app:app -w 3"'), ("gunicorn", 3)),
+    ("trap", S('trap "exit" TERM\ngunicorn app:app -w 3 &\npid=$!\nwait $pid'), ("gunicorn", 3)),
+    (
+        "heredoc in script",
+        S("cat > x.py <<EOF\ngunicorn app:app -w 1\nEOF\nexec gunicorn app:app -w 3"),
+        ("gunicorn", 3),
+    ),
+    (
+        "nested if",
+        S(
+            'if [ "$1" = web ]; then\n  if [ "${TLS:-no}" = yes ]; then exec gunicorn app:app -w 1 --keyfile k; else exec gunicorn app:app -w 3; fi\nfi',
+            'ENTRYPOINT ["./start.sh"]\nCMD ["web"]',
+        ),
+        ("gunicorn", 3),
+    ),
+    (
+        "case in function",
+        S(
+            'main() {\n case "$1" in\n  web) shift; exec gunicorn app:app -w 3 "$@";;\n  *) exec "$@";;\n esac\n}\nmain "$@"',
+            'ENTRYPOINT ["./start.sh"]\nCMD ["web"]',
+        ),
+        ("gunicorn", 3),
+    ),
+    ("eval", S('CMD="gunicorn app:app -w 3"\neval "$CMD"'), ("gunicorn", 3)),
+    ("var cmd", S('CMD="gunicorn app:app"\nexec $CMD -w 3'), ("gunicorn", 3)),
+    ("let", S("let W=$(nproc)+1\nexec gunicorn app:app -w $W"), ("gunicorn", 3)),
+    (
+        "cgroup",
+        S('W=$(cat /sys/fs/cgroup/cpu.max | cut -d" " -f1)\nexec gunicorn app:app -w $W'),
+        ("gunicorn", None),
+    ),
+    (
+        "$(( )) cond",
+        S("if (( $(nproc) > 1 )); then W=3; else W=1; fi\nexec gunicorn app:app -w $W"),
+        ("gunicorn", 3),
+    ),
+    ("printenv", S('exec gunicorn app:app -w "$(printenv W || echo 3)"'), ("gunicorn", None)),
+    ("apache", D('CMD ["apachectl", "-D", "FOREGROUND"]'), (None, None)),
+    ("daphne", P("daphne app:app"), (None, None)),
+    ("flask run", P("flask run --host 0.0.0.0"), (None, None)),
+    (
+        "gunicorn conf env",
+        D("ENV N=3\nCMD gunicorn -c gunicorn.conf.py app:app")
+        | {"gunicorn.conf.py": "import os\nworkers=int(os.environ['N'])\n"},
+        ("gunicorn", 3),
+    ),
+    (
+        "conf cpu",
+        P("gunicorn app:app")
+        | {"gunicorn.conf.py": "import multiprocessing\nworkers=multiprocessing.cpu_count()+1\n"},
+        ("gunicorn", 3),
+    ),
+    (
+        "conf vs -w",
+        P("gunicorn app:app -w 3 -c gunicorn.conf.py") | {"gunicorn.conf.py": "workers=9\n"},
+        ("gunicorn", 3),
+    ),
+    ("uvicorn env", D("ENV UVICORN_WORKERS=3\nCMD uvicorn app:app"), ("uvicorn", 3)),
+    (
+        "uvicorn env_file opt",
+        P("uvicorn app:app --env-file .env") | {".env": "WEB_CONCURRENCY=3\n"},
+        ("uvicorn", None),
+    ),
+    ("hypercorn", P("hypercorn app:app -w 3"), ("hypercorn", 3)),
+    ("granian", P("granian --interface asgi app:app --workers 3"), ("granian", 3)),
+    (
+        "uwsgi cheaper",
+        {"uwsgi.ini": "[uwsgi]\nmodule=app:app\nworkers = 3\ncheaper = 1\n"},
+        ("uwsgi", 3),
+    ),
+    (
+        "uwsgi two sections",
+        P("uwsgi --ini u.ini:prod")
+        | {"u.ini": "[uwsgi]\nmodule=app:app\nprocesses=1\n[prod]\nmodule=app:app\nprocesses=3\n"},
+        ("uwsgi", 3),
+    ),
+    (
+        "uwsgi inherit",
+        P("uwsgi --ini u.ini")
+        | {
+            "u.ini": "[uwsgi]\nini = base.ini\n",
+            "base.ini": "[uwsgi]\nmodule=app:app\nprocesses=3\n",
+        },
+        ("uwsgi", 3),
+    ),
+    (
+        "supervisor numprocs",
+        {
+            "supervisord.conf": "[program:web]\ncommand=gunicorn app:app -w 3 -b unix:/tmp/%(process_num)d.sock\nnumprocs=2\n"
+        },
+        ("gunicorn", 3),
+    ),
+    (
+        "fcgi-program",
+        {
+            "supervisord.conf": "[fcgi-program:web]\nsocket=tcp://localhost:80\ncommand=uvicorn --fd 0 app:app --workers 3\n"
+        },
+        ("uvicorn", 3),
+    ),
+    (
+        "compose args",
+        D("ARG W=1\nENV WEB_CONCURRENCY=$W\nCMD gunicorn app:app")
+        | C("  web:\n    build:\n      context: .\n      args: {W: 3}\n"),
+        ("gunicorn", 3),
+    ),
+    (
+        "compose host env",
+        C(
+            "  web:\n    image: x\n    command: gunicorn app:app\n    environment:\n    - WEB_CONCURRENCY\n"
+        ),
+        ("gunicorn", None),
+    ),
+    (
+        "compose interp",
+        C("  web:\n    image: x\n    command: gunicorn app:app -w ${W}\n") | {".env": "W=3\n"},
+        ("gunicorn", 3),
+    ),
+    (
+        "systemd two ExecStart",
+        {"web.service": "[Service]\nExecStart=\nExecStart=/x/gunicorn app:app -w 3\n"},
+        ("gunicorn", 3),
+    ),
+    (
+        "systemd drop-in",
+        {
+            "web.service": "[Service]\nExecStart=/x/gunicorn app:app -w 1\n",
+            "web.service.d/override.conf": "[Service]\nExecStart=\nExecStart=/x/gunicorn app:app -w 3\n",
+        },
+        ("gunicorn", 3),
+    ),
+    (
+        "ebextensions Procfile",
+        {".platform/x": "", "Procfile": "web: gunicorn --workers=3 app:app\n"},
+        ("gunicorn", 3),
+    ),
+    (
+        "cronjob k8s",
+        {
+            "k8s/a.yaml": POD.replace("Deployment", "CronJob")
+            + "        args: [gunicorn, 'app:app', -w, '1']\n"
+        },
+        (None, None),
+    ),
+    (
+        "knative",
+        {
+            "k8s/a.yaml": POD.replace("Deployment", "Service")
+            + "        args: [gunicorn, 'app:app', -w, '3']\n"
+        },
+        ("gunicorn", 3),
+    ),
+    (
+        "kustomize patch",
+        {
+            "k8s/base/web.yaml": POD + "        args: [gunicorn, 'app:app', -w, '1']\n",
+            "k8s/overlays/prod/patch.yaml": POD.replace("        image: x\n", "")
+            + "        args: [gunicorn, 'app:app', -w, '3']\n",
+        },
+        ("gunicorn", 3),
+    ),
+    (
+        "two manifests",
+        {
+            "k8s/a.yaml": POD + "        args: [gunicorn, 'app:app', -w, '1']\n",
+            "k8s/b.yaml": POD + "        args: [gunicorn, 'app:app', -w, '3']\n",
+        },
+        (None, None),
+    ),
 ]
