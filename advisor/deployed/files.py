@@ -104,7 +104,7 @@ class Files:
                     continue
 
     def _is_another(self, names: set[str]) -> bool:
-        """Whether a folder holds a module called like the target: the files there are its own."""
+        """Return whether a folder holds a module called like the target, of another project."""
         return any(f"{name.rpartition('.')[2]}.py" in names for name in self.place.names)
 
     def matching(self, pattern: str, command: Command) -> tuple[str, ...]:
@@ -121,7 +121,7 @@ class Files:
         return tuple(sorted(found, key=lambda name: not name.startswith(near)))
 
     def peek(self, file: str) -> str:
-        """What may stand in a file, which is not read for it."""
+        """Return a file's text without counting the file as read."""
         before = list(self.read)
         text = self.text(file)
         self.read = before

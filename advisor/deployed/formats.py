@@ -104,7 +104,7 @@ def _with_env_files(files: Files, command: Command) -> Command:
 
 
 def _made(files: Files, command: Command) -> tuple[Command | None, tuple[str, ...]]:
-    """What is built begins with what its Dockerfile says; None where that is not known."""
+    """Put a command over its image's; None where neither is known."""
     if not command.built:
         return command, ()
     image = files.dockerfile(command)

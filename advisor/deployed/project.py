@@ -15,19 +15,19 @@ class Project(Protocol):
     cores: int
 
     def find(self, name: str, command: Command) -> str | None:
-        """Where a file that a command names lies in the project; None if it does not."""
+        """Find a file that a command names; None if the project has none."""
 
     def matching(self, pattern: str, command: Command) -> tuple[str, ...]:
         """The files whose paths end with what ``pattern`` matches, the nearest first."""
 
     def text(self, file: str) -> str | None:
-        """What a file holds, by the name that ``find`` gave."""
+        """Return a file's text, by the name that ``find`` gave."""
 
     def conf(self, place: str, command: Command, environ: Mapping[str, str]) -> Said | str:
-        """What a gunicorn.conf.py (or ``python:MODULE``) says, or why that is not known."""
+        """Ask what a gunicorn.conf.py (or ``python:MODULE``) says, or why that is not known."""
 
     def spend(self, characters: int) -> bool:
-        """Whether so much more of shell text may be followed."""
+        """Return whether so much more of shell text may be followed."""
 
     def follow(self, file: str) -> None:
         """A file that a command names says nothing by itself any more."""

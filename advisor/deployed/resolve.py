@@ -47,7 +47,7 @@ def resolve(command: Command, project: Project) -> tuple[tuple[Deployed, ...], t
 
 
 def _alternatives(group: list[tuple[Reached, Deployed]]) -> list[Deployed]:
-    """What starts one application: servers beside each other, or one of several by a condition."""
+    """Decide what starts one application: servers beside each other, or one by a condition."""
     if len(group) == 1 or not any(reached.by for reached, _ in group):
         return [deployed for _, deployed in group]
     by = tuple(dict.fromkeys(each for reached, _ in group for each in reached.by))

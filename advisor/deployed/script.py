@@ -444,7 +444,7 @@ _NUMBERS: Mapping[str, Callable[[int, int], bool]] = {
 
 
 def _answer(words: list[Word]) -> bool | None:
-    """What a test says; None where only the run knows. A variable that no file sets is empty to
+    """Answer a test; None where only the run knows. A variable that no file sets is empty to
     ``-z`` and ``-n``, as it is to ``${NAME:-}``."""
     if words and words[0].text == "!":
         answer = _answer(words[1:])

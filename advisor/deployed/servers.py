@@ -217,7 +217,7 @@ class Search:
 
 
 def _blocks(words: tuple[Word, ...]) -> bool:
-    """Whether a command stays: a server in front, or what runs one."""
+    """Return whether a command stays: a server in front, or what runs one."""
     what = locate(words)
     if not isinstance(what, Invocation):
         return isinstance(what, Manager)
@@ -226,7 +226,7 @@ def _blocks(words: tuple[Word, ...]) -> bool:
 
 
 def _without_condition(found: list[Reached]) -> list[Reached]:
-    """What all ways that serve have in common rests on no condition."""
+    """Merge equal servers of several ways: they keep the conditions of all of them."""
     kept: list[Reached] = []
     for each in found:
         same = [

@@ -57,7 +57,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the files and the machine say. ``arguments``: words of ``$@``, None outside scripts;
+    """The values that files and machine give. ``arguments``: words of ``$@``, None outside scripts;
     ``open``: more of them may be given at run time. An array's words stand under ``name[@]``."""
 
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -76,7 +76,7 @@ def array_of(name: str, variables: Mapping[str, str]) -> list[str]:
 
 
 def redirects(text: str, i: int) -> bool:
-    """Whether the ``&`` or ``|`` at ``i`` belongs to ``2>&1``, ``&>`` or ``>|``."""
+    """Return whether the ``&`` or ``|`` at ``i`` belongs to ``2>&1``, ``&>`` or ``>|``."""
     return text[i] in "&|" and (text[i - 1 : i] in ("<", ">") or text[i : i + 2] == "&>")
 
 
@@ -159,7 +159,7 @@ def _closing(text: str, start: int, opening: str, closing: str) -> int:
 
 
 def closing_quote_aware(text: str, start: int) -> int:
-    """Where the bracket at ``start`` closes, quotes left out; the text's end if it does not."""
+    """Find where the bracket at ``start`` closes, quotes left out; else the text's end."""
     opening = text[start]
     closing = {"(": ")", "{": "}"}[opening]
     depth, quote, i = 0, "", start
@@ -327,7 +327,7 @@ _COMPARED: Mapping[type[ast.cmpop], Callable[[int, int], bool]] = {
 
 
 def _arithmetic(marked: str, around: Surroundings, depth: int = 0) -> str:
-    """Of whole numbers, as a shell does it; marks stay on the result."""
+    """Compute with whole numbers, as a shell does; marks stay on the result."""
     if "$(nproc)" in marked:
         marked = expand(marked, around, None, depth + 1)
     marked = _FUNCTIONS.sub("\\1\ue003", marked)

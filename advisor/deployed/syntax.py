@@ -135,7 +135,7 @@ _BEFORE_COMMANDS = frozenset(
 
 
 def _is_first(found: list[str]) -> bool:
-    """Whether a command begins behind these tokens."""
+    """Return whether a command begins behind these tokens."""
     return not found or found[-1] in _BEFORE_COMMANDS
 
 
@@ -170,7 +170,7 @@ def _word(text: str, i: int, found: list[str]) -> int:
 
 
 def _behind(text: str, i: int, word: str) -> int:
-    """Where a heredoc ends that begins behind ``i``."""
+    """Find where a heredoc ends that begins behind ``i``."""
     end = re.compile(rf"^\s*{re.escape(word)}\s*$", re.MULTILINE).search(text, i)
     return end.end() if end else len(text)
 

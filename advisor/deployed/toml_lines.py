@@ -1,4 +1,4 @@
-"""Where a key stands in a TOML or JSON file: tomllib and json do not say it."""
+"""Finds the line of a key in a TOML or JSON file: tomllib and json do not say it."""
 
 from __future__ import annotations
 

@@ -78,8 +78,8 @@ class Command:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reader got out of one file; ``problems`` are sentences, ``includes`` patterns of
-    files that it takes in."""
+    """The commands that a reader got out of one file; ``problems`` are sentences, ``includes``
+    patterns of files that it takes in."""
 
     commands: tuple[Command, ...] = ()
     problems: tuple[str, ...] = ()
