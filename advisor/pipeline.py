@@ -232,6 +232,13 @@ class Pipeline:
                 f"{recommendation.settings.workers} workers are more than this machine can run; "
                 f"{planned.trial.settings.workers} of them were verified"
             )
+        users = planned.trial.users
+        if planned.claimed_users is not None and users < planned.claimed_users:
+            session.note(
+                f"the verification was sent {users} users, not the {planned.claimed_users} that "
+                "the answer claims for this machine's part of the cores: more would break the "
+                "p95 here"
+            )
         reserve_s = follow_up.RESERVE_S if leaks else 0.0
         measured = trials.run(planned.trial, server, reserve_s)
         session.add_trial(measured, planned.predicted)

@@ -15,7 +15,7 @@ from pretune.advisor.demand import server_costs
 from pretune.advisor.demand.values import WorkerDemand
 from pretune.advisor.model import extrapolation, memory
 from pretune.advisor.model.occupancy import idle_workers
-from pretune.advisor.model.predict import capacity, predict_arrivals
+from pretune.advisor.model.predict import capacity, predict, predict_arrivals
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.model.question import Question
 from pretune.advisor.model.scenario import discipline
@@ -42,6 +42,7 @@ class PlannedVerification:
     trial: PlannedTrial
     predicted: Prediction
     reduced: bool
+    claimed_users: int | None  # of this machine's part of the cores; None: an open load
 
 
 def plan_verification(
@@ -83,7 +84,12 @@ def plan_verification(
         think_s=think_s,
         seed=seed,
     )
-    predicted, rps = _predict(conclusion, question, settings)
+    claimed = None
+    if conclusion.rps is None:
+        cores = min(1.0, conditions.server_cores / preflight.budget.cores)
+        workers = settings.workers / wanted.workers
+        claimed = scale_users(recommendation.predicted.users, min(cores, workers))
+    predicted, rps = _predict(conclusion, question, settings, claimed)
     what = f"{predicted.users} users" if rps is None else f"{rps:g} requests a second"
     front = f", through {preflight.front.name}" if preflight.front else ""
     trial = PlannedTrial(
@@ -104,21 +110,50 @@ def plan_verification(
     pss = memory.peak_pss_of_trial(
         demand.worker, settings, predicted.throughput_rps, duration_s, idle
     )
-    return PlannedVerification(trial, replace(predicted, pss_bytes=pss), reduced=settings != wanted)
+    predicted = replace(predicted, pss_bytes=pss)
+    return PlannedVerification(trial, predicted, settings != wanted, claimed)
 
 
 def _predict(
-    conclusion: Conclusion, question: Question, settings: Settings
+    conclusion: Conclusion, question: Question, settings: Settings, claimed_users: int | None
 ) -> tuple[Prediction, float | None]:
     """The prediction, and the rate of an open load; None: users bring it."""
     rps = conclusion.rps
     if rps is None:
-        return capacity(question, settings), None
+        assert claimed_users is not None
+        found = find_load(
+            claimed_users, lambda users: predict(question, settings, users), question.p95_s
+        )
+        return found, None
     if conclusion.answer.fleet or conclusion.estimate.extrapolation != extrapolation.NOTHING:
         # what was asked of a larger machine may be more than this one can show
         most = capacity(replace(question, arrivals=True), settings)
         rps = min(rps, most.rps or rps)
     return predict_arrivals(question, settings, rps), rps
+
+
+def scale_users(users: int, part: float) -> int:
+    """The users of a part of the cores, at least one."""
+    return max(1, round(users * part))
+
+
+def find_load(users: int, predict: Callable[[int], Prediction], slo_p95_s: float) -> Prediction:
+    """The prediction for so many users, or for the most of fewer that this machine can show.
+
+    More users on more cores than here wait less for each other, so that the same number for each
+    core may break the p95 here. The load is then lowered until the p95 is predicted to keep the SLO
+    by half its interval, one standard deviation: more would break it by luck, less would leave the
+    claim unshown.
+    """
+    found = predict(users)
+    while users > 1:
+        p95 = found.latency.p95
+        likely_s = math.sqrt(p95.value * p95.high)
+        if not likely_s > slo_p95_s:
+            break
+        users = max(1, min(users - 1, int(users * slo_p95_s / likely_s)))
+        found = predict(users)
+    return found
 
 
 def runnable(
