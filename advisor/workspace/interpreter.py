@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
-import threading
+import time
 from pathlib import Path
 from typing import IO
 
 import pretune.server
 
 BOOTSTRAP = Path(pretune.server.__file__).with_name("bootstrap.py")
+_TICK_S = 0.02
 
 
 def describe_exit(code: int) -> str:
@@ -25,15 +27,31 @@ def describe_exit(code: int) -> str:
 
 
 def read_within(process: subprocess.Popen[bytes], answer: IO[bytes], seconds: float) -> str | None:
-    """Reads what the child wrote before it ended; ends it and returns None after ``seconds``."""
-    chunks: list[bytes] = []
-    reader = threading.Thread(target=lambda: chunks.append(answer.read()), daemon=True)
-    reader.start()
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return None
-    reader.join(2.0)  # a grandchild that inherited the pipe must not hold us
-    return b"".join(chunks).decode(errors="replace")
+    """Read what the child wrote before it ended; end it and return None after ``seconds``.
+
+    The pipe's end is not waited for: a process that the child left behind may hold it for ever.
+    """
+    deadline = time.monotonic() + seconds
+    said = b""
+    pipe = select.poll()
+    pipe.register(answer.fileno(), select.POLLIN)
+    is_open = True
+    while True:
+        ended = process.poll() is not None
+        if time.monotonic() > deadline:
+            if ended:
+                break
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return None
+        if not is_open:
+            if ended:
+                break
+            time.sleep(_TICK_S)
+        elif pipe.poll(0 if ended else _TICK_S * 1000):
+            part = os.read(answer.fileno(), 1 << 16)
+            is_open = bool(part)
+            said += part
+        elif ended:
+            break
+    return said.decode(errors="replace")
