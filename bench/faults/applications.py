@@ -68,12 +68,12 @@ AT_THE_FIRST_REQUEST = (
          "def app(environ, start):\n    start('200 OK', [])\n    return ['text']\n"),
     boot("a wrong status", "answers 500",
          "def app(environ, start):\n    start('banana', [('x', 'y')])\n    return [b'x']\n"),
-    boot("redirects elsewhere", "redirect",
+    wsgi("redirects elsewhere", "redirect", USAGE,
          "def app(environ, start):\n    return ok(start, b'', '302 Found', "
-         "[('Location', 'http://example.com/')])\n"),
-    boot("redirects in a loop", "redirect",
+         "[('Location', 'http://example.com/')])\n", quick=True),
+    wsgi("redirects in a loop", "redirect", USAGE,
          "def app(environ, start):\n    return ok(start, b'', '302 Found', "
-         "[('Location', '/again' + environ['PATH_INFO'][:50])])\n"),
+         "[('Location', '/again' + environ['PATH_INFO'][:50])])\n", quick=True),
     wsgi("a body shorter than its length", "answered only errors", FAILED,
          "def app(environ, start):\n    start('200 OK', [('Content-Length', '100')])\n"
          "    return [b'short']\n"),
