@@ -60,6 +60,8 @@ class Outcome:
     held_bytes: int = 0
     censuses: int = 0
     growth: dict[str, dict[str, float] | None] = field(default_factory=dict)  # an hour
+    # of each worker, by pid: minutes, value
+    series: dict[str, dict[int, list[tuple[float, float]]]] = field(default_factory=dict)
     stops: list[float] = field(default_factory=list)  # s
     bound_s: float = GRACEFUL + SLACK
     left_processes: int = 0
@@ -141,6 +143,13 @@ def _torment(
     for name in ("leaked_calls", "left_connections", "held_bytes", "censuses"):
         setattr(outcome, name, getattr(health, name))
     outcome.growth = {name: health.growth(name) for name in SERIES}
+    outcome.series = {
+        name: {
+            pid: [(round((at - began) / 60, 3), value) for at, value in points]
+            for pid, points in health.series[name].items()
+        }
+        for name in SERIES
+    }
     outcome.trouble += [wrong] * bool(wrong) + crowd.crashed + late.crashed + clients.crashed
     outcome.trouble += [f"{name} of a worker grows" for name in SERIES if health.grows(name)]
 
