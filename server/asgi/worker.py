@@ -38,7 +38,7 @@ from pretune.server.process.scoreboard import NOT_SERVING
 from pretune.server.telemetry import run_queue_clock
 from pretune.server.workers import limits
 from pretune.server.workers.context import Context
-from pretune.server.workers.draining import GRACE, LOOK, RETIRE, STOP, next_step
+from pretune.server.workers.draining import GRACE, LOOK, STOP, next_step
 from pretune.server.workers.queues import Queues
 from pretune.server.workers.shortage import Shortage
 
@@ -130,7 +130,11 @@ class AsgiWorker:
     def _on_term(self) -> None:
         """A signal does not say how to leave. The master has, if it was the master's."""
         if self.leaving is None:
-            self._leave(self.context.poll_master() or RETIRE)
+            how = self.context.poll_master()
+            if how is None:
+                self.context.ask_for_successor()
+            else:
+                self._leave(how)
 
     def _leave(self, how: str) -> None:
         self.leaving = how

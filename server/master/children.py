@@ -165,6 +165,8 @@ class Children:
             self._parent.boot_failed(who.pid, message["boot_failed"], message["traceback"])
         elif "retire" in message:
             who.ask_for_successor("max_requests", Clock.monotonic())
+        elif "replace" in message:
+            who.ask_for_successor("stop", Clock.monotonic())
 
     def _receive_from_zygote(self, generation: Generation, who: Zygote) -> None:
         message = _received(who.channel)

@@ -70,6 +70,14 @@ class Context:
                 self.log.reopen()
         return how
 
+    def ask_for_successor(self) -> None:
+        """Somebody wants this worker alone to end: it serves until the master says to leave.
+
+        That is when its successor is ready. If workers left by themselves, all of them could be
+        leaving at once, and nobody would take from the queue.
+        """
+        self.channel.send({"replace": True})
+
     def sample_stacks(self, loop: EventLoop | None = None) -> None:
         """From now on; those at the event loop too. Only where there is a journal."""
         from pretune.server.probes.stacks import Sampler

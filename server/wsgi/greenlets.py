@@ -188,7 +188,7 @@ class GreenletWorker:
         """A signal does not say how to leave. The master has, if it was the master's."""
         self._obey()
         if self.leaving is None:
-            self._leave_as(draining.RETIRE)
+            self.context.ask_for_successor()
 
     def _leave_as(self, how: str) -> None:
         self.leaving = how

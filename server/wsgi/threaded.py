@@ -72,6 +72,7 @@ class ThreadedWorker:
             context.scoreboard, context.slot, self.parking, give, self.wake
         )
         self.leaving: str | None = None  # how: draining.STOP, RETIRE or YIELD
+        self._signalled = False  # TERM came, and nobody has asked the master yet what it means
         self.resting = False  # the main thread waits for a first connection
         self._batch = BATCH if self.threads == 1 and keepalive else 1
         self._bell = os.pipe()
@@ -101,6 +102,11 @@ class ThreadedWorker:
         swept = 0.0
         while self.leaving is None:
             self._hear(poll, self._patience())
+            if self._signalled:
+                self._signalled = False
+                self._obey()  # a signal does not say how to leave, but the master may have
+                if self.leaving is None:
+                    self.context.ask_for_successor()
             now = Clock.monotonic()
             self.offloading.give_waiting(now)
             self.acceptor.resume(now)
@@ -130,7 +136,7 @@ class ThreadedWorker:
             os.write(self._bell[1], b".")
 
     def _on_term(self, number: int, frame: FrameType | None) -> None:
-        self.leaving = self.leaving or draining.RETIRE
+        self._signalled = True
 
     def _obey(self) -> None:
         self.leaving = self.context.poll_master() or self.leaving
@@ -141,7 +147,6 @@ class ThreadedWorker:
         self.handler.leave()
         began = Clock.monotonic()
         patience = self.context.settings.graceful_timeout
-        self._hear(poll, 0.0)  # a signal does not say how to leave, but the master may have
         while True:
             now = Clock.monotonic()
             assert self.leaving is not None

@@ -124,3 +124,23 @@ def test_term_to_one_worker_replaces_it_and_the_server_goes_on(serve, kind):
     served.wait_for(lambda: len(set(served.running.worker_pids()) - {first}) == 2)
     for _ in range(20):
         assert served.text("/hello") == "hello"
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_term_to_every_worker_leaves_none_without_a_successor(serve, kind):
+    """Though they have uploads to finish, somebody takes from the queue all the time."""
+    if kind == "gevent":
+        pytest.importorskip("gevent")
+    served = serve(app(kind), workers=2, worker_class=kind, graceful_timeout=60)
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):
+            upload = stack.enter_context(served.connect())
+            upload.sendall(b"POST /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1")
+        workers = served.running.worker_pids()
+        for pid in workers:
+            os.kill(pid, signal.SIGTERM)
+        for _ in range(20):
+            assert served.text("/hello") == "hello"
+        served.wait_for(lambda: len(set(served.running.worker_pids()) - set(workers)) >= 1)
+        for _ in range(20):
+            assert served.text("/hello") == "hello"
