@@ -57,13 +57,13 @@ def _verdict(config: Config, loaded: Loaded, chosen: str) -> str:
 def lines(config: Config, gathered: Gathered) -> list[str]:
     """Every setting, and who said it. Values of the environment may be secrets."""
     width = max(len(name) for name in OPTIONS)
-    found = []
+    shown = []
     for name in sorted(OPTIONS):
         value, source = gathered.value(name)
         if name == "workers":
             value = config.settings.workers
-        found.append(f"{name:{width}} = {_shown(name, value)}  # {source}")
-    return [*found, f"{'wsgi_app':{width}} = {config.target!r}"]
+        shown.append(f"{name:{width}} = {_shown(name, value)}  # {source}")
+    return [*shown, f"{'wsgi_app':{width}} = {config.target!r}"]
 
 
 def _shown(name: str, value: Any) -> str:

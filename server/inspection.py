@@ -53,7 +53,7 @@ def inspect(target: str, chdir: str = ".") -> dict[str, Any]:
     try:
         routes = readers.read(loaded.app)
         scales.remove()
-        said = configuration.describe(app, framework)
+        described = configuration.describe(app, framework)
     except (Exception, SystemExit) as error:
         # A Django URLconf is imported here for the first time: the user's code.
         message = f"reading the routes failed: {type(error).__name__}: {error}"
@@ -74,7 +74,7 @@ def inspect(target: str, chdir: str = ".") -> dict[str, Any]:
             **scales.describe(),
             "returned_bytes": reclaimed["before"] - reclaimed["trimmed"],
         },
-        **said,
+        **described,
     }
 
 
@@ -116,10 +116,10 @@ def main(argv: list[str]) -> int:
     os.set_inheritable(out, False)
     os.dup2(2, 1)
     os.chdir(options.chdir)
-    said = inspect(options.target, os.getcwd())
+    answer = inspect(options.target, os.getcwd())
     try:
         with open(out, "w", encoding="utf-8", closefd=True) as file:
-            json.dump(said, file, default=str)
+            json.dump(answer, file, default=str)
             file.write("\n")
     except OSError as error:
         if error.errno != errno.EBADF:
@@ -128,4 +128,4 @@ def main(argv: list[str]) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     # Threads and exit handlers the app has started must not keep the tool waiting.
-    os._exit(0 if said["ok"] else 1)
+    os._exit(0 if answer["ok"] else 1)

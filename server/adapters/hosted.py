@@ -159,8 +159,12 @@ class _Listener:
         with contextlib.suppress(OSError), socket.create_connection(self._where, 1.0):
             self._listens = True
             self._held.close()
-            said = {"event": "listening", "time": time.monotonic(), "address": address(self._where)}
-            self._write(said)
+            event = {
+                "event": "listening",
+                "time": time.monotonic(),
+                "address": address(self._where),
+            }
+            self._write(event)
 
     def _write(self, line: Mapping[str, Any]) -> None:
         rest = json.dumps(line).encode() + b"\n"

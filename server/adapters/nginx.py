@@ -62,8 +62,8 @@ class FrontLaunch:
 def find() -> Path | None:
     """The program, None where it is not installed."""
     path = os.pathsep.join((os.environ.get("PATH", ""), *_PLACES))
-    found = shutil.which("nginx", path=path)
-    return None if found is None else Path(found)
+    binary = shutil.which("nginx", path=path)
+    return None if binary is None else Path(binary)
 
 
 def version(binary: Path) -> str:
@@ -108,8 +108,8 @@ def start(launch: FrontLaunch) -> RunningFront:
     try:
         where: tuple[str, int] = held.getsockname()[:2]
         file = launch.directory / "nginx.conf"
-        told = replace(launch.front, listen=process.address(where))
-        file.write_text(text.render(told, Instance(str(launch.directory), user())))
+        front = replace(launch.front, listen=process.address(where))
+        file.write_text(text.render(front, Instance(str(launch.directory), user())))
         running = _spawn(launch, file, where)
         try:
             running.wait_ready(_START_S)

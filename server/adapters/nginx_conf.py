@@ -295,8 +295,8 @@ def _forwarded(front: Front) -> list[Line]:
     """List the header lines that tell server and app who the client is."""
     client = "$proxy_add_x_forwarded_for" if front.told_scheme else "$remote_addr"
     scheme = "$told_scheme" if front.told_scheme else "$scheme"
-    said = [("Host", "$http_host"), ("X-Forwarded-For", client), ("X-Forwarded-Proto", scheme)]
-    rows = [Line(f"proxy_set_header {name} {value}") for name, value in said]
+    headers = [("Host", "$http_host"), ("X-Forwarded-For", client), ("X-Forwarded-Proto", scheme)]
+    rows = [Line(f"proxy_set_header {name} {value}") for name, value in headers]
     rows[1] = Line(
         rows[1].text,
         "set, not appended: what a client says of itself is no news"

@@ -185,8 +185,8 @@ class ServerProcess:
 
     def _ready(self) -> bool:
         """All workers are there, and somebody listens for them."""
-        there = self._first("ready") is not None or len(self._alive()) >= self._expected
-        return there and self._first("listening") is not None
+        complete = self._first("ready") is not None or len(self._alive()) >= self._expected
+        return complete and self._first("listening") is not None
 
     def wait_ready(self, timeout: float) -> tuple[str, int]:
         """The address, once every worker can answer. Raises BootFailed, also as soon as the server
@@ -288,7 +288,7 @@ def end_session(session: int) -> None:
 
 def session_pids(session: int) -> list[int]:
     """Processes of a session that are not zombies."""
-    found = []
+    pids = []
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
@@ -298,5 +298,5 @@ def session_pids(session: int) -> list[int]:
         except OSError:
             continue
         if int(sid) == session and state != b"Z":
-            found.append(int(entry))
-    return found
+            pids.append(int(entry))
+    return pids

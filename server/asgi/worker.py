@@ -231,8 +231,12 @@ class AsgiWorker:
             while self._victims:
                 protocol = self._victims.pop()
                 # What it may have sent in the meantime will be answered.
-                known = protocol in self.connections and protocol.sock.fileno() >= 0
-                if known and protocol.evictable(now) and not listening.readable([protocol.sock]):
+                still_open = protocol in self.connections and protocol.sock.fileno() >= 0
+                if (
+                    still_open
+                    and protocol.evictable(now)
+                    and not listening.readable([protocol.sock])
+                ):
                     protocol.transport.close()
                     return True
             candidates = [p for p in self.connections if p.evictable(now)]

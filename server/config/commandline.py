@@ -103,7 +103,7 @@ def _typed(option: Option) -> Callable[[str], Any]:
 
 def to_settings(options: argparse.Namespace, made: argparse.ArgumentParser) -> conffile.Settings:
     """Convert flags to settings, by name; repeated ones are converted together."""
-    known: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, option in OPTIONS.items():
         value = getattr(options, name)
         if value is None:
@@ -113,8 +113,8 @@ def to_settings(options: argparse.Namespace, made: argparse.ArgumentParser) -> c
                 value = option.convert(value)
             except ValueError as error:
                 made.error(f"argument {'/'.join(option.flags)}: {error}")
-        known[name] = value
+        values[name] = value
     foreign = {n: getattr(options, n) for n, (flags, _, _) in FOREIGN.items() if flags}
     return conffile.Settings(
-        known=known, foreign={n: v for n, v in foreign.items() if v is not None and asks(n, v)}
+        known=values, foreign={n: v for n, v in foreign.items() if v is not None and asks(n, v)}
     )

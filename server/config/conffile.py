@@ -122,9 +122,9 @@ def _of_project(name: str, directory: str) -> bool:
     return inside and "site-packages" not in path and "dist-packages" not in path
 
 
-def _sorted(found: Mapping[str, Any], unread: Iterable[str], place: str) -> Settings:
+def _sorted(variables: Mapping[str, Any], unread: Iterable[str], place: str) -> Settings:
     known, hooked, foreign = {}, {}, {}
-    for name, value in found.items():
+    for name, value in variables.items():
         try:
             if name in options.OPTIONS:
                 converted = _converted(name, value)
@@ -141,7 +141,7 @@ def _sorted(found: Mapping[str, Any], unread: Iterable[str], place: str) -> Sett
         except (ValueError, TypeError) as error:
             raise ConfigBroken(f"{place}: {name}: {error}") from error
     heard_of = (*options.OPTIONS, *options.FOREIGN, *hooks.ARGUMENTS, "wsgi_app")
-    unknown = tuple(sorted(name for name in unread if name not in heard_of and name in found))
+    unknown = tuple(sorted(name for name in unread if name not in heard_of and name in variables))
     return Settings(known, hooked, foreign, unknown)
 
 

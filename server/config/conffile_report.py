@@ -80,10 +80,10 @@ def report(place: str, directory: str, cores: int) -> dict[str, Any]:
         file = conffile.read(place, directory)
     except ConfigBroken as error:
         return {"ok": False, "message": str(error)}
-    known = {n: v for n, v in file.known.items() if n in SHOWN}
+    shown = {n: v for n, v in file.known.items() if n in SHOWN}
     made = _made(place)
     rests = {}
-    for name in known:
+    for name in shown:
         words = _behind(name, made)
         rests[name] = {
             "cores": counted.asked and not words.isdisjoint(_COUNTING),
@@ -91,7 +91,7 @@ def report(place: str, directory: str, cores: int) -> dict[str, Any]:
         }
     return {
         "ok": True,
-        "settings": known,
+        "settings": shown,
         "lines": {name: nodes[-1].lineno for name, nodes in made.items()},
         "foreign": [name for name in file.foreign if not name.isidentifier()],
         "unknown": list(file.unknown),
@@ -109,17 +109,17 @@ def _made(place: str) -> dict[str, list[ast.stmt]]:
             tree = ast.parse(file.read())
     except (OSError, SyntaxError, ValueError):
         return {}
-    found: dict[str, list[ast.stmt]] = {}
+    assignments: dict[str, list[ast.stmt]] = {}
     for statement in ast.walk(tree):
         if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
             for node in ast.walk(statement):
                 if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                    found.setdefault(node.id, []).append(statement)
+                    assignments.setdefault(node.id, []).append(statement)
         elif isinstance(statement, ast.FunctionDef):
-            found.setdefault(statement.name, []).append(statement)
-    for statements in found.values():
+            assignments.setdefault(statement.name, []).append(statement)
+    for statements in assignments.values():
         statements.sort(key=lambda s: s.lineno)
-    return found
+    return assignments
 
 
 def _behind(name: str, made: dict[str, list[ast.stmt]]) -> set[str]:

@@ -78,25 +78,25 @@ def gather(argv: Sequence[str], directory: str | None = None) -> Gathered:
     return Gathered(tuple(layers), Hooks(hooks), tuple(notes), check, show, place)
 
 
-def _complain(where: str, said: conffile.Settings, notes: list[tuple[str, str]]) -> None:
-    conffile.refuse(where, said)
-    text = conffile.warning(where, said)
+def _complain(where: str, settings: conffile.Settings, notes: list[tuple[str, str]]) -> None:
+    conffile.refuse(where, settings)
+    text = conffile.warning(where, settings)
     if text is not None:
         notes.append(("warning", text))
 
 
 def _variables() -> dict[str, Any]:
     """Read the settings that single variables of the environment give. Raises ConfigBroken."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, option in OPTIONS.items():
         if option.variable is not None and (text := os.environ.get(option.variable)):
             try:
-                found[name] = option.convert(text)
+                values[name] = option.convert(text)
             except ValueError as error:
                 raise ConfigBroken(f"{option.variable}: {error}") from None
     if port := os.environ.get("PORT"):
-        found["bind"] = (f"0.0.0.0:{port}",)
-    return found
+        values["bind"] = (f"0.0.0.0:{port}",)
+    return values
 
 
 def current_directory() -> str:

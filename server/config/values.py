@@ -63,10 +63,10 @@ def _scaled(value: Any, units: str, table: dict[str, Any], what: str) -> float:
 
 def switch(value: Any) -> bool:
     """True or false, also as words."""
-    found = value if isinstance(value, bool) else _SWITCH.get(str(value).strip().lower())
-    if found is None:
+    switched = value if isinstance(value, bool) else _SWITCH.get(str(value).strip().lower())
+    if switched is None:
         raise ValueError(f"{value!r} is neither true nor false")
-    return found
+    return switched
 
 
 def text(value: Any) -> str | None:
@@ -82,19 +82,19 @@ def texts(value: Any) -> tuple[str, ...]:
     """A string or a list of them."""
     if not isinstance(value, (str, list, tuple, type(None))):
         raise ValueError(f"{value!r} is neither a string nor a list")
-    found = [value] if isinstance(value, str) else list(value or ())
-    for each in found:
+    items = [value] if isinstance(value, str) else list(value or ())
+    for each in items:
         if not isinstance(each, str) or not each.strip():
             raise ValueError(f"{each!r} is not a string with something in it")
-    return tuple(each.strip() for each in found)
+    return tuple(each.strip() for each in items)
 
 
 def binds(value: Any) -> tuple[str, ...]:
     """An address or a list of them, never none."""
-    found = texts(value)
-    if not found:
+    addresses = texts(value)
+    if not addresses:
         raise ValueError("there is no address in it")
-    return found
+    return addresses
 
 
 def directories(value: Any) -> tuple[str, ...]:
@@ -106,13 +106,13 @@ def pairs(value: Any) -> tuple[tuple[str, str], ...]:
     """``NAME=VALUE``, once or several times, or a dict. A name's last value counts."""
     if isinstance(value, dict):
         return tuple((str(name), str(each)) for name, each in value.items())
-    found = {}
+    by_name = {}
     for each in texts(value):
         name, separator, rest = each.partition("=")
         if not name or not separator:
             raise ValueError(f"{each!r} is not NAME=VALUE")
-        found[name] = rest
-    return tuple(found.items())
+        by_name[name] = rest
+    return tuple(by_name.items())
 
 
 def addresses(value: Any) -> str:
@@ -121,12 +121,12 @@ def addresses(value: Any) -> str:
 
     from pretune.server.http11.forwarded import Trust
 
-    found = [p.strip() for each in texts(value) for p in each.split(",") if p.strip()]
-    for each in found:
+    parts = [p.strip() for each in texts(value) for p in each.split(",") if p.strip()]
+    for each in parts:
         if each != "*":
             ipaddress.ip_network(each)  # its ValueError says what is wrong
             Trust(each)  # takes no netmasks and no interfaces
-    return ",".join(found)
+    return ",".join(parts)
 
 
 def umask(value: Any) -> int:
@@ -150,17 +150,17 @@ def group(value: Any) -> int | None:
 
 
 def level(value: Any) -> str:
-    found = str(value).strip().lower()
-    if found not in LEVELS:
+    name = str(value).strip().lower()
+    if name not in LEVELS:
         raise ValueError(f"{value!r} is not one of {', '.join(LEVELS)}")
-    return found
+    return name
 
 
 def access_format(value: Any) -> str | None:
-    found = text(value)
-    if found is not None:
-        access_log.check(found)
-    return found
+    pattern = text(value)
+    if pattern is not None:
+        access_log.check(pattern)
+    return pattern
 
 
 def proxy_protocol(value: Any) -> bool:
@@ -196,8 +196,8 @@ def worker_class(value: Any) -> str:
     """One of ours by its name or another's, or by the class itself."""
     if isinstance(value, type):
         value = f"{value.__module__}.{value.__qualname__}"
-    found = CLASSES.get(re.sub(r"^egg:gunicorn#", "", str(value).strip()))
-    if found is None or found not in (*WORKER_CLASSES, "auto"):
-        known = ", ".join(("auto", *WORKER_CLASSES))
-        raise ValueError(f"{value!r} is not a worker class here; there are {known}")
-    return found
+    class_name = CLASSES.get(re.sub(r"^egg:gunicorn#", "", str(value).strip()))
+    if class_name is None or class_name not in (*WORKER_CLASSES, "auto"):
+        choices = ", ".join(("auto", *WORKER_CLASSES))
+        raise ValueError(f"{value!r} is not a worker class here; there are {choices}")
+    return class_name

@@ -49,13 +49,13 @@ class Trust:
         """
         if self.everyone or not host:
             return True
-        known = self._known.get(host)
-        if known is None:
-            known = self._covers(host)
+        covered = self._known.get(host)
+        if covered is None:
+            covered = self._covers(host)
             if len(self._known) >= 256:
                 self._known.clear()
-            self._known[host] = known
-        return known
+            self._known[host] = covered
+        return covered
 
     def _covers(self, host: str) -> bool:
         try:
@@ -98,14 +98,14 @@ def scheme_of(fields: Mapping[str, str], trusted: bool) -> str:
     """
     if not trusted or _SAYING.isdisjoint(fields):
         return "http"
-    said = {
+    schemes = {
         all(member.strip(" \t").lower() in secure for member in fields[key].split(","))
         for key, secure in _SECURE
         if key in fields
     }
-    if len(said) > 1:
+    if len(schemes) > 1:
         raise Refused(400, "contradictory scheme fields")
-    return "https" if True in said else "http"
+    return "https" if True in schemes else "http"
 
 
 def client_of(
@@ -118,10 +118,10 @@ def client_of(
     are trusted it is the left-most. The port is 0 where it is not known. ``peer`` where the field
     says nothing that is an address, or the peer is not trusted; None is a unix socket's.
     """
-    said = fields.get("HTTP_X_FORWARDED_FOR")
-    if not said or not trust.covers(peer[0] if peer else ""):
+    addresses = fields.get("HTTP_X_FORWARDED_FOR")
+    if not addresses or not trust.covers(peer[0] if peer else ""):
         return peer
-    members = said.rsplit(",", MAX_HOPS)
+    members = addresses.rsplit(",", MAX_HOPS)
     client = None
     for member in reversed(members[:1] if trust.everyone else members):
         client = _address(member.strip(" \t"))

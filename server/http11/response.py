@@ -101,15 +101,15 @@ class _Lines(dict["tuple[str, str] | tuple[bytes, bytes]", "tuple[int, bytes]"])
         kind = _DROPPED if lower in _HOP_BY_HOP else _KINDS.get(lower, _PLAIN)
         if lower == "connection" and "close" in re.split(r"[ \t]*,[ \t]*", value.strip().lower()):
             kind = _CLOSE
-        found = kind, f"{line}\r\n".encode("latin-1")
+        entry = kind, f"{line}\r\n".encode("latin-1")
         if len(line) <= KEPT_LINE and lower not in _PASSING:
             if len(self) >= KEPT:
                 self.clear()
                 self.plain.clear()
-            self[header] = found
+            self[header] = entry
             if kind == _PLAIN:
-                self.plain[header] = found[1]
-        return found
+                self.plain[header] = entry[1]
+        return entry
 
 
 class _Starts(dict[str, "tuple[int, bytes, bool]"]):
@@ -120,11 +120,11 @@ class _Starts(dict[str, "tuple[int, bytes, bool]"]):
             raise ValueError(f"malformed status {status!r}")
         code = int(status[:3])
         line = f"HTTP/1.1 {code} {status[4:]}\r\n".encode("latin-1")
-        found = code, line, code in (204, 205, 304)
+        entry = code, line, code in (204, 205, 304)
         if len(self) >= KEPT:
             self.clear()
-        self[status] = found
-        return found
+        self[status] = entry
+        return entry
 
 
 lines = _Lines(str)
@@ -157,24 +157,24 @@ class Head:
         Raises ValueError if the status is not a final one or a header is malformed.
         """
         self.status, start, without_body = _starts[status]
-        said: int | None = None
+        declared: int | None = None
         parts = [start]
         date = server = False
         plain = known.plain.get
         for header in headers:
-            found = plain(header) if type(header) is tuple else None
-            if found is not None:
-                parts.append(found)
+            entry = plain(header) if type(header) is tuple else None
+            if entry is not None:
+                parts.append(entry)
                 continue
             name, value = header
             if name in known.lengths:
-                said = _length(value, said)
+                declared = _length(value, declared)
                 continue
             kind, line = known[name, value]  # type: ignore[index]
             if kind == _PLAIN:
                 parts.append(line)
             elif kind == _LENGTH:
-                said = _length(value, said)
+                declared = _length(value, declared)
             elif kind == _CLOSE:
                 keep_alive = False
             elif kind != _DROPPED:
@@ -185,12 +185,12 @@ class Head:
         self.chunked = False
         if without_body:
             # 205: RFC 9110 section 15.3.6. Only 304 may say how long the body would have been.
-            said = 0 if self.status == 205 else said if self.status == 304 else None
-        elif said is None and not self.bodiless:
-            said = length
-        self.length = said
-        if said is not None:
-            parts.append(b"Content-Length: %d\r\n" % said)
+            declared = 0 if self.status == 205 else declared if self.status == 304 else None
+        elif declared is None and not self.bodiless:
+            declared = length
+        self.length = declared
+        if declared is not None:
+            parts.append(b"Content-Length: %d\r\n" % declared)
         elif not without_body:
             if minor:
                 parts.append(b"Transfer-Encoding: chunked\r\n")
@@ -225,8 +225,8 @@ def interim(status: str, headers: Iterable[tuple[str, str]]) -> bytes:
     """
     if _INTERIM(status) is None:
         raise ValueError(f"{status!r} is no interim status")
-    found = (lines[name, value] for name, value in headers)
-    plain = (line for kind, line in found if kind == _PLAIN)
+    entries = (lines[name, value] for name, value in headers)
+    plain = (line for kind, line in entries if kind == _PLAIN)
     return f"HTTP/1.1 {status}\r\n".encode("latin-1") + b"".join(plain) + b"\r\n"
 
 

@@ -236,13 +236,13 @@ class Reader:
     def _header(self) -> bool:
         """Read a frame's header (section 5.2); False while it is not whole."""
         buffer, start = self._buffer, self._at
-        there = len(buffer) - start
-        if not there:
+        available = len(buffer) - start
+        if not available:
             return False
         first = buffer[start]
         opcode = first & 0x0F
         self._check(first, opcode)
-        if there < 2:
+        if available < 2:
             return False
         second = buffer[start + 1]
         if not second & _MASKED:
@@ -252,14 +252,14 @@ class Reader:
             raise Violation(1002, "a control frame is too long")
         if size >= 126:
             code, at = ("!H", 4) if size == 126 else ("!Q", 10)
-            if there < at:
+            if available < at:
                 return False
             (size,) = struct.unpack_from(code, buffer, start + 2)
             if size < 126 or (at == 10 and size < 1 << 16) or size >> 63:
                 raise Violation(1002, "a length is not in its shortest form")
         if opcode < CLOSE and size > self.limit - (0 if self._compressed else len(self._data)):
             raise Violation(1009, "the message is too long")
-        if there < at + 4:
+        if available < at + 4:
             return False
         self._at = start + at + 4
         self._mask = buffer[self._at - 4 : self._at]

@@ -72,10 +72,10 @@ class PidFile:
         if self._fd < 0:
             return False
         try:
-            there, held = os.stat(self.path), os.fstat(self._fd)
+            on_disk, held = os.stat(self.path), os.fstat(self._fd)
         except OSError:
             return False
-        same = (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
+        same = (on_disk.st_dev, on_disk.st_ino) == (held.st_dev, held.st_ino)
         return same and os.pread(self._fd, 32, 0).strip() == b"%d" % os.getpid()
 
     def _close(self) -> None:
@@ -98,8 +98,8 @@ def _locked(path: str) -> int:
                 holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "?"
                 raise PidFileTaken(f"{path}: already running with pid {holder}") from None
             # It may have been removed or replaced between the opening and the lock.
-            held, there = os.fstat(fd), os.stat(path)
-            if (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino):
+            held, on_disk = os.fstat(fd), os.stat(path)
+            if (held.st_dev, held.st_ino) == (on_disk.st_dev, on_disk.st_ino):
                 return fd
         except FileNotFoundError:
             pass

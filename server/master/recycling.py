@@ -124,12 +124,12 @@ class Recycling:
                 heavy.append(each)
         if not heavy or now < self._scan.next_scan:
             return
-        found = self._scan.find_larger([(w.pid, w.config.max_worker_memory) for w in heavy])
+        larger = self._scan.find_larger([(w.pid, w.config.max_worker_memory) for w in heavy])
         if self._scan.blind and not self._said_blind:
             self._said_blind = True
             self._log.warning("the PSS of workers cannot be read here: their RSS is looked at")
-        if found is not None:
-            self._too_large(next(w for w in heavy if w.pid == found[0]), found[1], now)
+        if larger is not None:
+            self._too_large(next(w for w in heavy if w.pid == larger[0]), larger[1], now)
 
     def _too_large(self, who: Worker, size: int, now: float) -> None:
         generation = who.generation

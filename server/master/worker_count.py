@@ -66,10 +66,8 @@ def plan(posts: Sequence[Post], wanted: int, *, proven: bool = True) -> Plan:
 
 def _due(live: Sequence[Post], proven: bool) -> list[Post]:
     """Those to be replaced, the next one first: old code before old age."""
-    found = [p for p in live if p.ready and ((proven and not p.current) or p.asks is not None)]
-    return sorted(
-        found, key=lambda p: (p.current, math.inf if p.asks is None else p.asks, p.ticket)
-    )
+    due = [p for p in live if p.ready and ((proven and not p.current) or p.asks is not None)]
+    return sorted(due, key=lambda p: (p.current, math.inf if p.asks is None else p.asks, p.ticket))
 
 
 def _surplus(live: Sequence[Post], allowed: int, proven: bool) -> tuple[int, ...]:

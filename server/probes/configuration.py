@@ -54,17 +54,17 @@ def describe(app: Any, framework: str) -> dict[str, Any]:
     ``statics``: files that something else than the app could serve, ``{"url", "directory"}`` each.
     """
     if framework == "django":
-        said = _django()
+        described = _django()
     elif framework in ("flask", "quart"):
-        said = _flask(app)
+        described = _flask(app)
     elif framework in ("fastapi", "starlette"):
-        said = _starlette(app)
+        described = _starlette(app)
     else:
-        said = {"host": None, "headers": {}, "settings": {}, "databases": []}
-    said.setdefault("statics", [])
-    known = {database["url"] for database in said["databases"]}
-    said["databases"] += [item for item in _engines() + _pools() if item["url"] not in known]
-    return said
+        described = {"host": None, "headers": {}, "settings": {}, "databases": []}
+    described.setdefault("statics", [])
+    urls = {database["url"] for database in described["databases"]}
+    described["databases"] += [item for item in _engines() + _pools() if item["url"] not in urls]
+    return described
 
 
 def _django() -> dict[str, Any]:
@@ -152,13 +152,13 @@ def _statics(pairs: list[tuple[Any, Any]]) -> list[dict[str, str]]:
     """Keep the pairs of url and directory that are on this server: an url may name another host, or
     nothing.
     """
-    found = []
+    statics = []
     for url, directory in pairs:
         path = "/" + str(url or "").strip("/") + "/"
         elsewhere = str(url or "").startswith("//") or "://" in str(url or "")
         if url and directory and not elsewhere and path != "//":
-            found.append({"url": path, "directory": os.path.abspath(str(directory))})
-    return found
+            statics.append({"url": path, "directory": os.path.abspath(str(directory))})
+    return statics
 
 
 def _starlette(app: Any) -> dict[str, Any]:
@@ -220,11 +220,11 @@ def _living(module: str, *names: str) -> list[Any]:
 
 
 def _engines() -> list[dict[str, Any]]:
-    found = []
+    engines = []
     for engine in _living("sqlalchemy", "Engine"):
         pool = getattr(engine, "pool", None)
         size = getattr(pool, "size", None)
-        found.append(
+        engines.append(
             _sqlalchemy_url(
                 _text(engine.url),
                 "sqlalchemy engine",
@@ -233,7 +233,7 @@ def _engines() -> list[dict[str, Any]]:
                 max_overflow=getattr(pool, "_max_overflow", None),
             )
         )
-    return found
+    return engines
 
 
 def _pools() -> list[dict[str, Any]]:

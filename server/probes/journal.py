@@ -65,13 +65,13 @@ class Journal:
 
     def flush(self) -> None:
         """Write what has come together."""
-        known = list(routed.numbers)
+        patterns = list(routed.numbers)
         pending: list[tuple[Any, ...]] = [
-            ("route", n + 1, known[n]) for n in range(self._routes, len(known))
+            ("route", n + 1, patterns[n]) for n in range(self._routes, len(patterns))
         ]
         while self._pending:
             pending.append(self._pending.popleft())
-        self._routes = len(known)
+        self._routes = len(patterns)
         if not pending or self.full:
             return
         data = "".join(json.dumps(note) + "\n" for note in pending).encode("utf-8", "replace")

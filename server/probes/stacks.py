@@ -188,13 +188,13 @@ class Sampler:
                     self._states.clear()
                 path = f"/proc/self/task/{native}/{self._file}"
                 fd = self._states[native] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            said = os.pread(fd, 128, 0)
+            state = os.pread(fd, 128, 0)
         except OSError:  # it has ended
             gone = self._states.pop(native, None)
             if gone is not None:
                 os.close(gone)
             return False
-        return said.startswith(b"running") or b") R " in said
+        return state.startswith(b"running") or b") R " in state
 
 
 def _state_file() -> str:

@@ -57,10 +57,10 @@ class UserFrames:
 
     def owner(self, filename: str) -> tuple[str, str]:
         """(whose, as shown): OWN, OURS, PROBE, STDLIB or the name of a package."""
-        found = self._owners.get(filename)
-        if found is None:
-            found = self._owners[filename] = self._look(filename)
-        return found
+        owner = self._owners.get(filename)
+        if owner is None:
+            owner = self._owners[filename] = self._look(filename)
+        return owner
 
     def _look(self, filename: str) -> tuple[str, str]:
         if filename.startswith(_PROBES):
@@ -130,7 +130,7 @@ def frames(frame: FrameType | None) -> Iterator[Line]:
 
 def awaits(coroutine: Any) -> list[Line]:
     """A suspended coroutine's: what it awaits, what that awaits; the innermost first."""
-    found: list[Line] = []
+    lines: list[Line] = []
     for _ in range(DEEPEST):
         if coroutine is None:
             break
@@ -139,9 +139,9 @@ def awaits(coroutine: Any) -> list[Line]:
         ):  # fmt: skip
             at = getattr(coroutine, frame, None)
             if at is not None:
-                found.append((at.f_code, at.f_lineno))
+                lines.append((at.f_code, at.f_lineno))
                 coroutine = getattr(coroutine, awaited, None)
                 break
         else:
             break
-    return found[::-1]
+    return lines[::-1]

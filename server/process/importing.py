@@ -190,13 +190,13 @@ def _application(module: Any, target: Target) -> tuple[Any, str]:
             continue
         return value, name
     found = callables(module)
-    there = f"it has {', '.join(found)}" if found else "it has no callable of its own"
-    raise TargetMissing(f"{target.module} has no {' or '.join(names)}; {there}")
+    candidates = f"it has {', '.join(found)}" if found else "it has no callable of its own"
+    raise TargetMissing(f"{target.module} has no {' or '.join(names)}; {candidates}")
 
 
 def callables(module: Any) -> list[str]:
     """Names in a module that might be meant: its own functions and classes, callable objects."""
-    found = []
+    names = []
     for name, value in sorted(vars(module).items()):
         if name.startswith("_") or not callable(value):
             continue
@@ -205,8 +205,8 @@ def callables(module: Any) -> list[str]:
                 continue
             if inspect.isfunction(value) and not _required(value):
                 name += "()"
-        found.append(name)
-    return found
+        names.append(name)
+    return names
 
 
 def _required(function: Any) -> bool:

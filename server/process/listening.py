@@ -119,9 +119,9 @@ def _open(
     if path is not None:
         return _open_unix(path, bind, backlog, umask, owner)
     host, port = split(bind)
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     # A name with both kinds of address means the older one here, as it did before there were two.
-    family, kind, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    family, kind, _, _, address = min(addresses, key=lambda entry: entry[0] != socket.AF_INET)
     sock = Listener(family, kind)
     try:
         sock.file, sock.bind_ = None, bind
@@ -234,17 +234,17 @@ def from_systemd(environ: MutableMapping[str, str]) -> list[socket.socket]:
 def from_master(environ: MutableMapping[str, str]) -> dict[str, Listener]:
     """By bind, what the master before us left. Raises BindFailed."""
     text = environ.pop(LEGACY, None)
-    found: dict[str, Listener] = {}
+    listeners: dict[str, Listener] = {}
     try:
         for bind, fd in (json.loads(text) if text else {}).items():
-            found[bind] = sock = _adopt(fd, bind)
+            listeners[bind] = sock = _adopt(fd, bind)
             path = sock.getsockname() if sock.family == socket.AF_UNIX else None
             if isinstance(path, str) and os.path.exists(path):
                 info = os.lstat(path)
                 sock.file = (path, info.st_dev, info.st_ino)
     except (ValueError, TypeError, AttributeError) as error:
         raise BindFailed(f"the master before us left what cannot be served: {error}") from error
-    return found
+    return listeners
 
 
 def bequeath(listeners: Iterable[socket.socket]) -> tuple[dict[str, str], list[int]]:

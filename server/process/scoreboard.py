@@ -225,13 +225,13 @@ class Scoreboard:
 
     def seen(self) -> list[Seen]:
         """Every worker there is."""
-        found = []
+        rows = []
         for slot in range(int(self._values[_USED])):
             at = self._at(slot)
             state = self._values[at + _STATE]
             if state == FREE:
                 continue
-            found.append(
+            rows.append(
                 Seen(
                     slot,
                     int(self._values[at + _PID]),
@@ -241,4 +241,4 @@ class Scoreboard:
                     int(self._values[at + _THREADS]),
                 )
             )
-        return found
+        return rows

@@ -226,8 +226,8 @@ class Response:
                 self._status, self.headers, request.method, request.minor, keep_alive, length
             )
         except (AttributeError, TypeError, ValueError) as error:
-            said = f"{self._status!r} and headers {_names(self.headers)}"
-            raise ValueError(f"start_response was given {said}: {error}") from error
+            start = f"{self._status!r} and headers {_names(self.headers)}"
+            raise ValueError(f"start_response was given {start}: {error}") from error
         self.keep_alive = head.keep_alive
         self._left = None if head.bodiless else head.length
         return head.data
