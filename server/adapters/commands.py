@@ -128,9 +128,9 @@ def _other_library(python: Path) -> str:
         return ""  # either has its Python inside
     if os.path.realpath(linked[2]) == os.path.realpath(library):
         return ""
-    found = linked[1] + ", which is not found" if linked[2] == "not found" else linked[2]
+    linked_with = linked[1] + ", which is not found" if linked[2] == "not found" else linked[2]
     return (
-        f"its module is linked with {found}, and {python} runs on {library}; build it again: "
+        f"its module is linked with {linked_with}, and {python} runs on {library}; build it again: "
         f"{python} -m pip install --no-cache-dir --force-reinstall mod_wsgi"
     )
 

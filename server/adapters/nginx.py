@@ -117,7 +117,7 @@ def start(launch: FrontLaunch) -> RunningFront:
             running.stop(0.0)
             raise
     except FrontFailed as error:
-        raise FrontFailed(f"nginx did not start: {error}; {_said(launch.log)}") from None
+        raise FrontFailed(f"nginx did not start: {error}; {_last_lines(launch.log)}") from None
     finally:
         held.close()
     return running
@@ -135,7 +135,7 @@ def _spawn(launch: FrontLaunch, file: Path, where: tuple[str, int]) -> RunningFr
     return RunningFront(started, where, pinned)
 
 
-def _said(log: Path) -> str:
+def _last_lines(log: Path) -> str:
     try:
         return "; ".join(log.read_text(errors="replace").splitlines()[-3:])
     except OSError:
@@ -165,7 +165,7 @@ class RunningFront:
                 time.sleep(_TICK_S)
             else:
                 return
-        raise FrontFailed(f"nobody listens after {timeout:g} s")
+        raise FrontFailed(f"nginx did not listen within {timeout:g} s")
 
     def alive(self) -> bool:
         return self._process.poll() is None

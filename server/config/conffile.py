@@ -123,7 +123,7 @@ def _of_project(name: str, directory: str) -> bool:
 
 
 def _sorted(variables: Mapping[str, Any], unread: Iterable[str], place: str) -> Settings:
-    known, hooked, foreign = {}, {}, {}
+    ours, hooked, foreign = {}, {}, {}
     for name, value in variables.items():
         try:
             if name in options.OPTIONS:
@@ -131,9 +131,9 @@ def _sorted(variables: Mapping[str, Any], unread: Iterable[str], place: str) -> 
                 if converted is _UNSUPPORTED:
                     foreign[f"{name} = {value!r}"] = value
                 elif value is not None:
-                    known[name] = converted
+                    ours[name] = converted
             elif name == "wsgi_app":
-                known[name] = value
+                ours[name] = value
             elif name in hooks.ARGUMENTS:
                 hooked[name] = _hook(name, value)
             elif name in options.FOREIGN and options.asks(name, value):
@@ -142,7 +142,7 @@ def _sorted(variables: Mapping[str, Any], unread: Iterable[str], place: str) -> 
             raise ConfigBroken(f"{place}: {name}: {error}") from error
     heard_of = (*options.OPTIONS, *options.FOREIGN, *hooks.ARGUMENTS, "wsgi_app")
     unknown = tuple(sorted(name for name in unread if name not in heard_of and name in variables))
-    return Settings(known, hooked, foreign, unknown)
+    return Settings(ours, hooked, foreign, unknown)
 
 
 _UNSUPPORTED = object()

@@ -126,11 +126,11 @@ def describe(status: int | None) -> str:
 
 # what a wait status most likely means; a signal by its number, an exit code as its negative
 _CAUSES = {
-    signal.SIGKILL: "somebody killed it; if nobody did, the kernel for want of memory (see dmesg)",
+    signal.SIGKILL: "somebody killed it, or the kernel did because memory ran out (see dmesg)",
     signal.SIGSEGV: "native code of a library crashed",
     signal.SIGBUS: "native code of a library crashed, or a mapped file was cut short",
     signal.SIGILL: "a library was built for another processor",
-    signal.SIGABRT: "native code gave up (see what it wrote to the log)",
+    signal.SIGABRT: "native code aborted (see what it wrote to the log)",
     signal.SIGFPE: "native code of a library crashed",
     signal.SIGSYS: "a sandbox forbids a system call it needs",
     signal.SIGXCPU: "its limit of CPU time (ulimit -t) is used up",

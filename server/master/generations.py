@@ -79,7 +79,7 @@ class Generations:
         if serving.zygote.gone and not serving.zygote.stopping:
             living = self.count_living()
             serving.backoff = serving.backoff.died(served, now, others=living)
-            self._log.error(f"the app is loaded anew: {serving.backoff.plan(living, now)}")
+            self._log.error(f"the app is loaded again: {serving.backoff.plan(living, now)}")
             self.begin(Generation(serving.number + 1, serving.config, backoff=serving.backoff))
 
     def may_reload(self, now: float) -> bool:

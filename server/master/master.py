@@ -217,7 +217,7 @@ class Master:
         if self.relatives.succeeded and self.stopping_since is None:
             self.rest(True)
         else:
-            self.log.debug("WINCH means nothing while no new master serves")
+            self.log.debug("WINCH is ignored while no new master serves")
 
     def _on_chld(self) -> None:
         for pid, status in self.children.reap():
@@ -262,7 +262,7 @@ class Master:
             self._stop(0.0)
         else:
             if generation.reloaded:
-                self.log.error("the new code does not boot: the old workers go on serving")
+                self.log.error("the new code does not boot; the old workers continue to serve")
             self.generations.abandon_coming()
             self._say_ready()
             self.generations.revive(0.0)

@@ -100,7 +100,12 @@ def families(
         one("uptime_seconds", "gauge", "Since then.", now - scoreboard.value(STARTED)),
         Family("pretune_workers", "gauge", "Workers by state.", states),
         one("workers_wanted", "gauge", "Workers there should be.", scoreboard.value(WANTED)),
-        one("generation", "gauge", "Number of the code that serves.", scoreboard.value(GENERATION)),
+        one(
+            "generation",
+            "gauge",
+            "Generation of the code that serves.",
+            scoreboard.value(GENERATION),
+        ),
         one("reloads_total", "counter", "Reloads that were begun.", scoreboard.value(RELOADS)),
         one("connections", "gauge", "Open connections.", sum(w.connections for w in seen)),
         one("threads", "gauge", "Threads that serve.", sum(w.threads for w in seen)),
@@ -123,7 +128,7 @@ def families(
         Family(
             "pretune_accept_queue_limit",
             "gauge",
-            "How many of them there may be.",
+            "Connections that the kernel's queue holds at most.",
             [((("listener", name),), limit) for name, _, limit in queues],
         ),
         Family(

@@ -127,7 +127,7 @@ class Recycling:
         larger = self._scan.find_larger([(w.pid, w.config.max_worker_memory) for w in heavy])
         if self._scan.blind and not self._said_blind:
             self._said_blind = True
-            self._log.warning("the PSS of workers cannot be read here: their RSS is looked at")
+            self._log.warning("the PSS of workers cannot be read here; their RSS is used instead")
         if larger is not None:
             self._too_large(next(w for w in heavy if w.pid == larger[0]), larger[1], now)
 

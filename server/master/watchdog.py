@@ -78,7 +78,7 @@ class Watchdog:
         stuck = crash_backoff.overdue(each.cells, now, timeout)
         beat = self._scoreboard.last_beat(each.slot)
         if stuck or crash_backoff.silent(beat, now, timeout):
-            what = "a request takes" if stuck else "it has not been heard of for"
+            what = "a request takes" if stuck else "it has given no sign of life for"
             limit = timeout if stuck else max(timeout, crash_backoff.BEAT)
             longer = " longer than" if stuck else ""
             self._log.error(f"worker {each.pid}: {what}{longer} {limit:g} s; its threads:")

@@ -59,7 +59,7 @@ def take_on_privileges(config: Config, role: str) -> None:
     try:
         privileges.assume(config, role)
     except OSError as error:
-        raise TargetBroken(f"this process cannot be what the app should run in: {error}") from error
+        raise TargetBroken(f"cannot take on the user and group of the app: {error}") from error
 
 
 def main(

@@ -107,7 +107,7 @@ class Sampler:
                 self._looks += 1
                 self._late += 1
             else:
-                self._look(now, now - due > LATE)
+                self._sample(now, now - due > LATE)
             if now - flushed > FLUSH:
                 flushed = now
                 spent = Clock.thread_time()
@@ -118,7 +118,7 @@ class Sampler:
         sys.setswitchinterval(switch)
         self._journal.flush()
 
-    def _look(self, now: float, late: bool) -> None:
+    def _sample(self, now: float, late: bool) -> None:
         """One look at all requests this worker serves."""
         self._looks += 1
         stacks = sys._current_frames()

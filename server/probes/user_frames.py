@@ -59,10 +59,10 @@ class UserFrames:
         """(whose, as shown): OWN, OURS, PROBE, STDLIB or the name of a package."""
         owner = self._owners.get(filename)
         if owner is None:
-            owner = self._owners[filename] = self._look(filename)
+            owner = self._owners[filename] = self._find_owner(filename)
         return owner
 
-    def _look(self, filename: str) -> tuple[str, str]:
+    def _find_owner(self, filename: str) -> tuple[str, str]:
         if filename.startswith(_PROBES):
             return PROBE, filename
         if filename.startswith(_SERVER):

@@ -189,8 +189,10 @@ def _application(module: Any, target: Target) -> tuple[Any, str]:
         except AttributeError:
             continue
         return value, name
-    found = callables(module)
-    candidates = f"it has {', '.join(found)}" if found else "it has no callable of its own"
+    callable_names = callables(module)
+    candidates = (
+        f"it has {', '.join(callable_names)}" if callable_names else "it has no callable of its own"
+    )
     raise TargetMissing(f"{target.module} has no {' or '.join(names)}; {candidates}")
 
 
@@ -217,7 +219,7 @@ def _required(function: Any) -> bool:
 
 def _call_factory(factory: Any, name: str, call: Call) -> Any:
     if not callable(factory):
-        raise TargetMissing(f"{name} is a {type(factory).__name__}, it cannot be called")
+        raise TargetMissing(f"{name} is a {type(factory).__name__}, which cannot be called")
     try:
         return factory(*call.arguments, **dict(call.keywords))
     except (Exception, SystemExit) as error:

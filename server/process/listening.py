@@ -185,7 +185,7 @@ def _remove_stale(path: str, place: path_rights.Place) -> None:
             return
         except BlockingIOError:
             pass  # its queue is full: it lives all the more
-    raise OSError(errno.EADDRINUSE, "a living server answers there")
+    raise OSError(errno.EADDRINUSE, "a running server answers there")
 
 
 def _adopt(fd: int, bind: str) -> Listener:

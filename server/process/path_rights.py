@@ -78,7 +78,7 @@ def socket_at(place: Place) -> tuple[int, int]:
         info = os.stat(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
         if stat.S_ISSOCK(info.st_mode) and info.st_nlink == 1 and info.st_uid == os.geteuid():
             return info.st_dev, info.st_ino
-    raise PermissionError(errno.EPERM, "somebody moves files there at this moment")
+    raise PermissionError(errno.EPERM, "somebody is moving files there at this moment")
 
 
 def give_socket(path: str, file: tuple[int, int], owner: tuple[int, int]) -> None:
@@ -89,7 +89,7 @@ def give_socket(path: str, file: tuple[int, int], owner: tuple[int, int]) -> Non
         # Pinned: whatever is put in its place from here on, this inode is meant.
         info = os.fstat(handle)
         if (info.st_dev, info.st_ino) != file or info.st_nlink > 1:
-            raise PermissionError(errno.EPERM, "somebody moves files there at this moment")
+            raise PermissionError(errno.EPERM, "somebody is moving files there at this moment")
         os.chown(f"/proc/self/fd/{handle}", *owner)
     finally:
         os.close(handle)

@@ -76,7 +76,7 @@ class Room:
         try:
             return tempfile.TemporaryFile(dir=self.directory, buffering=0)
         except OSError as error:
-            self.complain(f"there is no temporary file to be had: {error}")
+            self.complain(f"cannot create a temporary file: {error}")
             return None
 
     def append(self, file: io.FileIO, data: bytes | memoryview) -> bool:

@@ -192,7 +192,7 @@ class Connection:
         if not rest:
             self._close_rest()
 
-    def settle(self) -> None:
+    def leave_to_flush(self) -> None:
         """The response is complete: what the client is behind with is left to FLUSH. Raises Gone"""
         if self.backlog is not None:
             backlog, self.backlog = self.backlog, None
@@ -202,7 +202,7 @@ class Connection:
 
     def send_file(self, fd: int, offset: int, count: int) -> int:
         """See environ.Sink. Raises Gone."""
-        self.settle()
+        self.leave_to_flush()
         end = offset + count
         while self.rest is None and offset < end:
             try:

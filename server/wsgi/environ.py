@@ -271,4 +271,4 @@ def _names(headers: Any) -> str:
     try:
         return ", ".join(str(name) for name, _ in headers) or "none"
     except (TypeError, ValueError):
-        return f"that are no pairs ({type(headers).__name__})"
+        return f"that are not pairs ({type(headers).__name__})"

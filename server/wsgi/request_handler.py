@@ -156,7 +156,7 @@ class RequestHandler:
                 self._before(self.context.view, request)
             response.run(self._app, environ)
             if connection.backlog is not None:
-                connection.settle()
+                connection.leave_to_flush()
             keep = response.keep_alive
         except Gone:
             keep = False
@@ -218,7 +218,7 @@ class RequestHandler:
                 response.fail()
             else:
                 # Cut short: the client gets what there is and must see that it is not whole.
-                connection.settle()
+                connection.leave_to_flush()
         except Gone:
             connection.forget_response()
 

@@ -89,7 +89,7 @@ def test_a_path_is_imported_by_its_dotted_name(project, tmp_path):
         ("some_module", r"no application or app; it has Thing, create\(\)"),
         ("some_module:missing", r"no missing; it has Thing, create\(\)"),
         ("some_module:number", "is a int, not an application"),
-        ("some_module:number()", "is a int, it cannot be called"),
+        ("some_module:number()", "is a int, which cannot be called"),
         ("no/such/file.py", "no file no/such/file.py"),
         ("not a module", "neither a module's name nor"),
         ("some_module:create(number)", r"arguments must be literals.*\(number\)"),

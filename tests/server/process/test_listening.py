@@ -148,7 +148,7 @@ def test_a_living_servers_socket_is_not(opened, tmp_path, full):
                 sock.connect(f"{tmp_path}/sock")
             except BlockingIOError:
                 break
-        with pytest.raises(BindFailed, match="a living server answers there"):
+        with pytest.raises(BindFailed, match="a running server answers there"):
             opened(f"unix:{tmp_path}/sock")
         for sock in waiting:
             sock.close()
@@ -309,7 +309,7 @@ def test_a_killed_servers_socket_is_taken_over(tune, tmp_path):
     assert second.get("/", f"unix:{tmp_path}/sock") == "hello"
     third = tune("app", "-w1", "-b", "unix:sock")
     assert third.end() == 1
-    assert "a living server answers there" in third.log()
+    assert "a running server answers there" in third.log()
     assert second.get("/", f"unix:{tmp_path}/sock") == "hello"
 
 
