@@ -7,8 +7,11 @@ provided for.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import sys
+from typing import NoReturn
 
 from pretune.advisor.verdict import EXIT_DEFECT, EXIT_INTERRUPTED, EXIT_PIPE_CLOSED
 
@@ -21,6 +24,10 @@ def main() -> None:
         from pretune.advisor import cli
 
         cli.main()
+    except SystemExit as end:
+        if end.code == EXIT_INTERRUPTED:
+            _exit_interrupted()
+        raise
     except BrokenPipeError:
         sys.exit(EXIT_PIPE_CLOSED)
     except Exception as error:
@@ -34,6 +41,18 @@ def main() -> None:
     finally:
         if interruptible:  # all is done: what would be interrupted is the interpreter's own end
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _exit_interrupted() -> NoReturn:
+    """End with EXIT_INTERRUPTED for certain.
+
+    A KeyboardInterrupt that met the interpreter in an ``exec``, as dataclasses do it while a module
+    is imported, counts as unhandled for ever in CPython: at its end it would die by the signal.
+    """
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(EXIT_INTERRUPTED)
 
 
 def _leave(number: int, frame: object) -> None:

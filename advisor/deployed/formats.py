@@ -216,6 +216,8 @@ def _conf(files: Files, file: str, text: str) -> Started:
     said = files.conf(file, Command(file, "", ()), {})
     if isinstance(said, str):
         return Started(problems=(said,))
+    if not said.settings:  # a module that happens to have the name of one
+        return Started()
     return Started((standing_alone(file, "gunicorn", said),))
 
 

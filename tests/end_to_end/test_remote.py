@@ -86,7 +86,7 @@ def another_machine() -> Iterator[None]:
     finally:
         if listener is not None:
             listener.kill()
-            listener.wait()
+            listener.communicate()
         ip("netns", "delete", NAMESPACE)  # takes the veth pair along
 
 

@@ -98,3 +98,19 @@ except KeyboardInterrupt:
     assert run.returncode == 130
     assert "background" in errors
     assert "Traceback" not in errors
+
+
+def test_an_interrupt_within_an_exec_ends_with_the_exit_code(tmp_path: Path) -> None:
+    """CPython counts it as unhandled, whoever handles it, and dies by SIGINT at its end."""
+    (tmp_path / "rich_click.py").write_text(
+        "import os, signal\n"
+        "from pretune.advisor.commands.interruption import Interruption\n"
+        "Interruption().install()\n"
+        "try:\n"
+        "    exec('os.kill(os.getpid(), signal.SIGINT)\\nfor _ in range(10**7): pass')\n"
+        "except KeyboardInterrupt:\n"
+        "    raise SystemExit(130)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    run = subprocess.run([*TUNE, "x"], env=env, capture_output=True, check=False)
+    assert run.returncode == 130

@@ -115,6 +115,7 @@ def run(url, peer, tmp_path_factory):
         )
     )
     rows = []
+    connection = None
     try:
         connection = http.client.HTTPConnection(*server.wait_ready(30))
 
@@ -138,6 +139,8 @@ def run(url, peer, tmp_path_factory):
         samples = profiler.stop()
         samples.save(directory / "samples.npz")
     finally:
+        if connection is not None:
+            connection.close()
         server.stop(10)
     measurement = measure(
         "demand", Settings(), Load(1, SECONDS), Conditions(1, 1, False, True),

@@ -171,7 +171,7 @@ def test_a_run_that_grows_slower_to_the_end_never_settled():
     start, wall = closed_run(2, slower, 10, rng)
     window = find_window(start, wall)
     assert not window.settled
-    assert "never settled" in window.note or "start-up" in window.note
+    assert "never became steady" in window.note or "start-up" in window.note
 
 
 def test_level_runs_are_seldom_called_unsettled():
