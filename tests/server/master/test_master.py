@@ -370,7 +370,7 @@ def test_hup_with_broken_code_keeps_the_old_workers(serve, tmp_path, preload):
     (tmp_path / "changing.py").write_text(BROKEN)
     with Clients(served) as clients:
         served.signal(signal.SIGHUP)
-        served.wait_for(lambda: "the old workers go on serving" in served.log())
+        served.wait_for(lambda: "the old workers continue to serve" in served.log())
         time.sleep(0.2)
     assert clients.failures == []
     assert served.running.worker_pids() == before

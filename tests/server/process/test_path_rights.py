@@ -238,5 +238,5 @@ def test_the_owner_of_what_took_the_sockets_place_does_not_change(top, theirs, v
         os.link(victim, path)
 
     monkeypatch.setattr(listening.Listener, "bind", bind_and_swap, raising=False)
-    with pytest.raises(listening.BindFailed, match="somebody moves files"):
+    with pytest.raises(listening.BindFailed, match="somebody is moving files"):
         listen(theirs / "sock")
