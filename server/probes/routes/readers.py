@@ -57,11 +57,6 @@ def _kind_of(app: Any, rows: Iterable[tuple[str, str, str]]) -> str | None:
     return None
 
 
-def framework_of(app: Any) -> str | None:
-    """The framework of exactly this object, not of what it wraps."""
-    return _kind_of(app, _FRAMEWORKS)
-
-
 def unwrap(app: Any) -> tuple[Any, str]:
     """The innermost-first application whose framework is known, else ``(app, "unknown")``."""
     found = _find(app, _FRAMEWORKS)
