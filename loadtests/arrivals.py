@@ -75,14 +75,13 @@ class Arrivals:
 
     def _admit(self, alarm: Alarm) -> None:
         loop, clock = self._loop, time.perf_counter
-        dice = random.Random(f"{loop.seed}:endpoints")
         self._numbers: dict[int, int] = {}
         for number, at in enumerate(self.draw_times(clock())):
             while not loop.over and (early := at - clock()) > 0:
                 alarm.wait(min(early, 0.1))
             if loop.over:
                 return
-            index, head = self._script.choose(dice)
+            index, head = self._script.deal()
             if len(self._waiting) >= self._most:
                 self.not_sent += 1
                 loop.writer.add(at, 0.0, 0, index + 1, number, 0, "not sent")

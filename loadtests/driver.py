@@ -145,11 +145,13 @@ class Driver:
         if workload["locustfile"]:
             raise ValueError("a locustfile brings its own users: it cannot be sent at a rate")
         most = min(MOST_WAITING, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FDS)
-        return Arrivals(Script(workload, loop.address), loop, float(load["rps"]), max(1, most))
+        return Arrivals(
+            Script(workload, loop.address, loop.seed), loop, float(load["rps"]), max(1, most)
+        )
 
     def _make_environment(self, loop: UserLoop, workload: dict[str, Any]) -> Environment:
         if not workload["locustfile"]:
-            user = make_user_class(Script(workload, loop.address), loop)
+            user = make_user_class(Script(workload, loop.address, loop.seed), loop)
             return Environment(user_classes=[user], events=Events())  # type: ignore[no-untyped-call]
         path = Path(workload["locustfile"])
         if self._locustfile is None:

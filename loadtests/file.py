@@ -4,7 +4,8 @@
 Authorization = "Bearer ..."
 
 [[endpoint]]
-path = "/search?q=tea"      # or paths = ["/product/1/", "/product/2/"]
+path = "/search?q=tea"      # or paths = ["/product/1/", "/product/2/"], asked for evenly,
+                            # or paths = {"/product/1/" = 30, "/product/2/" = 1}, by frequency
 share = 3                   # relative; 1 when left out
 name = "/search"            # the path when left out
 method = "GET"              # or HEAD; anything else needs a locustfile
@@ -16,6 +17,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -94,9 +96,7 @@ def _workload(document: Mapping[str, Any], headers: dict[str, str]) -> Workload:
     shares_given = any("share" in table for table in tables)
     count = len(endpoints)
     return Workload(
-        endpoints=tuple(
-            Endpoint(each.name, each.paths, each.share / total, each.method) for each in endpoints
-        ),
+        endpoints=tuple(replace(each, share=each.share / total) for each in endpoints),
         headers=tuple({**merged, **own}.items()),
         source="file",
         assumption="" if shares_given else f"equal shares of {count} endpoint{'s' * (count != 1)}",
@@ -111,17 +111,27 @@ def _endpoint(table: Any, number: int) -> Endpoint:
     if ("path" in table) == ("paths" in table):
         raise ValueError(f"{place} needs either path or paths; write:\n{_EXAMPLE}")
     paths = table.get("paths", [table.get("path")])
+    weights: tuple[float, ...] = ()
+    if isinstance(paths, dict):
+        if not all(_is_number(often) for often in paths.values()):
+            raise ValueError(f'{place}: how often is a number above 0: paths = {{"/a/" = 30}}')
+        weights, paths = tuple(map(float, paths.values())), list(paths)
     if not isinstance(paths, list) or not paths or not all(isinstance(p, str) for p in paths):
         raise ValueError(f'{place}: a path is written path = "/products/"')
     for path in paths:
         check_path(path)
     share = table.get("share", 1)
-    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1e12:
+    if not _is_number(share):
         raise ValueError(f"{place}: share is a number above 0, not {share!r}")
     method = str(table.get("method", "GET")).upper()
     if method not in _METHODS:
         raise ValueError(f"{place}: {method} may change data; only a locustfile may send it")
-    return Endpoint(str(table.get("name", paths[0])), tuple(paths), float(share), method)
+    name = str(table.get("name", paths[0]))
+    return Endpoint(name, tuple(paths), float(share), method, weights)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e12
 
 
 def _check_keys(table: Mapping[str, Any], keys: tuple[str, ...], place: str) -> None:

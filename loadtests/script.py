@@ -1,14 +1,12 @@
-"""A workload made ready to be sent: bytes per path, endpoints drawn by their shares."""
+"""A workload made ready to be sent: bytes per path, endpoints dealt by their shares."""
 
 from __future__ import annotations
 
-import random
-from bisect import bisect
 from collections.abc import Mapping
-from itertools import accumulate
 from typing import Any
 
 from pretune.loadtests.asking import request_target
+from pretune.loadtests.deck import Deck
 from pretune.server.telemetry import ENDPOINT_HEADER
 
 # What a browser would accept, so that an app that compresses pays for it here as well.
@@ -18,15 +16,23 @@ DEFAULT_HEADERS = {"User-Agent": "pretune", "Accept": "*/*", "Accept-Encoding": 
 class Script:
     """A workload made ready: for each endpoint its part of the requests and the bytes to send.
 
-    A request head lacks its last line, so that a user can add its cookies.
+    All users of a run take from the same decks, so that every trial of one seed is sent the same
+    requests in the same order, however many users there are. A request head lacks its last line, so
+    that a user can add its cookies.
     """
 
-    def __init__(self, workload: Mapping[str, Any], address: tuple[str, int]) -> None:
+    def __init__(
+        self, workload: Mapping[str, Any], address: tuple[str, int], seed: int = 1
+    ) -> None:
         endpoints = workload["endpoints"]
         if not endpoints:
             raise ValueError("the workload has no endpoints")
         headers = header_lines(workload["headers"], address)
-        self.limits = list(accumulate(endpoint["share"] for endpoint in endpoints))
+        self._endpoints = Deck([endpoint["share"] for endpoint in endpoints], f"{seed}:endpoints")
+        self._paths = [
+            Deck(endpoint["weights"] or [1.0] * len(endpoint["paths"]), f"{seed}:paths:{number}")
+            for number, endpoint in enumerate(endpoints, 1)
+        ]
         self.head_only = [endpoint["method"] == "HEAD" for endpoint in endpoints]
         self.heads = [
             [
@@ -39,11 +45,11 @@ class Script:
             for number, endpoint in enumerate(endpoints, 1)
         ]
 
-    def choose(self, dice: random.Random) -> tuple[int, bytes]:
-        """Index of an endpoint, drawn by share, and one of its heads, drawn evenly."""
-        index = bisect(self.limits, dice.random() * self.limits[-1])
+    def deal(self) -> tuple[int, bytes]:
+        """Index of an endpoint and one of its heads, each dealt by its share."""
+        index = self._endpoints.deal()
         heads = self.heads[index]
-        return index, heads[0] if len(heads) == 1 else heads[int(dice.random() * len(heads))]
+        return index, heads[0] if len(heads) == 1 else heads[self._paths[index].deal()]
 
 
 def header_lines(headers: list[list[str]], address: tuple[str, int]) -> str:

@@ -69,14 +69,13 @@ class WorkloadUser(locust.User):
     @locust.task
     def browse(self) -> None:
         loop, script, number = self.loop, self.script, self.number
-        dice = random.Random(f"{loop.seed}:{number}")
         connection = Connection(loop.address)
         clock, add, waiting = time.perf_counter, loop.writer.add, loop.waiting
         if loop.ramp_s:
-            gevent.sleep(dice.random() * loop.ramp_s)
+            gevent.sleep(random.Random(f"{loop.seed}:{number}").random() * loop.ramp_s)
         try:
             while not loop.over:
-                index, request = script.choose(dice)
+                index, request = script.deal()
                 if connection.cookies:
                     pairs = (name + b"=" + value for name, value in connection.cookies.items())
                     request += b"Cookie: " + b"; ".join(pairs) + b"\r\n"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One route. ``name`` is its pattern (``/product/<int:pk>/``); ``paths`` are drawn from evenly.
+    """One route. ``name`` is its pattern (``/product/<int:pk>/``); ``paths`` are dealt by their
+    ``weights``, evenly where there are none.
 
     ``share`` is this endpoint's part of all requests, all shares together 1.
     """
@@ -17,6 +18,7 @@ class Endpoint:
     paths: tuple[str, ...]
     share: float
     method: str = "GET"
+    weights: tuple[float, ...] = ()  # how often each of the paths is asked for, relative
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,12 @@ def test_endpoints_with_shares_and_headers(tmp_path):
     assert (workload.source, workload.assumption) == ("file", "")
 
 
+def test_paths_by_frequency(tmp_path):
+    file = "[[endpoint]]\nname = 'p'\npaths = {'/p/1' = 30, '/p/2' = 1}"
+    (product,) = read(write(tmp_path, file)).endpoints
+    assert (product.paths, product.weights) == (("/p/1", "/p/2"), (30.0, 1.0))
+
+
 def test_without_shares_equal_ones_are_assumed(tmp_path):
     workload = read(write(tmp_path, '[[endpoint]]\npath="/a"\n[[endpoint]]\npath="/b"'))
     assert workload.assumption == "equal shares of 2 endpoints"
@@ -70,6 +76,7 @@ def test_a_locustfile_is_passed_on(tmp_path):
         ("[[endpoint]]\npath='https://x/a'", "write /a"),
         ("[[endpoint]]\npath='/a'\nshare=0", "share is a number above 0, not 0"),
         ("[[endpoint]]\npath='/a'\nshare='3'", "share is a number"),
+        ("[[endpoint]]\npaths={'/a'=0}", "how often is a number above 0"),
         ("[[endpoint]]\npath='/a'\nmethod='POST'", "POST may change data; only a locustfile"),
         ("[[endpoint]]\npath='/a'\nweigth=3", "unknown entry 'weigth'; known are"),
         ("[[endpoint]]\npath='/a'\nshares=3", "did you mean share?"),
