@@ -7,6 +7,7 @@ with what there should be (worker_count.py). SIGNALS and docs/SERVER.md say what
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -29,6 +30,7 @@ from pretune.server.master.child import Generation, Worker, Zygote
 from pretune.server.master.children import Children
 from pretune.server.master.events import Events
 from pretune.server.master.generations import Generations
+from pretune.server.master.last_queue import LastQueue
 from pretune.server.master.loop import Loop
 from pretune.server.master.notify import Notifier
 from pretune.server.master.pidfile import PidFile, PidFileTaken
@@ -43,7 +45,7 @@ from pretune.server.process.scoreboard import (
     WANTED,
     Scoreboard,
 )
-from pretune.server.workers import inheritance
+from pretune.server.workers import draining, inheritance
 
 FAILED = 1  # exit code when the server cannot be what it was told to be
 CRASHED = 1  # exit code after a crash loop
@@ -86,6 +88,8 @@ class Master:
         self.count = config.settings.workers
         self.stopping_since: float | None = None
         self.code = 0
+        self._stop_by = math.inf  # from then on nothing is waited for
+        self._last_queue = LastQueue()
         addresses = [listening.name(sock) for sock in listeners]
         self.server = hooks.Server(hook_settings(config), log, addresses, self.count)
         self.scoreboard = Scoreboard(config.settings.threads, tallies=config.metrics is not None)
@@ -120,7 +124,7 @@ class Master:
             listening.close(self.listeners, unlink=self.relatives.alone)
             return FAILED
         try:
-            while not (self.stopping_since is not None and self.children.empty):
+            while self.stopping_since is None or self._last_queue.open or not self.children.empty:
                 expected = Clock.monotonic() + self._patience()
                 self.loop.wait(expected - Clock.monotonic())
                 now = Clock.monotonic()
@@ -179,6 +183,8 @@ class Master:
             nearest = min(nearest, self.recycling.next_check(self.generations.recyclable()))
             if self._reload_wanted:
                 nearest = min(nearest, now + 0.5)
+        elif self._last_queue.open:
+            nearest = min(nearest, now + draining.LOOK)
         return max(0.0, nearest - now)
 
     # -- signals
@@ -280,6 +286,7 @@ class Master:
 
     def _reconcile(self, now: float) -> None:
         if self.stopping_since is not None:
+            self._see_off(now)
             return
         if self._reload_wanted and self.generations.may_reload(now):
             self._reload(now)
@@ -341,7 +348,7 @@ class Master:
             zygote.deadline = now + LINGERS
         if who.ready_at is not None and now - who.ready_at >= crash_backoff.QUICK:
             self.scoreboard.note(ANSWERED, 1.0)  # it could have been, all that time
-        if reason in ("crash", "boot"):
+        if reason in ("crash", "boot") or (self.stopping_since is not None and status):
             self._crashed(who, status, cause, now)
 
     def _crashed(self, who: Worker, status: int | None, cause: str, now: float) -> None:
@@ -351,6 +358,8 @@ class Master:
         generation.backoff = generation.backoff.died(served, now, others=others)
         how = f"{crash_backoff.describe(status)}: {cause or who.boot_failure}"
         if self.stopping_since is not None:
+            if who.boot_failure is not None:
+                self._last_queue.close()  # nobody else would boot either
             return
         if generation is self.generations.coming and not generation.proven:
             generation.tries += 1
@@ -372,7 +381,10 @@ class Master:
             self.log.error(f"{many}: {backoff.plan(others, now)}")
 
     def lost_zygote(self, who: Zygote, status: int) -> None:
-        if who.stopping or self.stopping_since is not None:
+        if who.stopping:
+            return
+        if self.stopping_since is not None:
+            self._last_queue.close()  # nobody is left who could fork a worker
             return
         self.log.error(f"zygote {who.pid} ended ({crash_backoff.describe(status)})")
         coming = self.generations.coming
@@ -431,23 +443,42 @@ class Master:
     # -- the end
 
     def _stop(self, patience: float) -> None:
-        """Let all go; again with less patience if asked again."""
+        """Let all go; again with less patience if asked again. 0: at once."""
+        now = Clock.monotonic()
         if self.stopping_since is None:
-            self.stopping_since = Clock.monotonic()
+            self.stopping_since = now
+            # Here too: a worker may be too busy, or stopped, to hear of it now.
+            self._last_queue = LastQueue(self.listeners, ours=self.relatives.alone)
             self.log.info("stopping")
             self.notifier.stopping()
-            for sock in self.listeners:
-                # Here too: a worker may be too busy, or stopped, to hear of it now.
-                if self.relatives.alone and not listening.is_lent(sock):
-                    listening.seal(sock)
-                sock.close()
             self.exporting.close_queues()
+        if not patience:
+            self._last_queue.close()
+        self._stop_by = min(self._stop_by, now + patience)
+        for each in self.children:
+            if each.ordered is not None:
+                self._dismiss(each, patience)
+        self._see_off(now)
+
+    def _see_off(self, now: float) -> None:
+        """While the server stops: tell all to leave, but those that boot only when nobody waits."""
+        assert self.stopping_since is not None
+        began, patience = self.stopping_since, max(0.0, self._stop_by - now)
+        waiting = self._last_queue.look(now - began, self._stop_by - began)
+        for each in self.children:
+            if each.ordered is None and (each.ready or not self._last_queue.open):
+                self._dismiss(each, patience)
+        if not self._last_queue.open:
+            for zygote in self.children.zygotes:
+                zygote.stop()
+                zygote.deadline = min(
+                    zygote.deadline or math.inf, self._stop_by + HURRIED + LINGERS
+                )
+        elif waiting and all((each.ordered_at or math.inf) < began for each in self.children):
+            # Nobody takes from it, and nobody will.
+            self.generations.spawn(min(waiting, self.count), now)
+
+    def _dismiss(self, who: Worker, patience: float) -> None:
         # What waits in the queue is ours to answer, unless another master does.
         how = "stop" if self.relatives.alone else "yield"
-        for each in self.children:
-            self.children.order_to_leave(
-                each, "stop", how if patience else None, patience or HURRIED
-            )
-        for zygote in self.children.zygotes:
-            zygote.stop()
-            zygote.deadline = Clock.monotonic() + (patience or HURRIED) + LINGERS
+        self.children.order_to_leave(who, "stop", how if patience else None, patience or HURRIED)

@@ -12,6 +12,9 @@ request. When retiring they are given to siblings where that can be done, and el
 next answer, which says that it is the last, or until they have been idle for too long. When
 yielding to a newer server there are no siblings to give to: they all leave.
 
+If no worker is ready when the server stops, the master keeps the queues until one is
+(last_queue.py).
+
 A bare TERM does not say how to leave. Whoever sends it to a worker alone means to have it replaced.
 """
 
