@@ -247,6 +247,7 @@ class HttpProtocol(Wire):
 
     def _idle(self, now: float) -> None:
         self.quiet = now
+        self.worker.idles(self)
         self.deadline = now + self.worker.promised
         if self.worker.paused:
             self.worker.resume_accepting()  # there is somebody now who can make room
@@ -306,17 +307,14 @@ class HttpProtocol(Wire):
             self.exchange is None and self.body is None and not self.buffer and not self.lingering
         )
 
-    def evictable(self, now: float) -> bool:
-        """Return whether it may be closed to make room: a client that has said nothing, or not
-        enough.
-
-        One that has just come, or was just answered, is given the time for a request.
-        """
+    def is_silent(self, now: float, grace: float) -> bool:
+        """Return whether it has said nothing, or not all of a head, ``grace`` s after it could."""
         return (
             self.exchange is None
             and self.body is None
             and (self._begun or not self.buffer)
-            and now > self.quiet + limits.FRESH
+            and now > self.quiet + grace
+            and not self.transport.is_closing()
         )
 
     def expire(self, now: float) -> None:

@@ -49,8 +49,8 @@ class Wire(asyncio.Protocol):
         """End it if the client has kept us waiting for too long; called in each sweep."""
         raise NotImplementedError
 
-    def evictable(self, now: float) -> bool:
-        """Return whether it may be closed to make room for another."""
+    def is_silent(self, now: float, grace: float) -> bool:
+        """See silence.Silent."""
         return False
 
     def go_away(self) -> None:

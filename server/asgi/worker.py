@@ -41,6 +41,7 @@ from pretune.server.workers.context import Context
 from pretune.server.workers.draining import GRACE, LOOK, STOP, next_step
 from pretune.server.workers.queues import Queues
 from pretune.server.workers.shortage import Shortage
+from pretune.server.workers.silence import silent
 
 BATCH = 16  # connections taken before others get their turn
 LAST_WORDS = 2.0  # s of graceful_timeout, at most half, for the end of what was not finished
@@ -60,7 +61,7 @@ class AsgiWorker:
         self.meter = self._meter = self._new_meter()
         self.trust = Trust(context.config.forwarded_allow_ips)
         self.proxy_trust = Trust(context.config.proxy_allow_ips)
-        self.connections: dict[Wire, None] = {}  # oldest first
+        self.connections: dict[Wire, None] = {}  # the longest idle before others that are
         self.messages = MessageMemory(context.config.limits.messages)
         self.calls: set[Call] = set()
         self.sockets: set[Call] = set()
@@ -75,7 +76,6 @@ class AsgiWorker:
         self._tally = context.tally(0)
         self.paused = False  # nobody is accepted for the time being
         self._opening: set[asyncio.Task[None]] = set()
-        self._victims: list[Wire] = []
         self._shortage = Shortage(context.log)
         self._cells = context.scoreboard.cells(context.slot)
         self._queues = Queues(context.listeners, lambda fd: self.loop.remove_reader(fd))
@@ -225,24 +225,10 @@ class AsgiWorker:
         self.loop.call_later(limits.PAUSE, self.resume_accepting)
 
     def _evict(self) -> bool:
-        """Close a connection that idles, the most silent first; False if none does."""
-        now = Clock.monotonic()
-        for _ in range(2):
-            while self._victims:
-                protocol = self._victims.pop()
-                # What it may have sent in the meantime will be answered.
-                still_open = protocol in self.connections and protocol.sock.fileno() >= 0
-                if (
-                    still_open
-                    and protocol.evictable(now)
-                    and not listening.readable([protocol.sock])
-                ):
-                    protocol.transport.close()
-                    return True
-            candidates = [p for p in self.connections if p.evictable(now)]
-            # Those who never sent a request go first, then those whose time is up first.
-            candidates.sort(key=lambda p: (not p.served, -p.deadline))
-            self._victims = candidates[-64:]
+        """Close the connection that has been silent for longest; False if none is."""
+        for protocol in silent(tuple(self.connections), Clock.monotonic(), limits.FRESH):
+            protocol.transport.close()
+            return True
         return False
 
     def count(self) -> None:
@@ -250,6 +236,12 @@ class AsgiWorker:
         if self.leaving is None:
             held = len(self.connections) + len(self._opening)
             self.context.scoreboard.set_connections(self.context.slot, held)
+
+    def idles(self, wire: Wire) -> None:
+        """A connection waits for its next request, from now on."""
+        if wire in self.connections:
+            del self.connections[wire]
+            self.connections[wire] = None
 
     def lost(self, wire: Wire) -> None:
         """A connection has ended; there is room for another."""

@@ -24,10 +24,10 @@ class Silent(Protocol):
 C = TypeVar("C", bound=Silent)
 
 
-def silent(connections: Iterable[C], now: float, grace: float, most: int = MOST) -> list[C]:
+def silent(connections: Iterable[C], now: float, grace: float) -> list[C]:
     """The first of them that are silent, in their order; nothing of theirs waits in the kernel."""
     candidates = (c for c in connections if c.is_silent(now, grace) and c.sock.fileno() >= 0)
-    return unheard(islice(candidates, most))
+    return unheard(islice(candidates, MOST))
 
 
 def unheard(connections: Iterable[C]) -> list[C]:

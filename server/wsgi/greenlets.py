@@ -308,7 +308,7 @@ class GreenletWorker:
 
     def _evict(self) -> bool:
         """Close the connection that has been silent for longest; False if none is."""
-        for conn in silent(tuple(self.parked), Clock.monotonic(), limits.FRESH, 1):
+        for conn in silent(tuple(self.parked), Clock.monotonic(), limits.FRESH):
             self._dismiss(conn)
             self._gevent.sleep(0)
             return True
