@@ -31,17 +31,17 @@ _NO_TRAILER = frozenset(
 class FixedBody:
     """A body of known length."""
 
-    __slots__ = ("_left", "done")
+    __slots__ = ("done", "left")
 
     def __init__(self, length: int) -> None:
-        self._left = length
+        self.left = length  # bytes still to come
         self.done = length == 0
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """``(body, rest)``: what of ``data`` is body, and what follows the body."""
-        body, rest = data[: self._left], data[self._left :]
-        self._left -= len(body)
-        self.done = self._left == 0
+        body, rest = data[: self.left], data[self.left :]
+        self.left -= len(body)
+        self.done = self.left == 0
         return body, rest
 
 

@@ -3,6 +3,10 @@
 Both are kept in memory up to a size, and together up to ``worker_buffer_memory``; beyond that in
 temporary files that have no name, together up to ``worker_buffer_files``. Neither holds a thread. A
 body for which there is no room is refused, for a response the app waits.
+
+One body may take as much memory as it leaves: of 64 MiB the first up to 32, and each of ten slow
+ones a tenth and the rest one more. So long ones are as fast as short ones while there is room, and
+however many there are, some is left for the next (dynamic thresholds: Choudhury and Hahne, 1998).
 """
 
 from __future__ import annotations
@@ -21,10 +25,9 @@ from pretune.server.process.log import Log
 from pretune.server.process.sockets import unacknowledged
 from pretune.server.workers import limits
 
-IN_MEMORY = 1 << 20  # bytes of one body, or one stream, that may stay in memory
+IN_MEMORY = 1 << 20  # bytes of one stream, or of a body with no hope to fit, in memory
 IN_FILE = 128 << 20  # bytes of one response that may be in a file: one client takes not all room
 CHUNK = 65536
-LEAST_PART = 4096  # bytes; pieces that come smaller are joined: each takes 40 bytes by itself
 CALM = 60.0  # s between two complaints
 
 
@@ -48,6 +51,10 @@ class Allowance:
         with self._lock:
             self.taken -= size
 
+    @property
+    def left(self) -> int:
+        return self.most - self.taken
+
 
 class Room:
     """All that one worker may hold for its clients. ``directory``: None for the usual one."""
@@ -67,8 +74,8 @@ class Room:
             where = where or tempfile.gettempdir()
         if where is None or not os.access(where, os.W_OK | os.X_OK):
             self._log.warning(
-                f"no temporary file can be written ({where or 'no directory'}): bodies beyond "
-                f"{IN_MEMORY >> 20} MiB are refused with 503; see --tmp-upload-dir"
+                f"no temporary file can be written ({where or 'no directory'}): bodies for which "
+                "--worker-buffer-memory is short are refused with 503; see --tmp-upload-dir"
             )
 
     def open(self) -> io.FileIO | None:
@@ -106,48 +113,50 @@ class Room:
 class Body:
     """A request's body while it comes, and as ``wsgi.input``."""
 
-    __slots__ = ("_file", "_in_memory", "_input", "_parts", "_room", "_size")
+    __slots__ = ("_bytes", "_file", "_in_memory", "_input", "_room", "_size")
 
     def __init__(self, room: Room, length: int | None) -> None:
         """``length`` in bytes; None: unknown. Raises Refused if there can be no room for it."""
         self._room = room
-        self._parts: list[bytes] = []
+        self._bytes = io.BytesIO()  # grows in place: nothing is copied when the body is whole
         self._size = 0
         self._file: io.FileIO | None = None
-        self._input: BinaryIO | None = None
-        # A descriptor is taken when bytes have come, not when they are announced.
-        self._in_memory = IN_MEMORY if length is None or length <= IN_MEMORY else 0
-        if length is not None and length > max(IN_MEMORY, room.files.most):
+        self._input: BinaryIO = self._bytes
+        # A descriptor is taken for what has come, not for what is announced.
+        fits = length is None or 2 * length <= room.memory.left
+        self._in_memory = room.memory.most if fits else IN_MEMORY
+        if length is not None and length > max(room.memory.most // 2, room.files.most):
             raise Refused(413, "the body is too long")
 
     def add(self, part: bytes) -> None:
         """Raises Refused."""
         size = len(part)
         if self._file is None:
-            if self._size + size <= self._in_memory and self._room.memory.take(size):
-                parts = self._parts
-                if parts and len(parts[-1]) < LEAST_PART:
-                    parts[-1] += part
-                else:
-                    parts.append(part)
+            memory = self._room.memory
+            fits = self._size + size <= min(self._in_memory, memory.left - size)
+            if fits and memory.take(size):
+                self._bytes.write(part)
                 self._size += size
                 return
-            file, before = self._open(), b"".join(self._parts)
-            self._parts = []
-            self._room.memory.give(self._size)
-            self._size = 0
-            self._append(file, before + part)
-        else:
-            self._append(self._file, part)
+            self._move()
+        self._append(part)
 
-    def _open(self) -> io.FileIO:
+    def _move(self) -> None:
+        """From memory to a file."""
         self._file = self._room.open()
         if self._file is None:
             raise Refused(503, "there is no room for the body")
-        return self._file
+        size, self._size = self._size, 0
+        try:
+            with self._bytes.getbuffer() as held:
+                self._append(held)
+        finally:
+            self._room.memory.give(size)
+        self._bytes.close()
 
-    def _append(self, file: io.FileIO, data: bytes) -> None:
-        if not self._room.append(file, data):
+    def _append(self, data: bytes | memoryview) -> None:
+        assert self._file is not None
+        if not self._room.append(self._file, data):
             if self._size + len(data) > self._room.files.most:
                 raise Refused(413, "the body is too long")
             raise Refused(503, "there is no room for the body")
@@ -155,12 +164,9 @@ class Body:
 
     def input(self) -> BinaryIO:
         """The whole body as a file, at its beginning."""
-        if self._file is None:
-            self._input = io.BytesIO(b"".join(self._parts))
-            self._parts = []
-        else:
-            self._file.seek(0)
+        if self._file is not None:
             self._input = io.BufferedReader(self._file, CHUNK)
+        self._input.seek(0)
         return self._input
 
     def close(self) -> None:
@@ -169,8 +175,7 @@ class Body:
             self._room.memory.give(self._size)
         else:
             self._room.files.give(self._size)
-            if self._input is not None:
-                self._input.close()
+            self._input.close()
             self._file.close()
         self._size = 0
 

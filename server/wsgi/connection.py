@@ -31,6 +31,7 @@ FLUSH = 2  # the client to take the rest of a response
 LINGER = 3  # the client to close; what it still sends is thrown away
 
 CHUNK = 65536
+LONG_CHUNK = 4 * CHUNK  # of a body of which as much is still to come
 
 _DEFAULT_LIMITS = Limits()
 
@@ -41,9 +42,9 @@ class Connection:
     lasting = True  # of all: until the worker leaves
 
     __slots__ = (
-        "address", "backlog", "body", "buffer", "closing", "coming", "deadline", "ended", "environ",
-        "fd", "fields", "mask", "more", "on_wait", "peer", "phase", "preamble", "pump", "reader",
-        "recv", "repeated", "request", "rest", "room", "served", "sock", "started", "tcp",
+        "address", "backlog", "body", "buffer", "chunk", "closing", "coming", "deadline", "ended",
+        "environ", "fd", "fields", "mask", "more", "on_wait", "peer", "phase", "preamble", "pump",
+        "reader", "recv", "repeated", "request", "rest", "room", "served", "sock", "started", "tcp",
         "trusted", "welcomed", "whole",
     )  # fmt: skip
 
@@ -74,6 +75,7 @@ class Connection:
         self.backlog: Backlog | None = None  # of the response being made
         self.phase = HEAD
         self.buffer = b""
+        self.chunk = CHUNK  # bytes read at once
         self.rest: Rest | None = None  # of a response that is complete
         self.closing = False  # after FLUSH
         self.deadline = 0.0
@@ -92,7 +94,7 @@ class Connection:
     def read(self) -> bool:
         """Take what is there; False if nothing is yet. Raises Gone."""
         try:
-            data = self.recv(CHUNK)
+            data = self.recv(self.chunk)
         except BlockingIOError:
             self.more = False
             return False
@@ -102,7 +104,7 @@ class Connection:
             raise Gone
         # Events come for new bytes only: a full read may have left some of the old ones, and the
         # end may have been told already. Then only a read that finds nothing settles it.
-        self.more = self.more or len(data) == CHUNK
+        self.more = self.more or len(data) == self.chunk
         self.buffer = self.buffer + data if self.buffer else data
         return True
 
@@ -130,6 +132,8 @@ class Connection:
             self.coming = Body(self.room, self.request.length)
         if part:
             self.coming.add(part)
+        # No more than the body has: what follows it waits in the kernel.
+        self.chunk = LONG_CHUNK if type(body) is FixedBody and body.left >= LONG_CHUNK else CHUNK
         if body.done:
             return True
         self.deadline = limits.extend_body(self.deadline, len(part), Clock.monotonic())
