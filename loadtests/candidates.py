@@ -26,10 +26,12 @@ _KINDS = {
     "suffix": "another route once more, with a format at its end",
 }
 _LOGOUT = re.compile(r"/(log|sign)[-_]?out(/|$)", re.IGNORECASE)
-# Links that are not followed: they change something, or lead to a file.
+# Links that are not followed: they change something, or lead to a file that no route names.
 _UNSAFE = re.compile(
-    r"[/_-](log[-_]?out|sign[-_]?out|delete|remove|destroy|unsubscribe|download|export)([/?._-]|$)"
-    r"|/(static|media|assets)/"
+    r"[/_-](log[-_]?out|sign[-_]?out|delete|remove|destroy|unsubscribe)([/?._-]|$)", re.IGNORECASE
+)
+_FILE = re.compile(
+    r"[/_-](download|export)([/?._-]|$)|/(static|media|assets)/"
     r"|\.(css|js|map|png|jpe?g|gif|svg|ico|webp|woff2?|ttf|pdf|zip|t?gz|mp[34]|whl|exe)(\?|$)",
     re.IGNORECASE,
 )
@@ -37,8 +39,13 @@ _MANY_SEGMENTS = "zq1x/zq2x/zq3x/zq4x/zq5x/zq6x/zq7x"
 
 
 def is_unsafe(link: str) -> bool:
-    """True of a link that changes something when it is followed, or leads to a file."""
+    """True of a link that changes something when it is followed."""
     return _UNSAFE.search(link) is not None
+
+
+def leads_to_file(link: str) -> bool:
+    """True of a link that leads to a file, not to a page."""
+    return _FILE.search(link) is not None
 
 
 @dataclass
@@ -56,6 +63,7 @@ class Candidate:
     download: bool = False
     listed: bool = True  # by the framework or a document; else met on the way
     redirects: int = 0  # that led here
+    known: set[str] = field(default_factory=set)  # pages of a site that links name, tried or not
     operation: Operation | None = None
 
     @property

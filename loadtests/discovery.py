@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -35,6 +36,7 @@ from pretune.loadtests.candidates import (
     Candidate,
     is_guessable,
     is_unsafe,
+    leads_to_file,
     make_operation,
     make_page,
     sort_routes,
@@ -46,6 +48,9 @@ ROUNDS = 3
 MAX_REQUESTS = 100
 MAX_SECONDS = 60.0
 MAX_REDIRECTS = 2
+FEW = 3
+# Names that say nothing of what they name: a value of another route is none for this one.
+_COMMON = frozenset({"id", "pk", "slug", "name", "key", "path", "filename", "value"})
 MOST_FOLDERS = 12  # endpoints made of the pages of one site
 MOST_SITEMAPS = 4
 # Where applications whose routes cannot be listed describe themselves.
@@ -85,55 +90,86 @@ def probe(
     if not root.listed and root_status == 404 and (planned.candidates or planned.skipped):
         candidates.remove(root)  # an API that has no page there
         root.reason = ""
-    endpoints = _share([each for item in candidates for each in _endpoints(item)])
+    offered = [each for item in candidates for each in _endpoints(item)]
+    endpoints = _share(offered)
     failed = [
         Skipped(item.name, item.reason or explorer.reason_untried(item), item.broken)
         for item in candidates
         if not item.working and (item.reason or item.listed) and not _is_elsewhere(item, candidates)
     ]
-    count = len(endpoints)
-    halved = any(e.share > 1 / count + 1e-9 for e in endpoints) if count else False
-    assumption = f"equal shares of {count} route{'s' * (count != 1)}"
     return Workload(
         endpoints=endpoints,
         headers=tuple(explorer.headers.items()),
         skipped=(*failed, *planned.skipped),
         source="discovered",
-        assumption=assumption + ", downloads no more than half of all" * halved,
+        assumption=_describe_shares(offered),
         coverage=_cover(candidates, planned.known, "" if explorer.arrives("/") else root.reason),
     )
 
 
 def _endpoints(item: Candidate) -> list[tuple[Endpoint, bool]]:
-    """A candidate's endpoints, without shares yet, and whether each is of downloads.
+    """A candidate's endpoints, their shares still weights, and whether each is of downloads.
 
-    The pages of a site are one endpoint for each folder they stand in.
+    The pages of a site are one endpoint for each folder they stand in. A folder weighs as much as
+    it has pages: all together weigh as much as so many routes do.
     """
     if not item.is_site:
-        return [(Endpoint(item.name, tuple(item.working), 1.0), item.download)] * bool(item.working)
+        headers = tuple(item.operation.headers.items()) if item.operation else ()
+        endpoint = Endpoint(item.name, tuple(item.working), 1.0, headers=headers)
+        return [(endpoint, item.download)] * bool(item.working)
     folders: dict[str, list[str]] = defaultdict(list)
     for path in item.working:
-        folders[path.partition("?")[0].rstrip("/").rpartition("/")[0] + "/"].append(path)
+        folders[_folder(path)].append(path)
+    known = Counter(map(_folder, item.known | {path.partition("?")[0] for path in item.working}))
+    chosen = sorted(folders, key=lambda folder: -known[folder])[:MOST_FOLDERS]
+    pages = sum(known[folder] for folder in chosen)
     return [
-        (Endpoint(f"{folder}*" if len(paths) > 1 else paths[0], tuple(paths), 1.0), False)
-        for folder, paths in list(folders.items())[:MOST_FOLDERS]
-        for paths in [paths[:PATHS_PER_ENDPOINT]]
+        (
+            Endpoint(
+                f"{folder}*" if len(folders[folder]) > 1 else folders[folder][0],
+                tuple(folders[folder][:PATHS_PER_ENDPOINT]),
+                len(chosen) * known[folder] / pages,
+            ),
+            False,
+        )
+        for folder in folders
+        if folder in chosen
     ]
 
 
-def _share(endpoints: Sequence[tuple[Endpoint, bool]]) -> tuple[Endpoint, ...]:
-    """Equal shares; where there are pages, downloads together are no more than half of all."""
-    downloads = sum(download for _, download in endpoints)
-    pages = len(endpoints) - downloads
-    equal = not pages or downloads <= pages
+def _folder(path: str) -> str:
+    return path.partition("?")[0].rstrip("/").rpartition("/")[0] + "/"
+
+
+def _share(offered: Sequence[tuple[Endpoint, bool]]) -> tuple[Endpoint, ...]:
+    """Shares by weight; where there are pages, downloads together are no more than half of all."""
+    downloads = sum(each.share for each, download in offered if download)
+    pages = sum(each.share for each, download in offered if not download)
+    halved = _is_halved(offered)
     return tuple(
-        Endpoint(
-            each.name,
-            each.paths,
-            1 / len(endpoints) if equal else 0.5 / (downloads if download else pages),
+        replace(
+            each,
+            share=0.5 * each.share / (downloads if download else pages)
+            if halved
+            else each.share / (downloads + pages),
         )
-        for each, download in endpoints
+        for each, download in offered
     )
+
+
+def _is_halved(offered: Sequence[tuple[Endpoint, bool]]) -> bool:
+    """True where the pages' weight is less than that of the downloads beside them."""
+    downloads = sum(each.share for each, download in offered if download)
+    pages = sum(each.share for each, download in offered if not download)
+    return 0 < pages < downloads
+
+
+def _describe_shares(offered: Sequence[tuple[Endpoint, bool]]) -> str:
+    count = len(offered)
+    text = f"equal shares of {count} route{'s' * (count != 1)}"
+    if any(each.share != 1 for each, _ in offered):
+        text += ", a site's folders by their number of pages"
+    return text + ", downloads no more than half of all" * _is_halved(offered)
 
 
 def _is_elsewhere(item: Candidate, candidates: Sequence[Candidate]) -> bool:
@@ -167,7 +203,7 @@ class _Explorer:
         owners: list[tuple[re.Pattern[str], Candidate | None]],
         ask: _Ask,
     ) -> None:
-        self.headers = headers  # sent with each request; an OpenAPI document may add to them
+        self.headers = headers  # sent with each request
         self._address, self._ask = address, ask
         self._candidates, self._owners = candidates, owners
         names = {f"{address[0]}:{address[1]}", f"localhost:{address[1]}"}
@@ -307,8 +343,6 @@ class _Explorer:
         if not reason:
             item.working.append(path)
             item.download = item.download or is_download(answer)
-            for name, value in (item.operation.headers if item.operation else {}).items():
-                self.headers.setdefault(name, value)
         elif not item.reason:
             item.reason, item.broken = reason, is_broken(answer)
         if answer.location:
@@ -365,8 +399,10 @@ class _Explorer:
             return
         path, _, query = link.partition("?")
         item = self._owner(path)
-        if item is None:
+        if item is None or (item.is_site and leads_to_file(link)):
             return
+        if item.is_site:
+            item.known.add(path)
         if item.params or item.is_catch_all:
             self._seen.add(link)
             item.offer(link if item.is_site else path)
@@ -388,19 +424,27 @@ class _Explorer:
         return item.fill_matching([{name: value} for value in dict.fromkeys(found)])
 
     def _from_siblings(self, item: Candidate) -> list[str]:
-        """``/api/product/<pk>/`` takes its values from the working ``/product/<pk>/``."""
+        """``/api/product/<pk>/`` takes its values from the working ``/product/<pk>/``.
+
+        Where no other route has its parameters in such places, a few values of the same names.
+        """
         wanted = item.parameter_places()
-        if len(wanted) < len(item.params):  # a parameter that is only part of a segment
-            return []
-        found: list[dict[str, str]] = []
+        alike, namesakes = [], []
         for other in self._candidates:
-            if other.matcher is not None and other.params and other.parameter_places() == wanted:
-                matches = (
-                    other.matcher.fullmatch(unquote(path.partition("?")[0]))
-                    for path in other.working
-                )
-                found += [match.groupdict() for match in matches if match]
-        return item.fill_matching(found)
+            if other.matcher is None or not other.params:
+                continue
+            matches = (
+                other.matcher.fullmatch(unquote(path.partition("?")[0])) for path in other.working
+            )
+            values = [match.groupdict() for match in matches if match]
+            # a parameter that is only part of a segment has no place
+            if len(wanted) == len(item.params) and other.parameter_places() == wanted:
+                alike += values
+            namesakes += values
+        names = [param["name"] for param in item.params]
+        if not alike and not any(name in _COMMON for name in names):
+            return item.fill_matching(namesakes)[:FEW]
+        return item.fill_matching(alike)
 
 
 def from_paths(paths: Sequence[str], headers: Iterable[tuple[str, str]] = ()) -> Workload:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pretune.loadtests.asking import request_target
@@ -27,18 +27,21 @@ class Script:
         endpoints = workload["endpoints"]
         if not endpoints:
             raise ValueError("the workload has no endpoints")
-        headers = header_lines(workload["headers"], address)
         self._endpoints = Deck([endpoint["share"] for endpoint in endpoints], f"{seed}:endpoints")
         self._paths = [
             Deck(endpoint["weights"] or [1.0] * len(endpoint["paths"]), f"{seed}:paths:{number}")
             for number, endpoint in enumerate(endpoints, 1)
+        ]
+        lines = [
+            header_lines([*each.get("headers", ()), *workload["headers"]], address)
+            for each in endpoints
         ]
         self.head_only = [endpoint["method"] == "HEAD" for endpoint in endpoints]
         self.heads = [
             [
                 (
                     f"{endpoint['method']} {request_target(path)} HTTP/1.1\r\n"
-                    f"{headers}{ENDPOINT_HEADER}: {number}\r\n"
+                    f"{lines[number - 1]}{ENDPOINT_HEADER}: {number}\r\n"
                 ).encode("latin-1")
                 for path in endpoint["paths"]
             ]
@@ -52,7 +55,7 @@ class Script:
         return index, heads[0] if len(heads) == 1 else heads[self._paths[index].deal()]
 
 
-def header_lines(headers: list[list[str]], address: tuple[str, int]) -> str:
+def header_lines(headers: Sequence[Sequence[str]], address: tuple[str, int]) -> str:
     """Header lines with the workload's in place of the defaults, names compared without case."""
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     merged = {"host": ("Host", f"{host}:{address[1]}")}

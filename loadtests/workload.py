@@ -11,7 +11,8 @@ class Endpoint:
     """One route. ``name`` is its pattern (``/product/<int:pk>/``); ``paths`` are dealt by their
     ``weights``, evenly where there are none.
 
-    ``share`` is this endpoint's part of all requests, all shares together 1.
+    ``share`` is this endpoint's part of all requests, all shares together 1. ``headers`` are sent
+    with its requests alone, unless the workload has a field of that name.
     """
 
     name: str
@@ -19,6 +20,7 @@ class Endpoint:
     share: float
     method: str = "GET"
     weights: tuple[float, ...] = ()  # how often each of the paths is asked for, relative
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

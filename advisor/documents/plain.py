@@ -140,7 +140,7 @@ SHAPES: Mapping[type, Shape] = {
     Deployed: Shape(
         omitted=frozenset({"develops"}), written={"settings": ("said", _write_settings)}
     ),
-    Endpoint: Shape(first=("name", "share")),
+    Endpoint: Shape(written={"headers": ("headers", mapping)}, first=("name", "share")),
     EndpointMeasurement: Shape(written=_LATENCY_MS),
     Fleet: Shape(added={"carries": lambda fleet: fleet.carries}, last=("database",)),
     Fronted: Shape(omitted=frozenset({"keeps"})),

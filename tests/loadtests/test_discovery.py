@@ -320,6 +320,39 @@ def test_the_root_is_asked_and_a_catch_all_is_the_pages_it_answers():
     assert workload.coverage == Coverage(measured=2, known=4)
 
 
+def test_a_folder_of_a_site_weighs_as_much_as_it_has_pages():
+    posts = [f"/blog/{number}/" for number in range(60)]
+    table = {"/": page("/about/", "/blog/", *posts), "/search/": page()}
+    workload, _, _, app = discover(
+        [route("/search/", methods=None), CATCH_ALL],
+        lambda path: table.get(path, page()),
+    )
+    assert len(app.asked) < 60  # what is known of the folder is more than was asked
+    shares = {each.name: each.share for each in workload.endpoints}
+    assert shares == pytest.approx(
+        {"/": 1 / 4, "/search/": 1 / 4, "/*": 2 / 62 / 2, "/blog/*": 60 / 62 / 2}
+    )
+    assert workload.assumption == (
+        "equal shares of 4 routes, a site's folders by their number of pages"
+    )
+
+
+def test_files_that_a_route_of_its_own_answers_are_followed():
+    routes = [route("/"), route("/get/<path:filename>")]
+    table = {"/": page("/get/a-1.0.whl", "/other/b.whl"), "/get/a-1.0.whl": Answer(200)}
+    _, paths, _, app = discover(routes, table)
+    assert paths["/get/<path:filename>"] == ("/get/a-1.0.whl",)
+    assert "/other/b.whl" not in app.asked
+
+
+def test_a_parameter_takes_the_values_of_its_namesake_where_it_has_no_sibling():
+    routes = [route("/"), route("/simple/<project>/"), route("/<project>/json"), route("/x/<name>")]
+    table = {"/": page("/simple/tea/"), "/simple/tea/": page(), "/tea/json": data({})}
+    _, paths, reasons, _ = discover(routes, table)
+    assert paths["/<project>/json"] == ("/tea/json",)
+    assert "no example value for <name>" in reasons["/x/<name>"]
+
+
 def test_an_application_without_a_list_of_routes_is_found_by_its_links_and_sitemap():
     sitemap = b"""<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;">]>
     <urlset><url><loc>https://www.example.org/deep/?a=1&amp;b=2</loc></url>
@@ -454,7 +487,9 @@ def test_required_parameters_are_filled_from_the_openapi_document_or_named(liste
     workload, paths, reasons, _ = discover(routes, table)
     assert (f"{base}/pets?status=sold&limit=5",) in paths.values()
     assert (f"{base}/wide",) in paths.values()
-    assert dict(workload.headers) == {"X-Zone": "eu"}
+    assert workload.headers == ()
+    own = {each.paths[0]: each.headers for each in workload.endpoints if each.headers}
+    assert own == {f"{base}/wide": (("X-Zone", "eu"),)}  # no other route asked for it
     wanted = "needs the header X-Tenant: give it in a workload file's [headers]"
     assert reasons[f"{base}/report"] == wanted
     assert ((f"{base}/pets/p%207",) in paths.values()) == (not listed)  # named differently there

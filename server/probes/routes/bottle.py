@@ -8,9 +8,10 @@ from typing import Any
 
 from pretune.server.probes.routes.route import Place, Route, expression_of, make_route, parse
 
-# <name>, <id:int>, <code:re:[a-z]{2}>, and :name as it was
+# <name>, <id:int>, <code:re:[a-z]{2}>, and as it was :name, :name#[a-z]{2}#
 _MARK = re.compile(
-    r"<(?P<name>\w*)(?::(?P<converter>\w+)(?::(?P<expression>(?:\\.|[^\\>])+))?)?>|:(?P<old>\w+)"
+    r"<(?P<name>\w*)(?::(?P<converter>\w+)(?::(?P<expression>(?:\\.|[^\\>])+))?)?>"
+    r"|:(?P<old>\w+)(?:#(?P<old_expression>[^#]*)#)?"
 )
 
 
@@ -43,6 +44,8 @@ class _Parameters:
         self._count += 1
         name = match["name"] or match["old"] or f"arg{self._count}"
         converter = match["converter"] or "str"
+        if match["old_expression"]:
+            return name, "str", match["old_expression"]
         if converter == "re":
             return name, "str", match["expression"] or "[^/]+"
         return name, converter, expression_of(converter)

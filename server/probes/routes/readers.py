@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from pretune.server.probes.routes import (
+    aiohttp,
     bottle,
     django,
     falcon,
@@ -37,6 +38,8 @@ _FRAMEWORKS: tuple[tuple[str, str, str], ...] = (
     ("bottle.", "Bottle", "bottle"),
     ("falcon.app.", "App", "falcon"),
     ("sanic.app.", "Sanic", "sanic"),
+    ("aiohttp.web_app.", "Application", "aiohttp"),
+    ("starlite.app.", "Starlite", "litestar"),  # as it was called until version 2
 )
 # What is no framework, but several applications in one: they are read, not unwrapped.
 _COMPOSITES = (("werkzeug.middleware.dispatcher.", "DispatcherMiddleware", "dispatcher"),)
@@ -149,5 +152,6 @@ READERS: dict[str, Callable[[Any, Place, _Mounted], Iterable[Route]]] = {
     "bottle": bottle.read,
     "falcon": lambda app, place, _: falcon.read(app, place),
     "sanic": lambda app, place, _: sanic.read(app, place),
+    "aiohttp": aiohttp.read,
     "dispatcher": _dispatcher,
 }

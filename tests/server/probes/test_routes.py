@@ -165,6 +165,44 @@ def test_bottle() -> None:
     assert methods(app, "/write") == {"POST"}
 
 
+@pytest.mark.filterwarnings("ignore:Warning. Use of deprecated feature:DeprecationWarning")
+def test_bottle_as_its_rules_were_written() -> None:
+    bottle = pytest.importorskip("bottle")
+    app = bottle.Bottle()
+    app.route("/old/:name/:code#[0-9]{1,2}#")(lambda **_: "")
+    assert kinds(app) == {"/old/:name/:code#[0-9]{1,2}#": "app"}
+
+
+def test_aiohttp_that_something_serves_as_asgi() -> None:
+    web = pytest.importorskip("aiohttp.web")
+
+    async def page(request: Any) -> None: ...
+
+    inner = web.Application()
+    inner.router.add_get(r"/{year:\d{4}}/{rest:.*}", page)
+    app = web.Application()
+    app.router.add_get("/", page)
+    app.router.add_post("/write", page)
+    app.router.add_route("*", "/any/{name}", page)
+    app.router.add_static("/files", "/")
+    app.add_subapp("/inner", inner)
+
+    class Served:
+        application = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+    assert readers.unwrap(Served())[1] == "aiohttp"
+    routes = {each["template"]: each for each in readers.read(Served())}
+    assert {template: each["kind"] for template, each in routes.items()} == {
+        "/": "app", "/write": "app", "/any/{name}": "app", "/files/{path}": "static",
+        "/inner/{year}/{rest}": "app",
+    }  # fmt: skip
+    assert [p["converter"] for p in routes["/inner/{year}/{rest}"]["params"]] == ["int", "path"]
+    assert re.fullmatch(routes["/inner/{year}/{rest}"]["regex"], "/inner/2024/a/b")
+    assert (routes["/write"]["methods"], routes["/any/{name}"]["methods"]) == (["POST"], None)
+
+
 def test_falcon() -> None:
     falcon = pytest.importorskip("falcon")
 
