@@ -1,4 +1,4 @@
-"""The services that measured applications need: a Postgres and a slow upstream."""
+"""The services that measured applications need: a Postgres, and a slow upstream."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from pretune.advisor.workspace.cores import confined, plan
 
 
 class Services:
-    """Both on the load generator's cores, for any number of stages. ``environ``: their URLs, under
-    the names that the applications read; ``delay_s``: an answer of the upstream takes from the
-    first to the second, in seconds."""
+    """Those that are named, on the load generator's cores, for any number of stages. ``environ``:
+    their URLs, under the names that the applications read; ``delay_s``: an answer of the upstream
+    takes from the first to the second, in seconds."""
 
     def __init__(
-        self, database: str, upstream: str, *, delay_s: tuple[float, float] = upstream.DELAY_S
+        self,
+        database: str | None,
+        upstream: str | None,
+        *,
+        delay_s: tuple[float, float] = upstream.DELAY_S,
     ) -> None:
         self._database, self._upstream, self._delay_s = database, upstream, delay_s
         self._stack = ExitStack()
@@ -31,10 +35,12 @@ class Services:
         available = frozenset(os.sched_getaffinity(0))
         try:
             with confined(plan(available, len(available)).generator):
-                self._stack.callback(postgres.stop, directory)
-                self.environ[self._database] = postgres.start(directory, "bench")
-                self._stack.callback(upstream.stop, directory)
-                self.environ[self._upstream] = upstream.start(directory, self._delay_s)
+                if self._database is not None:
+                    self._stack.callback(postgres.stop, directory)
+                    self.environ[self._database] = postgres.start(directory, "bench")
+                if self._upstream is not None:
+                    self._stack.callback(upstream.stop, directory)
+                    self.environ[self._upstream] = upstream.start(directory, self._delay_s)
         except BaseException:
             self._stack.close()
             raise

@@ -1,4 +1,4 @@
-"""The virtual environment that holds the other servers, made once and kept under build/."""
+"""Virtual environments of what is measured, each made once and kept under build/."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CACHE = REPOSITORY / "build" / "bench"
 
 
 def prepare(python: str | None = None, requirements: Path = REQUIREMENTS) -> Path:
-    """The ``bin`` directory of an environment with the pinned servers.
+    """The ``bin`` directory of an environment with what is pinned, by default the servers.
 
     ``python`` is the interpreter to build it from (default: the one under this environment).
     Another interpreter or other pins make another environment.
@@ -25,7 +25,7 @@ def prepare(python: str | None = None, requirements: Path = REQUIREMENTS) -> Pat
     home = CACHE / f"venv-{key}"
     done = home / "complete"
     if not done.exists():
-        print(f"installing the servers into {home}", file=sys.stderr)
+        print(f"installing {requirements.parent.name} into {home}", file=sys.stderr)
         subprocess.run([base, "-m", "venv", "--clear", str(home)], check=True)
         pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet"]
         subprocess.run([*pip, "--disable-pip-version-check", "-r", str(requirements)], check=True)
