@@ -14,9 +14,11 @@ _ASKS_LOGIN = re.compile(
 )
 _LOGIN_PATH = re.compile(
     r"/(log[-_]?in|log[-_]?out|sign[-_]?in|sign[-_]?up|sign[-_]?out|register|"
-    r"(forgot[-_]?)?password([-_](reset|change|forgot\w*))?)(/|\.\w+)?(\?|$)",
+    r"authenticate|((forgot(ten)?|lost|reset|recover|change)[-_]?)?"
+    r"password([-_](reset|change|forgot|recover|remind)\w*([-_]\w+)?)?)(/|\.\w+)?(\?|$)",
     re.IGNORECASE,
 )
+_ADMIN_PATH = re.compile(r"^/(\w+[-_])?admin(/|$|\?)", re.IGNORECASE)
 _PASSWORD_FIELD = re.compile(rb"<input\b[^>]{0,300}\btype\s*=\s*[\"\']?password", re.IGNORECASE)
 _LINK = re.compile(rb"<a\b[^>]{0,300}\bhref\s*=", re.IGNORECASE)
 FEW_LINKS = 6  # a page of its own has more; a form that asks for a password seldom has
@@ -58,7 +60,7 @@ def is_login_page(path: str, answer: Answer) -> bool:
         return True
     if "html" not in answer.content_type or not _PASSWORD_FIELD.search(answer.body):
         return False
-    return len(_LINK.findall(answer.body)) < FEW_LINKS
+    return _ADMIN_PATH.search(path) is not None or len(_LINK.findall(answer.body)) < FEW_LINKS
 
 
 def is_static(path: str, answer: Answer) -> bool:

@@ -63,6 +63,7 @@ class Candidate:
     download: bool = False
     listed: bool = True  # by the framework or a document; else met on the way
     redirects: int = 0  # that led here
+    unasked: bool = False  # by users: a health check beside pages
     known: set[str] = field(default_factory=set)  # pages of a site that links name, tried or not
     operation: Operation | None = None
 

@@ -17,7 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pretune.loadtests import openapi
 from pretune.loadtests.answers import (
@@ -44,7 +44,7 @@ from pretune.loadtests.candidates import (
 from pretune.loadtests.harvest import harvest, local_path, sitemap_paths
 from pretune.loadtests.workload import Coverage, Endpoint, Skipped, Workload
 
-ROUNDS = 3
+ROUNDS = 5  # so deep may collections stand in one another
 MAX_REQUESTS = 100
 MAX_SECONDS = 60.0
 MAX_REDIRECTS = 2
@@ -55,6 +55,12 @@ MOST_FOLDERS = 12  # endpoints made of the pages of one site
 MOST_SITEMAPS = 4
 # Where applications whose routes cannot be listed describe themselves.
 DOCUMENTS = ("/openapi.json", "/schema/openapi.json", "/swagger.json")
+
+HEALTH = re.compile(
+    r"/(_*(l?b?heartbeat|version)__|_?(health|alive|live|ready)(z|ness|[-_]?checks?)?|livez|liveness"
+    r"|readyz|readiness|ping|metrics)/?$",
+    re.IGNORECASE,
+)
 
 _Ask = Callable[[tuple[str, int], str, Mapping[str, str]], Answer]
 
@@ -87,6 +93,7 @@ def probe(
             break
     explorer.try_all()
     explorer.drop_logins()
+    _drop_health(candidates)
     if not root.listed and root_status == 404 and (planned.candidates or planned.skipped):
         candidates.remove(root)  # an API that has no page there
         root.reason = ""
@@ -103,7 +110,11 @@ def probe(
         skipped=(*failed, *planned.skipped),
         source="discovered",
         assumption=_describe_shares(offered),
-        coverage=_cover(candidates, planned.known, "" if explorer.arrives("/") else root.reason),
+        coverage=_cover(
+            candidates,
+            planned.known - sum(item.unasked for item in candidates),
+            "" if explorer.arrives("/") else root.reason,
+        ),
     )
 
 
@@ -172,6 +183,19 @@ def _describe_shares(offered: Sequence[tuple[Endpoint, bool]]) -> str:
     return text + ", downloads no more than half of all" * _is_halved(offered)
 
 
+def _is_health(item: Candidate) -> bool:
+    """True of a route that machines ask for, to see whether the application lives."""
+    return HEALTH.search(item.template) is not None
+
+
+def _drop_health(candidates: Sequence[Candidate]) -> None:
+    """Take health checks out where anything else answers: they cost less than what users ask."""
+    if any(item.working and not _is_health(item) for item in candidates):
+        for item in filter(_is_health, candidates):
+            item.working, item.unasked = [], True
+            item.reason = item.reason or "a health check, which users do not ask"
+
+
 def _is_elsewhere(item: Candidate, candidates: Sequence[Candidate]) -> bool:
     """True of a site whose pages all have candidates of their own; nothing of it is left out."""
     return item.is_site and not item.reason and any(other.working for other in candidates)
@@ -179,7 +203,9 @@ def _is_elsewhere(item: Candidate, candidates: Sequence[Candidate]) -> bool:
 
 def _cover(candidates: Sequence[Candidate], known: int, root: str) -> Coverage:
     pages = [path for item in candidates for path in item.working]
-    listed = [item for item in candidates if item.listed and not item.is_unlisted]
+    listed = [
+        item for item in candidates if item.listed and not item.is_unlisted and not item.unasked
+    ]
     measured = sum(
         bool(item.working) or (item.is_catch_all and any(item.matches(path) for path in pages))
         for item in listed
@@ -410,18 +436,26 @@ class _Explorer:
             item.offer(link)  # it does not answer without a query: this one is the app's own
 
     def _from_values(self, item: Candidate) -> list[str]:
-        """Paths made of JSON values, for routes with one parameter."""
-        if len(item.params) != 1:
-            return []
-        name = item.params[0]["name"]
-        stem = item.template.partition("{")[0].rstrip("/")
+        """Paths whose last parameter is a JSON value of the collection that they stand in.
+
+        ``/buckets/{bucket}/records/{id}`` takes each id that ``/buckets/tea/records`` said. With
+        one parameter a value of its own name may come from anywhere.
+        """
+        name = item.params[-1]["name"]
+        head, _, tail = item.template.rpartition("{" + name + "}")
+        stem = re.compile("[^/]+".join(map(re.escape, re.split(r"{[^{}]*}", head.rstrip("/")))))
         found: list[str] = []
         for key in (name, name.rpartition("_")[2], "id" if name == "pk" else name):
             for source, values in self._values.get(key, {}).items():
-                # an "id" is the wanted one only in what the collection itself said
-                if key == name or source.partition("?")[0].rstrip("/") == stem:
-                    found += values
-        return item.fill_matching([{name: value} for value in dict.fromkeys(found)])
+                collection = source.partition("?")[0].rstrip("/")
+                if len(item.params) == 1:
+                    # an "id" is the wanted one only in what the collection itself said
+                    if key == name or stem.fullmatch(collection):
+                        found += [item.fill({name: value}) for value in values]
+                elif head.endswith("/") and stem.fullmatch(collection):
+                    found += [f"{collection}/{quote(value, safe='')}{tail}" for value in values]
+        unique = dict.fromkeys(found)
+        return [path for path in unique if item.matcher is None or item.matches(path)]
 
     def _from_siblings(self, item: Candidate) -> list[str]:
         """``/api/product/<pk>/`` takes its values from the working ``/product/<pk>/``.

@@ -133,6 +133,41 @@ def test_an_id_of_another_collection_is_not_used():
     assert "/tickets/<int:ticket_id>" not in paths
 
 
+def test_collections_in_one_another_are_followed_to_their_ends():
+    names = ("/b", "/b/<id>", "/b/<b_id>/c", "/b/<b_id>/c/<id>", "/b/<b_id>/c/<c_id>/r")
+    routes = [*map(route, names), route("/b/<b_id>/c/<c_id>/r/<id>")]
+    table = {
+        "/b": data([{"id": "tea"}]),
+        "/b/tea": data({}),
+        "/b/tea/c": data([{"id": "green"}]),
+        "/b/tea/c/green": data({}),
+        "/b/tea/c/green/r": data([{"id": "r 1"}]),
+        "/b/tea/c/green/r/r%201": data({}),
+    }
+    _, paths, reasons, _ = discover(routes, table)
+    assert paths["/b/<b_id>/c/<c_id>/r/<id>"] == ("/b/tea/c/green/r/r%201",)
+    assert reasons == {}
+
+
+@pytest.mark.parametrize(
+    "path", ["/health", "/healthz/", "/api/health-check", "/__heartbeat__", "/v1/__lbheartbeat__",
+             "/ping", "/readyz", "/metrics", "/_alive"],
+)  # fmt: skip
+def test_a_health_check_is_no_part_of_a_load_that_has_pages(path):
+    workload, paths, reasons, _ = discover([route("/"), route(path)], lambda _: page())
+    assert list(paths) == ["/"]
+    assert reasons == {path: "a health check, which users do not ask"}
+    assert workload.coverage == Coverage(measured=1, known=1)
+    _, alone, _, _ = discover([route(path)], {path: page()})
+    assert list(alone) == [path]
+
+
+@pytest.mark.parametrize("path", ["/health-insurance", "/lively", "/versions", "/shipping"])
+def test_a_page_whose_name_only_resembles_a_health_check_is_one(path):
+    _, paths, _, _ = discover([route("/"), route(path)], lambda _: page())
+    assert path in paths
+
+
 def test_a_sibling_with_the_same_parameter_lends_its_values():
     routes = [route("/"), route("/api/product/<int:pk>"), route("/product/<int:pk>/")]
     table = {
@@ -404,11 +439,11 @@ def test_redirects_without_end_are_not_followed_for_long():
     ],
 )
 def test_the_reason_why_the_root_is_not_measured_is_kept(answer, root):
-    workload, paths, _, _ = discover([route("/health"), route("/enter")], {
-        "/": answer, "/health": data({}), "/enter": page()
+    workload, paths, _, _ = discover([route("/data"), route("/enter")], {
+        "/": answer, "/data": data({}), "/enter": page()
     })  # fmt: skip
     assert workload.coverage.root == root
-    assert "/health" in paths
+    assert "/data" in paths
     assert ("/enter" in paths) == ("next=" not in answer.location)
 
 
@@ -418,6 +453,26 @@ def test_a_page_with_a_password_field_among_many_links_is_a_page():
         [route("/")], {"/": Answer(200, "text/html", body=links.body + FORM.body)}
     )
     assert "/" in paths
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "kept"),
+    [
+        ("/reset-password", b"", False),
+        ("/password-reminder-sent", b"", False),
+        ("/lost_password", b"", False),
+        ("/authenticate", b"", False),
+        ("/admin", FORM.body, False),
+        ("/admin", b"", True),
+        ("/passwords", b"", True),
+        ("/authentication-explained", b"", True),
+    ],
+)
+def test_pages_around_a_login_are_no_pages_of_a_site_however_many_links_they_have(path, body, kept):
+    links = page(*(f"/{n}" for n in range(9))).body
+    answer = Answer(200, "text/html", body=links + body)
+    _, paths, _, _ = discover([route("/"), route(path)], {"/": page(), path: answer})
+    assert (path in paths) == kept
 
 
 def test_an_api_without_a_page_at_the_root_misses_none():

@@ -23,7 +23,13 @@ from pretune.server.probes.routes import (
     sanic,
     starlette,
 )
-from pretune.server.probes.routes.route import ROOT, Place, Route, everything_below
+from pretune.server.probes.routes.route import (
+    ROOT,
+    Place,
+    Route,
+    everything_below,
+    most_precise_first,
+)
 
 # (beginning of the module, class name) anywhere in the type's ancestry -> framework
 _FRAMEWORKS: tuple[tuple[str, str, str], ...] = (
@@ -145,13 +151,13 @@ READERS: dict[str, Callable[[Any, Place, _Mounted], Iterable[Route]]] = {
     "django": lambda app, place, _: django.read(app, place),
     "fastapi": starlette.read,
     "starlette": starlette.read,
-    "flask": lambda app, place, _: flask.read(app, place),
-    "quart": lambda app, place, _: flask.read(app, place),
-    "litestar": lambda app, place, _: litestar.read(app, place),
+    "flask": lambda app, place, _: most_precise_first(flask.read(app, place)),
+    "quart": lambda app, place, _: most_precise_first(flask.read(app, place)),
+    "litestar": lambda app, place, _: most_precise_first(litestar.read(app, place)),
     "pyramid": lambda app, place, _: pyramid.read(app, place),
     "bottle": bottle.read,
-    "falcon": lambda app, place, _: falcon.read(app, place),
-    "sanic": lambda app, place, _: sanic.read(app, place),
+    "falcon": lambda app, place, _: most_precise_first(falcon.read(app, place)),
+    "sanic": lambda app, place, _: most_precise_first(sanic.read(app, place)),
     "aiohttp": aiohttp.read,
     "dispatcher": _dispatcher,
 }

@@ -91,6 +91,21 @@ def everything_below(place: Place, kind: str, host: str | None = None) -> Route:
     )
 
 
+def most_precise_first(routes: Iterable[Route]) -> list[Route]:
+    """Order routes as a framework matches them that has no order of its own.
+
+    What is written out goes before parameters, these before the rest of a path, and of the latter
+    the longest first: ``/<path:page>/history`` before ``/<path:page>``.
+    """
+
+    def key(route: Route) -> tuple[bool, int]:
+        rest = any(param["converter"] == "path" for param in route["params"])
+        literal = re.sub(r"{[^{}]*}", "", route["template"]).strip("/")
+        return rest, -len(literal) if rest else len(route["params"])
+
+    return sorted(routes, key=key)
+
+
 def converter_name(converter: Any) -> str:
     """Name a converter by its class: ``int`` of an ``IntConverter``."""
     name = type(converter).__name__.removesuffix("Converter").removesuffix("Convertor").lower()

@@ -242,6 +242,17 @@ def test_sanic() -> None:
     assert "/b/k/<n:int>/<rest:path>" in kinds(app)
 
 
+def test_routes_stand_as_flask_matches_them_not_as_they_were_added() -> None:
+    flask = pytest.importorskip("flask")
+    app = flask.Flask("wiki", static_folder=None)
+    rules = ("/<path:page>", "/user/<name>", "/<path:page>/history", "/user/me", "/")
+    for rule in rules:
+        app.add_url_rule(rule, endpoint=rule, view_func=lambda **_: "")
+    assert list(kinds(app)) == [
+        "/user/me", "/", "/user/<name>", "/<path:page>/history", "/<path:page>"
+    ]  # fmt: skip
+
+
 def test_dash() -> None:
     dash = pytest.importorskip("dash")
     found = kinds(dash.Dash("it").server)
