@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import subprocess
 import sys
@@ -24,7 +25,13 @@ def prepare(python: str | None = None, requirements: Path = REQUIREMENTS) -> Pat
     key = hashlib.sha256((version + requirements.read_text()).encode()).hexdigest()[:12]
     home = CACHE / f"venv-{key}"
     done = home / "complete"
-    if not done.exists():
+    if done.exists():
+        return home / "bin"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with home.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two benches may want the same
+        if done.exists():
+            return home / "bin"
         print(f"installing {requirements.parent.name} into {home}", file=sys.stderr)
         subprocess.run([base, "-m", "venv", "--clear", str(home)], check=True)
         pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet"]

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 FAST = (
     "accuracy", "advisor", "comparison", "loadtests", "reports", "server/config", "server/http11",
     "server/process", "server/workers", "test_another_server.py", "test_docs.py", "test_rooms.py",
-    "test_versions.py",
+    "test_versions.py", "wild",
 )  # fmt: skip
 SLOW = (
     "accuracy/test_report.py",
