@@ -143,8 +143,10 @@ def resize(subject: Subject, events: int) -> None:
 
 def recycle(subject: Subject, events: int) -> None:
     """Workers leave after so many requests; an event is one that left."""
-    subject.wait_for("recycled workers", lambda: subject.count("worker_exit") >= events)
-    subject.events = subject.count("worker_exit")
+    while subject.events < events:
+        left = subject.events
+        subject.wait_for("a recycled worker", lambda n=left: subject.count("worker_exit") > n)
+        subject.events = subject.count("worker_exit")
 
 
 def kill(subject: Subject, events: int) -> None:

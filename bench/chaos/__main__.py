@@ -23,7 +23,7 @@ from random import Random
 from typing import Any
 
 from bench.chaos.foes import Crowd
-from bench.chaos.health import SERIES, Health
+from bench.chaos.health import LEAST, SERIES, Health
 from bench.chaos.orders import SLACK, Ordered, give_orders, stop
 from bench.chaos.patient import Patient
 from bench.chaos.truce import Truce
@@ -60,6 +60,7 @@ class Outcome:
     held_bytes: int = 0
     censuses: int = 0
     growth: dict[str, dict[str, float] | None] = field(default_factory=dict)  # an hour
+    most: dict[str, float] = field(default_factory=dict)
     # of each worker, by pid: minutes, value
     series: dict[str, dict[int, list[tuple[float, float]]]] = field(default_factory=dict)
     stops: list[float] = field(default_factory=list)  # s
@@ -143,6 +144,7 @@ def _torment(
     for name in ("leaked_calls", "left_connections", "held_bytes", "censuses"):
         setattr(outcome, name, getattr(health, name))
     outcome.growth = {name: health.growth(name) for name in SERIES}
+    outcome.most = {name: health.most(name) for name in SERIES}
     outcome.series = {
         name: {
             pid: [(round((at - began) / 60, 3), value) for at, value in points]
@@ -151,7 +153,7 @@ def _torment(
         for name in SERIES
     }
     outcome.trouble += [wrong] * bool(wrong) + crowd.crashed + late.crashed + clients.crashed
-    outcome.trouble += [f"{name} of a worker grows" for name in SERIES if health.grows(name)]
+    outcome.trouble += [f"{name} of a worker grows" for name in LEAST if health.grows(name)]
 
 
 def judge(
@@ -208,7 +210,8 @@ def render(outcomes: list[Outcome], *, markdown: bool) -> str:
     )  # fmt: skip
     second = table(
         ("class", "looks", "leaked calls", "left connections", "bytes held", "processes left",
-         "descriptors/h (99%)", "MiB/h (99%)", "trouble"),
+         "descriptors/h (99%)", "MiB in use/h (99%)", "blocks/h (99%)", "USS MiB/h (99%)",
+         "most USS MiB", "trouble"),
         [
             [
                 one.worker_class,
@@ -218,7 +221,10 @@ def render(outcomes: list[Outcome], *, markdown: bool) -> str:
                 str(one.held_bytes),
                 str(one.left_processes),
                 growth(one.growth.get("descriptors")),
+                growth(one.growth.get("in_use"), 2**20),
+                growth(one.growth.get("blocks")),
                 growth(one.growth.get("memory"), 2**20),
+                f"{one.most.get('memory', 0) / 2**20:.0f}",
                 "; ".join(one.trouble) or "-",
             ]
             for one in outcomes

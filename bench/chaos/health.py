@@ -1,4 +1,10 @@
-"""What must not grow in workers that live: calls, connections, bytes held, descriptors, memory."""
+"""What must not grow in workers that live: calls, connections, bytes held, descriptors, memory.
+
+Of memory three things are watched: what the process has for itself (USS), what of it malloc has
+given out, and how many blocks of up to 512 bytes Python has. The first also holds what was freed
+and the C library has kept for the next: it grows until it has seen the worst that clients do, and
+that is no leak. So what must be flat are the other two.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +26,10 @@ ROUNDS = 4
 PAUSE = 0.2  # s between two rounds
 PATIENCE = 10.0  # s for an answer
 CONFIDENCE = 0.99
-SERIES = ("descriptors", "memory")
-# Growth below this is not told apart from an allocator's own steps: per worker, over all of a run.
-LEAST = {"descriptors": 1.0, "memory": 256 * 1024.0}
+SERIES = ("descriptors", "memory", "in_use", "blocks")
+# Growth below this is not told apart from an allocator's own steps, and caches that fill: per
+# worker, over all of a run.
+LEAST = {"descriptors": 1.0, "in_use": 256 * 1024.0, "blocks": 5000.0}
 
 
 @dataclass
@@ -45,14 +52,16 @@ class Health:
             for reply in ask(address, one_by_one=worker_class != "sync"):
                 replies[reply["pid"]].append(reply)
             time.sleep(PAUSE)
-        for said in replies.values():
+        now = time.monotonic()
+        for pid, said in replies.items():
             least = {key: min(each[key] for each in said) for key in said[0]}
+            for name in ("in_use", "blocks"):
+                self.series[name][pid].append((now, least[name]))
             self.leaked_calls = max(self.leaked_calls, least["calls"] - 1)
             self.held_bytes = max(self.held_bytes, least["held"])
             beyond = least["connections"] - ASKERS - guests
             self.left_connections = max(self.left_connections, beyond)
         self.censuses += len(replies)
-        now = time.monotonic()
         for pid in pids:
             with suppress(OSError):  # it has just been replaced
                 self.series["descriptors"][pid].append((now, len(os.listdir(f"/proc/{pid}/fd"))))
@@ -66,7 +75,12 @@ class Health:
         fits = [fit for points in self.series[name].values() if (fit := slope(points))]
         return max(fits, key=lambda fit: fit["low"], default=None)
 
+    def most(self, name: str) -> float:
+        """The largest value that was seen."""
+        return max((each for points in self.series[name].values() for _, each in points), default=0)
+
     def grows(self, name: str) -> bool:
+        """Whether it grows that must not, surely and by more than LEAST."""
         fit = self.growth(name)
         return fit is not None and fit["low"] * fit["hours"] > LEAST[name]
 
