@@ -73,14 +73,18 @@ class Generations:
 
         Its workers serve on until new ones are ready. ``served``: s the zygote had lived.
         """
-        serving, now = self.serving, Clock.monotonic()
+        serving = self.serving
         if serving is None or serving.zygote is None or self.coming is not None:
             return
         if serving.zygote.gone and not serving.zygote.stopping:
-            living = self.count_living()
-            serving.backoff = serving.backoff.died(served, now, others=living)
-            self._log.error(f"the app is loaded again: {serving.backoff.plan(living, now)}")
-            self.begin(Generation(serving.number + 1, serving.config, backoff=serving.backoff))
+            self.load_again(served)
+
+    def load_again(self, served: float) -> None:
+        """Have the same code come from a new zygote: the current one's is gone."""
+        before, now, living = self.current, Clock.monotonic(), self.count_living()
+        backoff = before.backoff = before.backoff.died(served, now, others=living)
+        self._log.error(f"the app is loaded again: {backoff.plan(living, now)}")
+        self.begin(Generation(before.number + 1, before.config, backoff=backoff))
 
     def may_reload(self, now: float) -> bool:
         """Return whether a reload may begin: one under way goes first, unless it fails."""

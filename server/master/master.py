@@ -384,7 +384,10 @@ class Master:
         if who.stopping:
             return
         if self.stopping_since is not None:
-            self._last_queue.close()  # nobody is left who could fork a worker
+            if status >> 8 == BOOT_FAILED:
+                self._last_queue.close()  # another would not boot either
+            elif self._last_queue.open:  # TERM may go to all processes of a service
+                self.generations.load_again(Clock.monotonic() - who.born)
             return
         self.log.error(f"zygote {who.pid} ended ({crash_backoff.describe(status)})")
         coming = self.generations.coming

@@ -10,6 +10,7 @@ import signal
 import socket
 from pathlib import Path
 
+import psutil
 import pytest
 from support.commands import connect
 
@@ -127,6 +128,22 @@ def test_who_asks_to_end_at_once_waits_for_nobody(boot, tmp_path):
         stop(served)
         served.signal(signal.SIGQUIT)
         assert answer(sock) == b""
+    assert served.end() == 0
+
+
+@pytest.mark.parametrize("flags", [(), ("--preload",)], ids=" ".join)
+def test_term_to_all_processes_at_once_resets_nobody(boot, tmp_path, flags):
+    """As systemd sends it."""
+    served = boot("-w", "1", "--graceful-timeout", "60", *flags)
+    children = psutil.Process(served.pid).children()
+    with contextlib.ExitStack() as stack:
+        (sock,) = send(stack, address(served, tmp_path), 1)
+        stop(served)
+        for child in children:
+            child.terminate()
+        psutil.wait_procs(children, 20)
+        (tmp_path / "go").touch()
+        assert answer(sock).endswith(b"hello")
     assert served.end() == 0
 
 
