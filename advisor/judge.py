@@ -6,11 +6,11 @@ import math
 from dataclasses import replace
 
 from pretune.advisor.profiler.measurement import Role
+from pretune.advisor.promises import SLO_P95, fewest, promises, promises_at_half
 from pretune.advisor.resources.budget import UNLOADED_SOURCE, Budget, Slo
 from pretune.advisor.run import Run
 from pretune.advisor.trials import answering
 from pretune.advisor.verdict import Verdict
-from pretune.advisor.verification import SLO_P95, fewest, promises
 
 
 def verdict(
@@ -34,17 +34,19 @@ def verdict(
     if verification.p95_s is not None:
         slo = replace(slo, p95_s=verification.p95_s)
     judged = [row for row in promises(measured, budget, slo) if row.kept is False]
+    if verification.half is not None:
+        at_half = promises_at_half(verification.half.measurement, budget, slo)
+        judged += [row for row in at_half if row.kept is False]
+    disturbed = verification.disturbed
     exceeded = [row.said for row in judged if row.name != SLO_P95]
     if exceeded:
         return Verdict.DOES_NOT_FIT, "; ".join(exceeded)
     if predicted is not Verdict.FITS:
         return predicted, reason
     late = next((row.said for row in judged if row.name == SLO_P95), "")
-    if late and measured.disturbed:
-        return (
-            Verdict.MEASUREMENT_INVALID,
-            f"{late}, while {measured.disturbed}; repeat on a quiet machine",
-        )
+    if late and disturbed:
+        sentence = f"{late}, while {disturbed}; repeat on a quiet machine"
+        return Verdict.MEASUREMENT_INVALID, sentence
     if late:
         return Verdict.NOT_ENOUGH_DATA, f"{late}: the predicted capacity was not confirmed"
     if measured.generator_saturated:

@@ -105,7 +105,7 @@ class Pipeline:
         front = self._session.run.front
         checks_s = checks.SECONDS if front is not None and front.checks is None else 0.0
         load_s = plan.duration(Role.VERIFICATION, self._trials_budget_s)
-        return MODEL_S + load_s + plan.AROUND_S + checks_s
+        return MODEL_S + load_s + plan.AROUND_S + plan.BETWEEN_S + checks_s
 
     def _observe(self, preflight: Preflight, trials: Trials) -> Observations:
         """Run the trials before the answer."""
@@ -223,7 +223,9 @@ class Pipeline:
             bench.conditions(server, front),
             seed=session.options.seed,
             think_s=bench.think_s,
-            duration_s=verification.duration(self._trials_budget_s, trials.left_s, after_s),
+            seconds=verification.plan_seconds(
+                self._trials_budget_s, trials.left_s - REPORT_S, after_s
+            ),
             free_bytes=cgroups.available_ram() * MEMORY_FRACTION,
             through=lambda settings, rps: through(settings, rps, cores),
         )
@@ -232,17 +234,10 @@ class Pipeline:
                 f"{recommendation.settings.workers} workers are more than this machine can run; "
                 f"{planned.trial.settings.workers} of them were verified"
             )
-        users = planned.trial.users
-        if planned.claimed_users is not None and users < planned.claimed_users:
-            session.note(
-                f"the verification was sent {users} users, not the {planned.claimed_users} that "
-                "the answer claims for this machine's part of the cores: more would break the "
-                "p95 here"
-            )
         reserve_s = follow_up.RESERVE_S if leaks else 0.0
         measured = trials.run(planned.trial, server, reserve_s)
-        session.add_trial(measured, planned.predicted)
-        judged = verification.judge_verification(facts, conclusion, planned.predicted, measured)
+        session.add_trial(measured, planned.whole.predicted)
+        judged = verification.judge_verification(facts, conclusion, planned, measured)
         session.run = replace(session.run, verification=judged)
         return measured, verification.keeps_promises(conclusion, measured)
 

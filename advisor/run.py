@@ -68,27 +68,44 @@ class Row:
 
 @dataclass(frozen=True)
 class Verification:
-    """The recommended settings, run, and what became of each prediction and promise."""
+    """The recommended settings, run, and what became of each prediction and promise.
+
+    ``trial`` at the claimed load, ``half`` at half of it on the same server; None: ``why_no_half``.
+    """
 
     trial: Trial
     rows: tuple[Row, ...]
     p95_s: float | None = None  # the SLO's, in this machine's time; None: as it stands
     worker_class: str = ""  # the server's own name for it
+    half: Trial | None = None
+    half_rows: tuple[Row, ...] = ()
+    why_no_half: str = ""
+
+    @property
+    def disturbed(self) -> str:
+        """The disturbance at either load; "" where there was none."""
+        trials = (self.trial, *filter(None, (self.half,)))
+        return next((t.measurement.disturbed for t in trials if t.measurement.disturbed), "")
+
+    @property
+    def promised(self) -> tuple[Row, ...]:
+        """The rows of both loads that decide whether it holds."""
+        return tuple(row for row in (*self.rows, *self.half_rows) if row.promised)
 
     @property
     def misses(self) -> tuple[str, ...]:
         """The promises that were not kept; empty when the verification holds."""
-        return tuple(row.said for row in self.rows if row.promised and row.kept is False)
+        return tuple(row.said for row in self.promised if row.kept is False)
 
     @property
     def not_shown(self) -> tuple[str, ...]:
         """The promises that can be called neither kept nor broken, each with the reason."""
-        return tuple(row.said for row in self.rows if row.promised and row.kept is None)
+        return tuple(row.said for row in self.promised if row.kept is None)
 
     @property
     def holds(self) -> bool:
-        """True where every promise was measured and kept."""
-        return bool(self.rows) and all(row.kept for row in self.rows if row.promised)
+        """True where every promise was measured and kept, at the claimed load and at half of it."""
+        return bool(self.rows) and all(row.kept for row in self.promised)
 
 
 @dataclass(frozen=True)

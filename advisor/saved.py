@@ -66,7 +66,8 @@ class Saved:
         today = run.today and replace(run.today, predicted=None, violates=())
         verification = run.verification
         if verification is not None:
-            verification = replace(verification, trial=_trial(verification.trial))
+            half = verification.half and _trial(verification.half)
+            verification = replace(verification, trial=_trial(verification.trial), half=half)
         bare = Run(
             run.spec,
             run.seed,
@@ -111,7 +112,8 @@ def _kept(measured: Measurement) -> Measurement:
     """The measurement without records of requests that no conclusion reads."""
     if measured.role in WITH_REQUESTS:
         return measured
-    return replace(measured, telemetry=measured.telemetry[:0], notes=None)
+    further = tuple(map(_kept, measured.further))
+    return replace(measured, telemetry=measured.telemetry[:0], notes=None, further=further)
 
 
 def conclude_again(saved: Saved) -> Run:

@@ -1,7 +1,8 @@
 """The trial that holds the answer to its word: how it is planned, and what became of each promise.
 
-Pure. The recommended settings are predicted for the conditions in which this machine can run them,
-so that measured stands beside predicted like beside like.
+Pure. The recommended settings are run at the load that the answer claims, scaled to this machine's
+part of the cores, and at half of it, on one server. Both are predicted for the conditions in which
+this machine can run them, so that measured stands beside predicted like beside like.
 """
 
 from __future__ import annotations
@@ -22,27 +23,64 @@ from pretune.advisor.model.scenario import discipline
 from pretune.advisor.preflight.facts import Facts
 from pretune.advisor.preflight.servers import EMBEDDED
 from pretune.advisor.profiler.measurement import Conditions, Measurement, Role
-from pretune.advisor.quantity import Interval, format_bytes
-from pretune.advisor.resources.budget import Budget, Slo
+from pretune.advisor.promises import fewest, promises, rows, rows_at_half
+from pretune.advisor.quantity import Interval
 from pretune.advisor.run import Row, Trial, Verification
 from pretune.advisor.trials import plan
-from pretune.advisor.trials.plan import AROUND_S, PlannedTrial
+from pretune.advisor.trials.plan import AROUND_S, BETWEEN_S, PlannedTrial
+from pretune.loadtests.workload import Load
 from pretune.server.adapters.nginx_conf import Front
 from pretune.server.settings import Settings
 
 SHORTEST = 0.5  # of a verification's own seconds
+HALF_PART = 0.4  # of its seconds of load, at half of the load
+SPARE = 1.3  # requests sent over those that a p95 takes: the start of a load is not counted
 # All workers' boots one after the other may take so long before a verification.
 BOOTS_S = 20.0
+# A load that is predicted to carry less than this part of the claim does not show it.
+CLAIM_PART = 0.8
+# One user alone shows no rate of so many requests/s: whoever sends them is more than one.
+MANY_RPS = 100.0
+ALONE = "the claimed load is one user, and there is no half of one"
+
+
+@dataclass(frozen=True)
+class Level:
+    """A load of a verification and what is predicted for it. ``rps``: of an open one."""
+
+    predicted: Prediction
+    rps: float | None = None
+
+    @property
+    def users(self) -> int:
+        return self.predicted.users
+
+    @property
+    def carried_rps(self) -> float:
+        return self.predicted.throughput_rps.value
+
+    def load(self, duration_s: float, ramp_s: float) -> Load:
+        return Load(self.users, duration_s, rps=self.rps, ramp_s=ramp_s)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The answer's claim for this machine's part of the cores. ``users`` None: an open load."""
+
+    rps: float
+    users: int | None = None
 
 
 @dataclass(frozen=True)
 class PlannedVerification:
-    """A trial and what it is to show. ``reduced``: of fewer workers than are recommended."""
+    """A trial and what it is to show. ``reduced``: of fewer workers than are recommended. ``half``
+    None: there is no half of the load."""
 
     trial: PlannedTrial
-    predicted: Prediction
+    whole: Level
+    half: Level | None
+    claim: Claim
     reduced: bool
-    claimed_users: int | None  # of this machine's part of the cores; None: an open load
 
 
 def plan_verification(
@@ -52,15 +90,15 @@ def plan_verification(
     *,
     seed: int,
     think_s: float,
-    duration_s: float,
+    seconds: tuple[float, float],
     free_bytes: float,
     through: Callable[[Settings, float], Front | None],
 ) -> PlannedVerification:
     """Plan the recommended settings' trial, and predict it.
 
-    ``conditions`` are those of trials on the answer's server here. ``free_bytes`` bounds the
-    workers. ``through`` configures what stands in front, for settings and a rate. The conclusion
-    must have a recommendation.
+    ``conditions`` are those of trials on the answer's server here. ``seconds`` of load: as planned,
+    and as many as there is time for. ``free_bytes`` bounds the workers. ``through`` configures what
+    stands in front, for settings and a rate. The conclusion must have a recommendation.
     """
     recommendation = conclusion.recommendation
     assert recommendation is not None
@@ -84,52 +122,75 @@ def plan_verification(
         think_s=think_s,
         seed=seed,
     )
-    claimed = None
-    if conclusion.rps is None:
-        cores = min(1.0, conditions.server_cores / preflight.budget.cores)
-        workers = settings.workers / wanted.workers
-        claimed = scale_users(recommendation.predicted.users, min(cores, workers))
-    predicted, rps = _predict(conclusion, question, settings, claimed)
-    what = f"{predicted.users} users" if rps is None else f"{rps:g} requests a second"
+    claim = scale_claim(
+        recommendation.predicted,
+        conclusion.rps,
+        min(1.0, conditions.server_cores / preflight.budget.cores),
+        settings.workers / wanted.workers,
+    )
+    whole = _whole(conclusion, question, settings, claim)
+    half = _half(question, settings, whole)
+    duration_s, half_s = split_seconds(
+        *seconds, whole.carried_rps, half.carried_rps if half else None
+    )
+    ramp_s = plan.RAMP_S if server != EMBEDDED and whole.rps is None else 0.0
+    what = whole.load(duration_s, ramp_s).shown
+    then = ", then half of that" if half else ""
     front = f", through {preflight.front.name}" if preflight.front else ""
     trial = PlannedTrial(
         "verification",
-        f"{settings.workers} workers x {settings.threads} threads on {server}, {what}{front}",
+        f"{settings.workers} workers x {settings.threads} threads on {server}, {what}{then}{front}",
         settings,
-        predicted.users,
+        whole.users,
         duration_s,
         stop_under_load=True,
-        rps=rps,
-        ramp_s=plan.RAMP_S if server != EMBEDDED and rps is None else 0.0,
-        front=through(settings, predicted.throughput_rps.value),
+        rps=whole.rps,
+        ramp_s=ramp_s,
+        front=through(settings, whole.carried_rps),
         role=Role.VERIFICATION,
+        further=(half.load(half_s, ramp_s),) if half else (),
     )
     idle = Interval.exact(0.0)  # arrivals find every worker in turn
-    if rps is None:
-        idle = idle_workers(discipline(server, settings), settings.workers, predicted.users)
+    if whole.rps is None:
+        idle = idle_workers(discipline(server, settings), settings.workers, whole.users)
     pss = memory.peak_pss_of_trial(
-        demand.worker, settings, predicted.throughput_rps, duration_s, idle
+        demand.worker, settings, whole.predicted.throughput_rps, duration_s, idle
     )
-    predicted = replace(predicted, pss_bytes=pss)
-    return PlannedVerification(trial, predicted, settings != wanted, claimed)
+    whole = replace(whole, predicted=replace(whole.predicted, pss_bytes=pss))
+    return PlannedVerification(trial, whole, half, claim, settings != wanted)
 
 
-def _predict(
-    conclusion: Conclusion, question: Question, settings: Settings, claimed_users: int | None
-) -> tuple[Prediction, float | None]:
-    """The prediction, and the rate of an open load; None: users bring it."""
-    rps = conclusion.rps
-    if rps is None:
-        assert claimed_users is not None
+def scale_claim(predicted: Prediction, rps: float | None, cores: float, workers: float) -> Claim:
+    """The claim for these parts of the cores and of the workers; ``rps`` of an open load, which is
+    asked of whatever runs."""
+    if rps is not None:
+        return Claim(rps)
+    part = min(cores, workers)
+    return Claim(predicted.throughput_rps.value * part, scale_users(predicted.users, part))
+
+
+def _whole(conclusion: Conclusion, question: Question, settings: Settings, claim: Claim) -> Level:
+    """The claimed load, or the most of it that can be shown here."""
+    if claim.users is not None:
         found = find_load(
-            claimed_users, lambda users: predict(question, settings, users), question.p95_s
+            claim.users, lambda users: predict(question, settings, users), question.p95_s
         )
-        return found, None
+        return Level(found)
+    rps = claim.rps
     if conclusion.answer.fleet or conclusion.estimate.extrapolation != extrapolation.NOTHING:
         # what was asked of a larger machine may be more than this one can show
         most = capacity(replace(question, arrivals=True), settings)
         rps = min(rps, most.rps or rps)
-    return predict_arrivals(question, settings, rps), rps
+    return Level(predict_arrivals(question, settings, rps), rps)
+
+
+def _half(question: Question, settings: Settings, whole: Level) -> Level | None:
+    """Half of a load; None of one user's."""
+    if whole.rps is not None:
+        return Level(predict_arrivals(question, settings, whole.rps / 2), whole.rps / 2)
+    if whole.users < 2:
+        return None
+    return Level(predict(question, settings, whole.users // 2))
 
 
 def scale_users(users: int, part: float) -> int:
@@ -184,172 +245,92 @@ def runnable(
     return replace(settings, workers=most)
 
 
-def duration(time_budget_s: float, left_s: float, after_s: float) -> float:
-    """Seconds of load: fewer, by half at most, where ``after_s`` of the time that is left are
-    wanted for more."""
+def plan_seconds(time_budget_s: float, left_s: float, after_s: float) -> tuple[float, float]:
+    """Seconds of load, both levels together: as planned, and the most that there is time for.
+
+    Fewer than planned, by half at most, where ``after_s`` of the time that is left are wanted for
+    more.
+    """
     whole = plan.duration(Role.VERIFICATION, time_budget_s)
-    room = left_s - after_s - AROUND_S if after_s > 0 else whole
-    return min(whole, max(whole * SHORTEST, room))
+    room = left_s - after_s - AROUND_S - BETWEEN_S
+    planned = min(whole, max(whole * SHORTEST, room)) if after_s > 0 else whole
+    return planned, max(planned, room)
+
+
+def split_seconds(
+    planned_s: float, most_s: float, rps: float, half_rps: float | None
+) -> tuple[float, float]:
+    """Seconds at the whole load and at half of it. Each gets what a p95 takes there, the whole load
+    first, as far as there is time; what is left is divided as planned."""
+    if half_rps is None:
+        return min(most_s, max(planned_s, _needed_s(rps))), 0.0
+    whole_s = max((1 - HALF_PART) * planned_s, _needed_s(rps))
+    half_s = max(HALF_PART * planned_s, _needed_s(half_rps))
+    if whole_s + half_s > most_s:
+        least_s = (1 - HALF_PART) * most_s
+        whole_s = min(max(least_s, _needed_s(rps)), max(least_s, most_s - HALF_PART * planned_s))
+        half_s = most_s - whole_s
+    return whole_s, half_s
+
+
+def _needed_s(rps: float) -> float:
+    return SPARE * fewest(0.95) / max(rps, 1e-9)
 
 
 def judge_verification(
-    preflight: Facts, conclusion: Conclusion, predicted: Prediction, measured: Measurement
+    preflight: Facts, conclusion: Conclusion, planned: PlannedVerification, measured: Measurement
 ) -> Verification:
-    """Set measured beside predicted and promised."""
+    """Set measured beside predicted and promised, at both loads."""
     slo = replace(conclusion.estimate.slo, p95_s=conclusion.estimate.p95_here_s)
-    return Verification(
-        Trial(measured, predicted),
-        rows(predicted, measured, conclusion.answer.budget, slo),
+    budget = conclusion.answer.budget
+    claimed = claim_row(planned.claim, planned.whole)
+    verification = Verification(
+        Trial(measured, planned.whole.predicted),
+        (claimed, *rows(planned.whole.predicted, measured, budget, slo)),
         slo.p95_s,
         preflight.servers.worker_class(measured.settings.worker_class),
+        why_no_half=ALONE,
+    )
+    if planned.half is None or not measured.further:
+        return verification
+    at_half, predicted = measured.further[0], planned.half.predicted
+    return replace(
+        verification,
+        half=Trial(at_half, predicted),
+        half_rows=rows_at_half(predicted, at_half, budget, slo),
+        why_no_half="",
     )
 
 
-# So many requests have to lie beyond a percentile, or it is the luck of a few slow ones.
-FEWEST_BEYOND = 5
-SLO_P95 = "slo_p95_ms"
+def claim_row(claim: Claim, sent: Level) -> Row:
+    """Say whether the load that is sent is the claimed one: a smaller one shows less, and one user
+    alone shows no rate of many."""
+    if claim.users is None:
+        shown = sent.carried_rps >= CLAIM_PART * claim.rps
+        why = f"{claim.rps:.3g} requests/s are claimed and {sent.rps:.3g} were sent"
+        return _claim("load_rps", claim.rps, sent.rps or 0.0, why if not shown else "")
+    why = ""
+    if sent.users < claim.users and sent.carried_rps < CLAIM_PART * claim.rps:
+        why = (
+            f"the load claimed here, {claim.users} users and {claim.rps:.3g} requests/s, was not "
+            f"sent: more than {sent.users} would break the p95 on this machine"
+        )
+    elif sent.users == 1 and claim.rps >= MANY_RPS:
+        why = (
+            f"one user, who waits for each answer before the next request, cannot show that "
+            f"{claim.rps:.3g} requests/s are carried: two at once may break the p95"
+        )
+    return _claim("load_users", claim.users, sent.users, why)
 
 
-def fewest(quantile: float) -> int:
-    """Requests in the steady part of a trial, for that percentile to be judged: 100 for p95."""
-    return math.ceil(round(FEWEST_BEYOND / (1 - quantile), 6))
-
-
-# name, what a reader calls it, whether it is promised, requests it takes; in the name's unit
-_PREDICTED = (
-    ("throughput_rps", "throughput", True, 1),
-    ("mean_ms", "mean latency", True, 1),
-    ("p50_ms", "p50", False, fewest(0.5)),
-    ("p95_ms", "p95", True, fewest(0.95)),
-    ("p99_ms", "p99", False, fewest(0.99)),
-    ("pss_bytes", "memory", True, 0),
-)
-
-
-def rows(predicted: Prediction, measured: Measurement, budget: Budget, slo: Slo) -> tuple[Row, ...]:
-    """Every prediction and every promise with what became of it, in the order of reports.
-
-    A measured value outside the predicted interval is a miss, and so is any broken promise: the
-    SLO or a budget. What was not measured, or a percentile of too few requests, is neither kept nor
-    missed: its row says why.
-    """
-    limits, values = _quantities(predicted), _quantities(measured)
-    compared = [
-        _inside(name, words, limits[name], values[name], promised, (measured.requests, least))
-        for name, words, promised, least in _PREDICTED
-    ]
-    peak = measured.pg_connections_peak
-    if peak is not None:
-        most = predicted.pg_connections
-        sentence = f"{peak} Postgres connections, {most} predicted"
-        compared.append(_at_most("pg_connections", most, peak, sentence))
-    return (*compared, *promises(measured, budget, slo))
-
-
-def promises(measured: Measurement, budget: Budget, slo: Slo) -> tuple[Row, ...]:
-    """SLO and budgets, by what was measured; of p95 the lower end decides."""
-    checked = []
-    if slo.p95_s is not None:
-        most, p95 = slo.p95_s * 1e3, measured.latency.p95.scaled(1e3)
-        sentence = f"p95 {_milliseconds(p95.value)} > {_milliseconds(most)}"
-        sentence += f" at {measured.load.users} users"
-        row = _at_most(SLO_P95, most, p95, sentence)
-        # surely broken can be told from few; kept cannot
-        if row.kept and measured.requests < fewest(0.95):
-            row = replace(row, kept=None, said=_too_few("p95", measured.requests, fewest(0.95)))
-        checked.append(row)
-    rate = measured.error_rate
-    sentence = f"error rate {rate:.2%} > {slo.error_rate:.2%}"
-    row = _at_most("error_rate", slo.error_rate, rate, sentence)
-    if row.kept and not measured.requests:
-        row = replace(row, kept=None, said="error rate: no request was answered")
-    checked.append(row)
-    ram = measured.pss_bytes.value + measured.kernel_bytes + budget.reserve_bytes
-    ram += measured.db_pss_bytes or 0.0
-    ram += measured.front.pss_bytes.value if measured.front else 0.0
-    sentence = f"RAM {format_bytes(ram)} > {format_bytes(budget.ram_bytes)}"
-    checked.append(_at_most("ram_bytes", budget.ram_bytes, ram, sentence))
-    peak = measured.pg_connections_peak
-    if peak is not None and budget.pg_connections is not None:
-        total = peak * budget.instances
-        sentence = f"{total} Postgres connections > {budget.pg_connections}"
-        checked.append(_at_most("pg_connections_budget", budget.pg_connections, total, sentence))
-    return tuple(checked)
+def _claim(name: str, claimed: float, sent: float, why: str) -> Row:
+    return Row(name, claimed, sent, None if why else True, True, why)
 
 
 def keeps_promises(conclusion: Conclusion, measured: Measurement) -> bool:
     """Say whether the trial broke no promise: neither the SLO, in this machine's time, nor a
     budget."""
     slo = replace(conclusion.estimate.slo, p95_s=conclusion.estimate.p95_here_s)
-    judged = promises(measured, conclusion.answer.budget, slo)
+    budget = conclusion.answer.budget
+    judged = [row for each in (measured, *measured.further) for row in promises(each, budget, slo)]
     return all(row.kept is not False for row in judged)
-
-
-def _quantities(of: Prediction | Measurement) -> dict[str, Interval]:
-    latency = of.latency
-    return {
-        "throughput_rps": of.throughput_rps,
-        "mean_ms": latency.mean.scaled(1e3),
-        "p50_ms": latency.p50.scaled(1e3),
-        "p95_ms": latency.p95.scaled(1e3),
-        "p99_ms": latency.p99.scaled(1e3),
-        "pss_bytes": of.pss_bytes,
-    }
-
-
-def _inside(
-    name: str,
-    words: str,
-    limit: Interval,
-    value: Interval,
-    promised: bool,
-    requests: tuple[int, int],
-) -> Row:
-    """``requests``: those measured, and those that the value takes."""
-    got, show = value.value, _SHOWN[name.rpartition("_")[2]]
-    kept: bool | None = None
-    if requests[0] < requests[1]:
-        sentence = _too_few(words, *requests)
-    elif not math.isfinite(got):
-        sentence = f"{words} was not measured"
-    elif not (math.isfinite(limit.low) and math.isfinite(limit.high)):
-        sentence = f"{words} was not predicted"
-    else:
-        kept = limit.contains(got)
-        sentence = f"{words} {show(got)} is outside {show(limit.low)} to {show(limit.high)}"
-    return Row(name, limit, value, kept, promised, "" if kept else sentence)
-
-
-def _at_most(name: str, limit: float, value: Interval | float, sentence: str) -> Row:
-    got = value.low if isinstance(value, Interval) else value
-    if not math.isfinite(got):
-        return Row(name, limit, value, None, True, f"{_named(name)} was not measured")
-    kept = not got > limit
-    return Row(name, limit, value, kept, True, "" if kept else sentence)
-
-
-def _named(name: str) -> str:
-    """The words for a promise's row, without its unit."""
-    return {SLO_P95: "p95", "ram_bytes": "RAM"}.get(name, name.replace("_", " "))
-
-
-def _too_few(words: str, requests: int, least: int) -> str:
-    if not requests:
-        return f"{words}: no request was answered"
-    return f"{words} of {requests} requests, {least} are needed"
-
-
-def _rate(x: float) -> str:
-    return f"{x:.3g} requests/s"
-
-
-def _milliseconds(x: float) -> str:
-    return f"{x:.3g} ms"
-
-
-# last word of a row's name -> how a sentence shows its value
-_SHOWN: dict[str, Callable[[float], str]] = {
-    "rps": _rate,
-    "ms": _milliseconds,
-    "bytes": format_bytes,
-}

@@ -75,3 +75,10 @@ class Load:
     think_s: float = 0.0
     rps: float | None = None
     ramp_s: float = 0.0
+
+    @property
+    def shown(self) -> str:
+        """``8 users``, ``120 requests/s``."""
+        if self.rps is not None:
+            return f"{self.rps:.3g} requests/s"
+        return f"{self.users} user{'' if self.users == 1 else 's'}"

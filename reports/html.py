@@ -100,6 +100,8 @@ def render(document: Document) -> str:
             (name, value, where) for name, (value, where) in today.placed_values(document).items()
         ],
         checks=summary.checks(document),
+        half=summary.half_load(document),
+        half_checks=summary.half_checks(document),
         binding=summary.binding(document),
         fleet=summary.fleet(document),
         deployment=summary.deployment(document),

@@ -256,21 +256,49 @@ _COMPARED: dict[str, tuple[str, Callable[[Any], str]]] = {
     "pg_connections": ("Postgres connections", numbers.bare),
     "slo_p95_ms": ("SLO: p95", lambda x: numbers.milliseconds(numbers.middle(x))),
     "error_rate": ("SLO: error rate", numbers.percent),
+    "load_users": ("load: users", numbers.bare),
+    "load_rps": ("load", lambda x: f"{numbers.bare(x)}/s"),
     "ram_bytes": ("budget: RAM", numbers.size),
     "pg_connections_budget": ("budget: Postgres connections", numbers.bare),
 }
 
 
+# rows whose limit is what was claimed, not the most there may be
+_CLAIMED = frozenset({"load_users", "load_rps"})
+
+
 def checks(document: Document) -> list[Check]:
     """Predicted beside measured, as the run judged it: intervals, SLO, budgets."""
+    return _checks(document.get("verification") or {})
+
+
+def half_checks(document: Document) -> list[Check]:
+    """The same at half of the load; empty where there is no half."""
+    return _checks((document.get("verification") or {}).get("half") or {})
+
+
+def half_load(document: Document) -> str:
+    """``At half of the load (4 users)``, or why there is none; "" without a verification."""
     verification = document.get("verification") or {}
-    return [_check(row) for row in verification.get("rows", ()) if row["name"] in _COMPARED]
+    half = verification.get("half")
+    if half:
+        load = half["load"]
+        users = f"{load['users']} user{'' if load['users'] == 1 else 's'}"
+        sent = users if load.get("rps") is None else f"{numbers.bare(load['rps'])} requests/s"
+        return f"At half of the load ({sent}), on the same server"
+    why = numbers.line(verification.get("why_no_half", ""))
+    return f"Not run at half of the load: {why}" if why else ""
+
+
+def _checks(level: Any) -> list[Check]:
+    return [_check(row) for row in level.get("rows", ()) if row["name"] in _COMPARED]
 
 
 def _check(row: Any) -> Check:
     label, show = _COMPARED[row["name"]]
     limit = row["limit"]
-    expected = show(limit) if isinstance(limit, Mapping) else f"at most {show(limit)}"
+    exact = isinstance(limit, Mapping) or row["name"] in _CLAIMED
+    expected = show(limit) if exact else f"at most {show(limit)}"
     return Check(label, expected, show(row["value"]), row["kept"], row["promised"])
 
 

@@ -174,15 +174,11 @@ def _print_verification(document: Document, console: Console) -> None:
     if not verification:
         return
     print_heading(console, f"Predicted beside measured: {summary.standing(document)}")
-    made = make_table(console, "", "predicted", "measured", "")
-    for check in summary.checks(document):
-        made.add_row(
-            Text(check.name),
-            Text(check.expected),
-            Text(check.measured),
-            Text(check.word, style=_CHECK_STYLE[check.word]),
-        )
-    print_table(console, made)
+    _print_checks(console, summary.checks(document))
+    half = summary.half_load(document)
+    if half:
+        print_paragraph(console, half)
+        _print_checks(console, summary.half_checks(document))
     ran_on = numbers.line(verification.get("server", ""))
     note = numbers.line(verification.get("note", ""))
     remarks = "; ".join(part for part in (ran_on, note) if part)
@@ -194,6 +190,20 @@ def _print_verification(document: Document, console: Console) -> None:
         print_paragraph(console, Text(f"not shown: {unknown}", style="yellow"))
     if remarks:
         print_paragraph(console, Text(remarks, style="dim"))
+
+
+def _print_checks(console: Console, checks: Sequence[summary.Check]) -> None:
+    if not checks:
+        return
+    made = make_table(console, "", "predicted", "measured", "")
+    for check in checks:
+        made.add_row(
+            Text(check.name),
+            Text(check.expected),
+            Text(check.measured),
+            Text(check.word, style=_CHECK_STYLE[check.word]),
+        )
+    print_table(console, made)
 
 
 def _print_front(document: Document, console: Console) -> None:

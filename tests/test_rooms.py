@@ -24,7 +24,16 @@ FLOORS = {
         *("quantity", "failure", "confidential", "verdict", "progress"),
         *("resources", "workspace", "profiler", "observations", "deployed", "preflight"),
         *("demand", "model", "trials", "reverse_proxy", "recommendation", "run"),
-        *("findings", "conclusion", "verification", "judge", "outcome", "documents", "saved"),
+        *(
+            "findings",
+            "conclusion",
+            "promises",
+            "verification",
+            "judge",
+            "outcome",
+            "documents",
+            "saved",
+        ),
         *("gate", "session", "pipeline", "comparison", "commands", "cli", "__main__"),
     ),
     "server": (

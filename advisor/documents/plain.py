@@ -147,7 +147,8 @@ SHAPES: Mapping[type, Shape] = {
     Host: Shape(written={"name": ("host", plain)}),
     Breakdown: Shape(elsewhere=frozenset({"endpoints"})),  # each beside its endpoint's demand
     Measurement: Shape(
-        omitted=frozenset({"role", "telemetry", "notes"}),  # a role's trial is known by its name
+        # a role's trial is known by its name, the verification has its further load by itself
+        omitted=frozenset({"role", "telemetry", "notes", "further"}),
         elsewhere=frozenset({"memory_series"}),  # under "series", for the charts
         written={
             **_LATENCY_MS,

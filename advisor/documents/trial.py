@@ -28,12 +28,19 @@ def write_verification(run: Run) -> dict[str, Any] | None:
         return None
     trial = write_trial(verification.trial)
     del trial["name"]
+    half = None
+    if verification.half is not None:
+        half = {**write_trial(verification.half), "rows": plain(verification.half_rows)}
+        for same in ("name", "settings", "conditions"):
+            del half[same]
     return {
         **trial,
         "holds": verification.holds,
         "misses": list(verification.misses),
         "not_shown": list(verification.not_shown),
         "rows": plain(verification.rows),
+        "half": half,
+        "why_no_half": verification.why_no_half,
         "worker_class": verification.worker_class,
         "slo_p95_ms": milliseconds(verification.p95_s),
         "server": run.server,

@@ -292,6 +292,7 @@ class Measurement:
     memory_series: tuple[MemorySeries, ...]
     telemetry: NDArray[np.void]  # records of pretune.server.telemetry inside the window
     notes: Notes | None = None  # of the probes, inside the window; None without them
+    further: tuple[Measurement, ...] = ()  # the same server under further loads, one after another
 
     @property
     def kind(self) -> tuple[str, str]:

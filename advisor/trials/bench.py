@@ -101,6 +101,7 @@ class _How:
     name: str
     settings: Settings
     load: Load
+    further: Sequence[Load]
     role: Role | None
     server: str
     probes: bool
@@ -162,6 +163,7 @@ class Bench:
         settings: Settings,
         load: Load,
         *,
+        further: Sequence[Load] = (),
         role: Role | None = None,
         server: str = EMBEDDED,
         probes: bool = False,
@@ -173,6 +175,7 @@ class Bench:
     ) -> Measurement:
         """Raises AppFailed, MeasurementInvalid.
 
+        ``further``: loads for the same server, each measured by itself after the first.
         ``stop_under_load``: when all is measured the users come again, and the server is told to
         stop while they send, as a deploy does. A user's own locustfile is spared it: it may act
         on the errors. ``environ`` is added to the app's; ``watch`` is called again and again;
@@ -184,7 +187,7 @@ class Bench:
             self.pinned = self.pinned and confined
             return self._run(
                 _How(
-                    name, settings, load, role, server, probes, stop_under_load,
+                    name, settings, load, further, role, server, probes, stop_under_load,
                     environ or {}, watch or _no_watch, then, front,
                 )
             )  # fmt: skip
@@ -229,38 +232,20 @@ class Bench:
             if how.front is not None:
                 before = self._front(how.front, how.name, address, on_spawn)
                 address = before.address
-            observer = None
-            if preflight.database_url:
-                observer = DatabaseObserver(preflight.database_url)
-            profiler = Profiler(
-                server.master_pid,
-                worker_pids=server.worker_pids,
-                telemetry=telemetry,
-                database=observer,
-                generator_pid=self.driver.pid,
-                cgroup=cgroup,
-                front_pid=before.pid if before else None,
-            )
-            profiler.start()
-            try:
-                with watch_peers(
-                    lambda: session_pids(server.master_pid), PEERS_EVERY_S, 0.02
-                ) as reached:
-
-                    def watch(part: float) -> None:
-                        refuse_postgres(reached, preflight.postgres_ports)
-                        how.watch(server.worker_pids(), telemetry, part)
-
-                    client, sent = self._drive(address, load, watch)
-                refuse_postgres(reached, preflight.postgres_ports)
-            finally:
-                samples = profiler.stop()
-            workers = reclaimable.ask(server.worker_pids(), telemetry)
-            samples = replace(samples, settled=workers)
-            if self.workload.locustfile:
-                client, samples = self._by_route(client, samples, sent)
-            samples.save(workspace.out / "samples" / f"{name}.npz")
-            self._check_alive(server, name)
+            observed = []
+            for number, each in enumerate((load, *how.further)):
+                client, sent, samples = self._observe(
+                    how, each, server, address, telemetry, cgroup, before
+                )
+                if not number:
+                    workers = reclaimable.ask(server.worker_pids(), telemetry)
+                    samples = replace(samples, settled=workers)
+                if self.workload.locustfile:
+                    client, samples = self._by_route(client, samples, sent)
+                suffix = f"-{number + 1}" if number else ""
+                samples.save(workspace.out / "samples" / f"{name}{suffix}.npz")
+                self._check_alive(server, name)
+                observed.append((each, client, sent, samples))
             if stopped_under_load:
                 self._stop_under_load(server, name, address, load)
             if how.then is not None:
@@ -273,19 +258,61 @@ class Bench:
                 workspace.forget_if_empty(before.pid)
             if cgroup:
                 cgroup.remove()
-        return measure(
-            name,
-            settings,
-            replace(load, think_s=self.think_s),
-            self.conditions(how.server, how.front),
-            self.workload,
-            samples,
-            client,
-            server.events(),
-            role=how.role,
-            stopped_under_load=stopped_under_load,
-            unanswered=sent.abandoned if load.rps is None else 0,
+        measured, *further = (
+            measure(
+                name,
+                settings,
+                replace(each, think_s=self.think_s),
+                self.conditions(how.server, how.front),
+                self.workload,
+                samples,
+                client,
+                server.events(),
+                role=how.role,
+                stopped_under_load=stopped_under_load,
+                unanswered=sent.abandoned if each.rps is None else 0,
+            )
+            for each, client, sent, samples in observed
         )
+        return replace(measured, further=tuple(further))
+
+    def _observe(
+        self,
+        how: _How,
+        load: Load,
+        server: RunningServer,
+        address: tuple[str, int],
+        telemetry: Path,
+        cgroup: TrialCgroup | None,
+        before: RunningFront | None,
+    ) -> tuple[NDArray[np.void], LoadResult, Samples]:
+        """Send one load and sample the server meanwhile."""
+        preflight = self.preflight
+        database = preflight.database_url
+        profiler = Profiler(
+            server.master_pid,
+            worker_pids=server.worker_pids,
+            telemetry=telemetry,
+            database=DatabaseObserver(database) if database else None,
+            generator_pid=self.driver.pid,
+            cgroup=cgroup,
+            front_pid=before.pid if before else None,
+        )
+        profiler.start()
+        try:
+            with watch_peers(
+                lambda: session_pids(server.master_pid), PEERS_EVERY_S, 0.02
+            ) as reached:
+
+                def watch(part: float) -> None:
+                    refuse_postgres(reached, preflight.postgres_ports)
+                    how.watch(server.worker_pids(), telemetry, part)
+
+                client, sent = self._drive(address, load, watch)
+            refuse_postgres(reached, preflight.postgres_ports)
+        finally:
+            samples = profiler.stop()
+        return client, sent, samples
 
     def _front(
         self,

@@ -36,6 +36,7 @@ LOAD: Mapping[Role, tuple[float, float]] = {
 }
 # Seconds around the load of one trial: boot, first and last samples, stop.
 AROUND_S = 3.0
+BETWEEN_S = 1.0  # two loads of one server: last and first samples
 # Users begin at random moments of so many seconds where a worker keeps what it has accepted: all at
 # once, the first to wake would take nearly all of them, which no visitors would bring about.
 RAMP_S = 1.0
@@ -65,13 +66,15 @@ class PlannedTrial:
     ramp_s: float = 0.0
     front: Front | None = None  # what stands in front of the server; None: nothing does
     role: Role | None = None  # None: nothing is concluded from it
+    further: tuple[Load, ...] = ()  # for the same server afterwards; their seeds are the trial's
 
     def load(self, seed: int) -> Load:
         return Load(self.users, self.duration_s, seed, rps=self.rps, ramp_s=self.ramp_s)
 
     @property
     def expected_s(self) -> float:
-        return self.duration_s + AROUND_S
+        further_s = sum(load.duration_s + BETWEEN_S for load in self.further)
+        return self.duration_s + further_s + AROUND_S
 
 
 def duration(role: Role, time_budget_s: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pretune.advisor.profiler.measurement import Measurement
 from pretune.advisor.progress import Progress
@@ -45,6 +45,7 @@ class Trials:
                 planned.name,
                 planned.settings,
                 load,
+                further=[replace(each, seed=self.seed) for each in planned.further],
                 role=planned.role,
                 server=server,
                 probes=planned.probes,
@@ -57,9 +58,12 @@ class Trials:
                     f"{planned.name} took {took_s:.0f} s instead of {planned.expected_s:.0f} s"
                 )
                 break
-            if not measured.disturbed or attempt == REPEATS:
+            disturbed = next(
+                (m.disturbed for m in (measured, *measured.further) if m.disturbed), ""
+            )
+            if not disturbed or attempt == REPEATS:
                 break
             if self.left_s < planned.expected_s + after_s:
                 break
-            self.progress.line(f"{planned.name}: disturbed ({measured.disturbed}); repeating it")
+            self.progress.line(f"{planned.name}: disturbed ({disturbed}); repeating it")
         return measured

@@ -10,12 +10,12 @@ import pytest
 from pretune.advisor import judge
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.profiler.measurement import Conditions, Latency, Measurement, Role
+from pretune.advisor.promises import rows, rows_at_half
 from pretune.advisor.quantity import UNKNOWN, Interval
 from pretune.advisor.recommendation.values import Recommendation
 from pretune.advisor.resources.budget import UNLOADED_SOURCE, Budget, Slo
 from pretune.advisor.run import Row, Run, Trial, Verification
 from pretune.advisor.verdict import Verdict
-from pretune.advisor.verification import rows
 from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings
 
@@ -243,6 +243,35 @@ def test_a_table_with_a_value_in_every_promised_row_holds() -> None:
     found = rows(PREDICTED, MEASURED, BUDGET, SLO)
     assert Verification(Trial(MEASURED, PREDICTED), found).holds
     assert not Verification(Trial(MEASURED, PREDICTED), ()).holds
+
+
+def test_half_of_the_load_is_judged_by_its_own_rows() -> None:
+    half = replace(MEASURED, load=Load(4, 5.0), throughput_rps=around(40, 0.03))
+    predicted = replace(PREDICTED, throughput_rps=around(41))
+    found = rows(PREDICTED, MEASURED, BUDGET, SLO)
+
+    def verified(half: Measurement) -> Verification:
+        at_half = rows_at_half(predicted, half, BUDGET, SLO)
+        return Verification(
+            Trial(MEASURED, PREDICTED), found, half=Trial(half, predicted), half_rows=at_half
+        )
+
+    assert verified(half).holds
+    assert {r.name for r in verified(half).half_rows} >= {"throughput_rps", "p95_ms", "slo_p95_ms"}
+    missed = verified(replace(half, throughput_rps=around(20, 0.03)))
+    assert not missed.holds
+    assert missed.misses[0].startswith("at half of the load: throughput 20 requests/s is outside")
+    few = verified(replace(half, requests=40))
+    assert not few.holds
+    assert "at half of the load: p95 of 40 requests, 100 are needed" in few.not_shown
+    late_at_half = verified(replace(half, latency=late(0.5)))
+    run = Run(
+        "app", 1, Verdict.FITS, recommendation=Recommendation(SETTINGS, PREDICTED, "cpu", (), ()),
+        verification=late_at_half,
+    )  # fmt: skip
+    verdict, why = judge.verdict(run, BUDGET, SLO, Verdict.FITS, "")
+    assert verdict is Verdict.NOT_ENOUGH_DATA
+    assert why.startswith("at half of the load: p95 500 ms > 300 ms at 4 users")
 
 
 def test_a_trial_without_an_answer_says_nothing_of_throughput() -> None:

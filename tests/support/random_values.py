@@ -44,12 +44,15 @@ class Maker:
         self._absent = absent
         self._numbers = itertools.count(1000)
         self._names = _namespace()
+        self._making: set[Any] = set()
 
     def make(self, kind: Any) -> Any:
         """A value of that type."""
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         if origin in (types.UnionType, typing.Union):
             return self._one_of(arguments)
+        if origin is tuple and arguments[0] in self._making:
+            return ()  # of its own kind: none of them has another
         if origin is tuple:
             each = arguments[:1] * 2 if arguments[-1] is Ellipsis else arguments
             return tuple(self.make(one) for one in each)
@@ -89,7 +92,12 @@ class Maker:
             value = self._number()
             unknown = self._random.random() < self._absent
             return UNKNOWN if unknown else Interval(value, value - 0.25, value + 0.25)
-        return cls(**{name: self.make(kind) for name, kind in self.types_of(cls).items()})
+        outermost = cls not in self._making
+        self._making.add(cls)
+        made = cls(**{name: self.make(kind) for name, kind in self.types_of(cls).items()})
+        if outermost:
+            self._making.discard(cls)
+        return made
 
     def _number(self) -> float:
         return next(self._numbers) + 0.5

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -124,6 +124,7 @@ class StandIn:
         *,
         role: Role | None = None,
         server: str = "embedded",
+        further: Sequence[Load] = (),
         then: Callable[[Any], None] | None = None,
         **how: Any,
     ) -> Measurement:
@@ -143,6 +144,7 @@ class StandIn:
         if isinstance(change, Exception):
             raise change
         found = change(found) if callable(change) else replace(found, **change)
+        found = replace(found, further=tuple(replace(found, load=each) for each in further))
         if then is not None:
             then(Served(server, SERVED_S[server]))
         return found
