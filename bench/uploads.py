@@ -1,6 +1,6 @@
 """Bodies of requests, small to long: requests/s of one client, and the worker's CPU for each.
 
-    python bench/uploads.py [--rounds 5] [--tree ANOTHER_CHECKOUT ...]
+    python bench/uploads.py [--rounds 5] [--seconds 1] [--tree ANOTHER_CHECKOUT ...]
 
 One gthread worker with two threads, an app that reads all of the body, one client on keep-alive
 that sends it at once. Trees (a second checkout, before a change) take turns; the best of the rounds
@@ -20,8 +20,9 @@ from pathlib import Path
 
 import psutil
 
-SIZES = {"1 kB": 1 << 10, "60 kB": 60 << 10, "1 MB": 1 << 20, "16 MB": 16 << 20}
-SECONDS = 1.0  # of one measurement
+SIZES = {
+    "1 kB": 1 << 10, "60 kB": 60 << 10, "1 MB": 1 << 20, "4 MB": 4 << 20, "16 MB": 16 << 20,
+}  # fmt: skip
 APP = """
 def application(environ, start_response):
     size = 0
@@ -32,7 +33,7 @@ def application(environ, start_response):
 """
 
 
-def measure(tree: Path, directory: str) -> dict[str, tuple[float, float]]:
+def measure(tree: Path, directory: str, seconds: float) -> dict[str, tuple[float, float]]:
     """By size of body: requests/s, and seconds of the worker's CPU for one."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -43,7 +44,7 @@ def measure(tree: Path, directory: str) -> dict[str, tuple[float, float]]:
             sock = _connect(port)
             _post(sock, 1)  # waits for the worker
             worker = psutil.Process(server.pid).children()[0]
-            return {name: _rate(sock, worker, size) for name, size in SIZES.items()}
+            return {name: _rate(sock, worker, size, seconds) for name, size in SIZES.items()}
         finally:
             server.send_signal(signal.SIGTERM)
 
@@ -66,9 +67,11 @@ def _post(sock: socket.socket, size: int) -> None:
         data += part
 
 
-def _rate(sock: socket.socket, worker: psutil.Process, size: int) -> tuple[float, float]:
+def _rate(
+    sock: socket.socket, worker: psutil.Process, size: int, seconds: float
+) -> tuple[float, float]:
     count, cpu, began = 0, sum(worker.cpu_times()[:2]), time.monotonic()
-    while time.monotonic() < began + SECONDS:
+    while time.monotonic() < began + seconds:
         _post(sock, size)
         count += 1
     took = time.monotonic() - began
@@ -78,6 +81,7 @@ def _rate(sock: socket.socket, worker: psutil.Process, size: int) -> tuple[float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of one measurement")
     parser.add_argument("--tree", type=Path, action="append", help="measure these, not this one")
     options = parser.parse_args()
     trees = options.tree or [Path(__file__).resolve().parents[1]]
@@ -86,7 +90,7 @@ def main() -> None:
         Path(directory, "uploads_app.py").write_text(APP)
         for _ in range(options.rounds):
             for index, tree in enumerate(trees):
-                for name, (rate, cpu) in measure(tree, directory).items():
+                for name, (rate, cpu) in measure(tree, directory, options.seconds).items():
                     before = best[index].get(name, (0.0, 1e9))
                     best[index][name] = max(before[0], rate), min(before[1], cpu)
     for name in SIZES:
