@@ -16,7 +16,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 Address = tuple[str, int]
 
@@ -50,11 +51,43 @@ class Failure:
     keeps: bool  # the client keeps its connection
     detail: str = ""
 
+    def since(self, began: float) -> dict[str, Any]:
+        """Its fields, the times in s after ``began``."""
+        return {**asdict(self), "sent": self.sent - began, "seen": self.seen - began}
 
-class _Failed(Exception):
+
+class Failed(Exception):
+    """A request was not answered; ``kind`` is one of KINDS."""
+
     def __init__(self, kind: str, detail: str = "") -> None:
         super().__init__(kind)
         self.kind, self.detail = kind, detail
+
+
+def connect(address: Address) -> socket.socket:
+    """Raises Failed."""
+    try:
+        return socket.create_connection(address, timeout=PATIENCE)
+    except ConnectionRefusedError:
+        raise Failed("refused") from None
+    except OSError as error:
+        raise Failed("connect", repr(error)) from None
+
+
+def receive(sock: socket.socket, before: int, size: int = 1 << 16) -> bytes:
+    """The next part of an answer of which ``before`` bytes have come; b"" at its end.
+
+    Raises Failed where no part comes, or the connection ends before the first.
+    """
+    try:
+        part = sock.recv(size)
+    except TimeoutError:
+        raise Failed("timeout", f"after {before} bytes") from None
+    except OSError as error:
+        raise Failed("cut" if before else "reset", repr(error)) from None
+    if not part and not before:
+        raise Failed("closed")
+    return part
 
 
 @dataclass
@@ -126,7 +159,7 @@ class _Client:
             began = time.monotonic()
             try:
                 self._request()
-            except _Failed as failed:
+            except Failed as failed:
                 self.clients.failures.append(
                     Failure(
                         failed.kind, began, time.monotonic(), self.pid, self.served, self.keeps,
@@ -155,7 +188,7 @@ class _Client:
             self.clients.reconnects += 1
             self._close()
         if self.sock is None:
-            self.sock = self._connect()
+            self.sock = connect(self.clients.address)
         sock = self.sock
         size = self.draw.choice(SIZES)
         body = BODY if self.draw.random() < 0.1 else 0
@@ -170,17 +203,9 @@ class _Client:
         status, fields, data = self._read(sock)
         self._told_to_close = fields.get("connection") == "close"
         if status != 200:
-            raise _Failed("status", str(status))
+            raise Failed("status", str(status))
         if data != b"x" * size or fields.get("x-got") != str(body):
-            raise _Failed("wrong", f"{len(data)} bytes of {size}, got {fields.get('x-got')}")
-
-    def _connect(self) -> socket.socket:
-        try:
-            return socket.create_connection(self.clients.address, timeout=PATIENCE)
-        except ConnectionRefusedError:
-            raise _Failed("refused") from None
-        except OSError as error:
-            raise _Failed("connect", repr(error)) from None
+            raise Failed("wrong", f"{len(data)} bytes of {size}, got {fields.get('x-got')}")
 
     def _was_closed(self, sock: socket.socket) -> bool:
         """Whether the server has ended the idle connection in order."""
@@ -191,9 +216,9 @@ class _Client:
         try:
             data = sock.recv(1)
         except ConnectionError as error:
-            raise _Failed("idle reset", repr(error)) from None
+            raise Failed("idle reset", repr(error)) from None
         if data:
-            raise _Failed("wrong", "bytes that nobody asked for")
+            raise Failed("wrong", "bytes that nobody asked for")
         return True
 
     def _read(self, sock: socket.socket) -> tuple[int, dict[str, str], bytes]:
@@ -211,14 +236,9 @@ class _Client:
         return int(first.split()[1]), fields, body
 
     def _receive(self, sock: socket.socket, before: bytes) -> bytes:
-        try:
-            part = sock.recv(1 << 16)
-        except TimeoutError:
-            raise _Failed("timeout", f"after {len(before)} bytes") from None
-        except ConnectionError as error:
-            raise _Failed("cut" if before else "reset", repr(error)) from None
+        part = receive(sock, len(before))
         if not part:
-            raise _Failed("cut" if before else "closed")
+            raise Failed("cut")
         return part
 
 

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -248,19 +248,8 @@ def run(
     settings = replace(settings, **scenario.settings)
     options.out.mkdir(parents=True, exist_ok=True)
     name = f"{scenario.name.replace('/', '-')}-{worker_class}{'-preload' if preload else ''}"
-    log = options.out / f"{name}.log"
-    log.unlink(missing_ok=True)
-    launch = Launch(
-        target="pid_asgi" if worker_class == "asgi" else "pid_wsgi",
-        settings=settings,
-        python=Path(options.python),
-        chdir=APPS,
-        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
-        log=log,
-    )
-    pid_file = options.out / f"{name}.pid"
-    running = start(launch, pid_file)
-    subject = Subject(running, launch, pid_file, random.Random(options.seed))
+    subject = begin("pid", settings, options.out / name, options.seed, options.python)
+    running = subject.running
     trouble = []
     began = time.monotonic()
     half = options.clients // 2
@@ -281,11 +270,8 @@ def run(
         killed = subject.stop()
     trouble += [f"{len(killed)} processes did not end"] if killed else []
     trouble += clients.crashed
-    said = log.read_text(errors="replace")
-    trouble += [f"the log says {text!r}" for text in SUSPICIOUS if text in said]
+    trouble += find_in_log(subject, SUSPICIOUS)
     explained = attribute(clients.failures, subject.kills)
-    since = lambda failure: {**asdict(failure), "sent": failure.sent - began,  # noqa: E731
-                             "seen": failure.seen - began}  # fmt: skip
     return Outcome(
         scenario=scenario.name,
         worker_class=worker_class,
@@ -298,8 +284,27 @@ def run(
         slowest_s=clients.slowest,
         took_s=time.monotonic() - began,
         trouble=trouble,
-        samples=[since(failure) for failure in explained["none"][:20]],
+        samples=[failure.since(began) for failure in explained["none"][:20]],
     )
+
+
+def begin(
+    app: str, settings: Settings, place: Path, seed: int | str, python: str = sys.executable
+) -> Subject:
+    """Start a server of ``bench/apps/<app>_wsgi`` or ``_asgi``; its log and its pid file are
+    ``place`` with an ending.
+    """
+    log, pid_file = (place.with_name(place.name + end) for end in (".log", ".pid"))
+    log.unlink(missing_ok=True)
+    launch = Launch(
+        target=f"{app}_{'asgi' if settings.worker_class == 'asgi' else 'wsgi'}",
+        settings=settings,
+        python=Path(python),
+        chdir=APPS,
+        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
+        log=log,
+    )
+    return Subject(start(launch, pid_file), launch, pid_file, random.Random(seed))
 
 
 def start(launch: Launch, pid_file: Path) -> ServerProcess:
@@ -307,6 +312,12 @@ def start(launch: Launch, pid_file: Path) -> ServerProcess:
     pid_file.unlink(missing_ok=True)
     flags = ["--pid", str(pid_file)]
     return process.start(launch, lambda at, fd: [*embedded.command(at, fd), *flags], embedded.KIND)
+
+
+def find_in_log(subject: Subject, suspicious: Iterable[str]) -> list[str]:
+    """A line for each of these words that the server's log holds."""
+    text = subject.launch.log.read_text(errors="replace")
+    return [f"the log says {words!r}" for words in suspicious if words in text]
 
 
 @contextlib.contextmanager

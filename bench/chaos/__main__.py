@@ -19,7 +19,6 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from bench.chaos.foes import Crowd
@@ -28,10 +27,9 @@ from bench.chaos.orders import SLACK, Ordered, give_orders, stop
 from bench.chaos.patient import Patient
 from bench.chaos.truce import Truce
 from bench.clients import Clients, Failure, attribute
-from bench.reliability import APPS, Subject, start
+from bench.reliability import Subject, begin, find_in_log
 from bench.servers import machine
 from bench.servers.tables import table
-from pretune.server.adapters.launch import Launch
 from pretune.server.settings import Settings
 
 TOP = Path(__file__).resolve().parents[2]
@@ -84,28 +82,15 @@ def run(worker_class: str, options: argparse.Namespace) -> Outcome:
         worker_class=worker_class,
         graceful_timeout=GRACEFUL,
     )
-    log = options.out / f"{worker_class}.log"
-    log.unlink(missing_ok=True)
-    launch = Launch(
-        target="chaos_asgi" if worker_class == "asgi" else "chaos_wsgi",
-        settings=settings,
-        python=Path(sys.executable),
-        chdir=APPS,
-        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
-        log=log,
-    )
-    pid_file = options.out / f"{worker_class}.pid"
-    dice = Random(f"{options.seed} {worker_class}")
-    running = start(launch, pid_file)
-    subject = Subject(running, launch, pid_file, dice)
+    seed = f"{options.seed} {worker_class}"
+    subject = begin("chaos", settings, options.out / worker_class, seed)
     try:
-        address = running.wait_ready(60)
-        subject.launch = replace(launch, bind=address)
+        address = subject.running.wait_ready(60)
+        subject.launch = replace(subject.launch, bind=address)
         _torment(subject, address, outcome, options)
     finally:
         subject.running.stop(1)
-    text = log.read_text(errors="replace")
-    outcome.trouble += [f"the log says {words!r}" for words in SUSPICIOUS if words in text]
+    outcome.trouble += find_in_log(subject, SUSPICIOUS)
     return outcome
 
 
@@ -134,9 +119,7 @@ def _torment(
         stop(subject, ordered)
     failures = [*clients.failures, *patient.failures]
     outcome.excused, lost = judge(failures, subject, ordered)
-    outcome.lost = [
-        {**asdict(each), "sent": each.sent - began, "seen": each.seen - began} for each in lost
-    ]
+    outcome.lost = [each.since(began) for each in lost]
     outcome.answers = clients.answers + patient.answers
     outcome.orders = dict(ordered.counts)
     outcome.stunts = dict(crowd.stunts + late.stunts)

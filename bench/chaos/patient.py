@@ -12,20 +12,12 @@ import time
 from collections.abc import Callable
 
 from bench.chaos.truce import Truce
-from bench.clients import PATIENCE, Address, Failure
+from bench.clients import PATIENCE, Address, Failed, Failure, connect, receive
 
 PARTS = 10
 PAUSE = 0.1  # s between two parts
 PART = 30_000  # bytes of an upload's part
 STREAM = 256 * 65536  # bytes of /stream
-
-
-class Broken(Exception):
-    """``kind`` as in bench.clients.KINDS."""
-
-    def __init__(self, kind: str, detail: str = "") -> None:
-        super().__init__(kind)
-        self.kind, self.detail = kind, detail
 
 
 class Patient:
@@ -65,21 +57,13 @@ class Patient:
         try:
             request()
             self.answers += 1
-        except Broken as broken:
+        except Failed as failed:
             self.failures.append(
-                Failure(broken.kind, began, time.monotonic(), 0, 0, False, broken.detail)
+                Failure(failed.kind, began, time.monotonic(), 0, 0, False, failed.detail)
             )
 
-    def _connect(self) -> socket.socket:
-        try:
-            return socket.create_connection(self.address, timeout=PATIENCE)
-        except ConnectionRefusedError:
-            raise Broken("refused") from None
-        except OSError as error:
-            raise Broken("connect", repr(error)) from None
-
     def _upload(self) -> None:
-        with self._connect() as sock:
+        with connect(self.address) as sock:
             try:
                 sock.sendall(
                     b"POST /13 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
@@ -89,41 +73,34 @@ class Patient:
                     sock.sendall(b"y" * PART)
                     time.sleep(PAUSE)
             except OSError as error:
-                raise Broken("reset", f"within the upload: {error!r}") from None
+                raise Failed("reset", f"within the upload: {error!r}") from None
             head, body = self._answer(sock)
             if b"x-got: %d\r\n" % (PARTS * PART) not in head.lower() + b"\r\n" or len(body) != 13:
-                raise Broken("wrong", repr(head[-200:]))
+                raise Failed("wrong", repr(head[-200:]))
 
     def _download(self) -> None:
-        with self._connect() as sock:
+        with connect(self.address) as sock:
             sock.sendall(b"GET /stream HTTP/1.0\r\nHost: localhost\r\n\r\n")
             _, body = self._answer(sock, pause=PAUSE)
             # Without the last chunk's mark HTTP/1.0 has nothing but the length we know.
             if len(body) != STREAM:
-                raise Broken("cut", f"{len(body)} bytes of the stream")
+                raise Failed("cut", f"{len(body)} bytes of the stream")
             for n in range(0, 256, 5):
                 if body[n * 65536 : n * 65536 + 8] != b"%08d" % n:
-                    raise Broken("wrong", f"part {n} of the stream")
+                    raise Failed("wrong", f"part {n} of the stream")
 
     def _answer(self, sock: socket.socket, pause: float = 0.0) -> tuple[bytes, bytes]:
         """Head and body, up to the end of the connection; pausing a few times."""
         data, pauses = bytearray(), PARTS if pause else 0
         while True:
-            try:
-                part = sock.recv(1 << 20)
-            except TimeoutError:
-                raise Broken("timeout", f"after {len(data)} bytes") from None
-            except OSError as error:
-                raise Broken("cut" if data else "reset", repr(error)) from None
+            part = receive(sock, len(data), 1 << 20)
             if not part:
                 break
             data += part
             if pauses:
                 pauses -= 1
                 time.sleep(pause)
-        if not data:
-            raise Broken("closed")
         head, _, body = bytes(data).partition(b"\r\n\r\n")
         if not head.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200")):
-            raise Broken("status", repr(head[:60]))
+            raise Failed("status", repr(head[:60]))
         return head, body
