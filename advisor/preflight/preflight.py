@@ -106,15 +106,15 @@ def run(
     named = [each.get("url") or "" for each in inspected.get("databases", ())]
     if POSTGRES_DRIVERS & inspected["versions"].keys():
         named.append(_from_environment(environ))
-    for each in named:
-        _refuse_remote(each, environ, options.allow_remote_db)
+    for each in dict.fromkeys(named):
+        if each != environ.get("DATABASE_URL"):  # which was looked at before the app ran
+            _refuse_remote(each, environ, options.allow_remote_db)
     database = None
     if url and not postgres_url.is_postgres(url):
         notes.append(f"{source} is not Postgres: its connections are not measured.")
         url = None
     if url:
         progress.update("asking Postgres for its limits")
-        _refuse_remote(url, environ, options.allow_remote_db)
         try:
             url = postgres_url.complete(url, environ)
             database = postgres.inspect(url)
