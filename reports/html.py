@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretune.reports import (
+    breakdown,
     charts,
     deployment,
     fronting,
@@ -116,14 +117,14 @@ def render(document: Document) -> str:
         findings=summary.findings(document),
         candidates=_candidates(document),
         endpoints=_endpoints(document),
-        lines=summary.lines(document),
-        hosts=summary.hosts(document),
-        waiting=summary.contention(document),
+        lines=breakdown.lines(document),
+        hosts=breakdown.hosts(document),
+        waiting=breakdown.contention(document),
         latency_from=_latency_trial(document)[0],
         request_costs=_request_costs(document),
         worker_costs=_worker_costs(document),
-        boot_memory=summary.boot_memory(document, _PACKAGES),
-        boot_check=summary.boot_check(document),
+        boot_memory=breakdown.boot_memory(document, _PACKAGES),
+        boot_check=breakdown.boot_check(document),
         machine=machine(document),
         method=_method(document),
         deploy=_deploy(document),

@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from pretune.reports import fronting, numbers, redaction, setting, summary, today
+from pretune.reports import breakdown, fronting, numbers, redaction, setting, summary, today
 from pretune.reports.document import Document
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ _PACKAGES = 6
 
 
 def _print_boot_memory(document: Document, console: Console) -> None:
-    rows = summary.boot_memory(document, _PACKAGES)
+    rows = breakdown.boot_memory(document, _PACKAGES)
     if not rows:
         return
     print_heading(console, "Memory of a worker at boot, by package")
@@ -284,7 +284,7 @@ def _print_boot_memory(document: Document, console: Console) -> None:
 
 def _print_lines(document: Document, console: Console) -> None:
     """The first ones of the user's own that matter: the report has all."""
-    rows = [spent for spent in summary.lines(document) if spent.own]
+    rows = [spent for spent in breakdown.lines(document) if spent.own]
     whole = sum(spent.weight for spent in rows)
     rows = [spent for spent in rows if spent.weight >= _LEAST_OF_TIME * whole][:_MOST_LINES]
     if not rows:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pretune.reports import charts, html, summary
+from pretune.reports import breakdown, charts, html
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -281,7 +281,7 @@ def test_text_has_the_contrast_of_wcag_aa(scheme, ink, paper):
 
 def test_the_parts_of_a_worker_add_up_to_what_it_has(load):
     document = load("fits")
-    rows = summary.boot_memory(document, 3)
+    rows = breakdown.boot_memory(document, 3)
     assert sum(row[1] for row in rows) == document["boot_memory"]["process"]["rss_bytes"]
     assert [row[0] for row in rows][:2] == ["the interpreter", "django"]
     assert "before its first request" in html.render(document)
