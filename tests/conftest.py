@@ -1,5 +1,6 @@
 """What tests of several rooms need."""
 
+import gc
 import re
 import signal
 import subprocess
@@ -39,6 +40,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if is_fast(item.path.relative_to(REPOSITORY / "tests").as_posix()):
             item.add_marker("fast")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _collect_garbage():
+    """What a module has left open is told at its own end, not in whatever test collects it."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
