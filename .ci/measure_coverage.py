@@ -61,7 +61,12 @@ def run_tests(arguments: list[str]) -> int:
     config.write_text(CONFIG.format(sources=sources, place=PLACE))
     STARTER.write_text(START.format(config=str(config)))
     try:
-        command = [sys.executable, "-m", "pytest", *(arguments or ["--numprocesses", "2", "--dist", "loadfile"])]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            *(arguments or ["--numprocesses", "2", "--dist", "loadfile"]),
+        ]
         done = subprocess.run(command, cwd=ROOT, check=False).returncode
     finally:
         STARTER.unlink()
