@@ -1,4 +1,4 @@
-"""Where the memory of a booted worker and the time of a request go: rows and sentences.
+"""The memory of a booted worker and the time of a request by where they go: rows and sentences.
 
 Pure functions from the document. All text is plain and may be hostile: whoever renders escapes.
 """
