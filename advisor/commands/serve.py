@@ -22,7 +22,7 @@ def command(python: str | None, arguments: tuple[str, ...]) -> None:
     from pretune.advisor.preflight.location import LocationError, find_python
 
     try:
-        interpreter, _ = find_python(Path(python) if python else None, Path.cwd(), os.environ)
+        interpreter = find_python(Path(python) if python else None, Path.cwd(), os.environ)
     except LocationError as error:
         raise click.UsageError(str(error)) from error
     bootstrap = Path(pretune.server.__file__).with_name("bootstrap.py")

@@ -30,7 +30,6 @@ class Location:
     chdir: Path
     config: configuration.Config
     python: Path
-    python_source: str
 
 
 def locate(
@@ -57,11 +56,11 @@ def locate(
         base = config.path("chdir") or _default_directory(spec, file, base)
         if not base.is_dir():
             raise LocationError(f"{config.file}: chdir = {config.get('chdir')!r} is no directory")
-    interpreter, source = find_python(python or config.path("python"), base, environ)
+    interpreter = find_python(python or config.path("python"), base, environ)
     if is_path(spec) and file is not None:
         name = spec.partition(":")[2]
         spec = f"{file}:{name}" if name else str(file)
-    return Location(spec, file, base, config, interpreter, source)
+    return Location(spec, file, base, config, interpreter)
 
 
 def is_path(spec: str) -> bool:
@@ -93,11 +92,11 @@ def _default_directory(spec: str, file: Path | None, base: Path) -> Path:
     return directory
 
 
-def find_python(asked: Path | None, project: Path, environ: Mapping[str, str]) -> tuple[Path, str]:
-    """The app's interpreter and why this one. Raises LocationError when it does not start."""
+def find_python(asked: Path | None, project: Path, environ: Mapping[str, str]) -> Path:
+    """The app's interpreter. Raises LocationError when it does not start."""
     if asked is not None:
         python = asked / "bin" / "python" if asked.is_dir() else asked
-        return _checked(python, "--python"), "--python"
+        return _checked(python, "--python")
     own = Path(sys.prefix).resolve()
     active = environ.get("VIRTUAL_ENV")
     candidates = [(Path(active), "the active environment")] if active else []
@@ -105,8 +104,8 @@ def find_python(asked: Path | None, project: Path, environ: Mapping[str, str]) -
     for prefix, source in candidates:
         python = prefix / "bin" / "python"
         if python.is_file() and prefix.resolve() != own:
-            return _checked(python, source), source
-    return Path(sys.executable), "the environment of tune itself"
+            return _checked(python, source)
+    return Path(sys.executable)  # the environment of tune itself
 
 
 def _checked(python: Path, source: str) -> Path:

@@ -135,10 +135,6 @@ class Address:
     host: str
     port: int
 
-    @property
-    def is_socket(self) -> bool:
-        return self.host.startswith(("/", "@"))
-
 
 def addresses(text: str, environ: Mapping[str, str] | None = None) -> tuple[Address, ...]:
     """All hosts that a connection string leads to under ``environ`` (None: this process's own).

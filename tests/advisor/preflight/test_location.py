@@ -74,18 +74,18 @@ def test_the_active_environment_comes_before_the_one_beside_the_project(tmp_path
     active = fake_environment(tmp_path / "active")
     beside = fake_environment(tmp_path / "project" / ".venv")
     environ = {"VIRTUAL_ENV": str(tmp_path / "active")}
-    assert find_python(None, tmp_path / "project", environ)[0] == active
-    assert find_python(None, tmp_path / "project", {})[0] == beside
+    assert find_python(None, tmp_path / "project", environ) == active
+    assert find_python(None, tmp_path / "project", {}) == beside
 
 
 def test_without_any_environment_the_tool_s_own_serves(tmp_path: Path) -> None:
     environ = {"VIRTUAL_ENV": sys.prefix}
-    assert find_python(None, tmp_path, environ)[0] == Path(sys.executable)
+    assert find_python(None, tmp_path, environ) == Path(sys.executable)
 
 
 def test_an_environment_directory_means_its_interpreter(tmp_path: Path) -> None:
     python = fake_environment(tmp_path / "env")
-    assert find_python(tmp_path / "env", tmp_path, {})[0] == python
+    assert find_python(tmp_path / "env", tmp_path, {}) == python
 
 
 def test_an_interpreter_that_does_not_start_is_said(tmp_path: Path) -> None:

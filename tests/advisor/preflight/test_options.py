@@ -28,7 +28,7 @@ FLAGS = [
 
 def options(cwd: Path, config: dict[str, Any] | None = None, **flags: Any) -> Options:
     file = cwd / "pyproject.toml" if config is not None else None
-    location = Location("app", None, cwd, Config(file, config or {}), Path("/usr/bin/python3"), "")
+    location = Location("app", None, cwd, Config(file, config or {}), Path("/usr/bin/python3"))
     return resolve({**dict.fromkeys(FLAGS), **flags}, location, cwd, {"HOME": "/home/me"})
 
 
