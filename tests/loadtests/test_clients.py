@@ -37,7 +37,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Address]:
         )
     )
     try:
-        yield running.wait_ready(40)
+        yield running.wait_ready(120)
     finally:
         running.stop(10)
 

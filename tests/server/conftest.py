@@ -104,7 +104,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
         served = Served(embedded.start(replace(launch, **options)), launch)
         started.append(served)
         if ready:
-            served.address = served.running.wait_ready(30)
+            served.address = served.running.wait_ready(120)
         return served
 
     yield start

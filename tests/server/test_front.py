@@ -84,7 +84,7 @@ class Place:
         )
         running = STARTS_ALL[name](launch)
         self.servers.append(running)
-        self.upstream = address(running.wait_ready(40))
+        self.upstream = address(running.wait_ready(120))
         return launch
 
     def front(self, told: Front, **more) -> RunningFront:

@@ -128,7 +128,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Gunicorn]]:
         served = Gunicorn(gunicorn.start(launch), launch)
         started.append(served)
         if target != "broken":
-            served.address = served.running.wait_ready(30)
+            served.address = served.running.wait_ready(120)
         return served
 
     yield start
@@ -183,7 +183,7 @@ def test_an_app_that_does_not_boot_is_told_with_its_own_traceback(
 ) -> None:
     served = serve("broken", preload_app=preload)
     with pytest.raises(BootFailed, match="broken on purpose") as failed:
-        served.running.wait_ready(30)
+        served.running.wait_ready(120)
     assert "broken.py" in failed.value.traceback
     assert "under_gunicorn" not in failed.value.traceback
 

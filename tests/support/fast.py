@@ -37,6 +37,7 @@ SLOW = (
     "reports/test_browser.py",
     "reports/test_html.py",
     "server/process/test_listening.py",
+    "server/workers/test_stopping.py",
 )
 KNOWN_TRUTH = "_known_truth.py"  # the end of a module that measures what it knows already
 

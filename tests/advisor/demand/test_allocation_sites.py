@@ -120,7 +120,7 @@ def test_a_known_leak_is_named(tmp_path):
         )
     )
     try:
-        connection = http.client.HTTPConnection(*server.wait_ready(30))
+        connection = http.client.HTTPConnection(*server.wait_ready(120))
         (pid,) = server.worker_pids()
         snapshots = holding.Snapshots()
         times, requests = [0.0], [0.0]

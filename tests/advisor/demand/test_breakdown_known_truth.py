@@ -117,7 +117,7 @@ def run(url, peer, tmp_path_factory):
     rows = []
     connection = None
     try:
-        connection = http.client.HTTPConnection(*server.wait_ready(30))
+        connection = http.client.HTTPConnection(*server.wait_ready(120))
 
         def ask(path):
             start = time.monotonic()

@@ -101,7 +101,7 @@ def trial(url, tmp_path_factory):
             )
         )
         try:
-            address = server.wait_ready(30)
+            address = server.wait_ready(120)
             profiler = Profiler(
                 server.master_pid,
                 worker_pids=server.worker_pids,

@@ -58,7 +58,7 @@ def server(request, tmp_path):
         )
     )
     try:
-        address = started.wait_ready(30)
+        address = started.wait_ready(120)
         yield started, address, telemetry
     finally:
         started.stop(10)

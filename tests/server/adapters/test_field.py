@@ -154,7 +154,7 @@ def test_it_is_ready_with_all_its_workers_answers_and_ends_in_good_order(
     server = SERVERS[name]
     threads = 2 if kind == "gthread" else 1
     served = serve(name, app_of(kind), kind, workers=2, threads=threads)
-    served.address = served.running.wait_ready(30)
+    served.address = served.running.wait_ready(120)
     pids = served.running.worker_pids()
     assert len(pids) == (server.most_workers or 2)
     assert set(pids) <= set(session_pids(served.running.master_pid))
@@ -183,7 +183,7 @@ def test_it_is_ready_with_all_its_workers_answers_and_ends_in_good_order(
 )
 def test_django_is_carried_by_every_wsgi_server(serve: Callable[..., Served], name: str) -> None:
     served = serve(name, "django_app:application", "gthread", threads=2)
-    served.address = served.running.wait_ready(30)
+    served.address = served.running.wait_ready(120)
     assert served.get() == "hello"
 
 
@@ -193,7 +193,7 @@ def test_an_app_that_does_not_boot_is_told_with_its_own_traceback(
 ) -> None:
     served = serve(name, "broken", kind)
     with pytest.raises(BootFailed, match="broken on purpose") as failed:
-        served.running.wait_ready(30)
+        served.running.wait_ready(120)
     assert "broken.py" in failed.value.traceback
     assert "guest" not in failed.value.traceback
 
@@ -203,7 +203,7 @@ def test_each_request_leaves_its_record_and_the_app_does_not_see_our_header(
     serve: Callable[..., Served], name: str, kind: str
 ) -> None:
     served = serve(name, app_of(kind), kind)
-    served.address = served.running.wait_ready(30)
+    served.address = served.running.wait_ready(120)
     assert served.get("/burn", **{ENDPOINT_HEADER: "7"}) == "False"
     directory = served.launch.telemetry
     assert directory is not None
@@ -220,7 +220,7 @@ def test_reload_replaces_every_worker_with_the_new_code(
     serve: Callable[..., Served], name: str, kind: str
 ) -> None:
     served = serve(name, app_of(kind), kind, workers=2)
-    served.address = served.running.wait_ready(30)
+    served.address = served.running.wait_ready(120)
     before = set(served.running.worker_pids())
     file = served.launch.chdir / f"{app_of(kind)}.py"
     file.write_text(file.read_text().replace('VERSION = "1"', 'VERSION = "2"'))
@@ -233,7 +233,7 @@ def test_reload_replaces_every_worker_with_the_new_code(
 
 def test_uwsgi_says_that_it_ends_the_connection(serve: Callable[..., Served]) -> None:
     served = serve("uwsgi", WSGI, "gthread")
-    connection = http.client.HTTPConnection(*served.running.wait_ready(30), timeout=20)
+    connection = http.client.HTTPConnection(*served.running.wait_ready(120), timeout=20)
     with contextlib.closing(connection):
         connection.request("GET", "/")
         assert connection.getresponse().headers["Connection"] == "close"
@@ -241,7 +241,7 @@ def test_uwsgi_says_that_it_ends_the_connection(serve: Callable[..., Served]) ->
 
 def test_a_worker_that_was_killed_is_a_crash(serve: Callable[..., Served]) -> None:
     served = serve("uwsgi", WSGI, "gthread")
-    served.running.wait_ready(30)
+    served.running.wait_ready(120)
     (first,) = served.running.worker_pids()
     os.kill(first, signal.SIGKILL)
     served.wait_for(lambda: served.running.worker_pids() not in ((), (first,)))

@@ -278,7 +278,7 @@ def test_an_app_that_exits_in_its_startup_does_not_boot(app):
 
     served = app(env={"APP_LIFESPAN": "exits"}, ready=False)
     with pytest.raises(BootFailed, match="exited"):
-        served.running.wait_ready(30)
+        served.running.wait_ready(120)
 
 
 def test_many_silent_connections_hurt_nobody(app):

@@ -85,7 +85,7 @@ def test_lifespan_ends_with_the_worker_and_its_failure_is_a_boot_failure(app):
     assert "the lifespan ended" in served.log()
     failing = app(env={"APP_STARTUP": "fails"}, ready=False)
     with pytest.raises(BootFailed, match="startup failed: the last line") as failure:
-        failing.running.wait_ready(20)
+        failing.running.wait_ready(120)
     assert "no database" in failure.value.traceback
 
 

@@ -309,7 +309,7 @@ def test_an_app_that_does_not_boot_is_the_users_traceback(serve, tmp_path, prelo
     (tmp_path / "broken_app.py").write_text(BROKEN)
     served = serve("broken_app", chdir=tmp_path, ready=False, preload_app=preload, workers=2)
     with pytest.raises(BootFailed, match="no_such_library") as failure:
-        served.running.wait_ready(30)
+        served.running.wait_ready(120)
     text = failure.value.traceback
     assert text.startswith("Traceback (most recent call last)")
     assert 'broken_app.py", line 2' in text
