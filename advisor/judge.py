@@ -38,12 +38,12 @@ def verdict(
         at_half = promises_at_half(verification.half.measurement, budget, slo)
         judged += [row for row in at_half if row.kept is False]
     disturbed = verification.disturbed
-    exceeded = [row.said for row in judged if row.name != SLO_P95]
+    exceeded = [row.sentence for row in judged if row.name != SLO_P95]
     if exceeded:
         return Verdict.DOES_NOT_FIT, "; ".join(exceeded)
     if predicted is not Verdict.FITS:
         return predicted, reason
-    late = next((row.said for row in judged if row.name == SLO_P95), "")
+    late = next((row.sentence for row in judged if row.name == SLO_P95), "")
     if late and disturbed:
         sentence = f"{late}, while {disturbed}; repeat on a quiet machine"
         return Verdict.MEASUREMENT_INVALID, sentence
@@ -66,7 +66,7 @@ def with_doubt(run: Run) -> Run:
     if recommended is None or verification is None:
         return run
     missed = [r for r in verification.rows if r.name == "throughput_rps" and r.kept is False]
-    return replace(run, recommendation=recommended.doubted(missed[0].said)) if missed else run
+    return replace(run, recommendation=recommended.doubted(missed[0].sentence)) if missed else run
 
 
 def too_few(run: Run) -> str:

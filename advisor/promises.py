@@ -70,7 +70,7 @@ def promises_at_half(measured: Measurement, budget: Budget, slo: Slo) -> tuple[R
 
 def _said_of_half(found: Iterable[Row]) -> tuple[Row, ...]:
     at_half = "at half of the load: "
-    return tuple(replace(row, said=row.said and at_half + row.said) for row in found)
+    return tuple(replace(row, sentence=row.sentence and at_half + row.sentence) for row in found)
 
 
 def _compared(predicted: Prediction, measured: Measurement, names: Collection[str]) -> list[Row]:
@@ -92,13 +92,13 @@ def promises(measured: Measurement, budget: Budget, slo: Slo) -> tuple[Row, ...]
         row = _at_most(SLO_P95, most, p95, sentence)
         # surely broken can be told from few; kept cannot
         if row.kept and measured.requests < fewest(0.95):
-            row = replace(row, kept=None, said=_too_few("p95", measured.requests, fewest(0.95)))
+            row = replace(row, kept=None, sentence=_too_few("p95", measured.requests, fewest(0.95)))
         checked.append(row)
     rate = measured.error_rate
     sentence = f"error rate {rate:.2%} > {slo.error_rate:.2%}"
     row = _at_most(ERROR_RATE, slo.error_rate, rate, sentence)
     if row.kept and not measured.requests:
-        row = replace(row, kept=None, said="error rate: no request was answered")
+        row = replace(row, kept=None, sentence="error rate: no request was answered")
     checked.append(row)
     ram = measured.pss_bytes.value + measured.kernel_bytes + budget.reserve_bytes
     ram += measured.db_pss_bytes or 0.0

@@ -54,8 +54,8 @@ class Row:
     """One quantity of a verification, judged: the only place where it is decided.
 
     ``limit``: the predicted interval, or the most there may be. ``kept`` None: cannot be said. What
-    is not ``promised`` is shown and decides nothing. ``said``: a sentence where it was not kept,
-    the reason where it cannot be said. The unit is in the name.
+    is not ``promised`` is shown and decides nothing. ``sentence``: why where it was not kept,
+    or why that cannot be said. The unit is in the name.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Row:
     value: Interval | float
     kept: bool | None
     promised: bool = True
-    said: str = ""
+    sentence: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,12 @@ class Verification:
     @property
     def misses(self) -> tuple[str, ...]:
         """The promises that were not kept; empty when the verification holds."""
-        return tuple(row.said for row in self.promised if row.kept is False)
+        return tuple(row.sentence for row in self.promised if row.kept is False)
 
     @property
     def not_shown(self) -> tuple[str, ...]:
         """The promises that can be called neither kept nor broken, each with the reason."""
-        return tuple(row.said for row in self.promised if row.kept is None)
+        return tuple(row.sentence for row in self.promised if row.kept is None)
 
     @property
     def holds(self) -> bool:

@@ -143,7 +143,7 @@ SHAPES: Mapping[type, Shape] = {
     Endpoint: Shape(written={"headers": ("headers", mapping)}, first=("name", "share")),
     EndpointMeasurement: Shape(written=_LATENCY_MS),
     Fleet: Shape(added={"carries": lambda fleet: fleet.carries}, last=("database",)),
-    Fronted: Shape(omitted=frozenset({"keeps"})),
+    Fronted: Shape(omitted=frozenset({"keeps"}), written={"config": ("told", plain)}),
     Host: Shape(written={"name": ("host", plain)}),
     Breakdown: Shape(elsewhere=frozenset({"endpoints"})),  # each beside its endpoint's demand
     Measurement: Shape(
@@ -168,7 +168,7 @@ SHAPES: Mapping[type, Shape] = {
     Recommendation: Shape(
         written={name: (name, mapping) for name in ("headroom", "reasons", "impossible")}
     ),
-    Row: Shape(omitted=frozenset({"said"})),  # the misses say it
+    Row: Shape(omitted=frozenset({"sentence"})),  # the misses say it
     Skipped: Shape(omitted=frozenset({"broken"})),
     Slo: Shape(written={"p95_s": ("p95_ms", milliseconds)}),
     Target: Shape(omitted=frozenset({"spec"})),  # the run has the same

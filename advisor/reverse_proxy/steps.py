@@ -50,7 +50,7 @@ def configure_for_deployment(
 ) -> Fronted:
     """With the configuration to deploy beside recommended settings that carry so much."""
     made = _configure(front, facts, settings, rps, facts.budget.cores, told_scheme=False)
-    return replace(front, told=made)
+    return replace(front, config=made)
 
 
 def _configure(

@@ -24,14 +24,12 @@ class FrontCost:
 
 @dataclass(frozen=True)
 class Fronted:
-    """Everything that a run knows of its front. ``told``: as it is to be deployed, once that is
-    known.
-    """
+    """The proxy in front, its cost and its checks; ``config``: to deploy, once that is known."""
 
     name: str
     version: str
     cost: FrontCost | None = None
-    told: Front | None = None
+    config: Front | None = None
     checks: Checks | None = None
     keeps: bool = True  # connections to the server, where it does
 

@@ -76,7 +76,7 @@ def test_a_load_that_is_not_the_claimed_one_leaves_the_claim_unshown(
     row = verification.claim_row(claim, sent)
     assert row.promised
     assert row.kept is (None if why else True)
-    assert why in row.said
+    assert why in row.sentence
 
 
 def test_a_claim_is_scaled_to_the_part_of_the_cores_and_of_the_workers() -> None:

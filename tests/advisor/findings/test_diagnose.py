@@ -106,7 +106,7 @@ def contended(several_s: float, delay_s: float = 0.0) -> Run:
     return replace(HEALTHY, trials=trials)
 
 
-MISSED = Row("p95_ms", Interval(80, 70, 89), Interval(90, 89, 91), False, said="p95 90 ms")
+MISSED = Row("p95_ms", Interval(80, 70, 89), Interval(90, 89, 91), False, sentence="p95 90 ms")
 
 
 def trial(**changes: Any) -> Run:
