@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pretune.advisor.demand import breakdown, server_costs
+from pretune.advisor.demand import breakdown, preloading, server_costs
 from pretune.advisor.demand import estimate as demands
 from pretune.advisor.demand.breakdown import Breakdown
 from pretune.advisor.demand.values import Demand
@@ -33,7 +33,7 @@ class Estimate:
 
     ``demand`` and ``calibration`` are of this machine, the demand on the server of the first
     trials. ``slo`` is the budget machine's, its p95 known; ``p95_here_s`` is the same promise in
-    this machine's time.
+    this machine's time. ``preload_hindrance``: why the app must not be loaded before the fork.
     """
 
     demand: Demand
@@ -43,6 +43,7 @@ class Estimate:
     slo: Slo
     slo_source: str
     p95_here_s: float
+    preload_hindrance: str = ""
 
     @property
     def own_lock(self) -> OwnLock | None:
@@ -74,6 +75,8 @@ def estimate(preflight: Facts, observations: Observations, *, seed: int) -> Esti
 
     Raises ValueError where the demand trial served no request of the workload.
     """
+    hindrance = preloading.find_hindrance(preflight.left_open, observations)
+    observations = preloading.usable(observations)
     first, contrast = observations.demand, observations.contrast
     demand = demands.assemble(
         preflight.workload,
@@ -100,6 +103,7 @@ def estimate(preflight: Facts, observations: Observations, *, seed: int) -> Esti
         slo=slo,
         slo_source=source,
         p95_here_s=slo.p95_s * demand.unloaded_p95_s / unloaded_p95_s,
+        preload_hindrance=hindrance,
     )
 
 
@@ -132,6 +136,7 @@ def pose_question(
         arrivals=preflight.rps is not None,
         seed=seed,
         today=settings,
+        preload_hindrance=estimated.preload_hindrance,
     )
 
 

@@ -15,6 +15,7 @@ class Observations:
 
     ``servers`` holds the contrast trial again: on the server of the answer, or in a comparison on
     every other server that takes part. ``verifications`` are in the order in which they ran.
+    ``preload_failed``: why the preloaded trial could not be run, "" where it could.
     """
 
     demand: Measurement
@@ -27,6 +28,7 @@ class Observations:
     front: Measurement | None = None
     preload: Measurement | None = None
     verifications: tuple[Measurement, ...] = ()
+    preload_failed: str = ""
 
     @classmethod
     def from_trials(cls, trials: Iterable[Measurement]) -> Observations:

@@ -27,6 +27,7 @@ def with_conclusion(run: Run, facts: Facts, conclusion: Conclusion) -> Run:
         extrapolation=estimate.extrapolation,
         breakdown=estimate.breakdown,
         own_lock=estimate.own_lock,
+        preload_hindrance=estimate.preload_hindrance,
         slo=estimate.slo,
         slo_source=estimate.slo_source,
         candidates=answer.found.candidates,
@@ -49,4 +50,4 @@ def finish(run: Run, facts: Facts, conclusion: Conclusion) -> Run:
     verdict, why = judge.verdict(run, budget, slo, search_result.verdict, search_result.reason)
     failure = Failure("verdict", why) if why else None
     run = judge.with_doubt(replace(run, verdict=verdict, failure=failure))
-    return replace(run, findings=diagnose.diagnose(run, facts.settings))
+    return replace(run, findings=diagnose.diagnose(run, facts))

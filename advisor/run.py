@@ -139,6 +139,7 @@ class Run:
     extrapolation: Extrapolation | None = None  # from the trials to the budget's machine
     breakdown: Breakdown | None = None
     own_lock: OwnLock | None = None  # of the application, where one shows
+    preload_hindrance: str = ""  # why it must not be loaded before the fork
     trials: tuple[Trial, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     recommendation: Recommendation | None = None

@@ -58,6 +58,7 @@ class Saved:
     think_s: float
     front_keeps: bool
     recommended: Settings | None
+    preload_failed: str = ""  # as in Observations
 
     @classmethod
     def from_run(cls, run: Run, evidence: Evidence) -> Saved:
@@ -95,13 +96,15 @@ class Saved:
             evidence.think_s,
             evidence.front_keeps,
             evidence.recommended,
+            evidence.observations.preload_failed,
         )
 
     @property
     def observations(self) -> Observations:
-        return Observations.from_trials(
+        observations = Observations.from_trials(
             self.run.trials[place].measurement for place in self.observed
         )
+        return replace(observations, preload_failed=self.preload_failed)
 
 
 def _trial(trial: Trial) -> Trial:

@@ -102,6 +102,8 @@ class Arrivals:
                 head + b"Connection: close\r\n\r\n", self._script.head_only[index]
             )
             kind = classify_status(status)
+            if status >= 500:
+                loop.keep_error(connection.error_body)
         except Failure as failure:
             kind = failure.kind
         finally:

@@ -134,6 +134,7 @@ class Driver:
         names = [(name, name not in own.named) for name in own.numbers] if own else []
         error = own.errors.summary() if own else None
         figures = _summarise(writer, cpu, ended - started, lags, senders, abandoned, names)
+        figures["error_bodies"] = loop.error_bodies
         reply("done", **figures, user_error=None if error is None else vars(error))
 
     def _make_senders(

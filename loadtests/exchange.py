@@ -36,6 +36,8 @@ _EXPIRED = re.compile(rb"max-age=(0|-\d+)\s*(;|$)|expires=thu, 01[ -]jan[ -]1970
 LARGEST_COOKIE: Final = 4096  # bytes of name and value
 MOST_COOKIES: Final = 50
 
+KEPT_OF_ERROR: Final = 1 << 14  # bytes of an answer that may say what failed
+
 _READ_SIZE: Final = 1 << 16
 _MAX_HEAD: Final = 1 << 17
 _READ, _WRITE = 1, 2
@@ -99,10 +101,12 @@ class Connection:
         self._answered = False  # a request before this one
         self._answering = False  # some of the answer to this one has come
         self.cookies: dict[bytes, bytes] = {}
+        self.error_body = b""  # the beginning of the last answer, if that was 500 or above
+        self._failed = False  # the answer that is being read is one
 
     def exchange(self, request: bytes, head_only: bool = False) -> tuple[int, int]:
         """Status and bytes of the answer. Raises Failure; the connection is then closed."""
-        self._answering = False
+        self._answering = self._failed = False
         try:
             if self._sock is None or self._is_closed(self._sock):
                 self.close()
@@ -191,6 +195,8 @@ class Connection:
         keep = b"close" not in options and (head[7:8] == b"1" or b"keep-alive" in options)
         size += len(data)
         body = len(data) - end - 4
+        if status >= 500:
+            self._failed, self.error_body = True, data[end + 4 : end + 4 + KEPT_OF_ERROR]
 
         if head_only or status in (204, 304):
             keep = keep and body == 0
@@ -227,6 +233,8 @@ class Connection:
             if not data and (self._aborted or not may_end):
                 raise Failure("connection closed")
             self._answering = True
+            if self._failed and len(self.error_body) < KEPT_OF_ERROR:
+                self.error_body += data[:KEPT_OF_ERROR]
             return data
 
     def _keep_cookies(self, head: bytes) -> None:

@@ -59,6 +59,7 @@ class LoadResult:
     not_sent: int = 0  # arrivals of an open load for which there was no room
     most_waiting: int = 0  # requests at once; of a closed load its users
     user_error: UserError | None = None  # of a locustfile's own code
+    error_bodies: tuple[str, ...] = ()  # the beginnings of some answers of 500 and above
 
     @property
     def cpu_fraction(self) -> float:
@@ -124,6 +125,7 @@ class LoadRun:
                     data["raw"] = tuple(raw for _, raw in names)
                     error = data.pop("user_error")
                     data["user_error"] = None if error is None else UserError(**error)
+                    data["error_bodies"] = tuple(data["error_bodies"])
                     self._result = LoadResult(time_started=self._started or 0.0, **data)
                 case "failed":
                     self._failure = data["message"]

@@ -22,12 +22,13 @@ from locust.exception import InterruptTaskSet, RescheduleTask, StopUser
 from locust.util.load_locustfile import load_locustfile
 
 from pretune.loadtests.confinement import AddressRefused
-from pretune.loadtests.exchange import Connection, Failure
+from pretune.loadtests.exchange import KEPT_OF_ERROR, Connection, Failure
 from pretune.loadtests.records import Writer, classify_status
 from pretune.loadtests.script import Script
 from pretune.loadtests.user_errors import UserErrors
 from pretune.server.telemetry import ENDPOINT_HEADER
 
+MOST_BODIES = 24  # of answers that say what failed, of one run
 # After a failed connection, so that a dead server is not answered with a busy loop.
 BACK_OFF_S = 0.1
 
@@ -44,6 +45,13 @@ class UserLoop:
         self.over = False
         # users with a request in hand: since when, and the connection it is on
         self.waiting: dict[int, tuple[float, Connection]] = {}
+        self.error_bodies: list[str] = []  # the beginnings of the first answers of 500 and above
+
+    def keep_error(self, body: bytes | str) -> None:
+        """Keep what an answer of 500 or above says, of the first few."""
+        if body and len(self.error_bodies) < MOST_BODIES:
+            text = body if isinstance(body, str) else body.decode("utf-8", "replace")
+            self.error_bodies.append(text[:KEPT_OF_ERROR])
 
     def abort_stuck(self, limit_s: float) -> None:
         """Fail every request that has waited longer than ``limit_s``."""
@@ -86,6 +94,8 @@ class WorkloadUser(locust.User):
                 try:
                     status, size = connection.exchange(request, script.head_only[index])
                     kind = classify_status(status)
+                    if status >= 500:
+                        loop.keep_error(connection.error_body)
                 except Failure as failure:
                     kind = failure.kind
                 wall = clock() - start
@@ -251,6 +261,8 @@ class Locustfile:
             status = int(getattr(response, "status_code", 0) or 0)
             kind = classify_exception(exception, status) if exception else ""
             self._failed[greenlet] = bool(kind)
+            if status >= 500:
+                loop.keep_error(str(getattr(response, "text", None) or ""))
             loop.writer.add(
                 start, wall, response_length or 0, self._number_of(name), user, status, kind
             )

@@ -6,6 +6,7 @@ goes to stderr; the object goes to ``--out-fd`` (default: the stdout this proces
     {"ok": true, "interface", "framework", "callable", "file", "python_version", "executable",
      "boot_s", "versions": {}, "routes": [see probes/routes/route.py], "host", "headers": {},
      "settings": {}, "databases": [see probes/configuration.py],
+     "left_open": [see probes/left_open.py],
      "boot_memory": {see probes/import_cost.py, "returned_bytes": see below}}
     {"ok": false, "kind", "message", "traceback", "missing"}
 
@@ -26,7 +27,7 @@ import sys
 from typing import Any
 
 from pretune.server.clock import Clock
-from pretune.server.probes import configuration, reclaimable
+from pretune.server.probes import configuration, left_open, reclaimable
 from pretune.server.probes.import_cost import ImportCost
 from pretune.server.probes.routes import readers
 from pretune.server.process.importing import (
@@ -41,6 +42,7 @@ from pretune.server.process.importing import (
 
 def inspect(target: str, chdir: str = ".") -> dict[str, Any]:
     """The object described above. Imports the target into this process."""
+    before = left_open.look()
     scales = ImportCost()
     scales.install()
     began = Clock.perf_counter()
@@ -49,6 +51,7 @@ def inspect(target: str, chdir: str = ".") -> dict[str, Any]:
     except TargetError as error:
         return _failure(kind_of(error), str(error), error.traceback, error.__cause__)
     boot_s = Clock.perf_counter() - began
+    remaining = left_open.find(before, chdir)
     app, framework = readers.unwrap(loaded.app)
     try:
         routes = readers.read(loaded.app)
@@ -70,6 +73,7 @@ def inspect(target: str, chdir: str = ".") -> dict[str, Any]:
         "boot_s": boot_s,
         "versions": configuration.versions(),
         "routes": routes,
+        "left_open": remaining,
         "boot_memory": {
             **scales.describe(),
             "returned_bytes": reclaimed["before"] - reclaimed["trimmed"],

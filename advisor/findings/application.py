@@ -20,7 +20,7 @@ SLOW_BOOT_S = 5.0
 
 def _app_errors(context: FindingContext) -> Evidence | None:
     limit = context.run.slo.error_rate if context.run.slo else 0.0
-    bad = [t for t in context.trials if t.requests and t.error_rate > limit]
+    bad = [t for t in context.judged if t.requests and t.error_rate > limit]
     if not bad:
         return None
     worst = max(bad, key=lambda t: t.error_rate)
@@ -35,7 +35,7 @@ def _app_errors(context: FindingContext) -> Evidence | None:
 
 def _worker_died(context: FindingContext) -> Evidence | None:
     died: dict[str, int] = {}
-    for trial in context.trials:
+    for trial in context.judged:
         for reason, count in trial.worker_exits:
             if reason in ("crash", "timeout") and count:
                 died[reason] = died.get(reason, 0) + count

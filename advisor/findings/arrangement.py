@@ -170,6 +170,14 @@ def _preload(context: FindingContext) -> Evidence | None:
     }
 
 
+def _preload_unsafe(context: FindingContext) -> Evidence | None:
+    why = context.run.preload_hindrance
+    if not why:
+        return None
+    left = context.facts.left_open if context.facts else ()
+    return {"why": why, "left_open": [f"{each.kind} {each.name}" for each in left]}
+
+
 def _formula(context: FindingContext) -> Evidence | None:
     for baseline in context.run.baselines:
         if baseline.violates and baseline.name.startswith("gunicorn: 2 x"):
@@ -224,6 +232,13 @@ RULES: tuple[Rule, ...] = (
         "One worker may need {fds} of {limit} file descriptors with {users} users",
         "Raise the limit (ulimit -n, LimitNOFILE= in systemd, --ulimit nofile in Docker) to at "
         "least twice {fds}.",
+    ),
+    Rule(
+        "preload-unsafe", "warning", _preload_unsafe,
+        "The app must not be loaded before the fork: {why}",
+        "Leave preload_app off. To have what it saves, open connections, pools, event loops, locks "
+        "and threads in each worker: at the first use, at startup (ASGI lifespan) or in the "
+        "server's post_fork hook, not while a module is imported.",
     ),
     Rule(
         "formula-breaks", "info", _formula,

@@ -23,6 +23,13 @@ def _breaks(context: FindingContext) -> Evidence | None:
     }
 
 
+def _preloads(context: FindingContext) -> Evidence | None:
+    today, why = context.run.today, context.run.preload_hindrance
+    if today is None or today.settings is None or not today.settings.preload_app or not why:
+        return None
+    return {"where": today.place("preload_app"), "why": why}
+
+
 def _carries_less(context: FindingContext) -> Evidence | None:
     """Surely less than what is recommended, by intervals that do not meet."""
     today, recommended = context.run.today, context.run.recommendation
@@ -59,6 +66,11 @@ RULES: tuple[Rule, ...] = (
         "Today's {workers} workers ({where}) of {worker_bytes} each break limits here: "
         "{violates}",
         "Deploy the settings recommended here, or provide what is missing.",
+    ),
+    Rule(
+        "today-preloads", "critical", _preloads,
+        "Today's settings ({where}) load the app before the fork, which it does not stand: {why}",
+        "Switch preload_app off, or open what is named in each worker after the fork.",
     ),
     Rule(
         "today-carries-less", "info", _carries_less,

@@ -6,29 +6,31 @@ about the user's code: a title says what was seen, a fix what to change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from pretune.advisor.findings import (
     application,
     arrangement,
+    causes,
     deployed,
     environment,
     measurement,
     memory,
 )
 from pretune.advisor.findings.rule import FindingContext, Rule
+from pretune.advisor.preflight.facts import Facts
 from pretune.advisor.quantity import format_bytes, format_seconds
 from pretune.advisor.run import SEVERITIES, Finding, Run
 
-SUBJECTS = (memory, environment, deployed, application, arrangement, measurement)
+SUBJECTS = (causes, memory, environment, deployed, application, arrangement, measurement)
 # Of equally severe findings, what stands first is shown first.
 RULES: tuple[Rule, ...] = tuple(rule for subject in SUBJECTS for rule in subject.RULES)
 
 
-def diagnose(run: Run, app_settings: Mapping[str, Any] | None = None) -> tuple[Finding, ...]:
-    """All findings, the most severe first. ``app_settings``: ``settings`` of the inspection."""
-    context = FindingContext(run, app_settings or {})
+def diagnose(run: Run, facts: Facts | None = None) -> tuple[Finding, ...]:
+    """All findings, the most severe first."""
+    context = FindingContext(run, facts)
     findings = []
     for rule in RULES:
         evidence = rule.evidence(context)

@@ -9,6 +9,7 @@ from typing import Any
 
 from pretune.advisor.demand.breakdown import FEWEST_LOOKS
 from pretune.advisor.demand.values import EndpointDemand
+from pretune.advisor.preflight.facts import Facts
 from pretune.advisor.profiler.measurement import Measurement, Role
 from pretune.advisor.run import Run
 
@@ -17,14 +18,27 @@ Evidence = dict[str, Any]
 
 @dataclass(frozen=True)
 class FindingContext:
-    """A run, and the settings the application itself was configured with, as inspected."""
+    """A run, and what was known before load; None where it ended before that."""
 
     run: Run
-    app: Mapping[str, Any]
+    facts: Facts | None = None
+
+    @property
+    def app(self) -> Mapping[str, Any]:
+        """The settings the application itself was configured with, as inspected."""
+        return (self.facts.settings if self.facts else None) or {}
 
     @property
     def trials(self) -> tuple[Measurement, ...]:
         return tuple(t.measurement for t in self.run.trials)
+
+    @property
+    def judged(self) -> tuple[Measurement, ...]:
+        """The trials whose errors speak of the answer: without preloaded ones where the app must
+        not be loaded before the fork, which is a finding of its own."""
+        return tuple(
+            t for t in self.trials if not (self.run.preload_hindrance and t.settings.preload_app)
+        )
 
     def trial(self, role: Role) -> Measurement | None:
         """The last of that role."""

@@ -21,7 +21,8 @@ class Question:
     ``budget.instances``. ``conditions.generator_cpu_s_per_request`` 0: the generator costs nothing
     there. ``calibration`` None: the model's own error is the usual one. ``think_s``: seconds that
     users let pass. ``arrivals``: the load is open, Poisson arrivals instead of users. ``today``:
-    what is deployed, as the model takes it.
+    what is deployed, as the model takes it. ``preload_hindrance``: why the app must not be loaded
+    before the fork, "" where nothing speaks against it.
     """
 
     demand: Demand
@@ -34,6 +35,7 @@ class Question:
     arrivals: bool = False
     seed: int = 1
     today: Settings | None = None
+    preload_hindrance: str = ""
 
     @property
     def p95_s(self) -> float:

@@ -16,6 +16,38 @@ from pretune.loadtests.workload import Workload
 
 
 @dataclass(frozen=True)
+class LeftOpen:
+    """A thing that the import of the app left open, see server/probes/left_open.py.
+
+    ``kind``: thread, connection, event loop, database or lock.
+    """
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True)
+class AppDatabase:
+    """One of the app's databases, as it is configured to connect to it; no address.
+
+    ``persistent``: Django keeps a thread's connection open between requests (CONN_MAX_AGE); None
+    for other libraries. ``most``: connections that its pool lets one process have; None where it
+    has no pool, or one without a limit.
+    """
+
+    source: str  # where it was found: DATABASES, sqlalchemy engine, ...
+    engine: str  # postgresql, sqlite, ...
+    persistent: bool | None = None
+    pooled: bool = False
+    most: int | None = None
+
+    @property
+    def per_thread(self) -> bool:
+        """True where each thread has a connection of its own: Django without a pool."""
+        return self.persistent is not None and not self.pooled
+
+
+@dataclass(frozen=True)
 class Facts:
     """All that is known before the first load and that a conclusion may rest on.
 
@@ -34,10 +66,29 @@ class Facts:
     look: Look = field(default_factory=Look)  # at the project's deployment files
     notes: tuple[str, ...] = ()
     front: Installed | None = None  # what is to stand in front of the server
+    left_open: tuple[LeftOpen, ...] = ()  # by the import
+    app_databases: tuple[AppDatabase, ...] = ()
+    # plain def endpoints that anyio runs at once in a worker, unless the app changes it at startup;
+    # None without anyio or without an event loop
+    thread_limit: int | None = None
 
     @property
     def database_local(self) -> bool:
         return bool(self.database and self.database.local)
+
+    @property
+    def app_postgres(self) -> tuple[AppDatabase, ...]:
+        return tuple(each for each in self.app_databases if each.engine == "postgresql")
+
+    @property
+    def pool_most(self) -> int | None:
+        """Connections to Postgres that the app's own pools let one process have; None: no limit."""
+        known = [each.most for each in self.app_postgres]
+        return sum(most for most in known if most) if known and all(known) else None
+
+    @property
+    def debug(self) -> bool:
+        return bool((self.settings or {}).get("debug"))
 
     @property
     def rps(self) -> float | None:

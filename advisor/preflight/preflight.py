@@ -18,7 +18,8 @@ from pretune.advisor.deployed.notes import module_names, note_bounds
 from pretune.advisor.deployed.value import Look
 from pretune.advisor.failure import Refused
 from pretune.advisor.preflight import inspection, reverse_proxy, traffic
-from pretune.advisor.preflight.facts import Facts
+from pretune.advisor.preflight.app_databases import read_databases, read_thread_limit
+from pretune.advisor.preflight.facts import Facts, LeftOpen
 from pretune.advisor.preflight.options import Options
 from pretune.advisor.preflight.servers import Servers, choose
 from pretune.advisor.preflight.target import Target
@@ -160,6 +161,9 @@ def run(
         front=replace(installed, statics=reverse_proxy.choose_statics(inspected, options.statics))
         if installed
         else None,
+        app_databases=read_databases(inspected),
+        thread_limit=read_thread_limit(inspected),
+        left_open=tuple(LeftOpen(**each) for each in inspected.get("left_open", ())),
     )
 
 

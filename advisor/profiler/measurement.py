@@ -241,6 +241,16 @@ class RequestCounts:
         return self.answered + self.lost
 
 
+@dataclass(frozen=True)
+class ErrorCause:
+    """A reason of errors that answers, log or database named: a row of ``profiler.causes``, how
+    often its words were seen, and the first of them."""
+
+    kind: str
+    times: int
+    said: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
     """One trial's result. Times in seconds, memory in bytes, rates per second."""
@@ -280,6 +290,7 @@ class Measurement:
     generator_cpu: float  # busy fraction of one core
     generator_saturated: bool
     errors: tuple[tuple[str, int], ...]  # "500 on /search", count; most frequent first
+    causes: tuple[ErrorCause, ...] = ()  # of errors
     by_endpoint: tuple[EndpointMeasurement, ...]
     workers: tuple[WorkerMeasurement, ...]
     worker_exits: tuple[tuple[str, int], ...] = ()  # reason, count

@@ -20,6 +20,7 @@ from pretune.advisor.profiler.counters import Blocks, growth, per_request, spent
 from pretune.advisor.profiler.measurement import (
     Conditions,
     EndpointMeasurement,
+    ErrorCause,
     FrontMeasurement,
     Latency,
     Measurement,
@@ -69,8 +70,10 @@ def measure(
     role: Role | None = None,
     stopped_under_load: bool = False,
     unanswered: int = 0,
+    causes: tuple[ErrorCause, ...] = (),
 ) -> Measurement:
-    """``unanswered``: requests that are in no record, still waiting at the end.
+    """``unanswered``: requests that are in no record, still waiting at the end. ``causes``: what
+    answers, log and database name as the reason of errors.
 
     ``client_records`` as ``loadtests.records.dtype()``; ``events`` as the server wrote them."""
     good = client_records[client_records["error"] == 0]
@@ -134,6 +137,7 @@ def measure(
         notes=samples.notes.within(window.start, window.end) if samples.notes else None,
         front=_front(samples, blocks, inside),
         role=role,
+        causes=causes,
     )
 
 

@@ -385,6 +385,8 @@ def _jitter(inputs: ReasonInputs) -> str:
 
 
 def _preload(inputs: ReasonInputs) -> str:
+    if inputs.question.preload_hindrance:
+        return f"the app must not be loaded before the fork: {inputs.question.preload_hindrance}."
     saving = inputs.demand.worker.preload_saving_bytes
     if saving is None:
         return "the saving was not measured."

@@ -74,7 +74,7 @@ def recommend(question: Question, capacity: Capacity) -> Found:
         question.budget,
         question.conditions,
         asgi=question.interface == "asgi",
-        preload=preload_pays(question.demand),
+        preload=preload_pays(question.demand) and not question.preload_hindrance,
     )
     search = _Search(question, space, capacity)
     smallest = space.smallest

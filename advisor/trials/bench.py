@@ -17,7 +17,7 @@ import numpy as np
 from pretune.advisor.failure import AppFailed, LoadFailed, MeasurementInvalid, Refused
 from pretune.advisor.preflight.preflight import Preflight, refuse_postgres
 from pretune.advisor.preflight.servers import EMBEDDED, START
-from pretune.advisor.profiler import reclaimable
+from pretune.advisor.profiler import causes, reclaimable
 from pretune.advisor.profiler.database import DatabaseObserver
 from pretune.advisor.profiler.measurement import Conditions, Measurement, Role
 from pretune.advisor.profiler.peers import watch_peers
@@ -199,6 +199,7 @@ class Bench:
         self._count += 1
         telemetry = workspace.directory(f"telemetry-{self._count}")
         log = workspace.log(name)
+        logged_before = log.stat().st_size if log.exists() else 0
         cgroup = TrialCgroup.create(
             f"pretune-{workspace.run_id}-{self._count}",
             MEMORY_FRACTION,
@@ -258,6 +259,7 @@ class Bench:
                 workspace.forget_if_empty(before.pid)
             if cgroup:
                 cgroup.remove()
+        logged = causes.read_since(log, logged_before)
         measured, *further = (
             measure(
                 name,
@@ -271,6 +273,7 @@ class Bench:
                 role=how.role,
                 stopped_under_load=stopped_under_load,
                 unanswered=sent.abandoned if each.rps is None else 0,
+                causes=causes.find_causes([*sent.error_bodies, logged]),
             )
             for each, client, sent, samples in observed
         )
@@ -289,11 +292,12 @@ class Bench:
         """Send one load and sample the server meanwhile."""
         preflight = self.preflight
         database = preflight.database_url
+        observer = DatabaseObserver(database) if database else None
         profiler = Profiler(
             server.master_pid,
             worker_pids=server.worker_pids,
             telemetry=telemetry,
-            database=DatabaseObserver(database) if database else None,
+            database=observer,
             generator_pid=self.driver.pid,
             cgroup=cgroup,
             front_pid=before.pid if before else None,
@@ -312,6 +316,10 @@ class Bench:
             refuse_postgres(reached, preflight.postgres_ports)
         finally:
             samples = profiler.stop()
+        if (
+            observer is not None and observer.problem
+        ):  # what Postgres says to us, it says to the app
+            sent = replace(sent, error_bodies=(*sent.error_bodies, observer.problem))
         return client, sent, samples
 
     def _front(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from pretune.advisor.failure import AppFailed, MeasurementInvalid
@@ -114,7 +114,15 @@ def observe(
         if planned is None or (not step.needed and leave_out(planned)):
             continue
         after_s = math.inf if step.counts_once else expected_s(terms, seen, steps[number + 1 :])
-        measured = run(planned, step.side.choose_server(terms.servers), after_s)
+        try:
+            measured = run(planned, step.side.choose_server(terms.servers), after_s)
+        except AppFailed as error:
+            if step.role is not Role.PRELOAD or seen is None:
+                raise
+            # it has run in other trials: it must not be preloaded, and that is an answer
+            seen = replace(seen, preload_failed=str(error).splitlines()[0])
+            yield seen
+            continue
         if step.check is not None:
             step.check(measured)
         if seen is not None:

@@ -16,6 +16,7 @@ from pretune.server.clock import Clock
 from pretune.server.config import hooks
 from pretune.server.config.config import Config, choose_class, hook_settings
 from pretune.server.master import forking, worker_main
+from pretune.server.probes import left_open
 from pretune.server.process import listening
 from pretune.server.process.channel import Channel, adopt
 from pretune.server.process.dump_signal import dump_on_signal
@@ -27,7 +28,7 @@ _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)  # the
 
 def main(config: Config, inheritance: Inheritance, channel: Channel) -> int:
     """Run the zygote until the master is gone or says stop and the last worker has ended."""
-    began = Clock.monotonic()
+    began, before = Clock.monotonic(), left_open.look()
     dump_on_signal(inheritance.log)
     try:
         worker_main.take_on_privileges(config, "zygote")
@@ -36,6 +37,7 @@ def main(config: Config, inheritance: Inheritance, channel: Channel) -> int:
     except (TargetError, ValueError) as error:
         return worker_main.report_failure(channel, error)
     gc.collect()
+    _warn_of_open(inheritance, left_open.find(before, config.chdir))
     gc.freeze()
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
@@ -86,6 +88,17 @@ def main(config: Config, inheritance: Inheritance, channel: Channel) -> int:
                 for listener in inheritance.listeners:
                     listening.let_go(listener)  # no worker will inherit them any more
     return 0
+
+
+def _warn_of_open(inheritance: Inheritance, found: list[dict[str, str]]) -> None:
+    """Say what the import left open, which every worker forked from here will share or lack."""
+    if found:
+        named = "; ".join(f"{each['kind']} {each['name']}" for each in found)
+        inheritance.log.warning(
+            f"loaded before the fork, the application left open: {named}. Workers share its "
+            "connections and have none of its threads: open them after the fork, or switch "
+            "preload_app off"
+        )
 
 
 def _before_fork(config: Config, inheritance: Inheritance, me: hooks.Worker) -> None:

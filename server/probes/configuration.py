@@ -20,7 +20,7 @@ _LIBRARIES = {
     "fastapi": "fastapi", "starlette": "starlette", "sqlalchemy": "sqlalchemy",
     "psycopg": "psycopg", "psycopg-pool": "psycopg_pool", "psycopg2": "psycopg2",
     "asyncpg": "asyncpg", "redis": "redis", "requests": "requests", "httpx": "httpx",
-    "gevent": "gevent", "numpy": "numpy", "uvloop": "uvloop",
+    "gevent": "gevent", "numpy": "numpy", "uvloop": "uvloop", "anyio": "anyio",
 }  # fmt: skip
 # libpq's name -> the key of Django's DATABASES that goes before it in OPTIONS
 _DJANGO = {"host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD", "dbname": "NAME"}
@@ -109,8 +109,18 @@ def _django_database(alias: str, values: dict[str, Any]) -> dict[str, Any]:
         "source": "DATABASES",
         "conn_max_age": values.get("CONN_MAX_AGE"),
         "pool": bool(options.get("pool")),
+        **_django_pool(options.get("pool")),
         "atomic_requests": bool(values.get("ATOMIC_REQUESTS")),
     }
+
+
+def _django_pool(pool: Any) -> dict[str, Any]:
+    """The sizes of Django's pool: what it hands to psycopg_pool, whose own are 4 and as many."""
+    if not pool:
+        return {}
+    given = pool if isinstance(pool, dict) else {}
+    least = given.get("min_size", 4)
+    return {"pool_size": least, "max_size": given.get("max_size") or least}
 
 
 def _postgres_url(values: dict[str, Any], options: dict[str, Any]) -> str:
@@ -138,7 +148,14 @@ def _flask(app: Any) -> dict[str, Any]:
     if config.get("PREFERRED_URL_SCHEME") == "https" or "flask_talisman" in sys.modules:
         headers = dict(HTTPS)
     url = config.get("SQLALCHEMY_DATABASE_URI")
-    databases = [] if not url else [_sqlalchemy_url(_text(url), "SQLALCHEMY_DATABASE_URI")]
+    databases = []
+    if url:
+        options = config.get("SQLALCHEMY_ENGINE_OPTIONS") or {}
+        sizes = {"pool_size": options.get("pool_size", 5)}
+        sizes["max_overflow"] = options.get("max_overflow", 10)
+        known = "poolclass" not in options
+        text, source = _text(url), "SQLALCHEMY_DATABASE_URI"
+        databases = [_sqlalchemy_url(text, source, **(sizes if known else {}))]
     return {
         "host": config.get("SERVER_NAME") or None,
         "headers": headers,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,14 @@ from pretune.advisor.findings import deployed
 from pretune.advisor.findings.diagnose import RULES, diagnose
 from pretune.advisor.model.lock import OwnLock
 from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.preflight.facts import Facts, LeftOpen
+from pretune.advisor.preflight.servers import Servers
 from pretune.advisor.preflight.target import Target
+from pretune.advisor.profiler.causes import CAUSES
 from pretune.advisor.profiler.measurement import (
     Conditions,
     DatabaseTime,
+    ErrorCause,
     Latency,
     Measurement,
     MemoryEvents,
@@ -89,6 +94,16 @@ HEALTHY = Run(
     workload=Workload((Endpoint("/a", ("/a",), 1.0),)), demand=DEMAND, trials=(Trial(TRIAL),),
     candidates=(Candidate(Settings(2, 3), PREDICTION, ""),), recommendation=RECOMMENDATION,
     verification=Verification(Trial(TRIAL), ()),
+)  # fmt: skip
+
+
+assert HEALTHY.target is not None
+assert HEALTHY.budget is not None
+assert HEALTHY.slo is not None
+assert HEALTHY.workload is not None
+FACTS = Facts(
+    HEALTHY.target, HEALTHY.budget, HEALTHY.slo, HEALTHY.workload, None,
+    Servers("embedded", "embedded"), {}, {"debug": False},
 )  # fmt: skip
 
 
@@ -286,6 +301,12 @@ def losing() -> Run:
     return replace(HEALTHY, server="gunicorn 26.2.0", trials=(Trial(ours), Trial(theirs)))
 
 
+def failing(kind: str) -> Run:
+    """Errors whose reason the answers name, where errors are allowed."""
+    run = trial(error_rate=0.02, causes=(ErrorCause(kind, 9, "words {limit_rate} of it"),))
+    return replace(run, slo=Slo(0.3, error_rate=0.05))
+
+
 SHOWN: dict[str, tuple[Callable[[], Run], str]] = {
     "server-fails-app": (losing, "gunicorn 26.2.0 loses requests of this app"),
     "app-errors": (lambda: trial(error_rate=0.02, errors=(("500 on /x", 20),)), "500 on /x"),
@@ -360,6 +381,9 @@ SHOWN: dict[str, tuple[Callable[[], Run], str]] = {
     "outbound-calls-dominate": (
         lambda: demand(wait_s=EXACT(0.05), wait_calls=EXACT(1.0)), "1 outbound calls",
     ),
+    "preload-unsafe": (
+        lambda: replace(HEALTHY, preload_hindrance="its import leaves a thread"), "leaves a thread"
+    ),
     "preload-saves": (preloaded, "60 MiB"),
     "slow-boot": (lambda: worker(boot_s=9.0), "9 s"),
     "not-pinned": (lambda: trial(conditions=Conditions(1.0, 0.0, False, True)), "demand"),
@@ -371,10 +395,11 @@ SHOWN: dict[str, tuple[Callable[[], Run], str]] = {
         "/b (404)",
     ),
 }  # fmt: skip
+SHOWN |= {f"errors-{each.kind}": (partial(failing, each.kind), "2.00% of") for each in CAUSES}
 
 
 def test_a_healthy_run_has_no_findings() -> None:
-    assert diagnose(HEALTHY, {"debug": False}) == ()
+    assert diagnose(HEALTHY, FACTS) == ()
 
 
 def test_a_run_that_learned_nothing_has_no_findings() -> None:
@@ -393,7 +418,7 @@ def test_a_finding_fires_on_its_evidence_and_alone(name: str) -> None:
 
 
 def test_debug_mode_is_taken_from_the_application() -> None:
-    (finding,) = diagnose(HEALTHY, {"debug": True})
+    (finding,) = diagnose(HEALTHY, replace(FACTS, settings={"debug": True}))
     assert finding.id == "debug-on"
 
 
@@ -428,6 +453,21 @@ def test_every_rule_is_shown_here_and_well_formed() -> None:
     of_today = {rule.id for rule in deployed.RULES}  # tests/advisor/test_today.py
     assert {*SHOWN, "debug-on", "pool-too-small", *of_today} == set(ids)
     assert {rule.severity for rule in RULES} <= set(SEVERITIES)
+
+
+def test_errors_of_preloaded_workers_are_no_errors_of_an_answer_without_preload() -> None:
+    """They are why it is without."""
+    run = trial(error_rate=0.41, errors=(("500 on /x", 20),), settings=Settings(preload_app=True))
+    forbidden = replace(run, preload_hindrance="41% of the requests failed")
+    left = (LeftOpen("connection", "127.0.0.1:5432"),)
+    (found,) = diagnose(forbidden, replace(FACTS, left_open=left))
+    assert found.id == "preload-unsafe"
+    assert found.evidence["left_open"] == ["connection 127.0.0.1:5432"]
+    assert [f.id for f in diagnose(run)] == ["app-errors"]
+
+
+def test_words_of_an_error_in_a_trial_without_errors_are_no_finding() -> None:
+    assert diagnose(trial(causes=(ErrorCause("sqlite-locked", 1, "database is locked"),))) == ()
 
 
 def test_the_most_severe_comes_first() -> None:

@@ -360,6 +360,17 @@ def test_preload_is_used_when_its_saving_is_sure(saving: Interval | None, pays: 
     assert recommendation.settings.preload_app is pays
 
 
+def test_an_app_that_must_not_be_loaded_before_the_fork_is_not() -> None:
+    d = demand(saving=Interval(30.0 * MIB, 25.0 * MIB, 35.0 * MIB))
+    budget = Budget(4 * GIB, 4.0, None, 1024)
+    question = ask(d, budget, preload_hindrance="its import leaves a thread")
+    found = recommend(question, Analytic()).recommendation
+    assert found is not None
+    assert found.settings.workers > 1
+    assert not found.settings.preload_app
+    assert "its import leaves a thread" in dict(found.reasons)["preload_app"]
+
+
 @pytest.mark.parametrize(("d", "b"), CASES)
 def test_every_setting_has_a_reason_with_a_number(d: Demand, b: Budget) -> None:
     recommendation = solve(d, b).recommendation

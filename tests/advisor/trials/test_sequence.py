@@ -42,6 +42,19 @@ class Machine:
         )
 
 
+def test_an_app_that_does_not_start_preloaded_ends_no_run() -> None:
+    machine = Machine()
+
+    def run(planned: PlannedTrial, server: str, after_s: float) -> Measurement:
+        if planned.settings.preload_app:
+            raise AppFailed("boot_hangs", "the worker did not become ready\nand more")
+        return machine.run(planned, server, after_s)
+
+    *_, seen = sequence.observe(terms(), run)
+    assert seen.preload is None
+    assert seen.preload_failed == "the worker did not become ready"
+
+
 @pytest.mark.parametrize(
     ("verified", "interface", "changes", "roles"),
     [
