@@ -20,6 +20,7 @@ from pretune.advisor.model.question import Question
 from pretune.advisor.observations import Observations
 from pretune.advisor.preflight.facts import Facts
 from pretune.advisor.profiler.measurement import Conditions
+from pretune.advisor.quantity import UNKNOWN
 from pretune.advisor.recommendation import answer, today
 from pretune.advisor.recommendation.answer import Answer
 from pretune.advisor.recommendation.values import Recommendation
@@ -85,8 +86,12 @@ def estimate(preflight: Facts, observations: Observations, *, seed: int) -> Esti
         observations.memory_trials(),
         returned_at_boot_bytes=preflight.boot_memory["returned_bytes"],
         costs=server_costs.learn_costs(observations),
+        pool_most=preflight.pool_most,
+        per_thread=preflight.connects_per_thread,
         seed=seed,
     )
+    if preflight.debug:
+        demand = growth_untold(demand)
     if observations.front is not None:
         direct = observations.saturated()[-1]
         demand = cost.with_cost(demand, cost.cost_of(observations.front, direct))
@@ -105,6 +110,14 @@ def estimate(preflight: Facts, observations: Observations, *, seed: int) -> Esti
         p95_here_s=slo.p95_s * demand.unloaded_p95_s / unloaded_p95_s,
         preload_hindrance=hindrance,
     )
+
+
+def growth_untold(demand: Demand) -> Demand:
+    """The demand without a word on leaks: debug mode keeps queries, templates and tracebacks."""
+    worker = replace(
+        demand.worker, leak_class="not_enough_data", leak_slope_bytes_per_request=UNKNOWN
+    )
+    return replace(demand, worker=worker)
 
 
 def pose_question(
@@ -137,6 +150,7 @@ def pose_question(
         seed=seed,
         today=settings,
         preload_hindrance=estimated.preload_hindrance,
+        debug=preflight.debug,
     )
 
 

@@ -17,7 +17,8 @@ def with_conclusion(run: Run, facts: Facts, conclusion: Conclusion) -> Run:
     """Put what was concluded in the place of what was concluded before."""
     estimate, answer = conclusion.estimate, conclusion.answer
     deployed = run.today
-    if deployed is not None and answer.today is not None:
+    # of debug mode's speed and memory nothing is deployed
+    if deployed is not None and answer.today is not None and not facts.debug:
         predicted, violates = answer.today.predicted, answer.today.violates
         deployed = replace(deployed, predicted=predicted, violates=violates)
     run = replace(

@@ -25,6 +25,7 @@ RESOURCES = {
     "cpu": "CPU",
     "gil": "GIL",
     "lock": "the application's own lock",
+    "shared_lock": "a lock that all workers share",
     "slots": "slots (workers x threads)",
     "db": "database",
     "pg_connections": "Postgres connections",

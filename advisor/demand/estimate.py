@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,8 @@ def assemble(
     *,
     returned_at_boot_bytes: float = 0.0,
     costs: Mapping[Kind, ServerCost] | None = None,
+    pool_most: int | None = None,
+    per_thread: bool = False,
     seed: int = 1,
 ) -> Demand:
     """The demand from a trial of one request at a time, and what further trials add.
@@ -39,8 +42,9 @@ def assemble(
     several threads (under asgi: several users), saturated. ``memory_trials``: any others, with
     more workers or with preload. ``returned_at_boot_bytes``: what a process that only imported the
     app gives back when it is asked to (garbage of the import). ``costs``: of servers, where a
-    preloaded trial ran on another than the rest. Raises ValueError when the demand
-    trial served no request of the workload.
+    preloaded trial ran on another than the rest. ``pool_most``: connections to Postgres that the
+    app's own pools let a worker have; ``per_thread``: each thread has one of its own, however
+    briefly. Raises ValueError when the demand trial served no request of the workload.
 
     The parts of a request: ``cpu`` is its own clock; ``db`` the wait in database drivers, at most
     what CPU and run-queue delay leave of the wall time, since drivers burn CPU too and a gathered
@@ -83,7 +87,12 @@ def assemble(
         wait_s=wait,
         wait_calls=out_calls,
         by_endpoint=_by_endpoint(workload, demand_trial, rows, tuples, each),
-        worker=_worker(demand_trial, contrast, trials, returned_at_boot_bytes, costs or {}, rng),
+        worker=replace(
+            _worker(
+                demand_trial, contrast, trials, returned_at_boot_bytes, costs or {}, rng, per_thread
+            ),
+            pg_most=pool_most,
+        ),
         unloaded_p95_s=_unloaded_p95(demand_trial, rows, tuples["endpoint"], shares),
         # where requests are few most of it is waking up, so many tell it better
         generator_cpu_s=(contrast or demand_trial).generator_cpu_s_per_request,
@@ -147,6 +156,7 @@ def _worker(
     returned_at_boot_bytes: float,
     costs: Mapping[Kind, ServerCost],
     rng: np.random.Generator,
+    per_thread: bool,
 ) -> WorkerDemand:
     growth = leak.classify(
         [s for t in trials for s in t.memory_series if s.tells_growth(t.settings.preload_app)],
@@ -158,6 +168,8 @@ def _worker(
     workers = [w for t in trials for w in t.workers]
     first = demand.workers or (workers[0],)
     connections = max(w.pg_connections for w in first)
+    if connections == 0 and (demand.telemetry["db_calls"] > 0).any():
+        connections = 1  # opened and closed between two looks
     per_thread_connections = 0.0
     if contrast is not None and contrast.workers:
         loaded = max(w.pg_connections for w in contrast.workers)
@@ -167,6 +179,8 @@ def _worker(
         elif contrast.settings.threads > 1:
             further = contrast.settings.threads - 1
             per_thread_connections = max(0.0, (loaded - connections) / further)
+            if per_thread and connections:
+                per_thread_connections = max(1.0, per_thread_connections)
     return WorkerDemand(
         base_pss_bytes=parts.base,
         per_thread_bytes=parts.per_thread,

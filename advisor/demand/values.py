@@ -83,6 +83,8 @@ class WorkerDemand:
     db_pss_bytes_per_connection: float = 0.0
     # a proxy in front, on this machine; 0 without one
     front_pss_bytes: Interval = field(default_factory=lambda: Interval.exact(0.0))
+    # connections that the app's own pools let a worker have; None: no limit known
+    pg_most: int | None = None
 
 
 @dataclass(frozen=True)

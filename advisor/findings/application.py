@@ -147,7 +147,7 @@ def _sync_on_loop(context: FindingContext) -> Evidence | None:
 
 
 def _debug(context: FindingContext) -> Evidence | None:
-    return {"debug": True} if context.app.get("debug") is True else None
+    return {"debug": True} if context.debug else None
 
 
 def _slow_boot(context: FindingContext) -> Evidence | None:
@@ -179,7 +179,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "debug-on", "critical", _debug,
-        "The application runs in debug mode",
+        "The application runs in debug mode: while it does, nothing is said of leaks, nor of what "
+        "is deployed today",
         "Switch debug off (Django: DEBUG = False; Flask: no debug=True) and measure again: "
         "debug mode keeps every query in memory, shows tracebacks to strangers and is slower.",
     ),

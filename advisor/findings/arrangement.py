@@ -61,7 +61,7 @@ def _db_contended(context: FindingContext) -> Evidence | None:
 
 def _own_lock(context: FindingContext) -> Evidence | None:
     lock = context.run.own_lock
-    if lock is None:
+    if lock is None or lock.shared:
         return None
     worst = context.largest(lambda e: e.share * (e.db_s.value + e.wait_s.value))
     return {
@@ -71,6 +71,23 @@ def _own_lock(context: FindingContext) -> Evidence | None:
         "requests": lock.requests,
         "measured_rps": lock.measured_rps,
         "without_rps": lock.without_rps,
+        **context.place(worst, "other", "out", "db"),
+    }
+
+
+def _shared_lock(context: FindingContext) -> Evidence | None:
+    lock = context.run.own_lock
+    if lock is None or not lock.shared:
+        return None
+    worst = context.largest(lambda e: e.share * (e.db_s.value + e.wait_s.value))
+    return {
+        "lock_s": lock.seconds.value,
+        "low_s": lock.seconds.low,
+        "high_s": lock.seconds.high,
+        "one_rps": lock.measured_rps,
+        "workers": lock.workers,
+        "measured_rps": lock.workers_rps,
+        "without_rps": lock.apart_rps,
         **context.place(worst, "other", "out", "db"),
     }
 
@@ -221,6 +238,16 @@ RULES: tuple[Rule, ...] = (
         "Look in {endpoint} for a lock, a client that serves one call at a time, or a pool with "
         "fewer connections than threads; hold it for less time or make the pool larger. Until "
         "then more workers help and more threads do not.",
+    ),
+    Rule(
+        "shared-lock", "warning", _shared_lock,
+        "All workers wait for one lock: each request keeps every other out for {lock_s} ({low_s} "
+        "to {high_s}){at_line}. One worker carried {one_rps} requests/s and {workers} workers "
+        "{measured_rps}, where {without_rps} were expected of locks of their own",
+        "Neither workers nor threads help, so the smallest arrangement is the answer. Look in "
+        "{endpoint} for what all processes share and one at a time may change (a SQLite file, a "
+        "lock on a file, one row that every request writes): write less often or in batches, hold "
+        "it for less time, or move it to a database that locks rows.",
     ),
     Rule(
         "timeout-near-slowest", "warning", _timeout,

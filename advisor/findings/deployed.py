@@ -10,7 +10,9 @@ WORTH = 0.05
 
 def _breaks(context: FindingContext) -> Evidence | None:
     today, demand = context.run.today, context.run.demand
-    if today is None or today.predicted is None or not today.violates or demand is None:
+    if context.debug or today is None or today.predicted is None or demand is None:
+        return None
+    if not today.violates:
         return None
     assert today.settings is not None
     return {
@@ -33,7 +35,9 @@ def _preloads(context: FindingContext) -> Evidence | None:
 def _carries_less(context: FindingContext) -> Evidence | None:
     """Surely less than what is recommended, by intervals that do not meet."""
     today, recommended = context.run.today, context.run.recommendation
-    if today is None or today.predicted is None or today.violates or recommended is None:
+    if context.debug or today is None or today.predicted is None or recommended is None:
+        return None
+    if today.violates:
         return None
     if context.run.slo is not None and context.run.slo.rps is not None:
         return None  # the smallest that carries a rate, not the fastest

@@ -13,6 +13,7 @@ from pretune.advisor.findings import (
     application,
     arrangement,
     causes,
+    connections,
     deployed,
     environment,
     measurement,
@@ -23,7 +24,9 @@ from pretune.advisor.preflight.facts import Facts
 from pretune.advisor.quantity import format_bytes, format_seconds
 from pretune.advisor.run import SEVERITIES, Finding, Run
 
-SUBJECTS = (causes, memory, environment, deployed, application, arrangement, measurement)
+SUBJECTS = (
+    causes, memory, environment, deployed, connections, application, arrangement, measurement,
+)  # fmt: skip
 # Of equally severe findings, what stands first is shown first.
 RULES: tuple[Rule, ...] = tuple(rule for subject in SUBJECTS for rule in subject.RULES)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +24,10 @@ class FindingContext:
     facts: Facts | None = None
 
     @property
-    def app(self) -> Mapping[str, Any]:
-        """The settings the application itself was configured with, as inspected."""
-        return (self.facts.settings if self.facts else None) or {}
+    def debug(self) -> bool:
+        """True while the app's debug mode is on: what it keeps and how slow it is, is not the
+        app's."""
+        return self.facts is not None and self.facts.debug
 
     @property
     def trials(self) -> tuple[Measurement, ...]:

@@ -18,7 +18,7 @@ from pretune.server.settings import Settings
 class Limit:
     """The most throughput that one resource allows, and why, in words."""
 
-    resource: str  # cpu, gil, lock, slots, db, generator, users
+    resource: str  # cpu, gil, lock, shared_lock, slots, db, generator, users
     rps: float
     reason: str
 
@@ -33,6 +33,7 @@ def limits(
     db_cpu_s: float,
     delay_s: float,
     lock_s: float = 0.0,
+    one_lock: bool = False,
     think_s: float = 0.0,
     front_s: float = 0.0,
 ) -> tuple[Limit, ...]:
@@ -50,7 +51,9 @@ def limits(
     rows: list[tuple[str, float, str, float]] = [
         ("cpu", conditions.server_cores, "cores", on_cores),
         ("gil", settings.workers, gil, gil_s),
-        ("lock", settings.workers, "of its own locks (one per worker)", lock_s),
+        ("shared_lock", 1, "lock (one of all workers)", lock_s)
+        if one_lock
+        else ("lock", settings.workers, "of its own locks (one per worker)", lock_s),
         ("slots", settings.slots, "slots (workers x threads)", inside),
         ("users", users, "users", inside + front_s + generator + think_s),
         ("generator", 1.0, "load generator", generator),
@@ -90,6 +93,7 @@ SUBJECT = {
     "cpu": "the CPU is the limit",
     "gil": "the GIL is the limit",
     "lock": "a lock of the application is the limit; more workers help, more threads do not",
+    "shared_lock": ("a lock that all workers share is the limit; neither workers nor threads help"),
     "slots": "the slots are the limit",
     "users": "no resource is the limit, only the load",
     "generator": "the load generator is the limit",

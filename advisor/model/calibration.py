@@ -78,6 +78,7 @@ class Calibration:
                 factors.gil_fraction if self.gil_fraction is None else self.gil_fraction.value
             ),
             lock=0.0 if self.lock is None else self.lock.part.value,
+            one_lock=self.lock is not None and self.lock.shared,
         )
 
     def drawn(self, rng: np.random.Generator) -> Calibration:
@@ -124,8 +125,11 @@ def calibrate(
             lock=_lock(_demand_on_its_server(demand, contrast), calibration, contrast, seed),
         )
     if calibration.lock is not None:
+        calibration = _shared_or_not(demand, calibration, usable, seed)
+    if calibration.lock is not None:
         seconds = format_seconds(calibration.lock.seconds.value)
-        notes.append(f"requests of one worker wait for each other: {seconds} each, one at a time")
+        whose = "all workers" if calibration.lock.shared else "one worker"
+        notes.append(f"requests of {whose} wait for each other: {seconds} each, one at a time")
     calibration = replace(calibration, notes=tuple(notes))
     throughput: list[cpu.Residual] = []
     latency: list[cpu.Residual] = []
@@ -253,6 +257,38 @@ def _lock(
         )
     )
     return locks.OwnLock(part, seconds, contrast.throughput_rps.value, throughput(0.0), busy)
+
+
+def _shared_or_not(
+    demand: Demand, calibration: Calibration, trials: Sequence[Measurement], seed: int
+) -> Calibration:
+    """With the lock as that of all workers, where the trials of several say so."""
+    lock = calibration.lock
+    assert lock is not None
+    votes: list[locks.OwnLock] = []
+    apart = 0
+    for trial in trials:
+        several = trial.settings.workers > 1 and trial.load.users > 1 and trial.load.rps is None
+        if not several or trial.disturbed or trial.settings.worker_class == "asgi":
+            continue
+        on_server = _demand_on_its_server(demand, trial)
+        scenario, busy = _scenario(on_server, trial), _busy(trial)
+        factors = _own(calibration.applied(central(on_server), busy), on_server, trial)
+        one, each = (
+            scenario.expected(
+                traffic(trial), replace(factors, one_lock=shared), REQUESTS, seed
+            ).throughput_rps
+            for shared in (True, False)
+        )
+        rate = trial.throughput_rps.value
+        shared = locks.is_shared(rate, one, each)
+        if shared:
+            found = {"workers": trial.settings.workers, "workers_rps": rate, "apart_rps": each}
+            votes.append(replace(lock, shared=True, **found))
+        apart += shared is False
+    if not votes or apart >= len(votes):
+        return calibration
+    return replace(calibration, lock=max(votes, key=lambda vote: vote.workers))
 
 
 def _log_ratio(measured: float, predicted: float) -> float:

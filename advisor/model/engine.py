@@ -303,9 +303,10 @@ def _want_either(s: State, j: int) -> None:
 
 @_apart
 def _lock(s: State, j: int) -> bool:
-    """Give ``j`` the lock that its worker's requests share, or let it wait for it."""
+    """Give ``j`` the lock that its worker's requests share, or those of all workers (the first
+    worker then keeps it for them), or let it wait for it."""
     g = s.g[0]
-    w = s.items[j].worker
+    w = s.items[j].worker if g.one_lock == 0 else 0
     if s.workers[w].locker < 0:
         s.workers[w].locker = j
         s.items[j].since = g.now
@@ -319,7 +320,7 @@ def _lock(s: State, j: int) -> bool:
 def _unlock(s: State, j: int) -> None:
     """``j`` lets go of it; whoever waited longest goes on."""
     g = s.g[0]
-    w = s.items[j].worker
+    w = s.items[j].worker if g.one_lock == 0 else 0
     s.items[j].holds = _NOT
     g.lock_s += g.now - s.items[j].since
     s.workers[w].locker = -1
@@ -603,7 +604,7 @@ def _kill_overdue(s: State) -> None:
             continue
         w = s.items[j].worker
         if phase == _LOCK_WAIT:
-            _unlink(s, _GIL + 2 * g.workers + w, j)
+            _unlink(s, _GIL + 2 * g.workers + (w if g.one_lock == 0 else 0), j)
         elif phase == _GIL_WAIT:
             _unlink(s, _GIL + w, j)
         elif phase == _DELAY:
@@ -614,7 +615,7 @@ def _kill_overdue(s: State) -> None:
             _remove(s, _SERVER, j)
             if phase == _GIL_RUN:
                 _release(s, w)
-        if s.workers[w].locker == j:
+        if s.workers[w if g.one_lock == 0 else 0].locker == j:
             _unlock(s, j)
         g.killed += 1
         s.items[j].bound = -1

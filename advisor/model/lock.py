@@ -17,6 +17,10 @@ took the cores: a thread that waits for a core while it holds anything keeps all
 so each of them may have lost the run-queue delay of all. What the processes of a local Postgres
 stood in a queue is given back as well: that is no lock of the application's.
 
+A lock may be of the process (a mutex, a client) or of the machine (one SQLite file, a lock on a
+file, rows that all write). The contrast trial has one worker and cannot tell; trials of several
+can: with locks of their own they answer more while cores are free, with one lock they do not.
+
 Under asgi none is looked for. What a loop's turns and its pool of threads cost is modelled within
 10%, and a lock that explains such a gap would be taken for a bound that is not there.
 """
@@ -37,13 +41,32 @@ BISECTIONS = 9
 @dataclass(frozen=True)
 class OwnLock:
     """``seconds``: under the lock per request. ``measured_rps`` of the contrast trial, and what
-    the model expected ``without_rps``; ``requests``: at once in the worker."""
+    the model expected ``without_rps``; ``requests``: at once in the worker. ``shared``: it is one
+    of all workers; of ``workers`` together ``workers_rps`` was measured, where locks of their own
+    would have let ``apart_rps`` through."""
 
     part: Interval
     seconds: Interval
     measured_rps: float
     without_rps: float
     requests: int
+    shared: bool = False
+    workers: int = 0
+    workers_rps: float = math.nan
+    apart_rps: float = math.nan
+
+
+# Rates with one lock and with a lock for each worker that differ by less tell nothing.
+APART = 1.25
+
+
+def is_shared(measured_rps: float, one_rps: float, apart_rps: float) -> bool | None:
+    """Tell by a trial of several workers whether they share the lock: whether it came nearer to
+    what is predicted with one lock than with a lock for each. None where these are alike, as where
+    the cores are the limit of both."""
+    if not (measured_rps > 0 and one_rps > 0) or apart_rps < APART * one_rps:
+        return None
+    return measured_rps < math.sqrt(one_rps * apart_rps)
 
 
 def serial_s(part: float, cpu_s: float, waits_s: float) -> float:

@@ -145,7 +145,8 @@ def postgres_pss(worker: WorkerDemand, settings: Settings) -> Interval:
 def worker_connections_to_postgres(worker: WorkerDemand, settings: Settings) -> int:
     """Held by one worker when all its threads have been used."""
     further = settings.threads - 1 if settings.interface == "wsgi" else 0
-    return math.ceil(worker.pg_connections + further * worker.pg_connections_per_thread - 1e-9)
+    held = math.ceil(worker.pg_connections + further * worker.pg_connections_per_thread - 1e-9)
+    return held if worker.pg_most is None else min(held, max(worker.pg_most, worker.pg_connections))
 
 
 def postgres_connections(worker: WorkerDemand, settings: Settings, instances: int = 1) -> int:

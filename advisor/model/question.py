@@ -22,7 +22,7 @@ class Question:
     there. ``calibration`` None: the model's own error is the usual one. ``think_s``: seconds that
     users let pass. ``arrivals``: the load is open, Poisson arrivals instead of users. ``today``:
     what is deployed, as the model takes it. ``preload_hindrance``: why the app must not be loaded
-    before the fork, "" where nothing speaks against it.
+    before the fork, "" where nothing speaks against it. ``debug``: the app's debug mode is on.
     """
 
     demand: Demand
@@ -36,6 +36,7 @@ class Question:
     seed: int = 1
     today: Settings | None = None
     preload_hindrance: str = ""
+    debug: bool = False
 
     @property
     def p95_s(self) -> float:

@@ -36,6 +36,7 @@ class Factors:
     overhead_s: float = 0.0
     db_cpu_s: float = 0.0
     lock: float = 0.0  # of the application's own, see advisor.model.lock
+    one_lock: bool = False  # it is one for all workers
     front_s: float = 0.0  # CPU of a proxy in front, where one stands there
 
 

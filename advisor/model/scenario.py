@@ -116,6 +116,7 @@ class Scenario:
             wake_cpu_s=self._wake_cpu_s() * factors.inflation,
             tail_cpu_s=self.demand.tail_cpu_s * factors.inflation,
             lock=factors.lock,
+            one_lock=factors.one_lock,
             front_cpu_s=self._front_s(factors),
         )
         rows = build_rows(self.demand, factors, self.conditions)
@@ -176,6 +177,7 @@ class Scenario:
             db_cpu_s=db_cpu,
             delay_s=delay + wait,
             lock_s=serial_s(factors.lock, cpu, delay + wait + db_cpu),
+            one_lock=factors.one_lock,
             think_s=self.think_s,
             front_s=self._front_s(factors),
         )

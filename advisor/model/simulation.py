@@ -27,8 +27,8 @@ views look up first and render then.
 *Tails.* Some of a request's CPU comes after its answer (``tail_cpu_s``): the worker owes it when
 the answer leaves, works it off while cores are idle, and its next request has to wait for the rest.
 
-*The application's own lock*, one per worker, which its threads (or coroutines) hold while they
-wait: a mutex around a device, a pool of one connection. ``lock`` up to 1 is the part of every wait
+*The application's own lock*, one per worker (or one of all, as on a file), which its threads (or
+coroutines) hold while they wait: a mutex around a device, a pool of one connection. ``lock`` up to 1 is the part of every wait
 that is under it; above 1 all of every wait is, and of that part of the requests beyond 1 the whole
 time inside. First come, first served.
 
@@ -114,6 +114,7 @@ class Arrangement:
     timeout_s: float = math.inf  # of one request; inf: nothing is killed for it
     wake_cpu_s: float = 0.0  # of a request that wakes another worker than the last
     lock: float = 0.0  # 0 to 2: how much of a request holds the lock of its worker's application
+    one_lock: bool = False  # which is one for all workers
     tail_cpu_s: float = 0.0  # of a request's CPU, what comes after its answer
     front_cpu_s: float = 0.0  # per request, of a proxy on the same cores, outside of every slot
 
@@ -195,6 +196,7 @@ def simulate(
         "boot": a.boot_s,
         "timeout": a.timeout_s,
         "lock": a.lock,
+        "one_lock": a.one_lock,
         "front": a.front_cpu_s,
         "wake": a.wake_cpu_s,
         "tail": a.tail_cpu_s,
@@ -232,7 +234,7 @@ def simulate(
         cpu_busy=float(busy[1]) / a.cores,
         shared_busy=float(busy[2]) / a.shared_cores if a.shared_cores > 0 else 0.0,
         gil_busy=rate("gil_s") / a.workers,
-        lock_busy=rate("lock_s") / a.workers,
+        lock_busy=rate("lock_s") / (1 if a.one_lock else a.workers),
         slots_busy=rate("slots_s") / (a.workers * a.threads),
         db_cores=rate("db_s"),
         retries=int(state.g["retries"][0]),

@@ -27,6 +27,9 @@ GLOBAL = np.dtype(
         (name, "i8")
         for name in ("sticky", "goes_on", "hands", "shared", "max_requests", "jitter", "overlap")
     ]
+    + [
+        ("one_lock", "i8"),  # of all workers together
+    ]
     + [(name, "f8") for name in ("gil", "quantum", "generator", "think", "rate", "quota", "ramp")]
     + [(name, "f8") for name in ("timeout", "boot", "lock", "front", "wake", "tail")]
     # what changes

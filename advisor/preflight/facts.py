@@ -87,6 +87,11 @@ class Facts:
         return sum(most for most in known if most) if known and all(known) else None
 
     @property
+    def connects_per_thread(self) -> bool:
+        """True where each thread has a connection of its own, as long as it uses it."""
+        return bool(self.app_postgres) and all(each.per_thread for each in self.app_postgres)
+
+    @property
     def debug(self) -> bool:
         return bool((self.settings or {}).get("debug"))
 

@@ -43,11 +43,20 @@ def _pool(around: Surroundings) -> Said | None:
     held = memory.worker_connections_to_postgres(worker, settings)
     if held == 0:
         return None
+    at_once = settings.threads
+    if settings.worker_class == "asgi":
+        at_once = math.ceil(around.recommendation.predicted.users / settings.workers)
+    if worker.pg_most is not None and worker.pg_most <= held and at_once > held:
+        return at_once, (
+            f"the app's pool allows a worker {worker.pg_most} connections and all of them were in "
+            f"use: that is its limit, not what {at_once} requests at once want, and those beyond "
+            "it wait. As many connections as requests at once end that, as far as Postgres has "
+            "them; or let fewer requests in."
+        )
     if settings.worker_class == "asgi":
         return held, (
-            f"a worker held {held} connections for its concurrent requests; with a pool of that "
-            "size, opened after the fork, nothing waits and no more connections are used than "
-            "were counted."
+            f"a worker held {held} connections for its concurrent requests; a pool of that size, "
+            "opened after the fork, uses no more than were counted."
         )
     each = settings.threads
     if held > each:

@@ -307,6 +307,11 @@ def _threads(inputs: ReasonInputs) -> str:
 
 
 def _max_requests(inputs: ReasonInputs) -> str:
+    if inputs.question.debug:
+        return (
+            "the app runs in debug mode, which keeps what it has seen: no leak is told from that, "
+            "so there is no recycling yet."
+        )
     worker = inputs.demand.worker
     slope = worker.leak_slope_bytes_per_request
     if worker.leak_class == "leak":
