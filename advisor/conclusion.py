@@ -151,6 +151,7 @@ def pose_question(
         today=settings,
         preload_hindrance=estimated.preload_hindrance,
         debug=preflight.debug,
+        apart_s=max((each.tried_s for each in preflight.workload.apart), default=0.0),
     )
 
 

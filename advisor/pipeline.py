@@ -10,6 +10,7 @@ from typing import Any
 from pretune.advisor import verification
 from pretune.advisor.conclusion import Conclusion, conclude
 from pretune.advisor.demand import allocators
+from pretune.advisor.demand.apart import judge_apart
 from pretune.advisor.failure import AppFailed, MeasurementInvalid
 from pretune.advisor.model import simulation
 from pretune.advisor.observations import Observations
@@ -30,6 +31,7 @@ from pretune.advisor.trials import answering, follow_up, plan, sequence
 from pretune.advisor.trials.bench import Bench
 from pretune.advisor.trials.plan import PlannedTrial, Terms
 from pretune.advisor.trials.runner import Trials
+from pretune.loadtests import slow
 
 # How often the recommendation is revised when its verification broke a promise.
 REVISIONS = 1
@@ -66,6 +68,7 @@ class Pipeline:
         try:
             trials = Trials(bench, progress, session.options.seed, session.deadline)
             observations = self._observe(preflight, trials)
+            self._measure_apart(preflight, trials)
             session.run = replace(session.run, workload=bench.workload)
             facts = replace(preflight.facts, workload=bench.workload)
             conclusion, evidence = self._answer(preflight, facts, observations, trials)
@@ -136,6 +139,27 @@ class Pipeline:
             assert session.run.front is not None
             self._set_front(*steps.learn_cost(session.run.front, observations.front, direct))
         return observations
+
+    def _measure_apart(self, preflight: Preflight, trials: Trials) -> None:
+        """Run the routes that would starve the others, where time allows. It changes no answer."""
+        session, apart = self._session, preflight.workload.apart
+        planned = plan.plan_apart(self._terms(preflight), apart, self._trials_budget_s)
+        if planned is None or trials.left_s < planned.expected_s + self._answer_s:
+            return
+        trials.progress.phase(planned.name, planned.why, planned.expected_s)
+        try:
+            measured = trials.bench.run(
+                planned.name,
+                planned.settings,
+                planned.load(session.options.seed),
+                server=preflight.servers.measured,
+                probes=True,
+                workload=slow.only_apart(preflight.workload),
+            )
+        except (AppFailed, MeasurementInvalid) as error:
+            session.note(f"the trial of {planned.why} failed: {error}")
+            return
+        session.run = replace(session.run, slow=judge_apart(apart, measured))
 
     def _answer(
         self, preflight: Preflight, facts: Facts, observations: Observations, trials: Trials

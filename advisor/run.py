@@ -11,6 +11,7 @@ from typing import Any
 
 from pretune.advisor.demand.allocation_sites import Holders
 from pretune.advisor.demand.allocators import Saving
+from pretune.advisor.demand.apart import SlowRoute
 from pretune.advisor.demand.breakdown import Breakdown
 from pretune.advisor.demand.values import Demand, Kind, ServerCost
 from pretune.advisor.model.extrapolation import Extrapolation
@@ -150,6 +151,7 @@ class Run:
     findings: tuple[Finding, ...] = ()
     failure: Failure | None = None
     notes: tuple[str, ...] = ()
+    slow: tuple[SlowRoute, ...] = ()  # routes that have had a trial of their own
     holders: Holders | None = None  # of what leaks
     allocators: tuple[Saving, ...] = ()  # what was tried
     cpu_steal: float | None = None

@@ -81,6 +81,7 @@ class Saved:
             verification=verification,
             today=today,
             notes=run.notes,
+            slow=run.slow,
             holders=run.holders,
             allocators=run.allocators,
             cpu_steal=run.cpu_steal,

@@ -21,6 +21,7 @@ class Endpoint:
     method: str = "GET"
     weights: tuple[float, ...] = ()  # how often each of the paths is asked for, relative
     headers: tuple[tuple[str, str], ...] = ()
+    tried_s: float = 0.0  # that an answer took when it was tried, with nobody else; 0: not known
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,9 @@ class Workload:
     assumption: str = ""  # "equal shares of 7 routes"; empty when the user said the shares
     locustfile: Path | None = None
     coverage: Coverage | None = None  # of a discovered one
+    # so slow that they would starve the others: no part of the trials, measured by themselves, with
+    # the shares that they would have of all requests
+    apart: tuple[Endpoint, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -85,11 +85,11 @@ def compare(alternative: Alternative, before: Measurement, after: Measurement) -
     At as many requests as both have served, since memory grows with them. The error is what trials
     of one app differ by.
     """
-    reached = [_last_request(m) for m in (before, after)]
+    reached = [last_request(m) for m in (before, after)]
     if not all(reached):
         return None
     at = min(reached)
-    old, new = (_at(m, at) for m in (before, after))
+    old, new = (memory_at(m, at) for m in (before, after))
     error = 1.96 * TRIAL_SCATTER * math.hypot(old, new)
     saved = old - new
     return Saving(
@@ -102,12 +102,12 @@ def compare(alternative: Alternative, before: Measurement, after: Measurement) -
     )
 
 
-def _last_request(trial: Measurement) -> float:
+def last_request(trial: Measurement) -> float:
     return max((float(s.requests.max()) for s in trial.memory_series if len(s.requests)), default=0)
 
 
-def _at(trial: Measurement, requests: float) -> float:
-    """Mean over workers, each at its samples nearest to so many requests."""
+def memory_at(trial: Measurement, requests: float) -> float:
+    """Mean memory of the workers, each at its samples nearest to so many requests."""
     values = []
     for series in trial.memory_series:
         near = np.argsort(np.abs(series.requests - requests), kind="stable")[:9]

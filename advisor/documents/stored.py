@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pretune.advisor import observations, quantity, run
 from pretune.advisor import verdict as verdicts
-from pretune.advisor.demand import allocation_sites, allocators
+from pretune.advisor.demand import allocation_sites, allocators, apart
 from pretune.advisor.deployed import value as deployed
 from pretune.advisor.model import prediction
 from pretune.advisor.preflight import facts, reverse_proxy, servers, target
@@ -32,7 +32,7 @@ from pretune.server.adapters import nginx_conf
 from pretune.server.probes import user_frames
 
 MODULES: tuple[ModuleType, ...] = (
-    allocation_sites, allocators, budget, deployed, facts, measurement, notes, nginx_conf,
+    allocation_sites, allocators, apart, budget, deployed, facts, measurement, notes, nginx_conf,
     observations, pooler, postgres, prediction, proxy, quantity, reverse_proxy, run, servers,
     settings, target, today, user_frames, verdicts, workload,
 )  # fmt: skip

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from pretune.advisor.demand.apart import judge_apart
 from pretune.advisor.demand.values import Demand
 from pretune.advisor.findings.rule import Evidence, FindingContext, Rule
 
@@ -146,6 +149,23 @@ def _sync_on_loop(context: FindingContext) -> Evidence | None:
     return None
 
 
+def _slow_routes(context: FindingContext) -> Evidence | None:
+    workload = context.run.workload
+    if workload is None or not workload.apart:
+        return None
+    routes = context.run.slow or judge_apart(workload.apart)
+    slowest = max(routes, key=lambda route: route.seconds)
+    return {
+        "routes": [route.shown for route in routes],
+        "others": len(workload.endpoints),
+        "slowest": slowest.name,
+        "slowest_s": slowest.seconds,
+        "share_fraction": slowest.share,
+        "requests": slowest.requests,
+        "held": max(1, math.ceil(slowest.seconds)),
+    }
+
+
 def _debug(context: FindingContext) -> Evidence | None:
     return {"debug": True} if context.debug else None
 
@@ -183,6 +203,15 @@ RULES: tuple[Rule, ...] = (
         "is deployed today",
         "Switch debug off (Django: DEBUG = False; Flask: no debug=True) and measure again: "
         "debug mode keeps every query in memory, shows tracebacks to strangers and is slower.",
+    ),
+    Rule(
+        "slow-routes", "warning", _slow_routes,
+        "Too slow to be measured among the others: {routes}. The answer is for the other {others} "
+        "route(s), and does not hold for these",
+        "Every request of {slowest} holds a thread (under ASGI a plain def endpoint's) for "
+        "{slowest_s}: for each one that comes per second add {held} threads to workers x threads, "
+        "or answer at once and do the work in a queue. Threads that it shares with quick routes "
+        "keep those waiting: give it a server process of its own, by path.",
     ),
     Rule(
         "n-plus-one", "warning", _n_plus_one,

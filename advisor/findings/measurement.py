@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pretune.advisor.findings.rule import Evidence, FindingContext, Rule
 
 NEAR_SATURATION = 0.7
@@ -44,6 +46,39 @@ def _prediction_missed(context: FindingContext) -> Evidence | None:
     return {"misses": list(verification.misses)}
 
 
+def _carried_more(context: FindingContext) -> Evidence | None:
+    """A trial of no more than is recommended that surely carried more than is claimed."""
+    recommended, slo, budget = context.run.recommendation, context.run.slo, context.run.budget
+    if recommended is None or slo is None or budget is None or slo.rps is not None:
+        return None
+    claimed, settings = recommended.predicted.throughput_rps, recommended.settings
+    limit_s = slo.p95_s if slo.p95_s is not None else math.nan
+    beyond = [
+        t
+        for t in context.judged
+        if t.role is not None
+        and t.load.rps is None
+        and t.settings.workers <= settings.workers
+        and t.settings.slots <= settings.slots
+        and t.conditions.server_cores <= budget.cores
+        and t.throughput_rps.low > claimed.high
+        and t.latency.p95.high <= limit_s
+        and t.error_rate <= slo.error_rate
+    ]
+    if not beyond:
+        return None
+    most = max(beyond, key=lambda t: t.throughput_rps.value)
+    return {
+        "trial": most.name,
+        "workers": most.settings.workers,
+        "threads": most.settings.threads,
+        "measured_rps": most.throughput_rps.value,
+        "claimed_rps": claimed.value,
+        "high_rps": claimed.high,
+        "p95_s": most.latency.p95.value,
+    }
+
+
 def _routes_skipped(context: FindingContext) -> Evidence | None:
     workload = context.run.workload
     if workload is None or not workload.skipped:
@@ -73,6 +108,14 @@ RULES: tuple[Rule, ...] = (
         "The verification trial did not match the prediction: {misses}",
         "Trust the measured numbers rather than the predicted ones, and repeat with a larger "
         "--time-budget. If the difference remains, please report it with report.json.",
+    ),
+    Rule(
+        "trial-beyond-answer", "warning", _carried_more,
+        "The {trial} trial ({workers} worker(s) x {threads}) carried {measured_rps} requests/s "
+        "with a p95 of {p95_s}, within the limit; the answer claims {claimed_rps} (at most {high_rps}) "
+        "for as much or more",
+        "The two contradict each other, and what was measured counts: the claim is too low. "
+        "Measure longer (--time-budget), or name a load (--rps) that has to be carried.",
     ),
     Rule(
         "not-steady", "warning", _not_steady,

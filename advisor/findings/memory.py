@@ -8,9 +8,15 @@ import numpy as np
 
 from pretune.advisor.demand import allocators
 from pretune.advisor.findings.rule import Evidence, FindingContext, Rule
+from pretune.advisor.profiler.measurement import Role
 
 # Of a leak less than this part is Python's: native code holds the rest.
 NATIVE_FRACTION = 0.5
+# What further threads hold is worth a word above both, of a worker with one thread; after so many
+# requests at least, or one of them has not had the largest.
+THREADS_BYTES = 8 << 20
+THREADS_FRACTION = 0.15
+FEWEST_REQUESTS = 20
 
 
 def _leak(context: FindingContext) -> Evidence | None:
@@ -90,6 +96,28 @@ def _held_outside(context: FindingContext) -> Evidence | None:
     }
 
 
+def _arenas(context: FindingContext) -> Evidence | None:
+    """A worker of several threads against one of a single thread, after as many requests."""
+    one, several = context.trial(Role.DEMAND), context.trial(Role.CONTRAST)
+    if one is None or several is None or several.settings.interface != "wsgi":
+        return None
+    further = several.settings.threads - one.settings.threads
+    at = min(allocators.last_request(one), allocators.last_request(several))
+    if further < 1 or at < FEWEST_REQUESTS:
+        return None
+    alone, together = (allocators.memory_at(trial, at) for trial in (one, several))
+    more = together - alone
+    if more < max(THREADS_BYTES, THREADS_FRACTION * alone) or _leak(context) is not None:
+        return None
+    return {
+        "threads": several.settings.threads,
+        "more_bytes": more,
+        "each_bytes": more / further,
+        "alone_bytes": alone,
+        "requests": int(at),
+    }
+
+
 def _allocator(context: FindingContext) -> Evidence | None:
     saving = allocators.best(context.run.allocators)
     if saving is None:
@@ -129,6 +157,16 @@ RULES: tuple[Rule, ...] = (
         "{slope_bytes_per_request} that leak per request",
         "Native code holds the rest: update the extensions that requests use, and run one request "
         "in a loop under memray --native or valgrind to name the function.",
+    ),
+    Rule(
+        "grows-with-threads", "info", _arenas,
+        "A worker with {threads} threads holds {more_bytes} more than one with a single thread "
+        "after as many requests ({requests}): {each_bytes} for each further thread. Memory grows "
+        "with threads here, not with requests",
+        "This is no leak and ends when every thread has had its largest request: glibc gives "
+        "threads arenas of their own, which do not lend each other what is free. "
+        "MALLOC_ARENA_MAX=2 in the environment bounds it; so do fewer threads in more workers. "
+        "Recycling only postpones it.",
     ),
     Rule(
         "allocator-saves", "info", _allocator,

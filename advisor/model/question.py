@@ -23,6 +23,7 @@ class Question:
     users let pass. ``arrivals``: the load is open, Poisson arrivals instead of users. ``today``:
     what is deployed, as the model takes it. ``preload_hindrance``: why the app must not be loaded
     before the fork, "" where nothing speaks against it. ``debug``: the app's debug mode is on.
+    ``apart_s``: of the slowest request that no trial was sent, 0 where all were.
     """
 
     demand: Demand
@@ -37,6 +38,7 @@ class Question:
     today: Settings | None = None
     preload_hindrance: str = ""
     debug: bool = False
+    apart_s: float = 0.0
 
     @property
     def p95_s(self) -> float:

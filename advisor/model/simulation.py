@@ -28,9 +28,9 @@ views look up first and render then.
 the answer leaves, works it off while cores are idle, and its next request has to wait for the rest.
 
 *The application's own lock*, one per worker (or one of all, as on a file), which its threads (or
-coroutines) hold while they wait: a mutex around a device, a pool of one connection. ``lock`` up to 1 is the part of every wait
-that is under it; above 1 all of every wait is, and of that part of the requests beyond 1 the whole
-time inside. First come, first served.
+coroutines) hold while they wait: a mutex around a device, a pool of one connection. ``lock`` up to
+1 is the part of every wait that is under it; above 1 all of every wait is, and of that part of the
+requests beyond 1 the whole time inside. First come, first served.
 
 *Connections.* See ``Discipline``. Where more workers than cores wait at one socket all of the idle
 ones are woken for a connection, and if the one that gets it was not the last to begin a request its

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,10 @@ from pretune.advisor.preflight.options import Options
 from pretune.advisor.profiler.peers import Peer, watch_peers
 from pretune.advisor.workspace.directory import Workspace
 from pretune.advisor.workspace.logs import log_tail
-from pretune.loadtests import discovery
+from pretune.loadtests import discovery, slow
 from pretune.loadtests import file as workload_file
 from pretune.loadtests.answers import rejection
-from pretune.loadtests.asking import ask
+from pretune.loadtests.asking import Answer, ask
 from pretune.loadtests.workload import Skipped, Workload
 from pretune.server.adapters import embedded
 from pretune.server.adapters.launch import BootFailed, Launch
@@ -23,6 +24,7 @@ from pretune.server.adapters.process import ServerProcess, session_pids
 from pretune.server.settings import Settings
 
 THREADS = 2  # one slow route must not hold up the others
+AGAIN_S = 20.0  # for second tries of slow routes
 PEERS_EVERY_S = 0.01  # a connection may last for one query only
 
 
@@ -51,10 +53,12 @@ def find_workload(
     try:
         with watch_peers(lambda: session_pids(server.master_pid), PEERS_EVERY_S, 0.5) as reached:
             address = server.wait_ready(options.boot_s)
+            timed = Timed()
             if given is not None:
-                workload = tried(address, given)
+                workload = tried(address, given, timed)
             else:
-                workload = discovery.probe(address, inspection["routes"], headers)
+                workload = discovery.probe(address, inspection["routes"], headers, timed)
+            workload = slow.set_apart(timed.with_times(address, workload))
     except BootFailed as error:
         tail = log_tail(workspace.log("routes"))
         raise AppFailed("boot", str(error), error.traceback, tail) from error
@@ -104,7 +108,37 @@ def _given_workload(options: Options, headers: tuple[tuple[str, str], ...]) -> W
     return None
 
 
-def tried(address: tuple[str, int], workload: Workload) -> Workload:
+class Timed:
+    """Asks, and keeps how long each path took to answer."""
+
+    def __init__(self, ask: Callable[..., Answer] = ask) -> None:
+        self._ask = ask
+        self._seconds: dict[str, float] = {}
+
+    def __call__(self, address: tuple[str, int], path: str, headers: Mapping[str, str]) -> Answer:
+        began = time.monotonic()
+        answer = self._ask(address, path, headers)
+        took = time.monotonic() - began
+        self._seconds[path] = min(took, self._seconds.get(path, took))
+        return answer
+
+    def with_times(self, address: tuple[str, int], workload: Workload) -> Workload:
+        """The workload with each endpoint's time: of its quickest path, and of a second try where
+        the first was slow, which may have been for what only a first request does."""
+        endpoints, until = [], time.monotonic() + AGAIN_S
+        for each in workload.endpoints:
+            for path in each.paths[:1]:
+                slow_s = self._seconds.get(path, 0.0)
+                if slow_s >= slow.SLOW_S and time.monotonic() + slow_s < until:
+                    self(address, path, dict((*workload.headers, *each.headers)))
+            known = [self._seconds[path] for path in each.paths if path in self._seconds]
+            endpoints.append(replace(each, tried_s=min(known, default=0.0)))
+        return replace(workload, endpoints=tuple(endpoints))
+
+
+def tried(
+    address: tuple[str, int], workload: Workload, ask: Callable[..., Answer] = ask
+) -> Workload:
     """Keep the user's endpoints that answer; the shares of the others are spread over them."""
     headers = dict(workload.headers)
     hosts = frozenset(v.lower() for k, v in workload.headers if k.lower() == "host")

@@ -27,6 +27,7 @@ from pretune.server.settings import Settings
 CONTAINER_GRACE_S = 10.0  # docker stop, then SIGKILL
 SHORTEST_TIMEOUT_S = 5.0
 UNKNOWN_TIMEOUT_S = 30.0  # gunicorn's default, where the sample is too small for a tail
+APART_TIMES = 3  # the timeout over the time of a route that was measured apart
 ONE_IN_A_MILLION = 1 - 1e-6
 MOST_BACKLOG = 2048
 LEAST_BACKLOG = 64
@@ -157,6 +158,18 @@ def request_tail(
 
 
 def _timeout(inputs: ReasonInputs) -> tuple[float, str]:
+    seconds, sentence = _timeout_of_measured(inputs)
+    apart_s = inputs.question.apart_s
+    least = float(math.ceil(APART_TIMES * apart_s))
+    if inputs.settings.worker_class == "asgi" or least <= seconds:
+        return seconds, sentence
+    return least, (
+        f"{sentence.rstrip('.')}; the slowest route, which was measured apart, takes "
+        f"{format_seconds(apart_s)}, and it is never less than three times that."
+    )
+
+
+def _timeout_of_measured(inputs: ReasonInputs) -> tuple[float, str]:
     other = inputs.meaning("timeout")
     meaning = inputs.kind.timeout if other is None else f"{other.option}: {other.says.rstrip('.')}"
     boot = inputs.demand.worker.boot_s
@@ -198,10 +211,13 @@ def _graceful_timeout(inputs: ReasonInputs) -> tuple[float, str]:
     slowest = inputs.prediction.latency.p99.high
     if inputs.settings.worker_class != "asgi":
         slowest = inputs.tail.bound(0.999)
+    what, apart_s = "p99.9, upper bound", inputs.question.apart_s
+    if apart_s > slowest:
+        slowest, what = apart_s, "the slowest route, measured apart"
     need = slowest + shutdown
     seconds = float(min(most, max(2, math.ceil(2 * need))))
     sentence = (
-        f"requests in flight end within {format_seconds(slowest)} (p99.9, upper bound) and a "
+        f"requests in flight end within {format_seconds(slowest)} ({what}) and a "
         f"worker shuts down in {format_seconds(shutdown)}"
     )
     if need > most:

@@ -172,6 +172,7 @@ class Bench:
         watch: Watch | None = None,
         then: Callable[[Stage], None] | None = None,
         front: Front | None = None,
+        workload: Workload | None = None,
     ) -> Measurement:
         """Raises AppFailed, MeasurementInvalid.
 
@@ -181,16 +182,25 @@ class Bench:
         on the errors. ``environ`` is added to the app's; ``watch`` is called again and again;
         ``then`` gets the server when all is measured, and may end it.
         ``front``: through one that is told so, but for its addresses; None: directly.
+        ``workload``: in place of the run's, for this trial.
         """
-        stop_under_load = stop_under_load and not self.workload.locustfile
-        with cores.confined(self.preflight.core_plan.generator) as confined:
-            self.pinned = self.pinned and confined
-            return self._run(
+        usual, self.workload = self.workload, workload or self.workload
+        try:
+            return self._confined(
                 _How(
-                    name, settings, load, further, role, server, probes, stop_under_load,
+                    name, settings, load, further, role, server, probes,
+                    stop_under_load and not self.workload.locustfile,
                     environ or {}, watch or _no_watch, then, front,
                 )
             )  # fmt: skip
+        finally:
+            if workload is not None:
+                self.workload = usual
+
+    def _confined(self, how: _How) -> Measurement:
+        with cores.confined(self.preflight.core_plan.generator) as confined:
+            self.pinned = self.pinned and confined
+            return self._run(how)
 
     def _run(self, how: _How) -> Measurement:
         name, settings, load = how.name, how.settings, how.load

@@ -7,13 +7,13 @@ estimate of what will be planned.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pretune.advisor.observations import Observations
 from pretune.advisor.preflight.servers import Servers
 from pretune.advisor.profiler.measurement import Measurement, Role
-from pretune.loadtests.workload import Load
+from pretune.loadtests.workload import Endpoint, Load
 from pretune.server.adapters.catalogue import offer
 from pretune.server.adapters.nginx_conf import Front
 from pretune.server.settings import Settings
@@ -309,6 +309,25 @@ def plan_preload(terms: Terms, seen: Seen) -> PlannedTrial | None:
         ramp_s=RAMP_S if servers.differ else 0.0,
         role=Role.PRELOAD,
     )
+
+
+MOST_APART_S = 0.2  # of the time budget, for routes that are measured by themselves
+
+
+def plan_apart(terms: Terms, apart: Sequence[Endpoint], budget_s: float) -> PlannedTrial | None:
+    """Plan one worker that serves slow routes by themselves, each asked by a user of its own.
+
+    None where the slowest takes longer than the time budget has for it: what trying it took is then
+    all that is known.
+    """
+    slowest = max((each.tried_s for each in apart), default=0.0)
+    seconds = 1.25 * slowest + 1.0  # until each has answered once
+    if not apart or seconds + AROUND_S > MOST_APART_S * budget_s:
+        return None
+    threads = len(apart) if terms.interface == "wsgi" else 1
+    settings = Settings(workers=1, threads=threads, worker_class=terms.worker_class, timeout=60.0)
+    why = f"by themselves: {', '.join(each.name for each in apart)}"
+    return PlannedTrial("apart", why, settings, len(apart), seconds, probes=True)
 
 
 def _like_contrast(terms: Terms, seen: Seen) -> PlannedTrial:

@@ -374,3 +374,17 @@ def test_the_peak_of_a_trial_knows_what_leaks_in_it() -> None:
     fine = replace(w, leak_class="none")
     still_there = memory.peak_pss_of_trial(fine, settings, rate, 20.0, EXACT(0.0))
     assert still_there.value == memory.peak_pss(fine, settings).value
+
+
+def test_a_connection_that_no_look_saw_was_there_for_each_busy_thread() -> None:
+    """Opened and closed for each request, it is seldom seen."""
+    seen = (worker(pg_connections=0),)
+    one, four = (measurement(Settings(1, t), workers=seen) for t in (1, 4))
+    found = assemble(WORKLOAD, one, four, pool_most=15, per_thread=True).worker
+    assert (found.pg_connections, found.pg_connections_per_thread) == (1, 1.0)
+    assert found.pg_most == 15
+    rows = one.telemetry.copy()
+    rows["db_calls"] = 0
+    without = replace(one, telemetry=rows), replace(four, telemetry=rows)
+    found = assemble(WORKLOAD, *without, per_thread=True).worker
+    assert (found.pg_connections, found.pg_connections_per_thread) == (0, 0.0)

@@ -23,11 +23,12 @@ from pretune.advisor.demand.breakdown import (
     Loop,
 )
 from pretune.advisor.demand.values import TUPLE, Demand, EndpointDemand, WorkerDemand
+from pretune.advisor.deployed.value import Deployed
 from pretune.advisor.findings import deployed
 from pretune.advisor.findings.diagnose import RULES, diagnose
 from pretune.advisor.model.lock import OwnLock
 from pretune.advisor.model.prediction import Prediction
-from pretune.advisor.preflight.facts import Facts, LeftOpen
+from pretune.advisor.preflight.facts import AppDatabase, Facts, LeftOpen
 from pretune.advisor.preflight.servers import Servers
 from pretune.advisor.preflight.target import Target
 from pretune.advisor.profiler.causes import CAUSES
@@ -44,9 +45,11 @@ from pretune.advisor.profiler.measurement import (
     Role,
     Settled,
     Surroundings,
+    WorkerMeasurement,
 )
 from pretune.advisor.profiler.telemetry import RECORD
 from pretune.advisor.quantity import UNKNOWN, Interval
+from pretune.advisor.recommendation.today import Today
 from pretune.advisor.recommendation.values import Baseline, Candidate, Recommendation
 from pretune.advisor.resources.budget import Budget, Slo
 from pretune.advisor.resources.pooler import Pooler
@@ -178,6 +181,22 @@ def nobody_holds() -> Run:
     return replace(run, trials=(Trial(replace(TRIAL, memory_series=(one,))),))
 
 
+def in_arenas() -> Run:
+    """After 100 requests a worker of eight threads has 42 MiB more than one of a single one."""
+
+    def grown(role: Role, threads: int, megabytes: float) -> Trial:
+        requests = np.linspace(0.0, 100.0, 30)
+        memory = np.full(30, megabytes * MIB)
+        series = MemorySeries(1, requests, requests, memory, memory)
+        settings = Settings(1, threads)
+        return Trial(
+            replace(TRIAL, name=role, role=role, settings=settings, memory_series=(series,))
+        )
+
+    trials = (grown(Role.DEMAND, 1, 100.0), grown(Role.CONTRAST, 8, 142.0))
+    return replace(HEALTHY, trials=trials)
+
+
 QUIET = PressureShares(EXACT(0.1), EXACT(0.0), EXACT(0.0))
 NO_EVENTS = MemoryEvents(0, 0, 0, 0)
 SURROUNDINGS = Surroundings(EXACT(0.0), EXACT(0.0), EXACT(0.0), 0, QUIET, None, NO_EVENTS)
@@ -301,6 +320,30 @@ def losing() -> Run:
     return replace(HEALTHY, server="gunicorn 26.2.0", trials=(Trial(ours), Trial(theirs)))
 
 
+DJANGO = AppDatabase("DATABASES", "postgresql", persistent=True)
+SQLALCHEMY = AppDatabase("sqlalchemy engine", "postgresql", pooled=True, most=15)
+
+
+def known(*databases: AppDatabase, thread_limit: int | None = None) -> Facts:
+    return replace(FACTS, app_databases=databases, thread_limit=thread_limit)
+
+
+def worked(connections: int, **changes: Any) -> Run:
+    """A trial whose one worker held so many connections."""
+    one = WorkerMeasurement(
+        1, 0.5, 100, 1.0, 50.0 * MIB, 45.0 * MIB, 70.0 * MIB, 12, 9, connections
+    )
+    run = trial(name="contrast", workers=(one,), pg_idle_in_transaction_peak=0, **changes)
+    return replace(run, recommendation=None, candidates=())
+
+
+def in_threads() -> Run:
+    """Endpoints that an event loop hands to threads."""
+    tuples = TUPLES.copy()
+    tuples["pool"] = 0.004
+    return replace(HEALTHY, demand=replace(DEMAND, tuples=tuples))
+
+
 def failing(kind: str) -> Run:
     """Errors whose reason the answers name, where errors are allowed."""
     run = trial(error_rate=0.02, causes=(ErrorCause(kind, 9, "words {limit_rate} of it"),))
@@ -323,6 +366,13 @@ SHOWN: dict[str, tuple[Callable[[], Run], str]] = {
     ),
     "leak-held-at": (held_at, "shop/views.py:41: 512 B of 2 KiB per request, through orm.py:7"),
     "leak-outside-python": (held_outside, "only 100 B of the 2 KiB"),
+    "grows-with-threads": (in_arenas, "8 threads holds 42 MiB more than one with a single thread"),
+    "trial-beyond-answer": (
+        lambda: trial(
+            role=Role.CONTRAST, settings=Settings(1, 4), throughput_rps=Interval(390, 380, 400)
+        ),
+        "carried 390 requests/s with a p95 of 100 ms, within the limit; the answer claims 300",
+    ),
     "allocator-saves": (lambda: allocated(60.0), "MALLOC_ARENA_MAX=2 would save 60 MiB of the 100"),
     "fragmentation": (nobody_holds, "3 MiB of freed memory and 1 MiB of uncollected garbage"),
     "still-warming": (
@@ -344,6 +394,16 @@ SHOWN: dict[str, tuple[Callable[[], Run], str]] = {
     "timeout-near-slowest": (lambda: endpoint(unloaded_p95_s=20.0), "20 s"),
     "fds-scarce": (lambda: bound("slots", fds=900), "900 of 1,024"),
     "large-response": (lambda: endpoint(response_bytes=5.0 * MIB), "5 MiB"),
+    "slow-routes": (
+        lambda: replace(
+            HEALTHY,
+            workload=Workload(
+                (Endpoint("/a", ("/a",), 1.0),),
+                apart=(Endpoint("/report", ("/report",), 0.5, tried_s=8.02),),
+            ),
+        ),
+        "/report (8.02 s). The answer is for the other 1 route(s)",
+    ),
     "own-lock": (
         lambda: replace(
             HEALTHY,
@@ -395,6 +455,94 @@ SHOWN: dict[str, tuple[Callable[[], Run], str]] = {
         "/b (404)",
     ),
 }  # fmt: skip
+# finding -> (a run, what was known before it, what its title must quote)
+KNOWN: dict[str, tuple[Callable[[], Run], Facts, str]] = {
+    "pool-is-the-limit": (
+        lambda: worked(15, role=Role.CONTRAST, settings=Settings(1, 40), load=Load(80, 10.0)),
+        known(SQLALCHEMY), "all 15 connections that it may have were in use with 40 requests",
+    ),
+    "pool-below-requests": (lambda: HEALTHY, known(replace(SQLALCHEMY, most=2)), "and 3 of its"),
+    "pools-over-postgres": (
+        lambda: replace(HEALTHY, budget=Budget(4 * GIB, 2.0, 20, 1024)),
+        known(SQLALCHEMY), "may open 30 connections (2 workers x 1 instances x 15) and 20 are free",
+    ),
+    "connections-outlive-requests": (
+        lambda: worked(31, role=Role.CONTRAST, settings=Settings(1, 8), load=Load(16, 10.0)),
+        known(DJANGO), "held 31 connections in the contrast trial, where at most 8 requests",
+    ),
+    "persistent-under-asgi": (lambda: asgi(HEALTHY), known(DJANGO), "CONN_MAX_AGE"),
+    "thread-limit": (
+        lambda: asgi(bound("slots", run=in_threads(), users=200)), known(thread_limit=40),
+        "at most 40 plain def endpoints of a worker at once, and 100 requests",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_what_preflight_knows_is_held_against_the_trials(name: str) -> None:
+    make, before, quoted = KNOWN[name]
+    (finding,) = diagnose(make(), before)
+    assert finding.id == name
+    assert quoted in finding.title
+    assert finding.fix.endswith(".")
+    # without the knowledge there is no such finding, but for connections that nobody explains
+    assert name == "connections-outlive-requests" or diagnose(make(), FACTS) == ()
+
+
+@pytest.mark.parametrize(
+    ("held", "hands", "database"),
+    [
+        (15, 40, AppDatabase("sqlalchemy engine", "postgresql", pooled=True)),  # without a limit
+        (14, 40, AppDatabase("sqlalchemy engine", "postgresql", pooled=True, most=15)),
+        (15, 15, AppDatabase("sqlalchemy engine", "postgresql", pooled=True, most=15)),
+        (8, 8, AppDatabase("DATABASES", "postgresql", persistent=True)),  # one for each
+        (12, 8, AppDatabase("sqlalchemy engine", "postgresql")),  # two for some
+        (4, 1, AppDatabase("psycopg_pool", "postgresql", pooled=True, most=20)),  # its least
+    ],
+)
+def test_as_many_connections_as_were_to_be_expected_are_no_finding(
+    held: int, hands: int, database: AppDatabase
+) -> None:
+    run = worked(held, role=Role.CONTRAST, settings=Settings(1, hands), load=Load(80, 10.0))
+    assert diagnose(replace(run, recommendation=None), known(database)) == ()
+
+
+def test_memory_that_a_leak_explains_is_not_that_of_threads() -> None:
+    leak = {"leak_class": "leak", "leak_slope_bytes_per_request": LEAK}
+    run = replace(worker(**leak), trials=in_arenas().trials)
+    assert [f.id for f in diagnose(run)] == ["leak"]
+
+
+def test_a_trial_of_more_than_is_recommended_contradicts_nothing() -> None:
+    settings = Settings(3, 4)
+    more = trial(role=Role.CROWD, settings=settings, throughput_rps=Interval(390, 380, 400))
+    assert diagnose(more) == ()
+
+
+def test_a_lock_of_all_workers_is_told_apart_from_one_of_each() -> None:
+    one = OwnLock(
+        Interval(1.0, 0.9, 1.1), Interval(0.008, 0.007, 0.009), 113, 300, 4,
+        shared=True, workers=3, workers_rps=111, apart_rps=330,
+    )  # fmt: skip
+    (found,) = diagnose(replace(HEALTHY, own_lock=one))
+    assert found.id == "shared-lock"
+    assert "One worker carried 113 requests/s and 3 workers 111, where 330" in found.title
+    assert "the smallest arrangement" in found.fix
+
+
+def test_in_debug_mode_nothing_is_said_of_today() -> None:
+    debug = replace(FACTS, settings={"debug": True})
+    today = Today(
+        Deployed("gunicorn", "Procfile:1"), Settings(9), on="gunicorn", predicted=PREDICTION,
+        violates=("RAM: 5 GiB > 4 GiB",),
+    )  # fmt: skip
+    run = replace(HEALTHY, today=today)
+    assert [f.id for f in diagnose(run, FACTS)] == ["today-breaks"]
+    (found,) = diagnose(run, debug)
+    assert found.id == "debug-on"
+    assert "nothing is said of leaks, nor of what is deployed" in found.title
+
+
 SHOWN |= {f"errors-{each.kind}": (partial(failing, each.kind), "2.00% of") for each in CAUSES}
 
 
@@ -451,7 +599,8 @@ def test_every_rule_is_shown_here_and_well_formed() -> None:
     ids = [rule.id for rule in RULES]
     assert len(ids) == len(set(ids))
     of_today = {rule.id for rule in deployed.RULES}  # tests/advisor/test_today.py
-    assert {*SHOWN, "debug-on", "pool-too-small", *of_today} == set(ids)
+    others = {"debug-on", "pool-too-small", "shared-lock"}
+    assert {*SHOWN, *KNOWN, *others, *of_today} == set(ids)
     assert {rule.severity for rule in RULES} <= set(SEVERITIES)
 
 

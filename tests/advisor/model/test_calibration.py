@@ -11,6 +11,7 @@ from support.demands import ask
 
 from pretune.advisor.demand.values import Demand, EndpointDemand, WorkerDemand
 from pretune.advisor.model import cpu
+from pretune.advisor.model import lock as locks
 from pretune.advisor.model.calibration import (
     PRIOR_LATENCY_SD,
     PRIOR_THROUGHPUT_SD,
@@ -382,3 +383,34 @@ def test_a_p99_that_was_missed_widens_what_is_said_of_p99_alone() -> None:
     )
     assert wide.p99.high > narrow.p99.high
     assert wide.p95 == narrow.p95
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_trials_of_several_workers_tell_whose_lock_it_is(shared: bool) -> None:
+    truth = Factors(1.0, lock=1.5, one_lock=shared)
+    trials = [
+        ALONE,
+        make_trial(Settings(threads=8), 16, TWO_CORES, truth),
+        make_trial(Settings(workers=3, threads=4), 16, TWO_CORES, truth),
+    ]
+    lock = calibrate(make_demand(), trials, seed=1).lock
+    assert lock is not None
+    assert lock.shared is shared
+    if shared:
+        assert lock.workers == 3
+        assert lock.apart_rps > 1.25 * lock.workers_rps
+
+
+@pytest.mark.parametrize(
+    ("measured", "one", "apart", "shared"),
+    [
+        (111.0, 115.0, 330.0, True),
+        (320.0, 115.0, 330.0, False),
+        (111.0, 115.0, 120.0, None),  # the cores are the limit of both
+        (0.0, 115.0, 330.0, None),
+    ],
+)
+def test_a_trial_between_the_predictions_with_one_lock_and_with_several_decides(
+    measured: float, one: float, apart: float, shared: bool | None
+) -> None:
+    assert locks.is_shared(measured, one, apart) is shared

@@ -125,3 +125,14 @@ def test_connections_count_threads_overlap_and_instances() -> None:
 def test_the_busiest_process_may_hold_every_users_connection() -> None:
     assert memory.descriptors(WORKER, Settings(threads=4), users=50) == 15 + 3 + 49
     assert memory.descriptors(WORKER, Settings(worker_class="sync"), users=50) == 15
+
+
+def test_a_worker_holds_no_more_connections_than_its_pool_allows() -> None:
+    settings = Settings(workers=2, threads=40)
+    assert memory.worker_connections_to_postgres(WORKER, settings) == 40
+    pooled = replace(WORKER, pg_most=15)
+    assert memory.worker_connections_to_postgres(pooled, settings) == 15
+    assert memory.postgres_connections(pooled, settings) == 3 * 15
+    # what was counted stands, whatever is configured
+    counted = replace(WORKER, pg_connections=20, pg_most=15)
+    assert memory.worker_connections_to_postgres(counted, settings) == 20

@@ -87,3 +87,12 @@ def test_descriptors_are_twice_what_may_be_held():
 
 def test_a_stop_is_given_longer_than_the_server_takes():
     assert advised(case())["stop_grace_s"].value == 6  # 4 s + 0.1 s + 1 s, in whole seconds
+
+
+def test_a_pool_that_was_full_is_no_evidence_of_what_is_wanted():
+    settings = Settings(2, 1, "asgi", worker_connections=1000)
+    full = advised(case(settings, pg_connections=3, pg_most=3))["pool_size"]
+    assert full.value == 5  # 10 users, two workers
+    assert "its limit, not what 5 requests at once want" in full.reason
+    free = advised(case(settings, pg_connections=3, pg_most=20))["pool_size"]
+    assert free.value == 3
