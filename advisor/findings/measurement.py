@@ -112,8 +112,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "trial-beyond-answer", "warning", _carried_more,
         "The {trial} trial ({workers} worker(s) x {threads}) carried {measured_rps} requests/s "
-        "with a p95 of {p95_s}, within the limit; the answer claims {claimed_rps} (at most {high_rps}) "
-        "for as much or more",
+        "with a p95 of {p95_s}, within the limit; the answer claims {claimed_rps} (at most "
+        "{high_rps}) for as much or more",
         "The two contradict each other, and what was measured counts: the claim is too low. "
         "Measure longer (--time-budget), or name a load (--rps) that has to be carried.",
     ),

@@ -20,7 +20,7 @@ from pretune.advisor.run import Run
 from pretune.reports.document import SCHEMA, leaf_errors
 
 # Of the run itself: a finding says it.
-FINDINGS_SAY_IT = {(Run, "own_lock")}
+FINDINGS_SAY_IT = {(Run, "own_lock"), (Run, "preload_hindrance"), (Run, "slow")}
 
 Path = tuple[str | int, ...]
 

@@ -40,13 +40,13 @@ def around(value: float, part: float = 0.005) -> Interval:
     return Interval(value, value * (1 - part), value * (1 + part))
 
 
-def make_demand() -> Demand:
+def make_demand(wait_s: float = 0.001) -> Demand:
     rng = np.random.default_rng(5)
     tuples = np.zeros(3000, [("endpoint", "i8"), ("cpu", "f8"), ("db", "f8"), ("wait", "f8")])
     tuples["cpu"] = CPU * rng.gamma(5, 0.2, len(tuples))
-    tuples["wait"] = 0.001
+    tuples["wait"] = wait_s
     zero, cpu = Interval.exact(0.0), around(CPU)
-    endpoint = EndpointDemand("/", 1.0, 3000, cpu, zero, zero, around(0.001), 0.008, 100.0)
+    endpoint = EndpointDemand("/", 1.0, 3000, cpu, zero, zero, around(wait_s), 0.008, 100.0)
     memory = Interval.exact(50e6)
     worker = WorkerDemand(memory, UNKNOWN, 1e7, None, zero, "none", 0.5, 0.1, 10, 0, 0.0)
     return Demand(
@@ -58,7 +58,7 @@ def make_demand() -> Demand:
         db_s=zero,
         db_calls=zero,
         db_cpu_s=None,
-        wait_s=around(0.001),
+        wait_s=around(wait_s),
         wait_calls=Interval.exact(1.0),
         by_endpoint=(endpoint,),
         worker=worker,
@@ -74,9 +74,10 @@ def make_trial(
     factors: Factors,
     *,
     throughput_factor: float = 1.0,
+    wait_s: float = 0.001,
 ) -> Measurement:
     """What a trial would have measured, were the truth ``factors``."""
-    case = Scenario(make_demand(), settings, conditions)
+    case = Scenario(make_demand(wait_s), settings, conditions)
     run = case.run(users, factors, 20_000, seed=99)
     quantiles = (around(float(np.quantile(run.response_s, q))) for q in (0.5, 0.95, 0.99))
     return Measurement(
@@ -387,13 +388,14 @@ def test_a_p99_that_was_missed_widens_what_is_said_of_p99_alone() -> None:
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_trials_of_several_workers_tell_whose_lock_it_is(shared: bool) -> None:
-    truth = Factors(1.0, lock=1.5, one_lock=shared)
+    truth, wait_s = Factors(1.0, lock=1.0, one_lock=shared), 0.02
     trials = [
-        ALONE,
-        make_trial(Settings(threads=8), 16, TWO_CORES, truth),
-        make_trial(Settings(workers=3, threads=4), 16, TWO_CORES, truth),
+        make_trial(
+            Settings(workers=workers, threads=threads), users, TWO_CORES, truth, wait_s=wait_s
+        )
+        for workers, threads, users in ((1, 1, 1), (1, 8, 16), (3, 4, 16))
     ]
-    lock = calibrate(make_demand(), trials, seed=1).lock
+    lock = calibrate(make_demand(wait_s), trials, seed=1).lock
     assert lock is not None
     assert lock.shared is shared
     if shared:
