@@ -283,8 +283,10 @@ def _shared_or_not(
         rate = trial.throughput_rps.value
         shared = locks.is_shared(rate, one, each)
         if shared:
-            found = {"workers": trial.settings.workers, "workers_rps": rate, "apart_rps": each}
-            votes.append(replace(lock, shared=True, **found))
+            workers = trial.settings.workers
+            votes.append(
+                replace(lock, shared=True, workers=workers, workers_rps=rate, apart_rps=each)
+            )
         apart += shared is False
     if not votes or apart >= len(votes):
         return calibration
