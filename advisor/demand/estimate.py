@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from pretune.loadtests.workload import Workload
 
 
+# Over the rate that a full pool allows to requests which hold it throughout: more gets through only
+# where they give it back before their end.
+THROUGHOUT = 1.1
+
+
 def assemble(
     workload: Workload,
     demand_trial: Measurement,
@@ -92,6 +97,7 @@ def assemble(
                 demand_trial, contrast, trials, returned_at_boot_bytes, costs or {}, rng, per_thread
             ),
             pg_most=pool_most,
+            most_inside=_held_up_by_pool(contrast, pool_most, cpu.value + db.value + wait.value),
         ),
         unloaded_p95_s=_unloaded_p95(demand_trial, rows, tuples["endpoint"], shares),
         # where requests are few most of it is waking up, so many tell it better
@@ -99,6 +105,22 @@ def assemble(
         served_by=demand_trial.kind,
         costs=costs or {},
     )
+
+
+def _held_up_by_pool(
+    contrast: Measurement | None, pool_most: int | None, request_s: float
+) -> int | None:
+    """Requests that get on at once, where all of a pool was in use and no more got through than
+    hold a connection throughout; None where the pool held nobody up, or not for the whole request.
+    """
+    if contrast is None or not pool_most or not request_s > 0:
+        return None
+    held = max((w.pg_connections for w in contrast.workers), default=0)
+    at_once = contrast.load.users
+    if contrast.settings.interface == "wsgi":
+        at_once = min(at_once, contrast.settings.threads)
+    throughout = contrast.throughput_rps.low <= THROUGHOUT * pool_most / request_s
+    return pool_most if held >= pool_most and at_once > pool_most and throughout else None
 
 
 def _by_endpoint(

@@ -85,6 +85,9 @@ class WorkerDemand:
     front_pss_bytes: Interval = field(default_factory=lambda: Interval.exact(0.0))
     # connections that the app's own pools let a worker have; None: no limit known
     pg_most: int | None = None
+    # requests of a worker that get on at once, where each holds a connection of such a pool from
+    # beginning to end; None: as many as there are
+    most_inside: int | None = None
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,11 @@ def limits(
     one_lock: bool = False,
     think_s: float = 0.0,
     front_s: float = 0.0,
+    pool: int | None = None,
 ) -> tuple[Limit, ...]:
     """Every resource's bound, the tightest first. Demands are means per request; ``front_s`` is
-    the CPU of a proxy on the server's cores, which holds no slot.
+    the CPU of a proxy on the server's cores, which holds no slot; ``pool``: connections of the
+    app's own pool in each worker, one of which every request holds from beginning to end.
 
     Rates are bounded by capacity over demand (the utilisation law), the load itself by users over
     the shortest possible cycle. None of it depends on any distribution.
@@ -48,13 +50,16 @@ def limits(
     on_cores = cpu_s + front_s + (db_cpu_s + generator if together else 0.0)
     inside = cpu_s + db_cpu_s + delay_s
     gil = "event loops" if settings.worker_class == "asgi" else "GILs (one per worker)"
+    slots = ("slots", settings.slots, "slots (workers x threads)", inside)
+    if pool is not None and pool * settings.workers < settings.slots:
+        slots = ("slots", pool * settings.workers, "connections of the app's own pools", inside)
     rows: list[tuple[str, float, str, float]] = [
         ("cpu", conditions.server_cores, "cores", on_cores),
         ("gil", settings.workers, gil, gil_s),
         ("shared_lock", 1, "lock (one of all workers)", lock_s)
         if one_lock
         else ("lock", settings.workers, "of its own locks (one per worker)", lock_s),
-        ("slots", settings.slots, "slots (workers x threads)", inside),
+        slots,
         ("users", users, "users", inside + front_s + generator + think_s),
         ("generator", 1.0, "load generator", generator),
     ]

@@ -78,9 +78,15 @@ class Scenario:
     def is_loop(self) -> bool:
         return self.settings.worker_class == "asgi"
 
+    @property
+    def slots_of_worker(self) -> int:
+        """Requests that one worker can have inside at once, by its own pool at most."""
+        slots = self.settings.slots // self.settings.workers
+        return min(slots, self.demand.worker.most_inside or slots)
+
     def busy_per_worker(self, users: float) -> float:
         """Requests inside one worker at most, when users spread evenly."""
-        slots = self.settings.slots / self.settings.workers
+        slots = float(self.slots_of_worker)
         return max(1.0, min(slots, users / self.settings.workers))
 
     def crowding(self, inside: float) -> float:
@@ -100,7 +106,7 @@ class Scenario:
         rng = np.random.default_rng(seed)
         arrangement = Arrangement(
             workers=self.settings.workers,
-            threads=self.settings.slots // self.settings.workers,
+            threads=self.slots_of_worker,
             cores=self.conditions.server_cores,
             shared_cores=max(0.0, self.conditions.shared_cores),
             gil_fraction=1.0 if self.is_loop else factors.gil_fraction,
@@ -180,4 +186,5 @@ class Scenario:
             one_lock=factors.one_lock,
             think_s=self.think_s,
             front_s=self._front_s(factors),
+            pool=self.demand.worker.most_inside,
         )

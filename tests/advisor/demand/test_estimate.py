@@ -15,13 +15,14 @@ from pretune.advisor.demand.requests import means
 from pretune.advisor.demand.server_costs import on_server
 from pretune.advisor.demand.values import Demand, ServerCost
 from pretune.advisor.model import memory
+from pretune.advisor.model.scenario import Scenario
 from pretune.advisor.profiler.measurement import (
     DatabaseTime,
     Measurement,
     MemorySeries,
 )
 from pretune.advisor.quantity import Interval
-from pretune.loadtests.workload import Endpoint, Workload
+from pretune.loadtests.workload import Endpoint, Load, Workload
 from pretune.server.settings import Settings
 
 
@@ -388,3 +389,27 @@ def test_a_connection_that_no_look_saw_was_there_for_each_busy_thread() -> None:
     without = replace(one, telemetry=rows), replace(four, telemetry=rows)
     found = assemble(WORKLOAD, *without, per_thread=True).worker
     assert (found.pg_connections, found.pg_connections_per_thread) == (0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("connections", "users", "rps", "inside"),
+    [
+        (15, 64, 400.0, 15),  # all in use, and no more got through than hold one throughout
+        (15, 64, 4000.0, None),  # given back early
+        (14, 64, 400.0, None),  # one was free
+        (15, 12, 400.0, None),  # nobody waited
+    ],
+)
+def test_a_pool_that_requests_hold_throughout_lets_no_more_of_them_get_on(
+    connections: int, users: int, rps: float, inside: int | None
+) -> None:
+    one = Settings(1, 1, "asgi")
+    several = replace(
+        measurement(one, workers=(worker(pg_connections=connections),), rps=rps),
+        load=Load(users, 10.0),
+    )
+    found = assemble(WORKLOAD, measurement(one), several, pool_most=15)
+    assert found.worker.most_inside == inside
+    if inside is not None:
+        slots = Scenario(found, Settings(2, 1, "asgi"), several.conditions).slots_of_worker
+        assert slots == 15
