@@ -276,8 +276,6 @@ class _Explorer:
         paths = [path for path in documents if path.endswith(".json")]
         if not paths and any(item.is_unlisted for item in self._candidates):
             paths = list(DOCUMENTS)
-        elif not any(self._needs_values(item) for item in self._candidates):
-            return
         for path in paths[: len(DOCUMENTS)]:
             answer = self._get(path)
             operations = openapi.read(answer.body) if is_success(answer) else []
@@ -296,7 +294,7 @@ class _Explorer:
         wanted = {openapi.shape(base + operation.path) for base in ("", operation.base, mount)}
         for item in self._candidates:
             if not item.is_unlisted and openapi.shape(item.template) in wanted:
-                if self._needs_values(item) and not item.asked:
+                if (self._needs_values(item) or operation.asks) and not item.asked:
                     item.use(operation)
                 return
         example = operation.base + re.sub(r"{[^{}]*}", "zq1x", operation.path)

@@ -43,6 +43,11 @@ class Operation:
     missing_headers: tuple[str, ...] = ()
 
     @property
+    def asks(self) -> bool:
+        """True where it cannot do without a query parameter or a header."""
+        return bool(self.query or self.headers or self.missing_query or self.missing_headers)
+
+    @property
     def query_string(self) -> str:
         """``?a=1&b=2``, or ""."""
         pairs = "&".join(f"{quote(name)}={quote(value)}" for name, value in self.query.items())

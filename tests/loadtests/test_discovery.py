@@ -550,6 +550,18 @@ def test_required_parameters_are_filled_from_the_openapi_document_or_named(liste
     assert ((f"{base}/pets/p%207",) in paths.values()) == (not listed)  # named differently there
 
 
+def test_a_query_that_only_the_document_asks_for_is_filled_or_named():
+    names = ("/wide", "/pets", "/report")  # of a framework that does not say what they require
+    document = {"openapi": "3.1.0", "paths": {path: DOCUMENT["paths"][path] for path in names}}
+    document["components"] = DOCUMENT["components"]
+    table = {"/schema/openapi.json": data(document), "/pets": Answer(400), "/report": Answer(400)}
+    table |= {"/wide": page(), "/pets?status=sold&limit=5": page()}
+    docs = route("/schema/openapi.json", kind="docs")
+    _, paths, reasons, _ = discover([docs, *map(route, names)], table)
+    assert paths["/pets"] == ("/pets?status=sold&limit=5",)
+    assert reasons["/report"].startswith("needs the header X-Tenant")
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -43,6 +43,7 @@ _FRAMEWORKS: tuple[tuple[str, str, str], ...] = (
     ("pyramid.router.", "Router", "pyramid"),
     ("bottle.", "Bottle", "bottle"),
     ("falcon.app.", "App", "falcon"),
+    ("falcon.api.", "API", "falcon"),  # until version 3
     ("sanic.app.", "Sanic", "sanic"),
     ("aiohttp.web_app.", "Application", "aiohttp"),
     ("starlite.app.", "Starlite", "litestar"),  # as it was called until version 2
