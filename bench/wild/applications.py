@@ -71,7 +71,8 @@ APPLICATIONS = (
     ),
     Application(
         "litestar", "notes:app", "Litestar, asyncpg", "uvicorn",
-        _words("/ /notes /notes/* /tags/* /report /health"),
+        _words("/ /notes /notes/* /tags/* /report"),
+        _words("/health"),
         postgres=True,
     ),
     Application(
@@ -117,9 +118,10 @@ APPLICATIONS = (
         environ=(("OTTERWIKI_SETTINGS", "{home}/settings.cfg"),),
     ),
     Application(
-        "ihatemoney", "ihatemoney.wsgi", "Flask, behind a login", "gunicorn",
-        _words("/ /create"),
-        _words("/mobile /dashboard"),
+        "ihatemoney", "ihatemoney.wsgi", "Flask, projects with passwords", "gunicorn",
+        _words("""/ /create /demo/ /demo/add /demo/edit/* /demo/statistics /demo/settle_bills
+               /demo/history"""),
+        _words("/mobile /demo/** /api/currencies"),
         postgres=True,
         environ=(("IHATEMONEY_SETTINGS_FILE_PATH", "{home}/ihatemoney.cfg"),),
     ),
