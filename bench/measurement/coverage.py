@@ -69,7 +69,7 @@ class Figures:
     seconds: float
     repeated: int  # trials, because they were disturbed
     disturbed: int  # of these, those that were disturbed again
-    needless_s: float  # the longest wait told of an endpoint that never waits
+    needless_s: float  # the longest wait reported for an endpoint that never waits
 
     def to_json(self) -> dict[str, Any]:
         pairs = [[p.quantity, p.where, *_ends(p.claimed), p.truth] for p in self.pairs]
@@ -195,9 +195,9 @@ def report(found: Figures) -> Result:
             "disturbed again and counted.",
             "Half width and bias are medians, relative to the truth; below and above: whole "
             "intervals beside it.",
-            "Truth of cpu_s and wait_s: the law by which the app draws, beyond it the app's diary; "
+            "Truth of cpu_s and wait_s: the law from which the app draws, else the app's own log; "
             "of throughput, latency, process CPU and memory: the other repeats, pooled.",
-            "The longest wait told of an endpoint that never waits: "
+            "The longest wait reported for an endpoint that never waits: "
             f"{found.needless_s * 1e6:.0f} us.",
             f"{unknown} claims had no interval.",
         ),

@@ -66,9 +66,9 @@ def run(*, quick: bool) -> Result:
         ),
         notes=(
             f"{rounds} rounds, {THREADS} threads, {USERS} users, two cores for server and "
-            f"generator; {disturbed} of {len(pairs)} trials were disturbed: then the lower end is "
-            "0.",
-            "Truth: all CPU of a request but what hashing and compressing in C spent.",
+            f"generator; {disturbed} of {len(pairs)} trials were disturbed; of those the "
+            "lower end is 0.",
+            "Truth: all CPU of a request except what hashing and compressing in C spend.",
         ),
         data=[[p.where, p.claimed.to_json(), p.truth] for p in pairs],
     )

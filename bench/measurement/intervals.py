@@ -58,8 +58,8 @@ def run(*, quick: bool) -> Result:
         notes=(
             f"Runs of {' and '.join(f'{s:g}' for s in SECONDS)} s; half width is the median, "
             "relative to the truth.",
-            "Of the open queue most misses lie below: its longest queues come seldom, and a short "
-            "run that has not seen one cannot know.",
+            "Most misses of the open queue lie below: its longest queues are rare, and a short run "
+            "that has not seen one cannot know of them.",
         ),
     )
 

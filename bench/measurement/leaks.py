@@ -346,7 +346,7 @@ def report(directories: Sequence[Path], seeds: int = SEEDS) -> Result:
             ),
         ),
         notes=(
-            f"{len(directories)} collection(s) judged with {seeds} seeds of the bootstrap each.",
+            f"Collections: {len(directories)}, each judged with {seeds} seeds of the bootstrap.",
             "Truth is the growth of a process without a server over up to 24,000 requests.",
         ),
         data=[{"collection": place, "seed": seed, **vars(a)} for place, seed, a in answers],

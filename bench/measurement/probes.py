@@ -1,4 +1,4 @@
-"""What looking from inside costs: servers without telemetry, with it, and with probes, in turns.
+"""The cost of the probes inside: servers without telemetry, with it, and with probes, in turns.
 
 Three servers of one app stand side by side on one core; rounds of requests go to each in random
 order, one at a time over one connection, from another core. CPU is the worker's own process clock.
@@ -169,15 +169,15 @@ def run(*, quick: bool) -> Result:
         "rps, telemetry", "rps, probes",
     )  # fmt: skip
     return Result(
-        title="What looking from inside costs",
+        title="The cost of the probes inside",
         tables=(Table(head, tuple(rows)),),
         aims=tuple(aims),
         notes=(
             f"{starts} starts, {ROUNDS} rounds of {BATCH_S:g} s to each server after each, in "
-            "random order; medians over starts of the median of what is more, or of ratios, within "
-            "a round, with bootstrap intervals over starts.",
-            "CPU of the worker's process per request; the thread that looks at stacks is in "
-            "'probes us', and in no figure the tool reports.",
+            "random order; medians over starts of the median difference, or ratio, within a round, "
+            "with bootstrap intervals over starts.",
+            "CPU of the worker's process per request; the thread that samples stacks is "
+            "in 'probes us', and in no figure that the tool reports.",
         ),
         data=data,
     )

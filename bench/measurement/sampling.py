@@ -1,4 +1,4 @@
-"""What looking from outside costs: many workers sampled, and a day of samples kept.
+"""The cost of sampling from outside: many workers sampled, and a day of samples kept.
 
 The profiler looks at a real server of so many workers, which clients keep a little busy; what it
 says of its own cost stands beside what this whole process has spent meanwhile. The day is those
@@ -92,13 +92,13 @@ def run(*, quick: bool) -> Result:
     day_s = QUICK_DAY_S if quick else DAY_S
     day = live(samples[min(LIMITS)], day_s)
     return Result(
-        title="What looking from outside costs",
+        title="The cost of sampling from outside",
         tables=(_costs(found), _kept(day, day_s)),
         aims=(*(_aim(n, looked) for n, looked in found.items()), *_bounded(day, day_s)),
         notes=(
-            f"A trivial app, one thread a worker, 20 requests/s; looked at for {seconds:.0f} s, "
-            f"{len(found[min(LIMITS)])} times; the worst of them. What this process spent holds "
-            "all of its threads.",
+            "A trivial app with one thread per worker at 20 requests/s, sampled for "
+            f"{seconds:.0f} s, {len(found[min(LIMITS)])} times; the worst is shown. What this "
+            "process spent includes all its threads.",
             f"The day: rows of {min(LIMITS)} workers {1 / TICK_S:.0f} times a second with "
             f"{REQUESTS / TICK_S:.0f} requests/s.",
         ),

@@ -119,7 +119,7 @@ def gil_fraction(name: str, measured: Measurement) -> float:
 
 
 def needless_wait(workload: Workload, one: Repeat) -> float:
-    """The longest wait told of an endpoint that never waits, seconds."""
+    """The longest wait reported for an endpoint that never waits, seconds."""
     assert one.demand is not None
     return max(
         said.wait_s.value
