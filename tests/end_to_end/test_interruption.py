@@ -9,12 +9,13 @@ import pytest
 from support.runs import ROOT, Sandbox
 
 PHASES = ("setup", "preflight", "demand", "contrast", "preload", "model", "verification")
+SHORT = ("--ram", "1G", "--time-budget", "10s")
 Until = Callable[["subprocess.Popen[str]", str], str]
 
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_sigkill_in_any_phase_leaves_nothing(sandbox: Sandbox, until: Until, phase: str) -> None:
-    run = sandbox.start("tiny", "--ram", "1G", "--time-budget", "20s")
+    run = sandbox.start("tiny", *SHORT)
     until(run, phase)
     time.sleep(0.3)
     run.kill()
@@ -27,7 +28,7 @@ def test_sigkill_in_any_phase_leaves_nothing(sandbox: Sandbox, until: Until, pha
 def test_ctrl_c_in_any_phase_cleans_up_and_says_130(
     sandbox: Sandbox, until: Until, phase: str
 ) -> None:
-    run = sandbox.start("tiny", "--ram", "1G", "--time-budget", "20s")
+    run = sandbox.start("tiny", *SHORT)
     until(run, phase)
     run.send_signal(signal.SIGINT)
     output, _ = run.communicate(timeout=200)
@@ -38,7 +39,7 @@ def test_ctrl_c_in_any_phase_cleans_up_and_says_130(
 
 
 def test_sigterm_cleans_up_as_ctrl_c_does(sandbox: Sandbox, until: Until) -> None:
-    run = sandbox.start("tiny", "--ram", "1G", "--time-budget", "20s")
+    run = sandbox.start("tiny", *SHORT)
     until(run, "demand")
     run.terminate()
     run.communicate(timeout=200)
@@ -47,7 +48,7 @@ def test_sigterm_cleans_up_as_ctrl_c_does(sandbox: Sandbox, until: Until) -> Non
 
 
 def test_sigkill_under_load_ends_the_shop_s_postgres_too(sandbox: Sandbox, until: Until) -> None:
-    run = sandbox.start("examples.shop.wsgi", "--ram", "4G", "--time-budget", "20s", cwd=ROOT)
+    run = sandbox.start("examples.shop.wsgi", *SHORT, cwd=ROOT)
     until(run, "contrast")
     run.kill()
     run.wait()
