@@ -23,6 +23,7 @@ from pretune.advisor.preflight.facts import Facts, LeftOpen
 from pretune.advisor.preflight.options import Options
 from pretune.advisor.preflight.servers import Servers, choose
 from pretune.advisor.preflight.target import Target
+from pretune.advisor.profiler import causes
 from pretune.advisor.profiler.peers import Peer, find_postgres
 from pretune.advisor.progress import Progress
 from pretune.advisor.resources import limits, postgres, postgres_url
@@ -120,7 +121,8 @@ def run(
             url = postgres_url.complete(url, environ)
             database = postgres.inspect(url)
         except postgres_url.PostgresError as error:
-            raise Refused(f"{source}: {error}") from error
+            told = causes.explain(causes.find_causes([str(error)]))
+            raise Refused(f"{source}: {error}{told}") from error
         budget = _with_connections(budget, options, database)
         if database.pooler and database.pooler.problem:
             notes.append(

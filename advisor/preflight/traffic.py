@@ -10,6 +10,7 @@ from typing import Any
 
 from pretune.advisor.failure import AppFailed, Refused
 from pretune.advisor.preflight.options import Options
+from pretune.advisor.profiler import causes
 from pretune.advisor.profiler.peers import Peer, watch_peers
 from pretune.advisor.workspace.directory import Workspace
 from pretune.advisor.workspace.logs import log_tail
@@ -167,7 +168,8 @@ def _nothing_answers(workload: Workload, *, named: bool, log: Path) -> AppFailed
     skipped = workload.skipped
     held = any("login" in each.reason or "redirects" in each.reason for each in skipped)
     if named or (any(each.broken for each in skipped) and not held):
-        return AppFailed("no_route_works", _why_none(skipped), log_tail=log_tail(log))
+        told = causes.explain(causes.find_causes([causes.read_since(log, 0)]))
+        return AppFailed("no_route_works", _why_none(skipped) + told, log_tail=log_tail(log))
     way = "name a route with --path"
     if any("login" in each.reason for each in skipped):
         way += ", or log in with a workload file's [headers] or a locustfile"

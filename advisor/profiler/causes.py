@@ -155,11 +155,13 @@ def find_causes(texts: Iterable[str]) -> tuple[ErrorCause, ...]:
 
 
 def explain(found: Sequence[ErrorCause]) -> str:
-    """``"database is locked": SQLite lets one process ...`` of the first; "" of none."""
+    """``. They say "database is locked": SQLite lets ...``, to go on with what failed, of the first
+    reason and with its fix; "" of none."""
     if not found:
         return ""
     first = found[0]
-    return f'"{first.said}": {BY_KIND[first.kind].means}'
+    cause = BY_KIND[first.kind]
+    return f'. They say "{first.said}": {cause.means}. {cause.fix.rstrip(".")}'
 
 
 def read_since(log: Path, start: int) -> str:

@@ -47,11 +47,16 @@ def _pool(around: Surroundings) -> Said | None:
     if settings.worker_class == "asgi":
         at_once = math.ceil(around.recommendation.predicted.users / settings.workers)
     if worker.pg_most is not None and worker.pg_most <= held and at_once > held:
-        return at_once, (
+        free = around.budget.pg_connections
+        room = at_once if free is None else free // (settings.workers + 1)
+        most = max(held, min(at_once, room))
+        helps = "As many connections as requests at once end that"
+        if most < at_once:
+            helps = f"Postgres has room for {most} in each worker and one that overlaps"
+        return most, (
             f"the app's pool allows a worker {worker.pg_most} connections and all of them were in "
             f"use: that is its limit, not what {at_once} requests at once want, and those beyond "
-            "it wait. As many connections as requests at once end that, as far as Postgres has "
-            "them; or let fewer requests in."
+            f"it wait. {helps}; or let fewer requests in, and give connections back earlier."
         )
     if settings.worker_class == "asgi":
         return held, (

@@ -11,6 +11,7 @@ from enum import Enum
 from pretune.advisor.failure import AppFailed, MeasurementInvalid
 from pretune.advisor.observations import Observations
 from pretune.advisor.preflight.servers import Servers
+from pretune.advisor.profiler import causes
 from pretune.advisor.profiler.measurement import Measurement, Role
 from pretune.advisor.trials import answering, plan
 from pretune.advisor.trials.plan import PlannedTrial, Seen, Terms
@@ -49,7 +50,8 @@ def check_demand(measured: Measurement) -> None:
         shown = "; ".join(f"{what} ({count})" for what, count in measured.errors[:5])
         raise AppFailed(
             "only_errors",
-            f"under load the app answered only errors: {shown or 'no answer at all'}",
+            f"under load the app answered only errors: {shown or 'no answer at all'}"
+            + causes.explain(measured.causes),
         )
     if measured.generator_saturated:
         raise MeasurementInvalid(

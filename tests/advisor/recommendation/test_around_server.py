@@ -94,5 +94,8 @@ def test_a_pool_that_was_full_is_no_evidence_of_what_is_wanted():
     full = advised(case(settings, pg_connections=3, pg_most=3))["pool_size"]
     assert full.value == 5  # 10 users, two workers
     assert "its limit, not what 5 requests at once want" in full.reason
+    scarce = advised(case(settings, pg=12, pg_connections=3, pg_most=3))["pool_size"]
+    assert scarce.value == 4
+    assert "Postgres has room for 4 in each worker" in scarce.reason
     free = advised(case(settings, pg_connections=3, pg_most=20))["pool_size"]
     assert free.value == 3

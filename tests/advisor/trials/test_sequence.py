@@ -11,7 +11,7 @@ from support.measured import measurement
 from pretune.advisor.failure import AppFailed, MeasurementInvalid
 from pretune.advisor.observations import Observations
 from pretune.advisor.preflight.servers import Servers
-from pretune.advisor.profiler.measurement import Conditions, Measurement, Role
+from pretune.advisor.profiler.measurement import Conditions, ErrorCause, Measurement, Role
 from pretune.advisor.trials import plan, sequence
 from pretune.advisor.trials.plan import PlannedTrial, Terms
 
@@ -40,6 +40,13 @@ class Machine:
             load=planned.load(1),
             conditions=Conditions(1.0, 0, True, False, server=server),
         )
+
+
+def test_an_app_of_errors_only_is_failed_with_their_reason() -> None:
+    cause = ErrorCause("postgres-full", 9, "sorry, too many clients already")
+    trial = replace(measurement(plan.Settings(1, 1)), error_rate=1.0, causes=(cause,))
+    with pytest.raises(AppFailed, match=r"many clients already.*no connection left.*PgBouncer"):
+        sequence.check_demand(trial)
 
 
 def test_an_app_that_does_not_start_preloaded_ends_no_run() -> None:
