@@ -9,13 +9,12 @@ import pytest
 from support.runs import ROOT, Sandbox
 
 PHASES = ("setup", "preflight", "demand", "contrast", "preload", "model", "verification")
-SHORT = ("--ram", "1G", "--time-budget", "10s")
 Until = Callable[["subprocess.Popen[str]", str], str]
 
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_sigkill_in_any_phase_leaves_nothing(sandbox: Sandbox, until: Until, phase: str) -> None:
-    run = sandbox.start("tiny", *SHORT)
+    run = sandbox.start("tiny", "--ram", "1G", "--time-budget", "20s")
     until(run, phase)
     time.sleep(0.3)
     run.kill()
@@ -28,7 +27,7 @@ def test_sigkill_in_any_phase_leaves_nothing(sandbox: Sandbox, until: Until, pha
 def test_ctrl_c_in_any_phase_cleans_up_and_says_130(
     sandbox: Sandbox, until: Until, phase: str
 ) -> None:
-    run = sandbox.start("tiny", *SHORT)
+    run = sandbox.start("tiny", "--ram", "1G", "--time-budget", "20s")
     until(run, phase)
     run.send_signal(signal.SIGINT)
     output, _ = run.communicate(timeout=200)
@@ -39,7 +38,7 @@ def test_ctrl_c_in_any_phase_cleans_up_and_says_130(
 
 
 def test_sigterm_cleans_up_as_ctrl_c_does(sandbox: Sandbox, until: Until) -> None:
-    run = sandbox.start("tiny", *SHORT)
+    run = sandbox.start("tiny", "--ram", "1G", "--time-budget", "20s")
     until(run, "demand")
     run.terminate()
     run.communicate(timeout=200)
@@ -48,7 +47,7 @@ def test_sigterm_cleans_up_as_ctrl_c_does(sandbox: Sandbox, until: Until) -> Non
 
 
 def test_sigkill_under_load_ends_the_shop_s_postgres_too(sandbox: Sandbox, until: Until) -> None:
-    run = sandbox.start("examples.shop.wsgi", *SHORT, cwd=ROOT)
+    run = sandbox.start("examples.shop.wsgi", "--ram", "4G", "--time-budget", "20s", cwd=ROOT)
     until(run, "contrast")
     run.kill()
     run.wait()
