@@ -21,6 +21,12 @@ class MeasurementInvalid(Exception):
     traceback = ""
 
 
+class OutOfTime(MeasurementInvalid):
+    """The time budget ended before there was anything to answer with: exit 3."""
+
+    kind = "time_budget"
+
+
 class LoadFailed(MeasurementInvalid):
     """The user's own load code raises: exit 3, with its traceback."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -11,12 +12,11 @@ from pretune.advisor import verification
 from pretune.advisor.conclusion import Conclusion, conclude
 from pretune.advisor.demand import allocators
 from pretune.advisor.demand.apart import judge_apart
-from pretune.advisor.failure import AppFailed, MeasurementInvalid
+from pretune.advisor.failure import AppFailed, MeasurementInvalid, OutOfTime
 from pretune.advisor.model import simulation
 from pretune.advisor.observations import Observations
 from pretune.advisor.outcome import finish, with_conclusion
 from pretune.advisor.preflight.facts import Facts
-from pretune.advisor.preflight.options import SHORTEST_TIME_BUDGET_S
 from pretune.advisor.preflight.preflight import Preflight
 from pretune.advisor.preflight.servers import EMBEDDED
 from pretune.advisor.profiler.measurement import Measurement, Role
@@ -27,6 +27,7 @@ from pretune.advisor.reverse_proxy import checks, steps
 from pretune.advisor.reverse_proxy.values import Fronted
 from pretune.advisor.saved import Evidence
 from pretune.advisor.session import Session
+from pretune.advisor.time_budget import REPORT_S
 from pretune.advisor.trials import answering, follow_up, plan, sequence
 from pretune.advisor.trials.bench import Bench
 from pretune.advisor.trials.plan import PlannedTrial, Terms
@@ -35,8 +36,9 @@ from pretune.loadtests import slow
 
 # How often the recommendation is revised when its verification broke a promise.
 REVISIONS = 1
-REPORT_S = 3.0  # writing the report
-MODEL_S = 12.0  # searching, with all cores to itself, and writing the report
+DEMAND_S = 3.0  # that the first trial may take longer on a busy machine, however late it is
+BENCH_S = 2.0  # starting the load generator
+MODEL_S = 4.0  # searching, with all cores to itself
 
 
 class Pipeline:
@@ -46,105 +48,125 @@ class Pipeline:
         self._session = session
         self._make_bench = bench
         self.evidence: Evidence | None = None  # of the answer, once the run has come to its end
+        self._dropped: tuple[Role, ...] = ()  # trials that there is no room for
 
     def dry_run(self, progress: Progress) -> dict[str, Any]:
         """Describe what would be measured, without load."""
         from pretune.advisor.documents.plan import describe
 
         preflight = self._session.preflight(progress)
-        planned = sequence.planned(self._terms(preflight))
-        whole = self._session.options.time_budget_s
-        return describe(self._session.run, preflight, planned, self._trials_budget_s, whole)
+        terms, whole_s = self._terms(preflight), self._session.time_budget.seconds
+        return describe(self._session.run, preflight, sequence.planned(terms), terms, whole_s)
 
     def advise(self, progress: Progress) -> None:
-        """Raises AppFailed, MeasurementInvalid, Refused, HookError."""
+        """Raises AppFailed, MeasurementInvalid, OutOfTime, Refused, HookError."""
         session = self._session
         compiling = simulation.start_warm_up()
         preflight = session.preflight(progress)
         # compiling would take CPU from the first trial
         progress.update("compiling the model")
-        compiling.join()
-        bench = self._make_bench(session.workspace, preflight, progress)
+        with session.time_budget.not_counted("compiling the model, once"):
+            compiling.join()
+        with session.time_budget.counted(BENCH_S, "starting the load, on a busy machine"):
+            bench = self._make_bench(session.workspace, preflight, progress)
         try:
-            trials = Trials(bench, progress, session.options.seed, session.deadline)
-            observations = self._observe(preflight, trials)
-            self._measure_apart(preflight, trials)
+            trials = Trials(bench, progress, session.options.seed, session.time_budget)
+            terms = self._terms(preflight)
+            observations = self._observe(terms, trials)
+            self._measure_apart(preflight, terms, trials)
             session.run = replace(session.run, workload=bench.workload)
             facts = replace(preflight.facts, workload=bench.workload)
-            conclusion, evidence = self._answer(preflight, facts, observations, trials)
+            conclusion, evidence = self._answer(preflight, facts, observations, terms, trials)
             self._follow_up(preflight, conclusion, observations, trials)
         finally:
             bench.close()
             for problem in bench.problems.values():
                 session.note(problem)
+            if apart := session.time_budget.describe_apart():
+                session.note(apart)
         session.run = finish(session.run, facts, conclusion)
         self.evidence = evidence
 
     def _terms(self, preflight: Preflight) -> Terms:
-        return Terms(
+        """Return what plans depend on, with the seconds of load that there is room for now."""
+        whole = Terms(
             interface=preflight.target.interface,
             servers=preflight.servers,
             cores=preflight.budget.cores,
             pg_connections=preflight.budget.pg_connections,
-            seconds=plan.durations(self._trials_budget_s),
+            seconds=plan.durations(self._session.time_budget.seconds),
             rps=preflight.rps,
+            around_s=plan.around(preflight.target.boot_s),
             front=preflight.front.name if preflight.front else "",
             through=lambda settings, rps: steps.configure_for_trial(
                 self._session.run.front, preflight, preflight.workload, settings, rps, 1.0
             ),
         )
+        roles = {trial.role for trial in sequence.planned(whole)} | {Role.VERIFICATION}
+        wanted = {role: whole.seconds[role] for role in Role if role in roles}
+        room_s = self._session.time_budget.left_s - MODEL_S - REPORT_S - self._checks_s
+        seconds = plan.fit(wanted, whole.around_s, room_s)
+        self._dropped = tuple(role for role in wanted if role not in seconds)
+        return replace(whole, seconds=seconds)
+
+    def _describe_time(self, what: str, trials: Trials) -> str:
+        """Say what the time budget had no room for, and what the app's boots took of it."""
+        boots_s = trials.bench.boots_s
+        boots = f", {sum(boots_s):.0f} s of it in {len(boots_s)} boots of the app" * bool(boots_s)
+        return f"{what} (the time budget is {self._session.time_budget.seconds:.0f} s{boots})"
 
     @property
-    def _trials_budget_s(self) -> float:
-        """Seconds of the time budget, without what the checks of the reverse proxy take."""
-        options = self._session.options
-        if options.front is None:
-            return options.time_budget_s
-        return max(SHORTEST_TIME_BUDGET_S, options.time_budget_s - checks.SECONDS)
-
-    @property
-    def _answer_s(self) -> float:
-        """Seconds for a conclusion and its verification."""
+    def _checks_s(self) -> float:
+        """Seconds that the checks of the reverse proxy will take."""
         front = self._session.run.front
-        checks_s = checks.SECONDS if front is not None and front.checks is None else 0.0
-        load_s = plan.duration(Role.VERIFICATION, self._trials_budget_s)
-        return MODEL_S + load_s + plan.AROUND_S + plan.BETWEEN_S + checks_s
+        return checks.SECONDS if front is not None and front.checks is None else 0.0
 
-    def _observe(self, preflight: Preflight, trials: Trials) -> Observations:
+    def _answer_s(self, terms: Terms) -> float:
+        """Seconds for a conclusion and its verification."""
+        verified_s = terms.seconds[Role.VERIFICATION] + terms.around_s + plan.BETWEEN_S
+        return MODEL_S + self._checks_s + verified_s + REPORT_S
+
+    def _observe(self, terms: Terms, trials: Trials) -> Observations:
         """Run the trials before the answer."""
-        session = self._session
+        session, time_budget = self._session, self._session.time_budget
+        left_out = [str(role) for role in self._dropped]
 
-        def run(planned: PlannedTrial, server: str, after_s: float) -> Measurement:
-            after_s += self._answer_s + follow_up.RESERVE_S
-            measured = trials.run(planned, server, after_s)
+        def run(planned: PlannedTrial, server: str, after_s: float) -> Measurement | None:
+            after_s += self._answer_s(terms) + follow_up.RESERVE_S
+            until = time_budget.ends_at_last - MODEL_S - REPORT_S
+            if planned.role is Role.DEMAND:  # without it there is nothing to say
+                until = max(until, time.monotonic() + planned.expected_s + DEMAND_S)
+            try:
+                measured = trials.run(planned, server, after_s, until)
+            except OutOfTime as error:
+                if planned.role is Role.DEMAND:
+                    raise OutOfTime(self._describe_time(f"{error}", trials)) from error
+                left_out.append(planned.name)
+                return None
             session.add_trial(measured)
             return measured
 
-        left_out: list[str] = []
-
         def leave_out(planned: PlannedTrial) -> bool:
-            if trials.overruns:
+            late = trials.left_s < planned.expected_s + self._answer_s(terms)
+            if late:
                 left_out.append(planned.name)
-            return bool(trials.overruns)
+            return late
 
-        *_, observations = sequence.observe(self._terms(preflight), run, leave_out=leave_out)
+        *_, observations = sequence.observe(terms, run, leave_out=leave_out)
         if left_out:
-            session.note(
-                f"{'; '.join(trials.overruns)}: to keep near the time budget of "
-                f"{session.options.time_budget_s:.0f} s these trials were left out: "
-                f"{', '.join(left_out)}"
-            )
+            what = f"left out for want of time: {', '.join(left_out)}"
+            session.note(self._describe_time(what, trials))
         if observations.front is not None:
             direct = observations.saturated()[-1]
             assert session.run.front is not None
             self._set_front(*steps.learn_cost(session.run.front, observations.front, direct))
         return observations
 
-    def _measure_apart(self, preflight: Preflight, trials: Trials) -> None:
+    def _measure_apart(self, preflight: Preflight, terms: Terms, trials: Trials) -> None:
         """Run the routes that would starve the others, where time allows. It changes no answer."""
         session, apart = self._session, preflight.workload.apart
-        planned = plan.plan_apart(self._terms(preflight), apart, self._trials_budget_s)
-        if planned is None or trials.left_s < planned.expected_s + self._answer_s:
+        planned = plan.plan_apart(terms, apart, session.time_budget.seconds)
+        if planned is None or trials.left_s < planned.expected_s + self._answer_s(terms):
             return
         trials.progress.phase(planned.name, planned.why, planned.expected_s)
         try:
@@ -155,6 +177,7 @@ class Pipeline:
                 server=preflight.servers.measured,
                 probes=True,
                 workload=slow.only_apart(preflight.workload),
+                until=session.time_budget.ends_at_last - MODEL_S - REPORT_S,
             )
         except (AppFailed, MeasurementInvalid) as error:
             session.note(f"the trial of {planned.why} failed: {error}")
@@ -162,9 +185,15 @@ class Pipeline:
         session.run = replace(session.run, slow=judge_apart(apart, measured))
 
     def _answer(
-        self, preflight: Preflight, facts: Facts, observations: Observations, trials: Trials
+        self,
+        preflight: Preflight,
+        facts: Facts,
+        observations: Observations,
+        terms: Terms,
+        trials: Trials,
     ) -> tuple[Conclusion, Evidence]:
         """Conclude and verify; once more where the verification broke a promise."""
+        session = self._session
         for revision in range(1 + REVISIONS):
             if revision:
                 trials.progress.line(
@@ -172,16 +201,23 @@ class Pipeline:
                 )
             detail = "searching workers x threads under all budgets"
             trials.progress.phase("model", detail, 8.0)
-            conclusion, evidence = self._conclude(facts, observations, trials.bench)
+            with session.time_budget.counted(MODEL_S, "the model, on a busy machine"):
+                conclusion, evidence = self._conclude(facts, observations, trials.bench)
             if conclusion.recommendation is None:
                 break
             self._check_front(preflight, trials)
-            measured, kept = self._verify(facts, conclusion, trials)
+            try:
+                measured, kept = self._verify(facts, conclusion, terms, trials)
+            except OutOfTime as error:
+                # what an earlier answer showed says nothing of this one
+                session.run = replace(session.run, verification=None)
+                session.note(self._describe_time(f"not verified: {error}", trials))
+                break
             if kept or answering.loses_requests(measured, observations.contrast):
                 break
             # the model learns from its miss; the next answer is verified again
             observations = observations.plus(measured)
-            if trials.left_s < self._answer_s:
+            if trials.left_s < self._answer_s(terms):
                 break
         return conclusion, evidence
 
@@ -228,7 +264,7 @@ class Pipeline:
             self._session.note(note)
 
     def _verify(
-        self, facts: Facts, conclusion: Conclusion, trials: Trials
+        self, facts: Facts, conclusion: Conclusion, terms: Terms, trials: Trials
     ) -> tuple[Measurement, bool]:
         """Run the recommendation; say whether every promise was kept. A prediction that missed by
         little is no reason to go on."""
@@ -248,7 +284,7 @@ class Pipeline:
             seed=session.options.seed,
             think_s=bench.think_s,
             seconds=verification.plan_seconds(
-                self._trials_budget_s, trials.left_s - REPORT_S, after_s
+                terms.seconds[Role.VERIFICATION], trials.left_s - REPORT_S, after_s
             ),
             free_bytes=cgroups.available_ram() * MEMORY_FRACTION,
             through=lambda settings, rps: through(settings, rps, cores),
@@ -259,7 +295,9 @@ class Pipeline:
                 f"{planned.trial.settings.workers} of them were verified"
             )
         reserve_s = follow_up.RESERVE_S if leaks else 0.0
-        measured = trials.run(planned.trial, server, reserve_s)
+        until = session.time_budget.ends_at_last - REPORT_S
+        trial = replace(planned.trial, around_s=terms.around_s)
+        measured = trials.run(trial, server, reserve_s, until)
         session.add_trial(measured, planned.whole.predicted)
         judged = verification.judge_verification(facts, conclusion, planned, measured)
         session.run = replace(session.run, verification=judged)
@@ -293,6 +331,7 @@ class Pipeline:
                     server=server,
                     environ=each.environ,
                     watch=each.watch,
+                    until=session.time_budget.ends_at - REPORT_S,
                 )
             except (AppFailed, MeasurementInvalid) as error:
                 session.note(f"the trial of {trial.why} failed: {error}")

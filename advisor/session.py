@@ -6,7 +6,6 @@ leaves a report.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -22,6 +21,7 @@ from pretune.advisor.recommendation import today
 from pretune.advisor.resources.budget import UNLOADED_SOURCE
 from pretune.advisor.reverse_proxy.values import Fronted
 from pretune.advisor.run import Failure, Run, Trial
+from pretune.advisor.time_budget import TimeBudget
 from pretune.advisor.verdict import Verdict
 from pretune.advisor.workspace.directory import Workspace
 from pretune.advisor.workspace.logs import log_tail
@@ -43,17 +43,14 @@ class Session:
         self.run = Run(options.location.spec, options.seed, Verdict.NOT_ENOUGH_DATA)
         self.environ: Mapping[str, str] = {}
         self.database_urls: tuple[str, ...] = ()
-        self.began = time.monotonic()
+        self.time_budget = TimeBudget(options.time_budget_s)
         self._find = find
 
-    @property
-    def deadline(self) -> float:
-        """When the time budget is used up, by ``time.monotonic``."""
-        return self.began + self.options.time_budget_s
-
     def preflight(self, progress: Progress) -> Preflight:
-        """Raises AppFailed, Refused, HookError."""
-        facts = self._find(self.options, self.workspace, progress, self._learn_environment)
+        """Raises AppFailed, OutOfTime, Refused, HookError."""
+        facts = self._find(
+            self.options, self.workspace, progress, self._learn_environment, self.time_budget
+        )
         self.database_urls = (facts.database_url or "", *facts.database_urls)
         deployed = facts.look.deployed
         interface, server = facts.target.interface, facts.servers.verified

@@ -245,15 +245,14 @@ def runnable(
     return replace(settings, workers=most)
 
 
-def plan_seconds(time_budget_s: float, left_s: float, after_s: float) -> tuple[float, float]:
+def plan_seconds(whole_s: float, left_s: float, after_s: float) -> tuple[float, float]:
     """Seconds of load, both levels together: as planned, and the most that there is time for.
 
     Fewer than planned, by half at most, where ``after_s`` of the time that is left are wanted for
     more.
     """
-    whole = plan.duration(Role.VERIFICATION, time_budget_s)
     room = left_s - after_s - AROUND_S - BETWEEN_S
-    planned = min(whole, max(whole * SHORTEST, room)) if after_s > 0 else whole
+    planned = min(whole_s, max(whole_s * SHORTEST, room)) if after_s > 0 else whole_s
     return planned, max(planned, room)
 
 

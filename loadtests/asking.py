@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
 TIMEOUT_S = 10.0
+# The first request may load what the import did not.
+FIRST_TIMEOUT_S = 30.0
 # How long a stream of server-sent events is listened to before it is taken for endless.
 EVENTS_TIMEOUT_S = 2.0
 MAX_BODY = 5_000_000
@@ -75,10 +77,39 @@ def ask(
             pass
         return Answer(failure="never ends", **head)  # type: ignore[arg-type]
     except TimeoutError:
-        return Answer(failure=f"does not answer within {timeout:g} s")
+        return Answer(failure=f"does not answer within {round(timeout, 1):g} s")
     except http.client.HTTPException as error:
         return Answer(failure=f"does not answer in HTTP ({type(error).__name__})")
     except OSError as error:
         return Answer(failure=f"breaks the connection ({error.strerror or type(error).__name__})")
     finally:
         connection.close()
+
+
+class Asking:
+    """``ask``, or a stand-in, for many paths: all together within so many ``seconds``."""
+
+    def __init__(self, seconds: float, ask: Callable[..., Answer] = ask) -> None:
+        self.seconds = seconds
+        self._ask = ask
+        self._until = time.monotonic() + seconds
+        self._timeout_s = FIRST_TIMEOUT_S
+
+    @property
+    def left_s(self) -> float:
+        return max(0.0, self._until - time.monotonic())
+
+    @property
+    def may_ask(self) -> bool:
+        return self.left_s > 0
+
+    @property
+    def too_long(self) -> str:
+        """The reason why a path was not asked for."""
+        return f"not asked: trying the routes took more than {self.seconds:.0f} s"
+
+    def __call__(self, address: tuple[str, int], path: str, headers: Mapping[str, str]) -> Answer:
+        timeout_s = min(self._timeout_s, max(0.5, self.left_s))
+        answer = self._ask(address, path, headers, timeout_s)
+        self._timeout_s = TIMEOUT_S
+        return answer

@@ -12,9 +12,8 @@ workload has answered once.
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -29,7 +28,7 @@ from pretune.loadtests.answers import (
     leads_to_login,
     rejection,
 )
-from pretune.loadtests.asking import Answer, ask
+from pretune.loadtests.asking import Answer, Asking
 from pretune.loadtests.candidates import (
     GUESSES,
     PATHS_PER_ENDPOINT,
@@ -62,18 +61,17 @@ HEALTH = re.compile(
     re.IGNORECASE,
 )
 
-_Ask = Callable[[tuple[str, int], str, Mapping[str, str]], Answer]
-
 
 def probe(
     address: tuple[str, int],
     routes: Iterable[Mapping[str, Any]],
     headers: Iterable[tuple[str, str]] = (),
-    ask: _Ask = ask,
+    asking: Asking | None = None,
 ) -> Workload:
     """Try the running application and return the workload that its answers allow.
 
     The workload is empty when nothing answered; ``skipped`` then says why for each route.
+    ``asking`` None: within MAX_SECONDS.
     """
     planned = sort_routes(routes)
     root = next((item for item in planned.candidates if item.template == "/"), None)
@@ -82,7 +80,8 @@ def probe(
         root = make_page("/")
         candidates.insert(0, root)
     owners = [(root.matcher or re.compile("/"), root), *planned.owners]
-    explorer = _Explorer(address, dict(headers), candidates, owners, ask)
+    asking = asking or Asking(MAX_SECONDS)
+    explorer = _Explorer(address, dict(headers), candidates, owners, asking)
     root_status = explorer.try_one(root).status
     explorer.read_documents(planned.documents)
     explorer.read_sitemap()
@@ -219,7 +218,7 @@ def _cover(candidates: Sequence[Candidate], known: int, root: str) -> Coverage:
 
 
 class _Explorer:
-    """Requests to the application, at most MAX_REQUESTS of them within MAX_SECONDS."""
+    """Requests to the application, at most MAX_REQUESTS of them, as long as ``asking`` may."""
 
     def __init__(
         self,
@@ -227,16 +226,15 @@ class _Explorer:
         headers: dict[str, str],
         candidates: list[Candidate],
         owners: list[tuple[re.Pattern[str], Candidate | None]],
-        ask: _Ask,
+        asking: Asking,
     ) -> None:
         self.headers = headers  # sent with each request
-        self._address, self._ask = address, ask
+        self._address, self._asking = address, asking
         self._candidates, self._owners = candidates, owners
         names = {f"{address[0]}:{address[1]}", f"localhost:{address[1]}"}
         names |= {value for name, value in headers.items() if name.lower() == "host"}
         self._hosts = frozenset(name.lower() for name in names)
         self._left = MAX_REQUESTS
-        self._until = time.monotonic() + MAX_SECONDS
         self._seen: set[str] = set()  # links already offered to their route
         self._logins: set[str] = set()  # paths to which the application sends those without one
         self._redirects: dict[str, str] = {}  # path -> the path it leads to
@@ -245,7 +243,7 @@ class _Explorer:
 
     @property
     def _may_ask(self) -> bool:
-        return self._left > 0 and time.monotonic() < self._until
+        return self._left > 0 and self._asking.may_ask
 
     @property
     def waiting(self) -> bool:
@@ -269,7 +267,7 @@ class _Explorer:
 
     def _get(self, path: str, extra: Mapping[str, str] | None = None) -> Answer:
         self._left -= 1
-        return self._ask(self._address, path, {**(extra or {}), **self.headers})
+        return self._asking(self._address, path, {**(extra or {}), **self.headers})
 
     def read_documents(self, documents: Sequence[str]) -> None:
         """Take operations and values from the application's OpenAPI documents."""
@@ -357,7 +355,7 @@ class _Explorer:
             names = " and ".join(f"<{param['name']}>" for param in item.params)
             return f"no example value for {names}; name one with --path"
         if self._left > 0:
-            return f"not asked: trying the routes took more than {MAX_SECONDS:.0f} s"
+            return self._asking.too_long
         return f"not asked: more than {MAX_REQUESTS} requests would have been needed"
 
     def _judge(self, item: Candidate, path: str, answer: Answer) -> None:

@@ -25,7 +25,7 @@ from typing import Any
 from pretune.loadtests.user_errors import UserError
 from pretune.loadtests.workload import Load, Workload
 
-HELLO_TIMEOUT_S = 30.0
+HELLO_TIMEOUT_S = 60.0  # it imports locust, which takes a second where nothing else runs
 
 
 class DriverFailed(Exception):
@@ -181,6 +181,8 @@ class Driver:
         driver._hello.wait(HELLO_TIMEOUT_S)
         if not driver._hello.is_set() or driver._gone.is_set():
             message = driver._describe_end()
+            if not driver._gone.is_set():
+                message = f"it was not ready after {HELLO_TIMEOUT_S:.0f} s: the machine is too busy"
             driver.close()
             raise DriverFailed(message)
         return driver

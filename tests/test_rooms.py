@@ -21,7 +21,7 @@ STARTERS = tuple(
 # Folders and files at the top of a room, lowest first: each may import what stands before it.
 FLOORS = {
     "advisor": (
-        *("quantity", "failure", "confidential", "verdict", "progress"),
+        *("quantity", "failure", "confidential", "verdict", "progress", "time_budget"),
         *("resources", "workspace", "profiler", "observations", "deployed", "preflight"),
         *("demand", "model", "trials", "reverse_proxy", "recommendation", "run"),
         *(

@@ -88,7 +88,7 @@ class Comparison:
             absent=self._absent,
             users=self._users,
             time_budget_s=self._budget_s,
-            took_s=time.monotonic() - self._session.began,
+            took_s=time.monotonic() - self._session.time_budget.began,
         )
 
     def compare(self, progress: Progress) -> None:
@@ -105,7 +105,7 @@ class Comparison:
             self._end(Verdict.NOT_ENOUGH_DATA, "none of the servers asked for can carry this app")
             return
         bench = self._make_bench(session.workspace, preflight, progress)
-        trials = Trials(bench, progress, session.options.seed, session.deadline)
+        trials = Trials(bench, progress, session.options.seed, session.time_budget)
         try:
             observations = self._observe(preflight, trials)
             facts = self._facts(preflight, bench)
@@ -125,6 +125,7 @@ class Comparison:
         session, count = self._session, len(self._entries)
         if session.options.sources.get("time_budget") != "--time-budget":
             session.options = replace(session.options, time_budget_s=times.budget_s(count))
+            session.time_budget.seconds = self._budget_s
         self._plan = times.plan(self._budget_s, count)
 
     # ---- what the app costs, and what each server adds
@@ -407,7 +408,7 @@ class Comparison:
 
     def _late(self) -> bool:
         limit = times.limit_s(self._budget_s, len(self._entries))
-        return time.monotonic() - self._session.began > limit
+        return time.monotonic() - self._session.time_budget.began > limit
 
     def _going(self) -> list[str]:
         """Names of the servers that have not dropped out."""

@@ -13,8 +13,7 @@ from pretune.advisor.resources.postgres_url import redact
 from pretune.advisor.reverse_proxy import checks
 from pretune.advisor.reverse_proxy import cost as front
 from pretune.advisor.run import Run
-from pretune.advisor.trials import plan
-from pretune.advisor.trials.plan import PlannedTrial
+from pretune.advisor.trials.plan import BETWEEN_S, PlannedTrial, Terms
 
 # Trials that are run whatever server the answer is for; the others depend on what is measured.
 ALWAYS = frozenset({Role.DEMAND, Role.CONTRAST, Role.PRELOAD})
@@ -26,15 +25,15 @@ def describe(
     run: Run,
     preflight: Preflight,
     planned: Sequence[PlannedTrial],
-    time_budget_s: float,
+    terms: Terms,
     total_s: float,
 ) -> dict[str, Any]:
     """Trials with their expected seconds; the database without its password.
 
-    ``time_budget_s`` of the trials, ``total_s`` of all.
+    ``total_s``: the time budget.
     """
     document = assemble(run)
-    verification = plan.duration(Role.VERIFICATION, time_budget_s) + plan.AROUND_S + plan.BETWEEN_S
+    verification = terms.seconds[Role.VERIFICATION] + terms.around_s + BETWEEN_S
     return {
         **{key: document[key] for key in SHOWN},
         "database": _database(preflight),
@@ -45,7 +44,7 @@ def describe(
                 for p in planned
                 if p.role in ALWAYS
             ),
-            *_front(preflight, time_budget_s),
+            *_front(preflight, terms),
             {
                 "name": "verification",
                 "detail": "the recommended settings at the claimed load and at half of it",
@@ -56,11 +55,11 @@ def describe(
     }
 
 
-def _front(preflight: Preflight, time_budget_s: float) -> list[dict[str, Any]]:
+def _front(preflight: Preflight, terms: Terms) -> list[dict[str, Any]]:
     """List the steps for a front before the verification through it."""
     if preflight.front is None:
         return []
-    cost_s = plan.duration(Role.FRONT, time_budget_s) + plan.AROUND_S
+    cost_s = terms.seconds[Role.FRONT] + terms.around_s
     cost = f"the same through {preflight.front.name}: what it costs"
     gives = "the same server by itself and behind it"
     return [

@@ -13,6 +13,7 @@ from pretune.advisor.failure import AppFailed
 from pretune.advisor.workspace.directory import Workspace
 from pretune.advisor.workspace.interpreter import BOOTSTRAP, describe_exit, read_within
 from pretune.advisor.workspace.logs import log_tail
+from pretune.server.adapters.launch import BOOT_SECONDS
 from pretune.server.process.importing import DESCRIPTORS_CLOSED
 
 
@@ -56,7 +57,7 @@ def inspect(
     if text is None:
         raise AppFailed(
             "import_hangs",
-            f"importing {spec} did not end within {seconds:.0f} s",
+            f"importing {spec} did not end within {seconds:.0f} s{_of_budget(seconds)}",
             log_tail=tail,
         )
     if not text:
@@ -78,3 +79,10 @@ def inspect(
     if not decoded["ok"]:
         raise AppFailed(decoded["kind"], decoded["message"], decoded.get("traceback", ""))
     return decoded
+
+
+def _of_budget(seconds: float) -> str:
+    """Say where the time budget allowed no more; "" where it did."""
+    if seconds >= BOOT_SECONDS:
+        return ""
+    return ", and the time budget has no more: if it only is slow, give a longer --time-budget"

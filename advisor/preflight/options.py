@@ -11,7 +11,6 @@ from typing import Any
 from pretune.advisor.preflight import reverse_proxy, servers
 from pretune.advisor.preflight.location import Location
 from pretune.advisor.quantity import parse_duration, parse_size
-from pretune.server.adapters.launch import BOOT_SECONDS
 from pretune.server.adapters.nginx_conf import Static
 
 DEFAULT_TIME_BUDGET_S = 120.0
@@ -46,12 +45,6 @@ class Options:
     strict: bool = False
     # name -> "--ram" or "pyproject.toml", for "where does this number come from"
     sources: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def boot_s(self) -> float:
-        """Seconds that the app may take to be imported, and a server to be ready: no more than a
-        short time budget has."""
-        return min(BOOT_SECONDS, self.time_budget_s)
 
 
 class UsageError(ValueError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from pretune.advisor.failure import Refused
 from pretune.advisor.preflight import inspection, reverse_proxy, traffic
 from pretune.advisor.preflight.app_databases import read_databases, read_thread_limit
 from pretune.advisor.preflight.facts import Facts, LeftOpen
-from pretune.advisor.preflight.options import Options
+from pretune.advisor.preflight.options import DEFAULT_TIME_BUDGET_S, Options
 from pretune.advisor.preflight.servers import Servers, choose
 from pretune.advisor.preflight.target import Target
 from pretune.advisor.profiler import causes
@@ -29,6 +30,7 @@ from pretune.advisor.progress import Progress
 from pretune.advisor.resources import limits, postgres, postgres_url
 from pretune.advisor.resources.budget import Budget, Slo, reserve
 from pretune.advisor.resources.postgres import PostgresLimits
+from pretune.advisor.time_budget import TimeBudget
 from pretune.advisor.workspace import cores
 from pretune.advisor.workspace.directory import Workspace
 from pretune.advisor.workspace.hooks import run_setup
@@ -54,7 +56,8 @@ class Preflight(Facts):
     core_plan: cores.CorePlan
     # where no trial may reach a Postgres of another machine; None: --allow-remote-db
     postgres_ports: frozenset[int] | None = None
-    boot_s: float = BOOT_SECONDS  # that a server may take to be ready
+    time_budget_s: float = DEFAULT_TIME_BUDGET_S
+    inspected_s: float = 0.0  # that a process took here to start, to import the app and to look
 
     @property
     def facts(self) -> Facts:
@@ -67,11 +70,14 @@ def run(
     workspace: Workspace,
     progress: Progress,
     learned: Callable[[Mapping[str, str]], None] = lambda environ: None,
+    time_budget: TimeBudget | None = None,
 ) -> Preflight:
-    """Raises AppFailed, Refused, HookError.
+    """Raises AppFailed, OutOfTime, Refused, HookError.
 
     ``learned`` gets the app's environment as soon as it is known, whatever happens afterwards.
+    ``time_budget`` None: the options', from now on.
     """
+    time_budget = time_budget or TimeBudget(options.time_budget_s)
     location = options.location
     installed = reverse_proxy.find_installed(options.front, options.statics)
     environ = dict(options.environ)
@@ -81,22 +87,26 @@ def run(
         environ["DATABASE_URL"] = options.database_url
     if location.config.get("setup"):
         progress.phase("setup", hide(location.config.get("setup"), secrets), 4.0)
-    environ = environ | run_setup(
-        setup=location.config.get("setup"),
-        teardown=location.config.get("teardown"),
-        workspace=workspace,
-        chdir=location.chdir,
-        python=location.python,
-        environ=environ,
-    )
+    with time_budget.not_counted("set-up"):
+        environ = environ | run_setup(
+            setup=location.config.get("setup"),
+            teardown=location.config.get("teardown"),
+            workspace=workspace,
+            chdir=location.chdir,
+            python=location.python,
+            environ=environ,
+        )
     if options.database_url:  # what the user says now beats what setup started
         environ["DATABASE_URL"] = options.database_url
     learned(environ)
     _refuse_remote(environ.get("DATABASE_URL", ""), environ, options.allow_remote_db)
     progress.phase("preflight", f"importing {location.spec}", 3.0)
+    seconds = time_budget.within(BOOT_SECONDS)
+    began = time.monotonic()
     inspected = inspection.inspect(
-        location.spec, location.chdir, location.python, environ, workspace, options.boot_s
+        location.spec, location.chdir, location.python, environ, workspace, seconds
     )
+    inspected_s = time.monotonic() - began
     target = _target(options, inspected)
     progress.update("reading the deployment's files")
     look = _find_deployment(options, target, environ, workspace)
@@ -140,7 +150,7 @@ def run(
         notes.extend(_of_peers(reached))
 
     workload = traffic.find_workload(
-        options, location.spec, inspected, environ, workspace, check_peers
+        options, location.spec, inspected, environ, workspace, check_peers, time_budget, inspected_s
     )
     available = frozenset(os.sched_getaffinity(0))
     return Preflight(
@@ -159,7 +169,8 @@ def run(
         look=look,
         notes=tuple(notes),
         postgres_ports=ports,
-        boot_s=options.boot_s,
+        time_budget_s=time_budget.seconds,
+        inspected_s=inspected_s,
         front=replace(installed, statics=reverse_proxy.choose_statics(inspected, options.statics))
         if installed
         else None,

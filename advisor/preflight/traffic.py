@@ -9,24 +9,29 @@ from pathlib import Path
 from typing import Any
 
 from pretune.advisor.failure import AppFailed, Refused
+from pretune.advisor.preflight import booting
 from pretune.advisor.preflight.options import Options
 from pretune.advisor.profiler import causes
 from pretune.advisor.profiler.peers import Peer, watch_peers
+from pretune.advisor.time_budget import TimeBudget
 from pretune.advisor.workspace.directory import Workspace
 from pretune.advisor.workspace.logs import log_tail
 from pretune.loadtests import discovery, slow
 from pretune.loadtests import file as workload_file
 from pretune.loadtests.answers import rejection
-from pretune.loadtests.asking import Answer, ask
+from pretune.loadtests.asking import Answer, Asking, ask
 from pretune.loadtests.workload import Skipped, Workload
 from pretune.server.adapters import embedded
-from pretune.server.adapters.launch import BootFailed, Launch
+from pretune.server.adapters.launch import BOOT_SECONDS, Launch
 from pretune.server.adapters.process import ServerProcess, session_pids
 from pretune.server.settings import Settings
 
 THREADS = 2  # one slow route must not hold up the others
 AGAIN_S = 20.0  # for second tries of slow routes
 PEERS_EVERY_S = 0.01  # a connection may last for one query only
+TRIES_PART = 0.5  # of the time that is left, for all routes: the trials need the other half
+STOP_SECONDS = 5.0
+STOP_PART = 0.05  # of the time budget
 
 
 def find_workload(
@@ -36,11 +41,14 @@ def find_workload(
     environ: Mapping[str, str],
     workspace: Workspace,
     check_peers: Callable[[set[Peer]], None],
+    time_budget: TimeBudget,
+    inspected_s: float,
 ) -> Workload:
     """Find what the user named, else what the app offers; each path is tried once.
 
     ``check_peers`` gets what the app has connected to outside this machine meanwhile, and may
-    raise; that goes before an app that fails. Raises AppFailed, Refused.
+    raise; that goes before an app that fails. ``inspected_s`` is Preflight's. Raises AppFailed,
+    OutOfTime, Refused.
     """
     headers = tuple(_headers(inspection).items())
     try:
@@ -53,21 +61,23 @@ def find_workload(
     reached: set[Peer] = set()
     try:
         with watch_peers(lambda: session_pids(server.master_pid), PEERS_EVERY_S, 0.5) as reached:
-            address = server.wait_ready(options.boot_s)
+            address = booting.wait_ready(
+                server,
+                time_budget.within(BOOT_SECONDS),
+                inspected_s,
+                "the server on which routes are tried",
+                workspace.log("routes"),
+            )
+            keep_s = (1 - TRIES_PART) * time_budget.left_s
             timed = Timed()
+            asking = Asking(time_budget.within(discovery.MAX_SECONDS, keep_s), timed)
             if given is not None:
-                workload = tried(address, given, timed)
+                workload = tried(address, given, asking)
             else:
-                workload = discovery.probe(address, inspection["routes"], headers, timed)
-            workload = slow.set_apart(timed.with_times(address, workload))
-    except BootFailed as error:
-        tail = log_tail(workspace.log("routes"))
-        raise AppFailed("boot", str(error), error.traceback, tail) from error
-    except TimeoutError as error:
-        tail = log_tail(workspace.log("routes"))
-        raise AppFailed("boot_hangs", str(error), log_tail=tail) from error
+                workload = discovery.probe(address, inspection["routes"], headers, asking)
+            workload = slow.set_apart(timed.with_times(address, workload, asking.left_s))
     finally:
-        server.stop(5.0)
+        server.stop(min(STOP_SECONDS, STOP_PART * time_budget.seconds))
         workspace.forget_if_empty(server.master_pid)
         check_peers(reached)
     if not workload.endpoints:
@@ -116,17 +126,21 @@ class Timed:
         self._ask = ask
         self._seconds: dict[str, float] = {}
 
-    def __call__(self, address: tuple[str, int], path: str, headers: Mapping[str, str]) -> Answer:
+    def __call__(
+        self, address: tuple[str, int], path: str, headers: Mapping[str, str], *timeout: float
+    ) -> Answer:
         began = time.monotonic()
-        answer = self._ask(address, path, headers)
+        answer = self._ask(address, path, headers, *timeout)
         took = time.monotonic() - began
         self._seconds[path] = min(took, self._seconds.get(path, took))
         return answer
 
-    def with_times(self, address: tuple[str, int], workload: Workload) -> Workload:
+    def with_times(
+        self, address: tuple[str, int], workload: Workload, seconds: float = AGAIN_S
+    ) -> Workload:
         """The workload with each endpoint's time: of its quickest path, and of a second try where
         the first was slow, which may have been for what only a first request does."""
-        endpoints, until = [], time.monotonic() + AGAIN_S
+        endpoints, until = [], time.monotonic() + min(AGAIN_S, seconds)
         for each in workload.endpoints:
             for path in each.paths[:1]:
                 slow_s = self._seconds.get(path, 0.0)
@@ -137,9 +151,7 @@ class Timed:
         return replace(workload, endpoints=tuple(endpoints))
 
 
-def tried(
-    address: tuple[str, int], workload: Workload, ask: Callable[..., Answer] = ask
-) -> Workload:
+def tried(address: tuple[str, int], workload: Workload, asking: Asking) -> Workload:
     """Keep the user's endpoints that answer; the shares of the others are spread over them."""
     headers = dict(workload.headers)
     hosts = frozenset(v.lower() for k, v in workload.headers if k.lower() == "host")
@@ -149,7 +161,10 @@ def tried(
             good.append(endpoint)
             continue
         for path in endpoint.paths:
-            reason = rejection(ask(address, path, headers), path, hosts)
+            if not asking.may_ask:
+                skipped.append(Skipped(endpoint.name, asking.too_long))
+                break
+            reason = rejection(asking(address, path, headers), path, hosts)
             if reason:
                 skipped.append(Skipped(endpoint.name, reason))
                 break

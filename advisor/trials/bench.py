@@ -5,6 +5,7 @@ This is the only place where settings meet the world; what comes back is a Measu
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pretune.advisor.failure import AppFailed, LoadFailed, MeasurementInvalid, Refused
+from pretune.advisor.preflight import booting
 from pretune.advisor.preflight.preflight import Preflight, refuse_postgres
 from pretune.advisor.preflight.servers import EMBEDDED, START
 from pretune.advisor.profiler import causes, reclaimable
@@ -25,7 +27,9 @@ from pretune.advisor.profiler.reduce import measure
 from pretune.advisor.profiler.sampler import Profiler
 from pretune.advisor.profiler.samples import Samples
 from pretune.advisor.progress import Progress
+from pretune.advisor.resources import cgroups
 from pretune.advisor.resources.trial_cgroup import MEMORY_FRACTION, TrialCgroup, bound_memory
+from pretune.advisor.time_budget import LEAST_WAIT_S
 from pretune.advisor.trials import routing
 from pretune.advisor.trials.routing import Routing
 from pretune.advisor.workspace import cores
@@ -35,7 +39,7 @@ from pretune.loadtests import records
 from pretune.loadtests.session import Driver, DriverFailed, LoadResult
 from pretune.loadtests.workload import Load, Workload
 from pretune.server.adapters import nginx
-from pretune.server.adapters.launch import BootFailed, Launch, RunningServer
+from pretune.server.adapters.launch import BOOT_SECONDS, Launch, RunningServer
 from pretune.server.adapters.nginx import FrontFailed, FrontLaunch, RunningFront
 from pretune.server.adapters.nginx_conf import Front
 from pretune.server.adapters.process import address as written
@@ -51,12 +55,17 @@ Watch = Callable[[Sequence[int], Path, float], None]
 
 PEERS_EVERY_S = 2.0  # what the app is connected to
 START_SECONDS = 30.0  # for the generator to begin
-STOP_SECONDS = 15.0
-STOP_AGAIN_SECONDS = 1.0  # for a server of an app that has not ended within STOP_SECONDS before
+STOP_SECONDS, STOP_PART = 15.0, 0.125  # at most, and of the time budget
+STOP_AGAIN_SECONDS = 1.0  # for a server of an app that had to be killed before
 FRONT_STOP_SECONDS = 3.0  # nobody asks it for anything any more
 BEFORE_STOP_SECONDS = 0.5  # of load, before a stop under load
 STOP_TAIL_SECONDS = 5.0  # the users go on for so much longer than a stop may take
 STRAGGLE_SECONDS = 65.0  # the driver's own network timeout and a little
+ENDS_SECONDS = 8.0  # for the driver to end by itself, whatever the time budget: its grace is five
+# An app hangs that has been silent for so many seconds, part of the load, and usual answers.
+SILENT_S, SILENT_PART, SILENT_TIMES = 1.5, 0.5, 20.0
+# No trial of an app that fits has more workers that are each as large as the whole budget.
+TIMES_RAM, LEAST_LIMIT = 4, 2 << 30
 
 
 @dataclass(frozen=True)
@@ -110,6 +119,11 @@ class _How:
     watch: Watch
     then: Callable[[Stage], None] | None
     front: Front | None
+    until: float
+
+    def within(self, seconds: float) -> float:
+        """So many seconds, or as many as are left."""
+        return max(LEAST_WAIT_S, min(seconds, self.until - time.monotonic()))
 
 
 @dataclass
@@ -125,17 +139,22 @@ class Bench:
     think_s: float = field(init=False, default=0.0)  # a locustfile's own, once it has run
     # of the app or the load, seen in several trials: what about -> a sentence for the notes
     problems: dict[str, str] = field(init=False, default_factory=dict)
-    _stop_s: float = field(init=False, default=STOP_SECONDS)
+    boots_s: list[float] = field(init=False, default_factory=list)  # of each server
+    _stop_s: float = field(init=False)
     _count: int = field(init=False, default=0)
     _routing: Routing = field(init=False, default_factory=Routing)
 
     def __post_init__(self) -> None:
         self.workload = self.preflight.workload
-        self.driver = Driver.start(
-            cores=self.preflight.core_plan.generator,
-            on_spawn=self.workspace.spawned,
-            env=self.workspace.marked(os.environ),
-        )
+        self._stop_s = min(STOP_SECONDS, STOP_PART * self.preflight.time_budget_s)
+        try:
+            self.driver = Driver.start(
+                cores=self.preflight.core_plan.generator,
+                on_spawn=self.workspace.spawned,
+                env=self.workspace.marked(os.environ),
+            )
+        except DriverFailed as error:
+            raise MeasurementInvalid(f"the load generator did not start: {error}") from error
         self.pinned = self.driver.pinned
         cores.move_sessions(self.workspace.services, self.preflight.core_plan.generator)
 
@@ -173,8 +192,9 @@ class Bench:
         then: Callable[[Stage], None] | None = None,
         front: Front | None = None,
         workload: Workload | None = None,
+        until: float = math.inf,
     ) -> Measurement:
-        """Raises AppFailed, MeasurementInvalid.
+        """Raises AppFailed, MeasurementInvalid, OutOfTime.
 
         ``further``: loads for the same server, each measured by itself after the first.
         ``stop_under_load``: when all is measured the users come again, and the server is told to
@@ -182,7 +202,8 @@ class Bench:
         on the errors. ``environ`` is added to the app's; ``watch`` is called again and again;
         ``then`` gets the server when all is measured, and may end it.
         ``front``: through one that is told so, but for its addresses; None: directly.
-        ``workload``: in place of the run's, for this trial.
+        ``workload``: in place of the run's, for this trial. ``until`` (``time.monotonic``) it is
+        over: what does not end by itself is ended.
         """
         usual, self.workload = self.workload, workload or self.workload
         try:
@@ -190,7 +211,7 @@ class Bench:
                 _How(
                     name, settings, load, further, role, server, probes,
                     stop_under_load and not self.workload.locustfile,
-                    environ or {}, watch or _no_watch, then, front,
+                    environ or {}, watch or _no_watch, then, front, until,
                 )
             )  # fmt: skip
         finally:
@@ -212,7 +233,7 @@ class Bench:
         logged_before = log.stat().st_size if log.exists() else 0
         cgroup = TrialCgroup.create(
             f"pretune-{workspace.run_id}-{self._count}",
-            MEMORY_FRACTION,
+            limit_bytes=memory_limit(cgroups.available_ram(), preflight.budget.ram_bytes),
             before_making=workspace.minder.cgroup,
         )
 
@@ -238,7 +259,7 @@ class Bench:
         before = None
         stopped_under_load = how.stop_under_load and "stop" not in self.problems
         try:
-            address = self._ready(server, name)
+            address = self._ready(server, how)
             self.pinned = self.pinned and server.pinned
             if how.front is not None:
                 before = self._front(how.front, how.name, address, on_spawn)
@@ -249,7 +270,9 @@ class Bench:
                     how, each, server, address, telemetry, cgroup, before
                 )
                 if not number:
-                    workers = reclaimable.ask(server.worker_pids(), telemetry)
+                    workers = reclaimable.ask(
+                        server.worker_pids(), telemetry, how.within(reclaimable.PATIENCE_S)
+                    )
                     samples = replace(samples, settled=workers)
                 if self.workload.locustfile:
                     client, samples = self._by_route(client, samples, sent)
@@ -257,12 +280,13 @@ class Bench:
                 samples.save(workspace.out / "samples" / f"{name}{suffix}.npz")
                 self._check_alive(server, name)
                 observed.append((each, client, sent, samples))
+            stopped_under_load = stopped_under_load and how.within(STOP_SECONDS) > STOP_TAIL_SECONDS
             if stopped_under_load:
-                self._stop_under_load(server, name, address, load)
+                self._stop_under_load(server, how, address)
             if how.then is not None:
                 how.then(Stage(server, self, address))
         finally:
-            self._stop(server, name)
+            self._stop(server, how)
             workspace.forget_if_empty(server.master_pid)
             if before:
                 before.stop(FRONT_STOP_SECONDS)
@@ -322,7 +346,7 @@ class Bench:
                     refuse_postgres(reached, preflight.postgres_ports)
                     how.watch(server.worker_pids(), telemetry, part)
 
-                client, sent = self._drive(address, load, watch)
+                client, sent = self._drive(address, how, load, watch)
             refuse_postgres(reached, preflight.postgres_ports)
         finally:
             samples = profiler.stop()
@@ -356,46 +380,51 @@ class Bench:
         except FrontFailed as error:
             raise MeasurementInvalid(str(error)) from error
 
-    def _ready(self, server: RunningServer, name: str) -> tuple[str, int]:
-        try:
-            return server.wait_ready(self.preflight.boot_s)
-        except BootFailed as error:
-            tail = log_tail(self.workspace.log(name))
-            raise AppFailed("boot", str(error), error.traceback, tail) from error
-        except TimeoutError as error:
-            tail = log_tail(self.workspace.log(name))
-            raise AppFailed("boot_hangs", str(error), log_tail=tail) from error
+    def _ready(self, server: RunningServer, how: _How) -> tuple[str, int]:
+        began = time.monotonic()
+        address = booting.wait_ready(
+            server,
+            how.within(BOOT_SECONDS),
+            self.preflight.inspected_s,
+            f"the server of the trial {how.name}",
+            self.workspace.log(how.name),
+        )
+        self.boots_s.append(time.monotonic() - began)
+        return address
 
-    def _stop(self, server: RunningServer, name: str) -> None:
+    def _stop(self, server: RunningServer, how: _How) -> None:
         """End the server; an app that does not let it end is waited for once, not in each trial."""
-        took_s = server.stop(self._stop_s)
-        if took_s >= STOP_SECONDS and "stop" not in self.problems:
+        patience_s = how.within(self._stop_s)
+        took_s = server.stop(patience_s)
+        if took_s >= patience_s > STOP_AGAIN_SECONDS and "stop" not in self.problems:
             self._stop_s = STOP_AGAIN_SECONDS
             self.problems["stop"] = (
-                f"{took_s:.0f} s after TERM the server of the trial {name} had not ended, and was "
-                "killed: a thread, an exit handler or a call of the application does not return; "
-                "whoever stops the server in production will have to kill it, too"
+                f"{took_s:.0f} s after TERM the server of the trial {how.name} had not ended, and "
+                "was killed: a thread, an exit handler or a call of the application holds it; "
+                "whoever stops the server in production must wait longer than that, or kill it"
             )
 
-    def _stop_under_load(
-        self, server: RunningServer, name: str, address: tuple[str, int], load: Load
-    ) -> None:
+    def _stop_under_load(self, server: RunningServer, how: _How, address: tuple[str, int]) -> None:
         """Once all is measured: the same users again, and the stop in the middle of their work."""
-        asked = replace(load, duration_s=STOP_SECONDS + STOP_TAIL_SECONDS, ramp_s=0.0)
+        asked = replace(how.load, duration_s=STOP_SECONDS + STOP_TAIL_SECONDS, ramp_s=0.0)
 
         def stop() -> None:
             time.sleep(BEFORE_STOP_SECONDS)
-            self._stop(server, name)
+            self._stop(server, how)
 
         Stage(server, self, address).send(asked, stop)
 
     def _drive(
-        self, address: tuple[str, int], load: Load, watch: Callable[[float], None]
+        self,
+        address: tuple[str, int],
+        how: _How,
+        load: Load,
+        watch: Callable[[float], None],
     ) -> tuple[NDArray[np.void], LoadResult]:
         path = self.workspace.temporary / f"{self._count}.records"
         run = self.driver.run(address, self.workload, load, records=path)
         try:
-            started = run.wait_started(START_SECONDS)
+            started = run.wait_started(how.within(START_SECONDS))
             while not run.finished and time.monotonic() < started + load.duration_s:
                 time.sleep(0.25)
                 left = max(0.0, started + load.duration_s - time.monotonic())
@@ -407,13 +436,16 @@ class Bench:
                     + f", {left:.0f} s left"
                 )
                 watch(1 - left / load.duration_s)
-            result = run.wait(STRAGGLE_SECONDS)
+            result = run.wait(max(ENDS_SECONDS, how.within(STRAGGLE_SECONDS)))
             watch(1.0)
         except (DriverFailed, TimeoutError) as error:
             if self.workload.locustfile and not run.progress[0]:
                 raise Refused(f"{self.workload.locustfile}: {error}") from error
             raise MeasurementInvalid(f"the load generator failed: {error}") from error
         self._check_load(result)
+        if how.server == EMBEDDED and (silence := describe_silence(load, result)):
+            tail = log_tail(self.workspace.log(how.name))
+            raise AppFailed("hangs", f"in the trial {how.name} {silence}", log_tail=tail)
         return records.read(path), result
 
     def _check_load(self, result: LoadResult) -> None:
@@ -452,3 +484,26 @@ class Bench:
 
 
 def _no_watch(pids: Sequence[int], telemetry: Path, part: float) -> None: ...
+
+
+def describe_silence(load: Load, result: LoadResult) -> str:
+    """Say that the app stopped answering, "" where it did not: every user was still waiting at the
+    end, for most of the load and for many times what an answer had taken."""
+    if load.rps is not None or result.time_last is None or result.abandoned < load.users:
+        return ""
+    answering_s = result.time_last - result.time_started
+    silent_s = result.duration_s - answering_s
+    usual_s = answering_s * load.users / max(1, result.requests)
+    if silent_s < max(SILENT_S, SILENT_PART * result.duration_s, SILENT_TIMES * usual_s):
+        return ""
+    return (
+        f"the app stopped answering: {result.requests} requests in {answering_s:.1f} s, then none "
+        f"for {silent_s:.1f} s, while {load.users} of {load.users} users waited; a call does not "
+        "return, or takes longer than that (then give a longer --time-budget)"
+    )
+
+
+def memory_limit(free_bytes: int, ram_bytes: int) -> int:
+    """The most that all processes of a trial may use: never what the machine needs itself, and no
+    more than shows that an app does not fit."""
+    return min(int(free_bytes * MEMORY_FRACTION), max(LEAST_LIMIT, TIMES_RAM * ram_bytes))

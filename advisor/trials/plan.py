@@ -37,6 +37,16 @@ LOAD: Mapping[Role, tuple[float, float]] = {
 # Seconds around the load of one trial: boot, first and last samples, stop.
 AROUND_S = 3.0
 BETWEEN_S = 1.0  # two loads of one server: last and first samples
+# Of these, what is not the import of the app.
+BESIDES_BOOT_S = 2.0
+# A load shorter than this shows nothing.
+LEAST_LOAD_S = 1.0
+# Where time is short, all trials get less, down to this part; then these are left out, the first
+# first: what the answer can best do without.
+LEAST_PART = 0.6
+DISPENSABLE = (
+    Role.SYNC_ALONE, Role.SYNC, Role.CROWD, Role.ALONE, Role.PRELOAD, Role.SERVER,
+)  # fmt: skip
 # Users begin at random moments of so many seconds where a worker keeps what it has accepted: all at
 # once, the first to wake would take nearly all of them, which no visitors would bring about.
 RAMP_S = 1.0
@@ -67,14 +77,27 @@ class PlannedTrial:
     front: Front | None = None  # what stands in front of the server; None: nothing does
     role: Role | None = None  # None: nothing is concluded from it
     further: tuple[Load, ...] = ()  # for the same server afterwards; their seeds are the trial's
+    around_s: float = AROUND_S  # besides the load
 
     def load(self, seed: int) -> Load:
         return Load(self.users, self.duration_s, seed, rps=self.rps, ramp_s=self.ramp_s)
 
     @property
     def expected_s(self) -> float:
-        further_s = sum(load.duration_s + BETWEEN_S for load in self.further)
-        return self.duration_s + further_s + AROUND_S
+        return self.duration_s + self._further_s + self.around_s
+
+    @property
+    def _further_s(self) -> float:
+        return sum(load.duration_s + BETWEEN_S for load in self.further)
+
+    def within(self, seconds: float) -> PlannedTrial | None:
+        """The trial with as much load as there is time for; None where that is too little."""
+        load_s = self.duration_s + sum(load.duration_s for load in self.further)
+        part = min(1.0, (seconds - self.expected_s + load_s) / max(load_s, 1e-9))
+        if part * self.duration_s < min(self.duration_s, LEAST_LOAD_S) - 1e-9:
+            return None
+        further = tuple(replace(x, duration_s=part * x.duration_s) for x in self.further)
+        return replace(self, duration_s=part * self.duration_s, further=further)
 
 
 def duration(role: Role, time_budget_s: float) -> float:
@@ -87,13 +110,35 @@ def durations(time_budget_s: float) -> dict[Role, float]:
     return {role: duration(role, time_budget_s) for role in LOAD}
 
 
+def around(boot_s: float) -> float:
+    """Seconds around the load of each trial of an app that boots in so many."""
+    return BESIDES_BOOT_S + boot_s
+
+
+def fit(wanted: Mapping[Role, float], around_s: float, room_s: float) -> Mapping[Role, float]:
+    """Seconds of load for the trials that there is room for, by role.
+
+    ``wanted``: of all that would be run. Those that cannot be left out stay.
+    """
+    kept, part = dict(wanted), 1.0
+    for without in (None, *DISPENSABLE):
+        if without is not None:
+            kept.pop(without, None)
+        part = (room_s - len(kept) * around_s) / sum(kept.values())
+        if part >= LEAST_PART:
+            break
+    part = min(1.0, max(LEAST_PART, part))
+    return {role: part * load for role, load in kept.items()}
+
+
 @dataclass(frozen=True)
 class Terms:
     """All that plans depend on before anything is observed.
 
-    ``seconds`` of load, by role. ``cores`` are the budget's, until a trial has shown how many its
-    server gets. ``rps`` is the rate of the verification's load where that is open. ``front`` names
-    what will stand in front of the server, ``through`` configures it for settings and a rate.
+    ``seconds`` of load, by role, and ``around_s`` besides each; what has none is not run. ``cores``
+    are the budget's, until a trial has shown how many its server gets. ``rps`` is the rate of the
+    verification's load where that is open. ``front`` names what will stand in front of the server,
+    ``through`` configures it for settings and a rate.
     """
 
     interface: str
@@ -102,6 +147,7 @@ class Terms:
     pg_connections: int | None
     seconds: Mapping[Role, float]
     rps: float | None = None
+    around_s: float = AROUND_S
     front: str = ""
     through: Callable[[Settings, float], Front | None] = lambda settings, rps: None
 

@@ -94,8 +94,8 @@ STEPS = (
     Step(Role.PRELOAD, Side.VERIFIED, plan.plan_preload),
 )
 
-# (trial, server, seconds that the trials after it take) -> what it gave
-RunTrial = Callable[[PlannedTrial, str, float], Measurement]
+# (trial, server, seconds that the trials after it take) -> what it gave; None: it was left out
+RunTrial = Callable[[PlannedTrial, str, float], Measurement | None]
 
 
 def observe(
@@ -105,14 +105,14 @@ def observe(
     leave_out: Callable[[PlannedTrial], bool] = lambda planned: False,
 ) -> Iterator[Observations]:
     """Run the trials in their order, those of ``roles``; after each, yield all so far.
-    ``leave_out`` is asked before each that is not needed.
+    ``leave_out`` is asked before each that is not needed. The first is always run.
 
     Raises what ``run`` raises, and AppFailed and MeasurementInvalid of a check.
     """
     seen: Observations | None = None
     steps = [step for step in STEPS if step.role in roles]
     for number, step in enumerate(steps):
-        planned = step.plan(terms, seen)
+        planned = _plan(step, terms, seen)
         if planned is None or (not step.needed and leave_out(planned)):
             continue
         after_s = math.inf if step.counts_once else expected_s(terms, seen, steps[number + 1 :])
@@ -125,6 +125,8 @@ def observe(
             seen = replace(seen, preload_failed=str(error).splitlines()[0])
             yield seen
             continue
+        if measured is None:
+            continue
         if step.check is not None:
             step.check(measured)
         if seen is not None:
@@ -135,10 +137,16 @@ def observe(
 
 def planned(terms: Terms, seen: Seen = None) -> tuple[PlannedTrial, ...]:
     """All trials, as far as they can be planned by now."""
-    return tuple(p for step in STEPS if (p := step.plan(terms, seen)) is not None)
+    return tuple(p for step in STEPS if (p := _plan(step, terms, seen)) is not None)
+
+
+def _plan(step: Step, terms: Terms, seen: Seen) -> PlannedTrial | None:
+    """Plan a step; None where it is not run, also for want of time."""
+    planned = step.plan(terms, seen) if step.role in terms.seconds else None
+    return None if planned is None else replace(planned, around_s=terms.around_s)
 
 
 def expected_s(terms: Terms, seen: Seen, steps: Collection[Step]) -> float:
     """Seconds that these steps take, boots and stops included."""
-    planned = (step.plan(terms, seen) for step in steps)
+    planned = (_plan(step, terms, seen) for step in steps)
     return sum(trial.expected_s for trial in planned if trial is not None)

@@ -25,14 +25,14 @@ def test_the_verification_makes_room_for_a_leaks_lines_but_stays_a_verification(
     whole = plan.duration(Role.VERIFICATION, 120.0)
 
     def planned(left_s: float, after_s: float) -> float:
-        return verification.plan_seconds(120.0, left_s, after_s)[0]
+        return verification.plan_seconds(whole, left_s, after_s)[0]
 
     around = plan.AROUND_S + plan.BETWEEN_S
     assert planned(60.0, 15.0) == whole
     assert planned(33.0, 15.0) == 33.0 - 15.0 - around
     assert planned(20.0, 15.0) == planned(-5.0, 15.0) == whole / 2
     assert planned(5.0, 0.0) == whole  # nothing else to do with the time
-    assert verification.plan_seconds(120.0, 60.0, 0.0)[1] == 60.0 - around
+    assert verification.plan_seconds(whole, 60.0, 0.0)[1] == 60.0 - around
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,22 @@ def answering():
     listener.close()
 
 
+def test_the_first_answer_may_take_longer_and_all_together_are_bounded():
+    given = []
+
+    def answer(address, path, headers, timeout):
+        given.append(round(timeout))
+        return asking.Answer(200)
+
+    patient = asking.Asking(60.0, answer)
+    assert patient.may_ask
+    for path in ("/", "/a"):
+        patient(("127.0.0.1", 1), path, {})
+    asking.Asking(8.0, answer)(("127.0.0.1", 1), "/", {})
+    assert given == [30, 10, 8]
+    assert not asking.Asking(0.0).may_ask
+
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n"
 
 

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from pretune.loadtests import openapi
-from pretune.loadtests.asking import Answer
+from pretune.loadtests.asking import Answer, Asking
 from pretune.loadtests.candidates import PATHS_PER_ENDPOINT, sort_routes
 from pretune.loadtests.discovery import (
     MAX_REQUESTS,
@@ -56,7 +56,7 @@ class App:
         self.asked = []
         self.headers = None
 
-    def __call__(self, address, path, headers):
+    def __call__(self, address, path, headers, timeout):
         assert address == ADDRESS
         self.asked.append(path)
         self.headers = headers
@@ -73,9 +73,9 @@ def data(document):
     return Answer(200, "application/json", body=json.dumps(document).encode())
 
 
-def discover(routes, table, headers=()):
+def discover(routes, table, headers=(), seconds=60.0):
     app = App(table=table)
-    workload = probe(ADDRESS, routes, headers, app)
+    workload = probe(ADDRESS, routes, headers, Asking(seconds, app))
     paths = {endpoint.name: endpoint.paths for endpoint in workload.endpoints}
     reasons = {skipped.name: skipped.reason for skipped in workload.skipped}
     return workload, paths, reasons, app
@@ -588,8 +588,7 @@ def test_downloads_are_no_more_than_half_of_a_mix_and_static_files_none():
     assert reasons["/style"].startswith("a static file")
 
 
-def test_the_time_for_trying_routes_is_bounded(monkeypatch):
-    monkeypatch.setattr("pretune.loadtests.discovery.MAX_SECONDS", 0.0)
-    _, paths, reasons, app = discover([route("/"), route("/x")], lambda path: page())
+def test_the_time_for_trying_routes_is_bounded():
+    _, paths, reasons, app = discover([route("/"), route("/x")], lambda path: page(), seconds=0.0)
     assert list(paths) == app.asked == ["/"]
     assert reasons["/x"] == "not asked: trying the routes took more than 0 s"

@@ -100,6 +100,7 @@ class StandIn:
     closed: bool = False
     think_s: float = 0.0
     problems: dict[str, str] = field(default_factory=dict)
+    boots_s: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.workload = self.known.workload
@@ -171,10 +172,14 @@ def session_of(out: Path, **options: Any) -> Session:
     )
     vars(given).update(options)
     workspace = SimpleNamespace(
-        out=out, log=lambda name: out / f"{name}.log", directory=lambda name: out / name
+        out=out,
+        log=lambda name: out / f"{name}.log",
+        directory=lambda name: out / name,
     )
 
-    def find(options: Any, workspace: Any, progress: Any, learn: Callable[..., None]) -> Preflight:
+    def find(
+        options: Any, workspace: Any, progress: Any, learn: Callable[..., None], time_budget: Any
+    ) -> Preflight:
         known = preflight_of(stored().facts)
         learn(known.environ)
         return known
@@ -198,4 +203,4 @@ class _Options:
 
 def spend(seconds: float, session: Session) -> None:
     """Let so much of the time budget be over."""
-    session.began = time.monotonic() - seconds
+    session.time_budget.began = time.monotonic() - seconds

@@ -9,15 +9,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pretune.advisor.failure import LoadFailed
+from pretune.advisor.failure import LoadFailed, MeasurementInvalid
 from pretune.advisor.resources.cgroups import available_ram
 from pretune.advisor.resources.trial_cgroup import MEMORY_FRACTION, bound_memory
-from pretune.advisor.trials.bench import Bench
+from pretune.advisor.trials.bench import Bench, describe_silence, memory_limit
 from pretune.advisor.trials.routing import name_endpoints, think_time
 from pretune.loadtests import records
-from pretune.loadtests.session import LoadResult
+from pretune.loadtests.session import Driver, DriverFailed, LoadResult
 from pretune.loadtests.user_errors import UserError
-from pretune.loadtests.workload import Workload
+from pretune.loadtests.workload import Load, Workload
 
 
 def test_without_a_control_group_each_worker_gets_its_part_of_free_memory() -> None:
@@ -33,6 +33,28 @@ def test_without_a_control_group_each_worker_gets_its_part_of_free_memory() -> N
     assert 0 < soft < too_much
     _, error = process.communicate(b"x", timeout=30)
     assert b"MemoryError" in error
+
+
+@pytest.mark.parametrize(
+    ("free", "ram", "limit"),
+    [(100, 1, 4), (100, 0.01, 2), (3, 1, 2.4)],  # GiB
+)
+def test_a_trial_may_use_what_shows_that_an_app_does_not_fit_and_leaves_the_machine_its_own(
+    free: float, ram: float, limit: float
+) -> None:
+    assert memory_limit(int(free * 2**30), int(ram * 2**30)) == int(limit * 2**30)
+
+
+def test_a_load_generator_that_does_not_start_is_no_defect(monkeypatch) -> None:
+    def fail(**_: object) -> None:
+        raise DriverFailed("it was not ready after 60 s")
+
+    monkeypatch.setattr(Driver, "start", fail)
+    core_plan = SimpleNamespace(generator=frozenset({0}))
+    known = SimpleNamespace(workload=Workload(()), core_plan=core_plan, time_budget_s=20.0)
+    workspace = SimpleNamespace(spawned=None, marked=dict)
+    with pytest.raises(MeasurementInvalid, match="did not start: it was not ready after 60 s"):
+        Bench(workspace, known, None)
 
 
 def test_a_locustfile_s_endpoints_are_known_once_it_has_run() -> None:
@@ -62,3 +84,26 @@ def test_load_code_that_never_comes_to_its_end_ends_the_run_as_its_own_failure()
 
 def result_with(error: UserError) -> LoadResult:
     return LoadResult(9, 0, {}, 0.0, 0.0, 1.0, 1.0, 0.1, 0.0, 1, 0, 0, user_error=error)
+
+
+@pytest.mark.parametrize(
+    ("users", "requests", "last_s", "abandoned", "silent"),
+    [
+        (1, 149, 0.4, 1, True),
+        (8, 600, 1.0, 8, True),
+        (8, 600, 1.0, 7, False),  # one user still got answers
+        (1, 40, 2.9, 1, False),  # the request in hand
+        (1, 1, 1.0, 1, False),  # as slow as it was before
+        (1, 0, None, 1, False),  # another sentence says so
+    ],
+)
+def test_an_app_that_stops_answering_is_told_from_a_slow_one(
+    users: int, requests: int, last_s: float | None, abandoned: int, silent: bool
+) -> None:
+    last = None if last_s is None else 100.0 + last_s
+    result = LoadResult(requests, 0, {}, 100.0, 100.0, last, 3.2, 0.1, 0.0, users, 0, abandoned)
+    said = describe_silence(Load(users, 3.2), result)
+    assert bool(said) == silent
+    if silent:
+        assert f"{requests} requests in {last_s} s, then none for" in said
+    assert describe_silence(Load(users, 3.2, rps=50.0), result) == ""

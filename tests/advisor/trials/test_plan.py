@@ -36,6 +36,44 @@ def test_the_load_of_every_run_takes_its_part_of_the_time_budget() -> None:
     assert total == pytest.approx(120.0 * plan.LOAD_FRACTION)
 
 
+WANTED = {role: plan.duration(role, 20.0) for role in Role}
+NEEDED = {Role.DEMAND, Role.CONTRAST, Role.VERIFICATION, Role.FRONT}
+
+
+@pytest.mark.parametrize(
+    ("room_s", "out"),
+    [
+        (60.0, set()),
+        (40.0, set()),
+        (33.0, {Role.SYNC_ALONE}),
+        (24.0, {Role.SYNC_ALONE, Role.SYNC, Role.CROWD}),
+        (3.0, set(WANTED) - NEEDED),
+        (-9.0, set(WANTED) - NEEDED),
+    ],
+)
+def test_where_time_is_short_loads_are_shorter_then_trials_are_left_out(
+    room_s: float, out: set[Role]
+) -> None:
+    fitted = plan.fit(WANTED, 2.2, room_s)
+    assert set(WANTED) - set(fitted) == out
+    takes = sum(fitted.values()) + 2.2 * len(fitted)
+    assert takes <= max(room_s, 9.0 + 0.6 * 10.0)
+    for role, seconds in fitted.items():
+        assert 0.6 * WANTED[role] - 1e-9 <= seconds <= WANTED[role]
+
+
+def test_a_trial_has_as_much_load_as_there_is_time_for() -> None:
+    planned = replace(plan.plan_demand(terms(), None), around_s=2.0)
+    whole_s = planned.duration_s
+    for left_s, load_s in ((100.0, whole_s), (12.0, 10.0), (3.0, 1.0), (2.9, None)):
+        found = planned.within(left_s)
+        assert (found and found.duration_s) == (load_s and pytest.approx(load_s))
+    several = replace(planned, duration_s=8.0, further=(Load(1, 4.0),)).within(9.0)
+    assert several is not None
+    assert several.duration_s == pytest.approx(4.0)  # two for boot and stop, one between the loads
+    assert several.further[0].duration_s == pytest.approx(2.0)
+
+
 @pytest.mark.parametrize("interface", ["wsgi", "asgi"])
 def test_the_first_trial_is_undisturbed_and_probed(interface: str) -> None:
     first = plan.plan_demand(terms(interface=interface), None)
