@@ -241,16 +241,23 @@ def _engines() -> list[dict[str, Any]]:
     for engine in _living("sqlalchemy", "Engine"):
         pool = getattr(engine, "pool", None)
         size = getattr(pool, "size", None)
-        engines.append(
-            _sqlalchemy_url(
-                _text(engine.url),
-                "sqlalchemy engine",
-                pool_class=type(pool).__name__,
-                pool_size=size() if callable(size) else None,
-                max_overflow=getattr(pool, "_max_overflow", None),
-            )
+        described = _sqlalchemy_url(
+            _text(engine.url),
+            "sqlalchemy engine",
+            pool_class=type(pool).__name__,
+            pool_size=size() if callable(size) else None,
+            max_overflow=getattr(pool, "_max_overflow", None),
         )
+        if _connects_by_itself(pool) and not (engine.url.host or engine.url.database):
+            described["url"] = None  # only its own code knows where it leads
+        engines.append(described)
     return engines
+
+
+def _connects_by_itself(pool: Any) -> bool:
+    """Return whether the application gave its engine a ``creator``."""
+    creator = getattr(pool, "_creator", None)
+    return not str(getattr(creator, "__module__", "")).startswith("sqlalchemy.")
 
 
 def _pools() -> list[dict[str, Any]]:

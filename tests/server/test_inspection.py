@@ -374,6 +374,19 @@ def test_engines_of_sqlalchemy_are_found_with_their_pools(tmp_path):
     assert (database["pool_size"], database["max_overflow"]) == (7, 2)
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [("postgresql+psycopg://", None), ("postgresql+psycopg://u@h/d", "postgresql://u@h/d")],
+)
+def test_where_an_engine_with_a_creator_leads_only_its_own_code_knows(tmp_path, url, said):
+    text = f"""
+    from sqlalchemy import create_engine
+    engine = create_engine("{url}", creator=lambda: None)
+    """
+    [database] = inspect(tmp_path, app=dedent(text) + PLAIN)["databases"]
+    assert (database["engine"], database["url"]) == ("postgresql", said)
+
+
 def test_versions_of_loaded_libraries_are_said(tmp_path):
     import flask as library
 
