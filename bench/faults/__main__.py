@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import date
 from pathlib import Path
 
 from bench.faults import page
@@ -63,7 +64,7 @@ def main(argv: list[str]) -> int:
             if what:
                 print(f"            {what}", flush=True)
         keep(outcomes)
-    page.write(page.render(keep(outcomes), len(FAULTS)))
+    page.write(page.render(keep(outcomes), len(FAULTS), date.today().isoformat()))
     return 0 if right else 1
 
 

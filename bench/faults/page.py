@@ -14,8 +14,8 @@ TITLE = "# Reliability\n"
 _SANDBOX = re.compile(r"\S*/fault-\w+/")  # of one run, in what was said
 
 
-def render(outcomes: Sequence[Outcome], planned: int) -> str:
-    """The section between its marks."""
+def render(outcomes: Sequence[Outcome], planned: int, day: str) -> str:
+    """The section between its marks. ``day``: of the last outcomes."""
     tried = [each for each in outcomes if not each.unavailable]
     right = sum(not each.wrong for each in tried)
     left = sum(len(each.left) for each in tried)
@@ -24,11 +24,14 @@ def render(outcomes: Sequence[Outcome], planned: int) -> str:
         "## The tool",
         "",
         "`python -m bench.faults` brings faults about, one after the other, in real runs of `tune`",
-        "with a time budget of 20 s, and asks of each: the right exit code and sentence, and no",
-        "process, file, shared memory, control group or database session left.",
+        "with a time budget of 20 s (60 s where a later trial is to be reached), and asks of each:",
+        "the right exit code and sentence, a report that can be read, and no process, file, shared",
+        "memory, control group or database session left.",
         "",
-        f"Of {planned} faults {len(tried)} were tried: "
-        f"**{right} right verdicts, {left} left-overs**. Seconds are of a busy machine.",
+        f"Of {planned} faults {len(tried)} were tried by {day}: "
+        f"**{right} right verdicts, {left} left-overs**. Seconds are of the whole process on a",
+        "machine of two cores that others kept busy (load 10 to 40), where starting it alone took",
+        "up to 20 s.",
         "",
         "| fault | exit code | s | what it said | wrong |",
         "|---|---|---|---|---|",

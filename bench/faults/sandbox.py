@@ -126,7 +126,7 @@ class Running:
     def output(self) -> str:
         return self.printed.read_text("utf-8", "replace")
 
-    def wait_for(self, word: str, seconds: float = 120.0) -> None:
+    def wait_for(self, word: str, seconds: float = 200.0) -> None:
         """Until the run has printed the word, or has ended."""
         deadline = time.monotonic() + seconds
         while word not in self.output() and self.process.poll() is None:

@@ -1,5 +1,5 @@
 """All faults."""
 
-from bench.faults import applications, circumstances
+from bench.faults import applications, circumstances, elsewhere, oddities
 
-FAULTS = (*applications.FAULTS, *circumstances.FAULTS)
+FAULTS = (*elsewhere.FAULTS, *circumstances.FAULTS, *applications.FAULTS, *oddities.FAULTS)

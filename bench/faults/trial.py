@@ -16,8 +16,6 @@ from bench.faults.sandbox import Running, Sandbox
 from pretune.reports import document as documents
 
 TIME_BUDGET = "20s"
-# No verdict: the run was killed from outside.
-KILLED = -9
 
 
 @dataclass(frozen=True)
@@ -63,13 +61,18 @@ def _run(fault: Fault, sandbox: Sandbox) -> Outcome:
         flags = ("--out", str(sandbox.out), *flags)
     began = time.monotonic()
     run = sandbox.start(fault.target, "--ram", "1G", "--time-budget", TIME_BUDGET, *flags)
-    fault.act(run)
+    late = ""
+    try:
+        fault.act(run)
+    except TimeoutError as error:
+        late = f"the fault was not brought about: {error}"
+        run.process.kill()
     code = run.wait()
     seconds = time.monotonic() - began
+    wrong, said = [late] if late else _judge(fault, run, code), _sentence(run)
     sandbox.stack.close()  # a second run, a locked table: they are no left-overs of this one
     left = sandbox.left_over()
-    wrong = _judge(fault, run, code)
-    return Outcome(fault.name, code, seconds, tuple(wrong), tuple(left), _sentence(run))
+    return Outcome(fault.name, code, seconds, tuple(wrong), tuple(left), said)
 
 
 def _judge(fault: Fault, run: Running, code: int | None) -> list[str]:
@@ -77,7 +80,7 @@ def _judge(fault: Fault, run: Running, code: int | None) -> list[str]:
     if code not in fault.codes:
         wrong.append(f"exit code {code}, not {' or '.join(map(str, fault.codes))}")
     output, document = run.output(), run.sandbox.out / "report.json"
-    if document.exists() and code != KILLED:
+    if document.exists():  # also what a run that was killed has left
         try:
             output += json.dumps(documents.read(document))
         except (ValueError, OSError) as error:
@@ -100,5 +103,7 @@ def _sentence(run: Running) -> str:
         failure = None
     if failure:
         return " ".join(failure["message"].split())[:300]
-    lines = [line for line in run.output().splitlines() if line.strip()]
-    return lines[-1].strip()[:300] if lines else ""
+    lines = [line.strip() for line in run.output().splitlines() if line.strip()]
+    # a dry run says what it found in its headings
+    traffic = next((line for line in lines if line.startswith("Traffic: ")), "")
+    return traffic or (lines[-1][:300] if lines else "")

@@ -47,9 +47,9 @@ def test_a_page_keeps_what_others_wrote_into_it(tmp_path) -> None:
     fine = Outcome("fine", 0, 1.0)
     bad = Outcome("bad | worse", 70, 2.0, wrong=("exit code 70",), left=("process 7",))
     untried = Outcome("untried", None, 0.0, unavailable="no disk")
-    page.write(page.render([fine, bad, untried], planned=4), path)
+    page.write(page.render([fine, bad, untried], 4, "2026-11-30"), path)
     text = path.read_text()
     assert "## Server\n\nflat" in text
     assert text.endswith("end\n")
     assert "old" not in text
-    assert "Of 4 faults 2 were tried: **1 right verdicts, 1 left-overs**" in text
+    assert "Of 4 faults 2 were tried by 2026-11-30: **1 right verdicts, 1 left-overs**" in text
