@@ -44,7 +44,7 @@ from pretune.loadtests.harvest import harvest, local_path, sitemap_paths
 from pretune.loadtests.workload import Coverage, Endpoint, Skipped, Workload
 
 ROUNDS = 5  # so deep may collections stand in one another
-MAX_REQUESTS = 100
+MAX_REQUESTS = 300
 MAX_SECONDS = 60.0
 MAX_REDIRECTS = 2
 FEW = 3

@@ -256,13 +256,22 @@ def test_one_pattern_with_two_methods_is_one_endpoint():
     assert list(reasons) == ["POST /x"]
 
 
-def test_the_number_of_requests_is_bounded_and_shared_fairly():
+def test_the_number_of_requests_is_bounded_and_shared_fairly(monkeypatch):
+    monkeypatch.setattr("pretune.loadtests.discovery.MAX_REQUESTS", 100)
     routes = [route("/")] + [route(f"/r{n}/<int:pk>") for n in range(30)]
     links = [f"/r{n}/{pk}" for n in range(30) for pk in range(8)]
     _, paths, _, app = discover(routes, lambda path: page(*links))
-    assert len(app.asked) == len(set(app.asked)) == MAX_REQUESTS
+    assert len(app.asked) == len(set(app.asked)) == 100
     counts = {len(found) for name, found in paths.items() if name != "/"}
     assert counts <= {3, 4}
+
+
+def test_an_application_of_two_hundred_routes_is_measured_whole():
+    routes = [route(f"/r{n}") for n in range(200)]
+    workload, _, reasons, app = discover(routes, lambda path: page())
+    assert len(app.asked) < MAX_REQUESTS
+    assert workload.coverage.measured == 200
+    assert reasons == {}
 
 
 def test_an_endpoint_gets_at_most_its_number_of_paths():
