@@ -40,6 +40,7 @@ _DOWNLOAD_TYPES = (
 )  # fmt: skip
 _STATUSES = {
     405: "does not answer GET",
+    406: "answers 406: give the Accept that it needs in a workload file's [headers]",
     429: "limits the rate of requests (answers 429)",
 }
 

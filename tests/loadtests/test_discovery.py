@@ -211,6 +211,7 @@ def test_a_query_the_application_links_to_is_used_where_one_is_needed():
         (Answer(403), "needs a login"),
         (Answer(404), "answers 404"),
         (Answer(405), "does not answer GET"),
+        (Answer(406), "answers 406: give the Accept that it needs in a workload file's [headers]"),
         (Answer(429), "limits the rate of requests (answers 429)"),
         (Answer(500), "answers 500"),
         (Answer(200, failure="never ends"), "never ends"),
