@@ -36,8 +36,13 @@ def look(stage: Stage) -> Record:
         "framework": document["target"]["framework"],
         "skipped": [[each["name"], each["reason"]] for each in workload["skipped"]],
         "endpoints": [[e["name"], e["share"], e["paths"]] for e in workload["endpoints"]],
-        **judge(stage.application, workload["endpoints"], workload["coverage"]),
+        **judge(stage.application, asked(workload), workload["coverage"]),
     }
+
+
+def asked(workload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """All endpoints that a run asks for, those that are measured apart with them."""
+    return [*workload["endpoints"], *workload.get("apart", ())]
 
 
 def run(stage: Stage, words: Sequence[str], seconds: float) -> subprocess.CompletedProcess[str]:

@@ -198,11 +198,13 @@ def _runs(ran: Stored) -> str:
 
 
 def _aims(looked: Stored, ran: Stored) -> str:
-    measured = [found for _, found in ran if "by_hand" in found]
+    """Of runs on a quiet machine; the others are shown above, and decide nothing."""
+    quiet = [found for _, found in ran if found.get("load_before", BUSY) < BUSY]
+    measured = [found for found in quiet if "by_hand" in found]
     off = sorted(abs(e) for found in measured if (e := errors(found)["rps"]) is not None)
     lost = sorted(r for found in measured if (r := regret(found)) is not None)
     said = [verdict for found in measured for _, verdict, _ in judged(found)]
-    took = [found for _, found in ran if "took_s" in found]
+    took = [found for found in quiet if "took_s" in found]
     full = [f for _, f in looked if "problem" not in f]
     rows: list[list[Any]] = [
         ["the right pages", "in all", f"{sum(not f['missed'] for f in full)} of {len(full)}"],
@@ -227,7 +229,10 @@ def _aims(looked: Stored, ran: Stored) -> str:
     if took:
         over = sum(f["took_s"] > f["time_budget_s"] for f in took)
         rows.append(["runs beyond their time budget", "0", f"{over} of {len(took)}"])
-    return "### Aims\n\n" + table(("what", "aim", "measured"), rows, markdown=True)
+    text = "### Aims\n\n" + table(("what", "aim", "measured"), rows, markdown=True)
+    if not measured:
+        text += "\n\nNo answer has been held against runs by hand on a quiet machine yet."
+    return text
 
 
 def _sentences(ran: Stored) -> str:
@@ -256,7 +261,7 @@ def _conditions(looked: Stored, ran: Stored) -> str:
     text += f", {'; '.join(sorted(machines))}." if machines else "."
     if busy:
         text += (
-            f" \\* The machine was not idle before {len(busy)} of {len(ran)} runs: their errors, "
-            "regrets and times are those of a busy machine."
+            f" \\* The machine was not idle before {len(busy)} of {len(ran)} runs: their figures "
+            "are those of a busy machine, and no part of the aims."
         )
     return text

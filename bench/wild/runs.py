@@ -57,7 +57,7 @@ def measure(stage: Stage, time_budget_s: int, rounds: int = ROUNDS) -> Record:
         workload = document["workload"]
         if workload:
             coverage = workload["coverage"]
-            found["pages"] = pages.judge(stage.application, workload["endpoints"], coverage)
+            found["pages"] = pages.judge(stage.application, pages.asked(workload), coverage)
         if document["recommendation"]:
             _half(found, out)
             _by_hand(stage, document, found, rounds)

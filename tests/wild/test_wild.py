@@ -161,16 +161,18 @@ def test_regret_is_against_those_that_keep_the_p95_and_errors_against_what_was_p
 def test_the_page_stands_whatever_is_stored() -> None:
     looked = {**pages.judge(SHOP, [], None), "exit": 2, "took_s": 3.0, "said": "no route",
               "created": "2026-01-01T00:00", "commit": "abc"}  # fmt: skip
-    failed = {"verdict": "app_failed", "took_s": 130.0, "time_budget_s": 120, "load_before": 4.0,
+    failed = {"verdict": "app_failed", "took_s": 130.0, "time_budget_s": 120, "load_before": 0.4,
               "failure": {}, "created": "2026-01-01T00:00", "commit": "abc"}  # fmt: skip
     text = report.page(
         [
             (SHOP, {"pages": looked, "run": run_of([105.0, 110.0], [1.0, 1.0])}),
             (SHOP, {"pages": {"problem": "cannot be installed"}, "run": failed}),
             (SHOP, {"run": {"problem": "cannot be filled"}}),
+            (SHOP, {"run": {**failed, "load_before": 50.0}}),  # shown, and no part of the aims
             (SHOP, {}),
         ]
     )
     assert "missed `/`, `/shelf/*/`" in text
     assert "1 of 1, 0 open" in text  # the sentence that measuring contradicts
-    assert "1 of 2" in text  # runs beyond their time budget
+    assert "| runs beyond their time budget | 0 | 1 of 2 |" in text
+    assert "| 50.0* |" in text
