@@ -73,7 +73,7 @@ class Started:
     def log(self) -> str:
         return self.path.read_text()
 
-    def wait_for(self, condition: Callable[[], object], timeout: float = 40) -> None:
+    def wait_for(self, condition: Callable[[], object], timeout: float = 120) -> None:
         deadline = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < deadline, f"waited in vain; it said:\n{self.log()}"
