@@ -15,7 +15,8 @@ _ASKS_LOGIN = re.compile(
 _LOGIN_PATH = re.compile(
     r"/(log[-_]?in|log[-_]?out|sign[-_]?in|sign[-_]?up|sign[-_]?out|register|"
     r"authenticate|((forgot(ten)?|lost|reset|recover|change)[-_]?)?"
-    r"password([-_](reset|change|forgot|recover|remind)\w*([-_]\w+)?)?)(/|\.\w+)?(\?|$)",
+    r"password([-_](reset|change|forgot|recover|remind)\w*([-_]\w+)?)?)"
+    r"(/(done|complete|sent))?(/|\.\w+)?(\?|$)",
     re.IGNORECASE,
 )
 _ADMIN_PATH = re.compile(r"^/(\w+[-_])?admin(/|$|\?)", re.IGNORECASE)

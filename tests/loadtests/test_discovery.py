@@ -471,6 +471,7 @@ def test_a_page_with_a_password_field_among_many_links_is_a_page():
         ("/reset-password", b"", False),
         ("/password-reminder-sent", b"", False),
         ("/lost_password", b"", False),
+        ("/password_reset/done/", b"", False),
         ("/authenticate", b"", False),
         ("/admin", FORM.body, False),
         ("/admin", b"", True),
