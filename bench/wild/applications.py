@@ -77,10 +77,10 @@ APPLICATIONS = (
     ),
     Application(
         "mlflow", "mlflow.server.fastapi_app:app", "FastAPI around Flask", "uvicorn",
-        _words("""/ /health /version /ajax-api/2.0/mlflow/experiments/search
+        _words("""/ /version /ajax-api/2.0/mlflow/experiments/search
                /api/2.0/mlflow/experiments/search /api/2.0/mlflow/experiments/get
                /api/2.0/mlflow/runs/get /api/2.0/mlflow/registered-models/search"""),
-        _words("/api/** /ajax-api/** /server-info /graphql /v1/**"),
+        _words("/api/** /ajax-api/** /health /server-info /graphql /v1/**"),
         postgres=True,
         environ=(
             ("_MLFLOW_SERVER_FILE_STORE", "{database}"),
@@ -104,9 +104,9 @@ APPLICATIONS = (
     ),
     Application(
         "oscar", "frobshop.wsgi", "Django with languages", "gunicorn",
-        _words("""/en-gb/ /en-gb/catalogue/ /en-gb/catalogue/*/ /en-gb/catalogue/category/*/
+        _words("""/en-gb/catalogue/ /en-gb/catalogue/*/ /en-gb/catalogue/category/*/
                /en-gb/catalogue/*/reviews/ /en-gb/offers/ /en-gb/basket/ /en-gb/search/"""),
-        _words("""/de/** /en-gb/catalogue/*/reviews/add/ /en-gb/catalogue/category/**
+        _words("""/en-gb/ /de/** /en-gb/catalogue/*/reviews/add/ /en-gb/catalogue/category/**
                /en-gb/catalogue/*/reviews/**"""),
         postgres=True,
     ),
@@ -128,7 +128,7 @@ APPLICATIONS = (
     Application(
         "optuna_dashboard", "service:application", "Bottle, one page and an API", "gunicorn",
         _words("/dashboard /dashboard/studies/* /api/meta /api/studies /api/studies/*"),
-        _words("/dashboard/** /api/** /"),
+        _words("/dashboard/** /api/** /csv/* /"),
         postgres=True,
     ),
     Application(
