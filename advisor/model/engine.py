@@ -456,6 +456,11 @@ def _choose(s: State) -> int:
     best: int = _NOTHING
     least = ENDLESS
     seen = 0
+    if g.favour > 0.0:
+        w = g.chosen
+        free = not s.workers[w].away and not s.workers[w].leaving and s.workers[w].holder < 0
+        if free and _uniform(s) < g.favour:
+            return w
     for w in range(g.workers):
         if s.workers[w].away or s.workers[w].leaving:
             continue
@@ -491,6 +496,7 @@ def _arrive(s: State, j: int) -> None:
         w = s.items[j].bound = _NOTHING  # the worker closed it: another connection
     if w < 0:
         w = _choose(s)
+        g.chosen = max(0, w)
         if w < 0:
             if s.queues[_BACKLOG].length >= g.backlog:
                 g.retries += 1

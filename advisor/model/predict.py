@@ -31,9 +31,10 @@ from pretune.advisor.demand.server_costs import on_server
 from pretune.advisor.model import bounds, memory, restarts
 from pretune.advisor.model.calibration import (
     PRIOR_LATENCY_SD,
-    PRIOR_THROUGHPUT_SD,
+    UNCALIBRATED_SD,
     Calibration,
 )
+from pretune.advisor.model.cpu import DRAWS
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.model.question import Question
 from pretune.advisor.model.rows import Factors, build_rows, central, drawn, mean_rows
@@ -44,15 +45,15 @@ from pretune.advisor.quantity import Z95, Interval
 from pretune.server.settings import Settings
 
 REQUESTS = 12_000  # of the value's run
-REPLICATES = 16
+REPLICATES = DRAWS
 REPLICATE_REQUESTS = 2_000
 SEARCH_REQUESTS = 3_000
 MOST_USERS = 4_096
 RATES = 400  # levels of an open load, up to what the operational laws allow
 LIKE_LOAD = 0.2  # loads whose logarithms differ by less share their spread
 CLOSE_ENOUGH = 0.97  # of the p95 aimed at: no need to look for one user more
-# of a spread that so few replicates estimate
-QUANTILE = float(student.ppf(0.975, REPLICATES - 1))
+# of a spread that so few replicates estimate: each draw has its opposite, so half of them count
+QUANTILE = float(student.ppf(0.975, REPLICATES // 2 - 1))
 # of p95's logarithm over replicates; only where the search begins, the prediction has its own
 TYPICAL_SPREAD = 0.03
 P95 = 3  # in what _measures gives
@@ -95,16 +96,18 @@ class _Model:
             return base
         return self._applied(self.calibration, base, level)
 
-    def drawn_factors(self, level: int, rng: np.random.Generator) -> Factors:
+    def drawn_factors(self, level: int, number: int) -> Factors:
+        """Draw ``number`` of what the measurements allow, from 1."""
+        rng = np.random.default_rng(self.draw_seed(number))
         base = drawn(self.scenario.demand, central(self.scenario.demand), rng)
         if self.calibration is None:
             return base
-        return self._applied(self.calibration.drawn(rng), base, level)
+        return self._applied(self.calibration.drawn(number, rng), base, level)
 
     def _applied(self, calibration: Calibration, factors: Factors, level: int) -> Factors:
         inside = self.inside(level)
-        busy, crowd = self.scenario.busy_per_worker(inside), self.scenario.crowding(inside)
-        return calibration.applied(factors, busy, crowd)
+        slots = self.scenario.settings.slots
+        return calibration.applied(factors, self.scenario.regime(inside), min(inside, slots))
 
     def run(self, level: int, requests: int) -> SimulatedRun:
         return self.scenario.expected(self.traffic(level), self.factors(level), requests, self.seed)
@@ -113,10 +116,12 @@ class _Model:
         return self.seed * 1_000_003 + number
 
     def replicate(self, level: int, number: int) -> SimulatedRun:
-        seed = self.draw_seed(number)
-        factors = self.drawn_factors(level, np.random.default_rng(seed))
         return self.scenario.run(
-            self.traffic(level), factors, REPLICATE_REQUESTS, seed, bootstrap=True
+            self.traffic(level),
+            self.drawn_factors(level, number),
+            REPLICATE_REQUESTS,
+            self.draw_seed(number),
+            bootstrap=True,
         )
 
     def limits(self, level: int) -> tuple[bounds.Limit, ...]:
@@ -237,8 +242,7 @@ def _with_doubt(model: _Model, prediction: Prediction) -> Prediction:
     """With the other resources that limit it under more than one of the draws."""
     resources = []
     for number in range(1, REPLICATES + 1):
-        rng = np.random.default_rng(model.draw_seed(number))
-        factors = model.drawn_factors(prediction.users, rng)
+        factors = model.drawn_factors(prediction.users, number)
         limits = [x for x in model.scenario.limits(MOST_USERS, factors) if x.resource != "users"]
         resources.append(bounds.binding(limits).resource)
     others = {name for name in resources if resources.count(name) > 1} - {prediction.binding}
@@ -410,7 +414,7 @@ def _spread(model: _Model, users: int) -> Floats:
 
 
 def _residuals(calibration: Calibration | None) -> Floats:
-    throughput, latency, tail = PRIOR_THROUGHPUT_SD, PRIOR_LATENCY_SD, PRIOR_LATENCY_SD
+    throughput, latency, tail = UNCALIBRATED_SD, PRIOR_LATENCY_SD, PRIOR_LATENCY_SD
     if calibration is not None:
         throughput, latency = calibration.throughput_sd, calibration.latency_sd
         tail = calibration.tail_sd

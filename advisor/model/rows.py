@@ -23,8 +23,6 @@ from pretune.advisor.quantity import Z95, Interval
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BLOCKS = 20  # of the bootstrap; requests close in time are alike, so whole stretches are drawn
-
 
 @dataclass(frozen=True)
 class Factors:
@@ -32,12 +30,12 @@ class Factors:
 
     gil_fraction: float
     inflation: float = 1.0  # of all CPU per request, by the machine's state and concurrency
-    cpu_scale: float = 1.0  # drift of the app's CPU beyond its sampling error
     overhead_s: float = 0.0
     db_cpu_s: float = 0.0
     lock: float = 0.0  # of the application's own, see advisor.model.lock
     one_lock: bool = False  # it is one for all workers
     front_s: float = 0.0  # CPU of a proxy in front, where one stands there
+    pace: float = 1.0  # throughput over what the model gives, see advisor.model.calibration
 
 
 def central(demand: Demand) -> Factors:
@@ -50,19 +48,13 @@ def central(demand: Demand) -> Factors:
 
 
 def drawn(demand: Demand, factors: Factors, rng: np.random.Generator) -> Factors:
-    """``factors`` moved within the demand's intervals; inflation stays."""
-    cpu = demand.tuples["cpu"]
-    value = demand.cpu_s.value
-    excess = 0.0
-    if len(cpu) > 1 and value > 0:
-        sampling = float(np.std(cpu)) / math.sqrt(len(cpu)) / value
-        stated = (demand.cpu_s.high - demand.cpu_s.low) / (2 * Z95) / value
-        excess = math.sqrt(max(0.0, _or(stated, 0.0) ** 2 - sampling**2))
+    """``factors`` moved within the demand's intervals."""
+    cpu = sample(demand.cpu_s, rng, demand.cpu_s.value) + factors.overhead_s
+    expected = demand.cpu_s.value + factors.overhead_s
     return replace(
         factors,
+        inflation=cpu / expected if expected > 0 else 1.0,
         gil_fraction=min(1.0, sample(demand.cpu_gil_fraction, rng, factors.gil_fraction)),
-        cpu_scale=math.exp(excess * rng.standard_normal()),
-        overhead_s=sample(demand.overhead_cpu_s, rng, factors.overhead_s),
         db_cpu_s=sample(demand.db_cpu_s, rng, factors.db_cpu_s) if demand.db_cpu_s else 0.0,
         front_s=sample(demand.front_cpu_s, rng, factors.front_s) if factors.front_s else 0.0,
     )
@@ -88,7 +80,7 @@ def build_rows(demand: Demand, factors: Factors, conditions: Conditions) -> NDAr
         raise ValueError("the demand holds no measured requests")
     db = _seconds(tuples["db"])
     wait = _seconds(tuples["wait"])
-    cpu = _seconds(tuples["cpu"]) * factors.cpu_scale
+    cpu = _seconds(tuples["cpu"])
     share = 0.0
     mean_db = float(db.mean())
     if conditions.database_local and mean_db > 0:
@@ -99,7 +91,7 @@ def build_rows(demand: Demand, factors: Factors, conditions: Conditions) -> NDAr
     rows["pool"] = 0.0
     if "pool" in (tuples.dtype.names or ()):
         # what concurrency saves is the loop's: one turn of it serves several requests
-        pool = _seconds(tuples["pool"]) * factors.cpu_scale * max(1.0, factors.inflation)
+        pool = _seconds(tuples["pool"]) * max(1.0, factors.inflation)
         rows["pool"] = np.minimum(pool, rows["cpu"])
     rows["db_delay"] = db * (1.0 - share)
     rows["db_cpu"] = db * share
@@ -115,9 +107,9 @@ def draw_picks(
     """Indices of rows, one per request to simulate, in the workload's shares.
 
     A systematic sample (each row as often as its share says, give or take one) in random order.
-    With ``bootstrap`` endpoints are drawn by share and their rows first resampled in blocks:
-    another sample that the same application might have given. Endpoints of which nothing was
-    measured are left out and the other shares stand for them.
+    With ``bootstrap`` as a trial would have drawn them: endpoints by share in the same way, of each
+    any of its rows. Endpoints of which nothing was measured are left out and the other shares stand
+    for them.
     """
     endpoint = demand.tuples["endpoint"].astype(np.int64)
     groups = [np.flatnonzero(endpoint == k) for k in range(len(demand.shares))]
@@ -126,15 +118,11 @@ def draw_picks(
     )
     if not shares.sum() > 0:
         raise ValueError("no endpoint of the workload has a measured request")
-    if not bootstrap:
-        return rng.permutation(_systematic(demand, groups, shares, count))
-    chosen = rng.choice(len(shares), size=count, p=shares / shares.sum())
-    picks = np.empty(count, np.int64)
-    for k, group in enumerate(groups):
-        mine = np.flatnonzero(chosen == k)
-        if len(mine):
-            pool = _blocks(group, rng)
-            picks[mine] = pool[rng.integers(0, len(pool), len(mine))]
+    picks = rng.permutation(_systematic(demand, groups, shares, count))
+    if bootstrap:
+        for group in groups:
+            mine = np.isin(picks, group)
+            picks[mine] = group[rng.integers(0, max(1, len(group)), int(mine.sum()))]
     return picks
 
 
@@ -171,13 +159,6 @@ def mean_rows(demand: Demand, rows: NDArray[np.void]) -> tuple[float, float, flo
 def _seconds(field: NDArray[np.float64]) -> NDArray[np.float64]:
     """Clean a column of seconds: a value that a clock could not tell, or told below zero, is 0."""
     return np.maximum(np.nan_to_num(field, nan=0.0), 0.0)
-
-
-def _blocks(group: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    length = max(1, len(group) // BLOCKS)
-    starts = rng.integers(0, len(group) - length + 1, size=math.ceil(len(group) / length))
-    resampled: NDArray[np.int64] = group[(starts[:, None] + np.arange(length)).ravel()]
-    return resampled
 
 
 def _calls(

@@ -11,7 +11,7 @@ import numpy as np
 
 from pretune.advisor.demand.values import Demand
 from pretune.advisor.model import bounds
-from pretune.advisor.model.cpu import crowd
+from pretune.advisor.model.cpu import Regime, crowd
 from pretune.advisor.model.lock import serial_s
 from pretune.advisor.model.rows import Factors, build_rows, draw_picks, mean_rows
 from pretune.advisor.model.simulation import (
@@ -37,23 +37,17 @@ Traffic = int | Open  # a number of users, or arrivals
 # have begun after so long.
 RAMP, LONGEST_RAMP_S = 1.0, 1.0
 DRAWS = 8  # runs, where connections may be spread unevenly
-_GREEDY = Discipline(when_free=False, sticky=True, pick="awake")
+# One shared listening socket has a favourite among idle workers. Chosen so that the largest of four
+# workers gets as much of 8, 16 and 64 connections as was measured: docs/method/model.md.
+LOOPS_FAVOUR, THREADS_FAVOUR = 0.8, 0.6
+_GREEDY = Discipline(when_free=False, sticky=True, pick="awake", favour=LOOPS_FAVOUR)
 DISCIPLINES: Mapping[Dispatch, Discipline] = {
     Dispatch.SHARED_QUEUE: Discipline(when_free=True, sticky=True, pick="idlest"),
     Dispatch.ONE_BY_ONE: Discipline(when_free=True, sticky=False, pick="random"),
     Dispatch.FIRST_AWAKE: _GREEDY,
-    Dispatch.THREAD_POOL: replace(_GREEDY, goes_on=True),
-    Dispatch.ANY_WORKER: replace(_GREEDY, pick="random"),
+    Dispatch.THREAD_POOL: replace(_GREEDY, goes_on=True, favour=THREADS_FAVOUR),
+    Dispatch.ANY_WORKER: replace(_GREEDY, pick="random", favour=0.0),
 }
-
-
-def crowding(settings: Settings, conditions: Conditions, inside: float) -> float:
-    """Return how far workers get into each other's way on their cores (see ``advisor.model.cpu``),
-    with so many requests in the server. None of class sync: what they cost was measured so.
-    """
-    if settings.worker_class == "sync":
-        return 0.0
-    return crowd(min(settings.workers, inside), conditions.server_cores)
 
 
 def discipline(server: str, settings: Settings) -> Discipline:
@@ -89,8 +83,14 @@ class Scenario:
         slots = float(self.slots_of_worker)
         return max(1.0, min(slots, users / self.settings.workers))
 
-    def crowding(self, inside: float) -> float:
-        return crowding(self.settings, self.conditions, inside)
+    def regime(self, inside: float) -> Regime:
+        """What decides a request's CPU with so many requests in the server."""
+        return Regime(
+            (self.conditions.server, self.settings.worker_class),
+            self.busy_per_worker(inside),
+            crowd(min(self.settings.workers, inside), self.conditions.server_cores),
+            self.settings.workers,
+        )
 
     def expected(self, load: Traffic, factors: Factors, requests: int, seed: int) -> SimulatedRun:
         """``requests`` in all, over several runs where luck decides for a whole one."""
@@ -126,7 +126,7 @@ class Scenario:
             front_cpu_s=self._front_s(factors),
         )
         rows = build_rows(self.demand, factors, self.conditions)
-        return simulate(
+        run = simulate(
             rows,
             # used again from the start: any window of as many requests has each of them once
             draw_picks(self.demand, requests, rng, bootstrap=bootstrap),
@@ -134,6 +134,11 @@ class Scenario:
             self._closed(load, rows) if isinstance(load, int) else load,
             requests=requests,
             seed=seed,
+        )
+        return (
+            run
+            if factors.pace == 1.0
+            else run.paced(factors.pace, open_load=isinstance(load, Open))
         )
 
     def _overlaps(self) -> bool:

@@ -31,10 +31,13 @@ GLOBAL = np.dtype(
         ("one_lock", "i8"),  # of all workers together
     ]
     + [(name, "f8") for name in ("gil", "quantum", "generator", "think", "rate", "quota", "ramp")]
-    + [(name, "f8") for name in ("timeout", "boot", "lock", "front", "wake", "tail")]
+    + [(name, "f8") for name in ("timeout", "boot", "lock", "front", "wake", "tail", "favour")]
     # what changes
     + [(name, "i8") for name in ("done", "next_pick", "inside", "free", "generating")]
-    + [(name, "i8") for name in ("throttled", "retries", "refused", "killed", "boots", "last")]
+    + [
+        (name, "i8")
+        for name in ("throttled", "retries", "refused", "killed", "boots", "last", "chosen")
+    ]
     + [(name, "f8") for name in ("now", "tokens", "gil_s", "slots_s", "db_s", "lock_s", "idle_s")]
     + [("rng", "u8")]
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from support.demands import ask, make_demand
 
 from pretune.advisor.model import extrapolation
 from pretune.advisor.model.calibration import PRIOR_LATENCY_SD, PRIOR_THROUGHPUT_SD, Calibration
-from pretune.advisor.model.cpu import CpuLevel
+from pretune.advisor.model.cpu import DRAWS, CpuEstimate, Regime
 from pretune.advisor.model.predict import predict
 from pretune.advisor.profiler.measurement import Conditions
 from pretune.advisor.resources.budget import Budget
@@ -19,8 +18,10 @@ from pretune.server.settings import Settings
 
 GIB = 1 << 30
 # a machine whose trials hardly scatter
-STILL = CpuLevel(
-    covariance=((0.0, 0.0, 0.0), (0.0, 0.0001, 0.0), (0.0, 0.0, 0.0)), state_sd=0.005, freedom=50.0
+STILL = CpuEstimate(
+    draws=((0.0,) * 4,) * DRAWS,
+    states=tuple((z, 0.0, -z) for z in np.linspace(-1.7, 1.7, DRAWS).tolist()),
+    state_sds=(0.005,) * DRAWS,
 )
 PLAIN = Calibration(None, STILL, PRIOR_THROUGHPUT_SD, PRIOR_LATENCY_SD)
 
@@ -103,10 +104,13 @@ def test_predictions_for_other_cores_move_and_widen():
     assert math.log(twice.high / twice.low) > 1.5 * math.log(same.high / same.low)
 
 
-def test_widening_adds_to_what_is_known_of_the_level():
-    known = replace(
-        PLAIN, cpu=CpuLevel(covariance=((0.0009, 0.0, 0.0), (0.0, 0.01, 0.0), (0.0, 0.0, 0.04)))
-    )
-    (level, *_), *others = extrapolation.widen_calibration(known, 0.04).cpu.covariance
-    assert level == pytest.approx(0.0025)
-    assert tuple(others) == known.cpu.covariance[1:]
+def test_widening_adds_to_what_is_known_of_all_cpu():
+    regime = Regime(("embedded", "gthread"))
+
+    def spread(calibration):
+        drawn = [calibration.cpu.drawn(k).factor(regime) for k in range(1, DRAWS + 1)]
+        return float(np.std(np.log(drawn)))
+
+    once = extrapolation.widen_calibration(PLAIN, 0.04)
+    assert spread(once) == pytest.approx(0.04, rel=0.15)
+    assert spread(extrapolation.widen_calibration(once, 0.03)) == pytest.approx(0.05, rel=0.15)
