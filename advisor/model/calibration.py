@@ -13,7 +13,8 @@
   ``advisor.model.lock``; from the same trial.
 - *Spread*: how far measured was from predicted in these trials, each predicted with the CPU it had
   (its deviation is the state's, and would count twice), pooled with a prior that weighs as much as
-  three trials; what a trial's own sampling explains is taken off. A throughput that was fitted says nothing about the spread and is left out.
+  three trials; what a trial's own sampling explains is taken off. A throughput that was fitted says
+  nothing about the spread and is left out.
 
 Trials that the machine disturbed count less, and can only widen what is stated: that a disturbed
 trial happens to agree proves nothing. Not learned: what workers on cores of their own cost each
