@@ -216,7 +216,7 @@ def _mix_factor(demand: Demand, trial: Measurement) -> float:
 
 
 def _variances(demand: Demand) -> tuple[float, float]:
-    """Of one request's CPU within endpoints and between them, relative to its mean squared."""
+    """Variances of one request's CPU, within endpoints and between them, over its mean squared."""
     cpu_s, endpoint = demand.tuples["cpu"], demand.tuples["endpoint"]
     mean = _one_users_cpu(demand)
     within = between = 0.0
@@ -246,7 +246,7 @@ class _Compared:
 
     @property
     def load(self) -> float:
-        """How far it was loaded, 0 by one user to 1."""
+        """The load, from 0 by one user to 1."""
         return cpu.reach(min(self.trial.load.users, self.trial.settings.slots))
 
     def run(self) -> SimulatedRun:
@@ -287,7 +287,7 @@ def _with_residuals(calibration: Calibration, compared: Sequence[_Compared]) -> 
 
 
 def _log_pace(residuals: Sequence[cpu.Residual], loads: Sequence[float], sd: float) -> float:
-    """How much faster all loaded trials are than the model, of logarithms; the posterior mean."""
+    """Logarithm of how much faster loaded trials are than the model: the posterior mean."""
     precision, total = 1 / PACE_SD**2, 0.0
     for r, load in zip(residuals, loads, strict=True):
         if math.isfinite(r.value):

@@ -75,7 +75,7 @@ STEPS = 6  # of the weights
 
 @dataclass(frozen=True)
 class Regime:
-    """What decides a request's CPU: where it is served, and what goes on beside it.
+    """Surroundings that decide a request's CPU: its server, and what goes on beside it.
 
     ``busy``: requests at once in one worker. ``crowd``: see ``crowd``. ``workers`` counts for class
     sync alone; ``by_one``: by one user, who wakes any of them.
@@ -101,7 +101,7 @@ class Row:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Where each quantity stands in a vector."""
+    """The place of each quantity in a vector."""
 
     kinds: tuple[Kind, ...]
     servers: tuple[str, ...]
@@ -280,7 +280,7 @@ class _Node:
 
 
 def _state_penalty(state_sd: float, typical: float) -> float:
-    """Of the state's prior, a scaled inverse chi squared, in the logarithm of its scale."""
+    """Penalty by the state's prior, a scaled inverse chi squared, in the logarithm of its scale."""
     ratio = state_sd / typical
     return STATE_WEIGHT * (math.log(ratio) + 0.5 / ratio**2)
 

@@ -84,7 +84,7 @@ class Scenario:
         return max(1.0, min(slots, users / self.settings.workers))
 
     def regime(self, inside: float) -> Regime:
-        """What decides a request's CPU with so many requests in the server."""
+        """Surroundings of a request with so many of them in the server."""
         return Regime(
             (self.conditions.server, self.settings.worker_class),
             self.busy_per_worker(inside),
