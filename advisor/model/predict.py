@@ -106,7 +106,7 @@ class _Model:
 
     def _applied(self, calibration: Calibration, factors: Factors, level: int) -> Factors:
         inside = self.inside(level)
-        slots = self.scenario.settings.slots
+        slots = self.scenario.slots_of_worker * self.scenario.settings.workers
         return calibration.applied(factors, self.scenario.regime(inside), min(inside, slots))
 
     def run(self, level: int, requests: int) -> SimulatedRun:
