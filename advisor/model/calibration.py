@@ -34,6 +34,7 @@ from pretune.advisor.demand.server_costs import on_server
 from pretune.advisor.demand.values import Demand
 from pretune.advisor.model import cpu
 from pretune.advisor.model import lock as locks
+from pretune.advisor.model.cpu import Regime
 from pretune.advisor.model.rows import Factors, build_rows, central, mean_rows, sample
 from pretune.advisor.model.scenario import Scenario, Traffic
 from pretune.advisor.model.simulation import Open, SimulatedRun
@@ -75,7 +76,7 @@ class Calibration:
     tail_sd: float = PRIOR_LATENCY_SD  # of p99, as latency_sd of p95
     log_pace: float = 0.0
 
-    def applied(self, factors: Factors, regime: cpu.Regime, inside: float = 1.0) -> Factors:
+    def applied(self, factors: Factors, regime: Regime, inside: float = 1.0) -> Factors:
         """``factors`` in one regime, with so many requests at once in the app."""
         return replace(
             factors,

@@ -457,7 +457,7 @@ def _choose(s: State) -> int:
     least = ENDLESS
     seen = 0
     if g.favour > 0.0:
-        w = g.chosen
+        w: int = g.chosen
         free = not s.workers[w].away and not s.workers[w].leaving and s.workers[w].holder < 0
         if free and _uniform(s) < g.favour:
             return w
