@@ -146,9 +146,10 @@ def plan_verification(
         stop_under_load=True,
         rps=whole.rps,
         ramp_s=ramp_s,
+        think_s=think_s,
         front=through(settings, whole.carried_rps),
         role=Role.VERIFICATION,
-        further=(half.load(half_s, ramp_s),) if half else (),
+        further=(replace(half.load(half_s, ramp_s), think_s=think_s),) if half else (),
     )
     idle = Interval.exact(0.0)  # arrivals find every worker in turn
     if whole.rps is None:

@@ -28,6 +28,14 @@ MOST_WAITING = 2_000
 SPARE_FDS = 64
 
 
+def draw_times(begin: float, rate: float, seed: int) -> Iterator[float]:
+    """Intended CLOCK_MONOTONIC s of every arrival after ``begin``, for ever."""
+    dice, at = random.Random(f"{seed}:arrivals"), begin
+    while True:
+        at += dice.expovariate(rate)
+        yield at
+
+
 class Arrivals:
     """The senders of an open load; ``loadtests.driver`` says how they are used."""
 
@@ -59,13 +67,6 @@ class Arrivals:
             )
         return len(left)
 
-    def draw_times(self, begin: float) -> Iterator[float]:
-        """Intended CLOCK_MONOTONIC s of every arrival after ``begin``."""
-        dice, at = random.Random(f"{self._loop.seed}:arrivals"), begin
-        while True:
-            at += dice.expovariate(self._rps)
-            yield at
-
     def _admit_until_over(self) -> None:
         alarm = Alarm()
         try:
@@ -76,7 +77,7 @@ class Arrivals:
     def _admit(self, alarm: Alarm) -> None:
         loop, clock = self._loop, time.perf_counter
         self._numbers: dict[int, int] = {}
-        for number, at in enumerate(self.draw_times(clock())):
+        for number, at in enumerate(draw_times(clock(), self._rps, loop.seed)):
             while not loop.over and (early := at - clock()) > 0:
                 alarm.wait(min(early, 0.1))
             if loop.over:

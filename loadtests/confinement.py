@@ -16,7 +16,12 @@ _EVENTS = {"socket.connect": 1, "socket.sendto": 1, "socket.sendmsg": 1}
 
 
 class AddressRefused(PermissionError):
-    """A connection to an address that is not the trial's."""
+    """A connection to ``address``, which is not the trial's."""
+
+    def __init__(self, allowed: tuple[str, int] | None, address: object) -> None:
+        shown = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else str(address)
+        super().__init__(f"the load goes to {allowed} only, not to {shown}")
+        self.address = shown
 
 
 class Confinement:
@@ -38,4 +43,4 @@ class Confinement:
         if isinstance(address, tuple) and address[:2] == self.allowed:
             self.connections += 1
             return
-        raise AddressRefused(f"the load goes to {self.allowed} only, not to {address!r}")
+        raise AddressRefused(self.allowed, address)

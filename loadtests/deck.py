@@ -1,9 +1,9 @@
 """Cards dealt in exact shares: which endpoint, which of its paths, which of a user's tasks is next.
 
-Dice keep shares only on average: of 100 requests with a share of 0.2 between 12 and 28 are of that
-endpoint, in each trial others, so that two trials differ by their mix before the server does. A
-deck deals each card as often as its share says, to within one of it at any moment, and two decks of
-one seed deal the same. Within that the order is random, so that no card always follows another.
+Dice keep shares only on average: of 100 requests, 12 to 28 are of an endpoint with a share of 0.2,
+in each trial others, so that two trials differ by their mix before the server does. A deck deals
+each card as often as its share says, to within one of it at any moment, and two decks of one seed
+deal the same. Within that the order is random, so that no card always follows another.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Deck:
             raise ValueError("a deck needs weights, none below 0 and one above")
         self._shares = [weight / whole for weight in weights]
         self._dice = random.Random(seed)
-        # Parts of cards that the decks so far have not dealt; they begin at random, so that cards
+        # Parts of cards that the decks so far have not dealt. They begin at random, so that cards
         # of which a deck has less than one do not all come in the same.
         self._owed = [self._dice.random() - 0.5 for _ in weights]
         self._cards: Iterator[int] = iter(())

@@ -10,6 +10,8 @@ most of a second. Commands arrive on stdin, replies go to stdout, one JSON objec
     <- {"reply": "done", ...}                            see ``_summarise``; or
     <- {"reply": "failed", "message": ...}
     -> {"command": "stop"}                               ends a run early
+    -> {"command": "describe", "locustfile": path}       no load
+    <- {"reply": "described", "classes": [], "left_out": []}  see ``turns.describe``; or "failed"
     -> {"command": "exit"}
 
 The end of stdin means that the tool has died: the process ends at once, whatever it is doing.
@@ -45,10 +47,12 @@ from locust.env import Environment
 from locust.event import Events
 
 from pretune.loadtests.arrivals import MOST_WAITING, SPARE_FDS, Arrivals
+from pretune.loadtests.locustfile import Locustfile
 from pretune.loadtests.records import Writer
 from pretune.loadtests.script import Script
-from pretune.loadtests.user_errors import describe_error
-from pretune.loadtests.users import Locustfile, UserLoop, Users, make_user_class
+from pretune.loadtests.turns import Kinds, Turns, describe
+from pretune.loadtests.user_errors import explain
+from pretune.loadtests.users import UserLoop, Users, make_user_class
 
 FLUSH_S = 0.25
 PROGRESS_S = 1.0
@@ -61,14 +65,14 @@ GRACE_S = 5.0
 # Senders: ``start()``, then ``running`` until the load is over or ``finish(grace_s)`` is called,
 # which returns the number of requests left unanswered. ``most_waiting``: most at once;
 # ``not_sent``: arrivals for which there was no room.
-Senders = Users | Arrivals
+Senders = Users | Arrivals | Turns
 
 
 class Driver:
     """Executes commands; at most one run at a time."""
 
     def __init__(self) -> None:
-        self._locustfile: Locustfile | None = None
+        self._kinds: Kinds | None = None
         self._loop: UserLoop | None = None
 
     def execute(self, command: dict[str, Any]) -> None:
@@ -80,6 +84,8 @@ class Driver:
             case "stop":
                 if self._loop is not None:
                     self._loop.over = True
+            case "describe":
+                gevent.spawn(self._describe_guarded, Path(command["locustfile"]))
             case "exit":
                 os._exit(0)
             case other:
@@ -90,14 +96,19 @@ class Driver:
             self._run(command)
         except Exception as error:
             logging.exception("run failed")
-            message, own = f"{type(error).__name__}: {error}", self._locustfile
-            if own is not None:
-                where, exception, _ = describe_error(error, own.path)
-                message = f"{where} raises {exception}" if where != str(own.path) else message
+            own = command["workload"]["locustfile"]
+            message = explain(error, Path(own)) if own else f"{type(error).__name__}: {error}"
             reply("failed", message=message)
         finally:
             confinement.allowed = None
             self._loop = None
+
+    def _describe_guarded(self, path: Path) -> None:
+        try:
+            file = Locustfile(path)
+            reply("described", classes=describe(file), left_out=file.left_out)
+        except Exception as error:
+            reply("failed", message=explain(error, path))
 
     def _run(self, command: dict[str, Any]) -> None:
         host, port = command["address"]
@@ -130,40 +141,42 @@ class Driver:
             abandoned = senders.finish(GRACE_S)
             gevent.killall(helpers)
             writer.flush()
-        own = self._locustfile if workload["locustfile"] else None
-        names = [(name, name not in own.named) for name in own.numbers] if own else []
-        error = own.errors.summary() if own else None
-        figures = _summarise(writer, cpu, ended - started, lags, senders, abandoned, names)
-        figures["error_bodies"] = loop.error_bodies
-        reply("done", **figures, user_error=None if error is None else vars(error))
+        kinds = self._kinds if workload["locustfile"] else None
+        figures = _summarise(writer, cpu, ended - started, lags, senders, abandoned)
+        reply("done", **figures, **_of_file(kinds), error_bodies=loop.error_bodies)
 
     def _make_senders(
         self, loop: UserLoop, workload: dict[str, Any], load: dict[str, Any]
     ) -> Senders:
-        if load.get("rps") is None:
-            environment, own = self._make_environment(loop, workload), bool(workload["locustfile"])
-            return Users(environment, loop, int(load["users"]), own)
+        rps = None if load.get("rps") is None else float(load["rps"])
+        most = max(1, min(MOST_WAITING, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FDS))
         if workload["locustfile"]:
-            raise ValueError("a locustfile brings its own users: it cannot be sent at a rate")
-        most = min(MOST_WAITING, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FDS)
-        return Arrivals(
-            Script(workload, loop.address, loop.seed), loop, float(load["rps"]), max(1, most)
-        )
+            path = Path(workload["locustfile"])
+            if self._kinds is None or self._kinds.file.path != path:
+                self._kinds = Kinds(Locustfile(path))
+            file = self._kinds.file
+            environment = file.make_environment(loop, workload["headers"])
+            return Turns(self._kinds, environment, loop, int(load["users"]), rps, most)
+        script = Script(workload, loop.address, loop.seed)
+        if rps is not None:
+            return Arrivals(script, loop, rps, most)
+        user = make_user_class(script, loop)
+        environment = Environment(user_classes=[user], events=Events())  # type: ignore[no-untyped-call]
+        return Users(environment, loop, int(load["users"]))
 
-    def _make_environment(self, loop: UserLoop, workload: dict[str, Any]) -> Environment:
-        if not workload["locustfile"]:
-            user = make_user_class(Script(workload, loop.address, loop.seed), loop)
-            return Environment(user_classes=[user], events=Events())  # type: ignore[no-untyped-call]
-        path = Path(workload["locustfile"])
-        if self._locustfile is None:
-            self._locustfile = Locustfile(path)
-        elif self._locustfile.path != path:
-            raise ValueError("one driver serves one locustfile; start another for another")
-        self._locustfile.prepare(loop.address, workload["headers"])
-        return Environment(
-            user_classes=list(self._locustfile.classes),
-            events=self._locustfile.attach_recorder(loop),
-        )
+
+def _of_file(kinds: Kinds | None) -> dict[str, Any]:
+    """What is told of a locustfile's load beside its figures."""
+    if kinds is None:
+        return {"names": [], "user_error": None, "elsewhere": ("", 0), "think_s": 0.0}
+    file = kinds.file
+    error = file.errors.summary()
+    return {
+        "names": [(name, name not in file.named) for name in file.numbers],
+        "user_error": None if error is None else vars(error),
+        "elsewhere": file.errors.elsewhere,
+        "think_s": kinds.wait_s_per_request,
+    }
 
 
 def _summarise(
@@ -173,7 +186,6 @@ def _summarise(
     lags: list[float],
     senders: Senders,
     abandoned: int,
-    names: list[tuple[str, bool]],
 ) -> dict[str, Any]:
     """The figures of a run. CPU is the driver's own, over ``duration_s`` from ``started``."""
     lags.sort()
@@ -191,7 +203,6 @@ def _summarise(
         "abandoned": abandoned,
         "not_sent": senders.not_sent,
         "most_waiting": senders.most_waiting,
-        "names": names,
     }
 
 

@@ -24,8 +24,9 @@ FIELDS: tuple[tuple[str, str, str], ...] = (
     ("user", "I", "number of the user that sent it, from 0"),
     ("status", "H", "status of the response; 0 when none arrived"),
     ("error", "H", "index into ERRORS; 0 is success"),
-    ("pad", "I", "unused"),
+    ("late_us", "I", "us from start until the request was sent: the generator's own delay"),
 )
+MOST_LATE_US = 2**32 - 1
 RECORD = struct.Struct("<" + "".join(code for _, code, _ in FIELDS))
 
 # Kinds of errors; a record carries the index. Append only: saved runs refer to it.
@@ -69,17 +70,26 @@ class Writer:
         self.time_last: float | None = None
 
     def add(
-        self, start: float, wall: float, size: int, endpoint: int, user: int, status: int, kind: str
+        self,
+        start: float,
+        wall: float,
+        size: int,
+        endpoint: int,
+        user: int,
+        status: int,
+        kind: str,
+        late_s: float = 0.0,
     ) -> None:
-        """One finished request; ``kind`` is one of ERRORS."""
+        """One finished request; ``kind`` is one of ERRORS, ``late_s`` within its ``wall``."""
         self.requests += 1
         if kind:
             self.errors[kind] = self.errors.get(kind, 0) + 1
         if self.time_first is None or start < self.time_first:
             self.time_first = start
         self.time_last = start + wall
+        late_us = min(MOST_LATE_US, max(0, int(late_s * 1e6)))
         self._buffer.append(
-            RECORD.pack(start, wall, size, endpoint, user, status, ERROR_NUMBER[kind], 0)
+            RECORD.pack(start, wall, size, endpoint, user, status, ERROR_NUMBER[kind], late_us)
         )
 
     def flush(self) -> None:

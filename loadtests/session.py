@@ -52,7 +52,7 @@ class LoadResult:
     lag_s_p99: float
     connections: int
     reconnects: int  # connections beyond one per user
-    # still unanswered when the run ended; in no record but an open load's; 0 with a locustfile
+    # still unanswered when the run ended; in no record but an open load's
     abandoned: int
     names: tuple[str, ...] = ()
     raw: tuple[bool, ...] = ()
@@ -60,6 +60,9 @@ class LoadResult:
     most_waiting: int = 0  # requests at once; of a closed load its users
     user_error: UserError | None = None  # of a locustfile's own code
     error_bodies: tuple[str, ...] = ()  # the beginnings of some answers of 500 and above
+    # requests of a locustfile to other hosts: a sentence without its end, and how many
+    elsewhere: tuple[str, int] = ("", 0)
+    think_s: float = 0.0  # a locustfile's users were told to wait, for each request of their mix
 
     @property
     def cpu_fraction(self) -> float:
@@ -126,6 +129,7 @@ class LoadRun:
                     error = data.pop("user_error")
                     data["user_error"] = None if error is None else UserError(**error)
                     data["error_bodies"] = tuple(data["error_bodies"])
+                    data["elsewhere"] = tuple(data["elsewhere"])
                     self._result = LoadResult(time_started=self._started or 0.0, **data)
                 case "failed":
                     self._failure = data["message"]

@@ -66,7 +66,8 @@ class Workload:
 
 @dataclass(frozen=True)
 class Load:
-    """A closed load: ``users`` each send, wait for the answer, think, send again.
+    """A closed load: ``users`` each send, wait for the answer, think, send again. The users of a
+    locustfile think as they are told there, if ``think_s`` is above 0 at all.
 
     With ``rps`` an open one: Poisson arrivals at that rate, each on a connection of its own, each
     counted from its intended start; ``users`` then means nothing. ``ramp_s``: seconds over which

@@ -309,7 +309,9 @@ class Comparison:
 
     def _step(self, stage: Stage, users: int, number: int) -> Step:
         seconds = STEP_RAMP_S + STEP_WARM_S + self._plan.step_s
-        sent = stage.send(Load(users, seconds, self._seed(number), ramp_s=STEP_RAMP_S))
+        sent = stage.send(
+            Load(users, seconds, self._seed(number), stage.think_s, ramp_s=STEP_RAMP_S)
+        )
         began = sent.result.time_started
         return step_of(
             users,

@@ -97,5 +97,5 @@ class Facts:
 
     @property
     def rps(self) -> float | None:
-        """The rate of an open load; None for a closed one. A locustfile's users are its own."""
-        return None if self.workload.locustfile else self.slo.rps
+        """The rate of an open load; None for a closed one."""
+        return self.slo.rps

@@ -84,6 +84,11 @@ class Stage:
     _bench: Bench
     _address: tuple[str, int]
 
+    @property
+    def think_s(self) -> float:
+        """Seconds that a locustfile's users wait, for each request."""
+        return self._bench.think_s
+
     def send(self, load: Load, meanwhile: Callable[[], None] | None = None) -> Sent:
         """The whole load, or until ``meanwhile``, which begins with it, returns.
 
@@ -136,7 +141,8 @@ class Bench:
     workload: Workload = field(init=False)
     driver: Driver = field(init=False)
     pinned: bool = field(init=False, default=True)
-    think_s: float = field(init=False, default=0.0)  # a locustfile's own, once it has run
+    # what a locustfile's users are told to wait, for each request, once one has run
+    think_s: float = field(init=False, default=0.0)
     # of the app or the load, seen in several trials: what about -> a sentence for the notes
     problems: dict[str, str] = field(init=False, default_factory=dict)
     boots_s: list[float] = field(init=False, default_factory=list)  # of each server
@@ -275,7 +281,7 @@ class Bench:
                     )
                     samples = replace(samples, settled=workers)
                 if self.workload.locustfile:
-                    client, samples = self._by_route(client, samples, sent)
+                    client, samples = self._by_route(name, client, samples, sent)
                 suffix = f"-{number + 1}" if number else ""
                 samples.save(workspace.out / "samples" / f"{name}{suffix}.npz")
                 self._check_alive(server, name)
@@ -298,7 +304,7 @@ class Bench:
             measure(
                 name,
                 settings,
-                replace(each, think_s=self.think_s),
+                replace(each, think_s=self.think_s if each.think_s else 0.0),
                 self.conditions(how.server, how.front),
                 self.workload,
                 samples,
@@ -440,7 +446,7 @@ class Bench:
             watch(1.0)
         except (DriverFailed, TimeoutError) as error:
             if self.workload.locustfile and not run.progress[0]:
-                raise Refused(f"{self.workload.locustfile}: {error}") from error
+                raise Refused(str(error)) from error
             raise MeasurementInvalid(f"the load generator failed: {error}") from error
         self._check_load(result)
         if how.server == EMBEDDED and (silence := describe_silence(load, result)):
@@ -450,31 +456,43 @@ class Bench:
 
     def _check_load(self, result: LoadResult) -> None:
         """Raise LoadFailed where no task of a locustfile comes to its end; note where some do."""
+        said, elsewhere = result.elsewhere
+        if elsewhere and 2 * elsewhere >= result.requests:
+            raise LoadFailed(f"{elsewhere} of {result.requests} requests were refused: {said}", "")
+        if elsewhere:
+            self.problems["elsewhere"] = f"{elsewhere} requests of the load were refused: {said}"
         error = result.user_error
         if error is None:
             return
         if error.always:
+            what = f"none of {error.raised} tasks came to its end"
+            if error.unstarted:
+                what = f"no user of the class {error.unstarted} can begin"
             raise LoadFailed(
-                f"the load's own code fails, not the app: {error.describe()}; "
-                f"none of {error.raised} tasks came to its end",
-                error.traceback,
+                f"the load's own code fails, not the app: {error.said}; {what}", error.traceback
             )
         total = error.raised + error.completed
         self.problems["load"] = (
             f"{error.raised} of {total} tasks of the locustfile did not come to their end: "
-            f"{error.describe()}; what they would have sent after that is not in the load"
+            f"{error.said}; what they would have sent after that is not in the load"
         )
 
     def _by_route(
-        self, client: NDArray[np.void], samples: Samples, sent: LoadResult
+        self, name: str, client: NDArray[np.void], samples: Samples, sent: LoadResult
     ) -> tuple[NDArray[np.void], Samples]:
-        """Sort a locustfile's requests by the app's own routes; the workload is known by now."""
-        if samples.notes is not None:
+        """Sort a locustfile's requests by the app's own routes; the workload is known by now.
+
+        Shares and waits are those of the first trial, or of the one with probes.
+        """
+        if samples.notes is not None or not self.workload.endpoints:
             self._routing = routing.learn(sent.names, sent.raw, samples)
+            self.workload = replace(self.workload, endpoints=())
+            self.think_s = sent.think_s
         names, numbers = self._routing.numbers(sent.names, sent.raw)
         client = routing.numbered(client, numbers)
         self.workload = routing.name_endpoints(self.workload, names, client["endpoint"])
-        self.think_s = routing.think_time(client)
+        if other := routing.describe_other_mix(name, self.workload, client["endpoint"]):
+            self.problems["mix"] = other
         return client, routing.samples_numbered(samples, numbers)
 
     def _check_alive(self, server: RunningServer, name: str) -> None:

@@ -74,13 +74,16 @@ class PlannedTrial:
     stop_under_load: bool = False
     rps: float | None = None
     ramp_s: float = 0.0
+    think_s: float = 0.0  # above 0, a locustfile's users wait as they are told
     front: Front | None = None  # what stands in front of the server; None: nothing does
     role: Role | None = None  # None: nothing is concluded from it
     further: tuple[Load, ...] = ()  # for the same server afterwards; their seeds are the trial's
     around_s: float = AROUND_S  # besides the load
 
     def load(self, seed: int) -> Load:
-        return Load(self.users, self.duration_s, seed, rps=self.rps, ramp_s=self.ramp_s)
+        return Load(
+            self.users, self.duration_s, seed, self.think_s, rps=self.rps, ramp_s=self.ramp_s
+        )
 
     @property
     def expected_s(self) -> float:

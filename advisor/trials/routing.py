@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # A path took a route when so large a part of its requests did: a few may have failed before it.
 SURELY = 0.9
+CHANCE = 4.0  # standard deviations
 _PARAMETER = re.compile(r"<[^>]*>|\{[^}]*\}")
 
 
@@ -112,19 +113,16 @@ def numbered(rows: NDArray[np.void], numbers: NDArray[np.uint32]) -> NDArray[np.
     return rows
 
 
-def think_time(times: NDArray[np.void]) -> float:
-    """Mean seconds a user lets pass between an answer and its next request; 0 without pairs."""
-    ordered = np.sort(times, order=("user", "start"))
-    same = ordered["user"][1:] == ordered["user"][:-1]
-    ended = ordered["start"][:-1] + ordered["wall"][:-1]
-    pauses = (ordered["start"][1:] - ended)[same]
-    return float(np.clip(pauses, 0.0, None).mean()) if len(pauses) else 0.0
-
-
 def name_endpoints(
     workload: Workload, names: Sequence[str], numbers: NDArray[np.uint32]
 ) -> Workload:
-    """A locustfile's endpoints, known once it has run: names as it gave them, shares as it sent."""
+    """A locustfile's endpoints, known once it has run: names as it gave them, shares as the first
+    trial sent them. The driver keeps that mix in the others, so what turns up later has none."""
+    if workload.endpoints:
+        later = names[len(workload.endpoints) :]
+        return replace(
+            workload, endpoints=(*workload.endpoints, *(Endpoint(name, (), 0.0) for name in later))
+        )
     counts = [int((numbers == number).sum()) for number in range(1, len(names) + 1)]
     total = max(1, sum(counts))
     return replace(
@@ -133,3 +131,22 @@ def name_endpoints(
             Endpoint(name, (), count / total) for name, count in zip(names, counts, strict=True)
         ),
     )
+
+
+# A trial whose shares are further from the workload's has sent another mix.
+MIX_POINTS = 0.01
+
+
+def describe_other_mix(name: str, workload: Workload, numbers: NDArray[np.uint32]) -> str:
+    """Say that a trial sent another mix than the workload's, by more than chance; "" where not."""
+    count = len(numbers)
+    for number, endpoint in enumerate(workload.endpoints, start=1):
+        part, share = np.count_nonzero(numbers == number) / max(1, count), endpoint.share
+        chance = CHANCE * (max(share * (1 - share), 1 / max(1, count)) / max(1, count)) ** 0.5
+        if abs(part - share) > MIX_POINTS + chance:
+            return (
+                f"the trial {name} had {part:.0%} of its requests on {endpoint.name}, where the "
+                f"workload has {share:.0%}: the locustfile sends what its own code decides, so the "
+                "answer is for a mix that it did not keep"
+            )
+    return ""

@@ -8,10 +8,9 @@ import signal
 import time
 
 import numpy as np
-import pytest
 
 from pretune.loadtests import records
-from pretune.loadtests.session import Driver, DriverFailed
+from pretune.loadtests.session import Driver
 from pretune.loadtests.workload import Endpoint, Load, Workload
 
 
@@ -83,15 +82,6 @@ def test_what_is_unanswered_at_the_end_is_an_error_too(driver, server, tmp_path)
     assert result.abandoned == result.requests == len(sent) > 0
     assert set(result.errors_by_kind) == {"timeout"}
     assert sent["wall"].min() > 4.0
-
-
-def test_a_locustfile_cannot_be_sent_at_a_rate(driver, server, tmp_path):
-    file = tmp_path / "locustfile.py"
-    file.write_text("import locust\nclass Visitor(locust.HttpUser): pass\n")
-    load = Load(1, 0.5, rps=10.0)
-    run = driver.run(server.address, Workload((), locustfile=file), load, tmp_path / "x")
-    with pytest.raises(DriverFailed, match="at a rate"):
-        run.wait(10)
 
 
 def test_users_of_a_ramp_begin_at_different_moments(driver, server, tmp_path):

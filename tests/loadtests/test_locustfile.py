@@ -8,21 +8,25 @@ import sys
 import pytest
 
 from pretune.loadtests import records
-from pretune.loadtests.session import Driver, DriverFailed
+from pretune.loadtests.session import DriverFailed
 from pretune.loadtests.workload import Load, Workload
 
 
-def run(server, tmp_path, text, *, users=2, seconds=0.5, times=1, headers=()):
-    file = tmp_path / "locustfile.py"
-    file.write_text(text)
-    workload = Workload((), headers=headers, source="locustfile", locustfile=file)
-    with Driver.start() as driver:
+@pytest.fixture
+def run(driver, server, tmp_path):
+    """Send the load of a locustfile with that text; the result and the records."""
+
+    def run(text, *, users=2, seconds=0.5, times=1, headers=(), **load):
+        file = tmp_path / "locustfile.py"
+        file.write_text(text)
+        workload = Workload((), headers=headers, source="locustfile", locustfile=file)
+        sent = tmp_path / "load.records"
         for _ in range(times):
-            load = driver.run(
-                server.address, workload, Load(users, seconds), tmp_path / "load.records"
-            )
-            result = load.wait(seconds + 20)
-    return result, records.read(tmp_path / "load.records")
+            begun = driver.run(server.address, workload, Load(users, seconds, **load), sent)
+            result = begun.wait(seconds + 60)
+        return result, records.read(sent)
+
+    return run
 
 
 BOTH = """
@@ -46,13 +50,13 @@ class Plain(HttpUser):
 """
 
 
-def test_requests_are_recorded_and_numbered_by_name(server, tmp_path):
-    result, sent = run(server, tmp_path, BOTH, headers=(("Host", "shop.example"),))
+def test_requests_are_recorded_and_numbered_by_name(run, server, tmp_path):
+    result, sent = run(BOTH, headers=(("Host", "shop.example"),))
     assert set(result.names) == {"/item/[id]", "/order"}
     assert dict(zip(result.names, result.raw, strict=True)) == {"/item/[id]": False, "/order": True}
     assert result.errors == 0
     assert len(sent) == result.requests > 4
-    seen = server.seen()
+    seen = [each for each in server.seen() if each["headers"]["x-pretune-endpoint"] != "0"]
     for item in seen:
         number = result.names.index({"P": "/order", "G": "/item/[id]"}[item["line"][0]]) + 1
         assert item["headers"]["x-pretune-endpoint"] == str(number)
@@ -64,8 +68,8 @@ def test_requests_are_recorded_and_numbered_by_name(server, tmp_path):
     assert start < min(times) < max(times) < end
 
 
-def test_a_second_run_counts_each_request_once(server, tmp_path):
-    result, sent = run(server, tmp_path, BOTH, seconds=0.3, times=2)
+def test_a_second_run_counts_each_request_once(run, server, tmp_path):
+    result, sent = run(BOTH, seconds=0.3, times=2)
     assert len(sent) == result.requests
     assert len(server.seen()) > result.requests  # the first run's are there as well
     assert len(set(zip(sent["start"], sent["user"], strict=True))) == len(sent)
@@ -94,9 +98,9 @@ class Plain(HttpUser):
 """
 
 
-def test_other_addresses_are_refused(server, other_server, tmp_path):
+def test_other_addresses_are_refused(run, server, other_server):
     text = ELSEWHERE.replace("{port}", str(other_server.address[1]))
-    result, sent = run(server, tmp_path, text)
+    result, sent = run(text)
     assert other_server.seen() == []
     kinds = {records.ERRORS[number] for number in sent["error"]}
     assert kinds == {"", "address refused"}
@@ -105,7 +109,7 @@ def test_other_addresses_are_refused(server, other_server, tmp_path):
     assert result.errors_by_kind.keys() == {"address refused"}
 
 
-def test_the_locustfile_judges_answers(server, tmp_path):
+def test_the_locustfile_judges_answers(run, server, tmp_path):
     text = """
 from locust import FastHttpUser, task, constant
 
@@ -123,7 +127,7 @@ class Judge(FastHttpUser):
     def broken(self):
         self.client.get("/status/500")
 """
-    result, sent = run(server, tmp_path, text, seconds=1.0)
+    result, sent = run(text, seconds=1.0)
     kinds = {(int(item["status"]), records.ERRORS[item["error"]]) for item in sent}
     assert kinds == {(404, ""), (200, "check failed"), (500, "status")}
     assert set(result.names) == {"/status/404", "/", "/status/500"}
@@ -132,13 +136,16 @@ class Judge(FastHttpUser):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("raise RuntimeError('no such fixture')", "no such fixture"),
+        (
+            "raise RuntimeError('no such fixture')",
+            r"file\.py:1 raises RuntimeError: no such fixture",
+        ),
         ("x = 1", "no HttpUser or FastHttpUser"),
     ],
 )
-def test_a_locustfile_that_cannot_be_used_fails_with_the_reason(server, tmp_path, text, message):
+def test_a_locustfile_that_cannot_be_used_fails_with_the_reason(run, text, message):
     with pytest.raises(DriverFailed, match=message):
-        run(server, tmp_path, text)
+        run(text)
 
 
 def test_the_tools_side_imports_neither_locust_nor_gevent():
@@ -162,9 +169,9 @@ class User(HttpUser):
 
 
 def test_a_task_that_always_raises_is_an_error_of_the_file_and_no_error_of_the_app(
-    server, tmp_path
+    run, server, tmp_path
 ):
-    result, _ = run(server, tmp_path, RAISES, times=2)
+    result, _ = run(RAISES, times=2)
     error = result.user_error
     assert result.errors == 0
     assert error is not None
@@ -172,35 +179,36 @@ def test_a_task_that_always_raises_is_an_error_of_the_file_and_no_error_of_the_a
     assert error.raised >= 2
     assert error.where == f"{tmp_path / 'locustfile.py'}:9"
     assert error.exception.startswith("KeyError: 'nothing-has-this-name'")
+    assert error.said == f"{error.where} raises {error.exception}"
     assert 'answer.headers["nothing-has-this-name"]' in error.traceback
     assert "execute_next_task" not in error.traceback  # it begins in the user's file
 
 
-def test_a_raising_on_start_is_an_error_of_the_file(server, tmp_path):
+def test_a_raising_on_start_is_an_error_of_the_file(run, server, tmp_path):
     text = RAISES.replace(
         "    @task", '    def on_start(self):\n        raise ValueError("no token")\n    @task'
     )
-    result, sent = run(server, tmp_path, text)
+    result, sent = run(text)
     assert len(sent) == 0
     assert result.user_error is not None
     assert result.user_error.always
     assert result.user_error.exception == "ValueError: no token"
 
 
-def test_a_user_that_cannot_be_made_is_said_with_its_line(server, tmp_path):
+def test_a_user_that_cannot_be_made_is_said_with_its_line(run, server, tmp_path):
     text = RAISES.replace(
         "    @task",
         "    def __init__(self, environment):\n        super().__init__(environment)\n"
         '        self.token = {}["token"]\n    @task',
     )
     with pytest.raises(DriverFailed, match=r"locustfile\.py:8 raises KeyError: 'token'"):
-        run(server, tmp_path, text)
+        run(text)
 
 
-def test_tasks_that_raise_now_and_then_are_counted_beside_those_that_do_not(server, tmp_path):
+def test_tasks_that_raise_now_and_then_are_counted_beside_those_that_do_not(run, server, tmp_path):
     text = RAISES.replace('answer.headers["nothing', 'self.n = getattr(self, "n", 0) + 1\n'
                           '        self.n % 2 or answer.headers["nothing')  # fmt: skip
-    error = run(server, tmp_path, text)[0].user_error
+    error = run(text)[0].user_error
     assert error is not None
     assert not error.always
     assert abs(error.raised - error.completed) <= 4
@@ -213,14 +221,14 @@ def test_tasks_that_raise_now_and_then_are_counted_beside_those_that_do_not(serv
         'self.client.get("/item/1")',
     ],
 )
-def test_what_follows_an_error_of_the_app_is_not_the_files(server, tmp_path, body):
+def test_what_follows_an_error_of_the_app_is_not_the_files(run, server, tmp_path, body):
     text = RAISES.replace('answer = self.client.get("/item/1")', body).replace(
         '        answer.headers["nothing-has-this-name"]\n', ""
     )
-    assert run(server, tmp_path, text)[0].user_error is None
+    assert run(text)[0].user_error is None
 
 
-def test_the_end_of_a_nested_set_of_tasks_is_no_error(server, tmp_path):
+def test_the_end_of_a_nested_set_of_tasks_is_no_error(run, server, tmp_path):
     text = """
 from locust import HttpUser, SequentialTaskSet, constant, task
 
@@ -235,6 +243,6 @@ class User(HttpUser):
         def leave(self):
             self.interrupt(reschedule=False)
 """
-    result, sent = run(server, tmp_path, text)
+    result, sent = run(text)
     assert len(sent) > 4
     assert result.user_error is None

@@ -34,6 +34,7 @@ SLOW = (
     "loadtests/test_driver.py",
     "loadtests/test_from_app_to_load.py",
     "loadtests/test_locustfile.py",
+    "loadtests/test_locustfile_mix.py",
     "reports/test_browser.py",
     "reports/test_html.py",
     "server/process/test_listening.py",

@@ -13,8 +13,7 @@ from pretune.advisor.failure import LoadFailed, MeasurementInvalid
 from pretune.advisor.resources.cgroups import available_ram
 from pretune.advisor.resources.trial_cgroup import MEMORY_FRACTION, bound_memory
 from pretune.advisor.trials.bench import Bench, describe_silence, memory_limit
-from pretune.advisor.trials.routing import name_endpoints, think_time
-from pretune.loadtests import records
+from pretune.advisor.trials.routing import describe_other_mix, name_endpoints
 from pretune.loadtests.session import Driver, DriverFailed, LoadResult
 from pretune.loadtests.user_errors import UserError
 from pretune.loadtests.workload import Load, Workload
@@ -63,26 +62,40 @@ def test_a_locustfile_s_endpoints_are_known_once_it_has_run() -> None:
     assert [(e.name, e.share) for e in endpoints] == [("/login", 0.25), ("GET /", 0.75)]
 
 
-def test_think_time_is_what_a_user_lets_pass_between_requests() -> None:
-    found = np.zeros(4, records.dtype())
-    found["user"] = [0, 1, 0, 1]
-    found["start"] = [0.0, 0.5, 1.1, 2.0]
-    found["wall"] = 0.1
-    assert round(think_time(found), 9) == 1.2
-    assert think_time(found[:1]) == 0.0
+def test_shares_stay_those_of_the_first_trial_and_another_mix_is_said() -> None:
+    workload = name_endpoints(Workload(()), ("/a", "/b"), np.repeat([1, 2], [900, 100]))
+    again = np.repeat([1, 2, 3], [700, 270, 30])
+    later = name_endpoints(workload, ("/a", "/b", "/c"), again)
+    assert [(e.name, e.share) for e in later.endpoints] == [("/a", 0.9), ("/b", 0.1), ("/c", 0.0)]
+    assert "70% of its requests on /a" in describe_other_mix("sync", later, again)
+    assert describe_other_mix("sync", workload, np.repeat([1, 2], [895, 105])) == ""
+    assert describe_other_mix("sync", workload, np.repeat([1, 2], [7, 3])) == ""  # by chance
+
+
+def test_a_load_that_asks_other_hosts_is_its_own_failure() -> None:
+    bench = SimpleNamespace(problems={})
+    elsewhere = ("shop.py:7 asks https://else.example, which is not the server under test", 9)
+    result = replace(result_with(None), elsewhere=elsewhere)
+    with pytest.raises(LoadFailed, match=r"9 of 9 requests were refused: shop\.py:7 asks"):
+        Bench._check_load(bench, result)
+    Bench._check_load(bench, replace(result, requests=100))
+    assert bench.problems["elsewhere"].startswith("9 requests of the load were refused")
 
 
 def test_load_code_that_never_comes_to_its_end_ends_the_run_as_its_own_failure() -> None:
-    error = UserError("shop.py:7", "KeyError: 'x'", "Traceback ...", raised=40, completed=0)
+    said = "shop.py:7 raises KeyError: 'x'"
+    error = UserError("shop.py:7", "KeyError: 'x'", "Traceback ...", said, 40, completed=0)
     bench = SimpleNamespace(problems={})
     with pytest.raises(LoadFailed, match=r"not the app: shop\.py:7 raises KeyError: 'x'") as failed:
         Bench._check_load(bench, result_with(error))
     assert (failed.value.kind, failed.value.traceback) == ("load_code", "Traceback ...")
+    with pytest.raises(LoadFailed, match="no user of the class Buyer can begin"):
+        Bench._check_load(bench, result_with(replace(error, completed=60, unstarted="Buyer")))
     Bench._check_load(bench, result_with(replace(error, completed=60)))
     assert bench.problems["load"].startswith("40 of 100 tasks of the locustfile did not come")
 
 
-def result_with(error: UserError) -> LoadResult:
+def result_with(error: UserError | None) -> LoadResult:
     return LoadResult(9, 0, {}, 0.0, 0.0, 1.0, 1.0, 0.1, 0.0, 1, 0, 0, user_error=error)
 
 
