@@ -10,7 +10,7 @@ from typing import Any
 
 from pretune.advisor import verification
 from pretune.advisor.conclusion import Conclusion, conclude
-from pretune.advisor.demand import allocators
+from pretune.advisor.demand import allocators, estimate
 from pretune.advisor.demand.apart import judge_apart
 from pretune.advisor.failure import AppFailed, MeasurementInvalid, OutOfTime
 from pretune.advisor.model import simulation
@@ -75,6 +75,8 @@ class Pipeline:
             observations = self._observe(terms, trials)
             self._measure_apart(preflight, terms, trials)
             session.run = replace(session.run, workload=bench.workload)
+            if thin := estimate.describe_unmeasured(bench.workload, observations.demand):
+                session.note(thin)
             facts = replace(preflight.facts, workload=bench.workload)
             conclusion, evidence = self._answer(preflight, facts, observations, terms, trials)
             self._follow_up(preflight, conclusion, observations, trials)

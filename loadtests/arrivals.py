@@ -4,20 +4,20 @@ Arrivals are a Poisson process whose times are drawn beforehand, from the seed, 
 that cannot be sent in time is sent late, and its latency is counted from the *intended* start. So a
 server that stalls is charged with everybody who would have come meanwhile; a closed load only
 charges it with the few who wait (coordinated omission). Each request has a connection of its own,
-as many at once as it takes, up to a cap. An arrival beyond the cap is not sent and is an error
-("not sent"); so is what is unanswered at the end ("timeout").
+or, where the workload keeps them, any that is idle, a new one only where none is; as many at once
+as it takes, up to a cap. A record says how late the request was sent. An arrival beyond the cap is
+not sent and is an error ("not sent"); so is what is unanswered at the end ("timeout").
 """
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Iterator
 
 import gevent
 
 from pretune.loadtests.alarm import Alarm
 from pretune.loadtests.exchange import Connection, Failure
+from pretune.loadtests.moments import draw_times
 from pretune.loadtests.records import classify_status
 from pretune.loadtests.script import Script
 from pretune.loadtests.users import UserLoop
@@ -28,18 +28,14 @@ MOST_WAITING = 2_000
 SPARE_FDS = 64
 
 
-def draw_times(begin: float, rate: float, seed: int) -> Iterator[float]:
-    """Intended CLOCK_MONOTONIC s of every arrival after ``begin``, for ever."""
-    dice, at = random.Random(f"{seed}:arrivals"), begin
-    while True:
-        at += dice.expovariate(rate)
-        yield at
-
-
 class Arrivals:
     """The senders of an open load; ``loadtests.driver`` says how they are used."""
 
-    def __init__(self, script: Script, loop: UserLoop, rps: float, most: int) -> None:
+    def __init__(
+        self, script: Script, loop: UserLoop, rps: float, most: int, *, kept: bool = False
+    ) -> None:
+        self._kept = kept
+        self._idle: list[Connection] = []
         self._script, self._loop, self._rps, self._most = script, loop, rps, most
         self._gate: gevent.Greenlet | None = None
         self._waiting: set[gevent.Greenlet] = set()
@@ -61,6 +57,8 @@ class Arrivals:
         loop, now = self._loop, time.perf_counter()
         left = dict(loop.waiting)
         gevent.killall(list(self._waiting))
+        for connection in self._idle:
+            connection.close()
         for number, (intended, _) in left.items():
             loop.writer.add(
                 intended, now - intended, 0, self._numbers[number], number, 0, "timeout"
@@ -94,13 +92,15 @@ class Arrivals:
 
     def _send(self, number: int, intended: float, index: int, head: bytes) -> None:
         loop = self._loop
-        connection = Connection(loop.address)
+        connection = self._idle.pop() if self._idle else Connection(loop.address)
+        late = time.perf_counter() - intended
         loop.waiting[number] = (intended, connection)
         self._numbers[number] = index + 1
         status = size = 0
         try:
             status, size = connection.exchange(
-                head + b"Connection: close\r\n\r\n", self._script.head_only[index]
+                head + (b"\r\n" if self._kept else b"Connection: close\r\n\r\n"),
+                self._script.head_only[index],
             )
             kind = classify_status(status)
             if status >= 500:
@@ -108,7 +108,10 @@ class Arrivals:
         except Failure as failure:
             kind = failure.kind
         finally:
-            connection.close()
+            if self._kept and status:
+                self._idle.append(connection)
+            else:
+                connection.close()
         wall = time.perf_counter() - intended
         del loop.waiting[number], self._numbers[number]
-        loop.writer.add(intended, wall, size, index + 1, number, status, kind)
+        loop.writer.add(intended, wall, size, index + 1, number, status, kind, late)

@@ -159,14 +159,14 @@ class Driver:
             return Turns(self._kinds, environment, loop, int(load["users"]), rps, most)
         script = Script(workload, loop.address, loop.seed)
         if rps is not None:
-            return Arrivals(script, loop, rps, most)
+            return Arrivals(script, loop, rps, most, kept=workload["kept"])
         user = make_user_class(script, loop)
         environment = Environment(user_classes=[user], events=Events())  # type: ignore[no-untyped-call]
         return Users(environment, loop, int(load["users"]))
 
 
 def _of_file(kinds: Kinds | None) -> dict[str, Any]:
-    """What is told of a locustfile's load beside its figures."""
+    """Tell of a locustfile's load what stands beside its figures."""
     if kinds is None:
         return {"names": [], "user_error": None, "elsewhere": ("", 0), "think_s": 0.0}
     file = kinds.file

@@ -1,5 +1,7 @@
 """Workload files: ``--workload FILE``, either TOML or a locustfile.
 
+connections = "kept"        # of --rps: arrivals share those that are open; "each" has its own
+
 [headers]
 Authorization = "Bearer ..."
 
@@ -71,7 +73,10 @@ def _check_python(path: Path, text: str) -> None:
 
 
 def _workload(document: Mapping[str, Any], headers: dict[str, str]) -> Workload:
-    _check_keys(document, ("endpoint", "headers"), "the file")
+    _check_keys(document, ("endpoint", "headers", "connections"), "the file")
+    connections = document.get("connections", "each")
+    if connections not in ("each", "kept"):
+        raise ValueError(f'connections is "each" or "kept", not {connections!r}')
     tables = document.get("endpoint")
     if not isinstance(tables, list) or not tables:
         raise ValueError(f"no endpoints; write at least one, like this:\n{_EXAMPLE}")
@@ -99,6 +104,7 @@ def _workload(document: Mapping[str, Any], headers: dict[str, str]) -> Workload:
         endpoints=tuple(replace(each, share=each.share / total) for each in endpoints),
         headers=tuple({**merged, **own}.items()),
         source="file",
+        kept=connections == "kept",
         assumption="" if shares_given else f"equal shares of {count} endpoint{'s' * (count != 1)}",
     )
 

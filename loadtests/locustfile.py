@@ -47,7 +47,7 @@ class Locustfile:
             hook._handlers = list(_LISTENERS.get(name, []))
         classes, shapes = _load(path)
         self.classes = [item for item in classes.values() if issubclass(item, HTTP_USERS)]
-        self.left_out = [(f"class {name}", "no HttpUser or FastHttpUser, so it sends nothing here")
+        self.left_out = [(f"class {name}", "left out: it is no HttpUser or FastHttpUser")
                          for name, item in classes.items() if item not in self.classes]  # fmt: skip
         self.left_out += [
             (f"shape {type(shape).__name__}", "not run: the trials bring their own number of users")
@@ -95,7 +95,7 @@ class Locustfile:
         )
 
     def forget_request(self) -> None:
-        """What this greenlet sent has been answered, whether or not its answer was judged."""
+        """Note that what this greenlet sent is answered, whether or not its answer was judged."""
         self._starts.pop(id(gevent.getcurrent()), None)
 
     def take_unanswered(self) -> list[tuple[float, int, int]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -23,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from pretune.loadtests.user_errors import UserError
-from pretune.loadtests.workload import Load, Workload
+from pretune.loadtests.workload import Load, UserClass, UserTask, Workload
 
 HELLO_TIMEOUT_S = 60.0  # it imports locust, which takes a second where nothing else runs
+DESCRIBE_TIMEOUT_S = 30.0  # for a locustfile's own imports
 
 
 class DriverFailed(Exception):
@@ -152,6 +154,7 @@ class Driver:
         self._run: LoadRun | None = None
         self._hello = threading.Event()
         self._gone = threading.Event()
+        self._described: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
         self._stderr: deque[bytes] = deque(maxlen=40)
         self._threads = [
             threading.Thread(target=work, name=f"driver-{work.__name__}", daemon=True)
@@ -209,6 +212,30 @@ class Driver:
         )
         return run
 
+    def describe(
+        self, locustfile: Path
+    ) -> tuple[tuple[UserClass, ...], tuple[tuple[str, str], ...]]:
+        """The classes of a locustfile, and what of it is left out with the reason; before any run.
+
+        Raises DriverFailed with a sentence where it cannot be used.
+        """
+        self._send({"command": "describe", "locustfile": str(locustfile)})
+        try:
+            reply = self._described.get(timeout=DESCRIBE_TIMEOUT_S)
+        except queue.Empty:
+            raise DriverFailed(
+                f"{locustfile} was not imported within {DESCRIBE_TIMEOUT_S:.0f} s"
+            ) from None
+        if reply is None:
+            raise DriverFailed(self._describe_end())
+        if reply["reply"] == "failed":
+            raise DriverFailed(reply["message"])
+        classes = (
+            UserClass(**{**each, "tasks": tuple(UserTask(**task) for task in each["tasks"])})
+            for each in reply["classes"]
+        )
+        return tuple(classes), tuple((name, reason) for name, reason in reply["left_out"])
+
     def close(self, timeout: float = 5.0) -> None:
         """End the process; harmless when it has ended already."""
         if self._process.stdin is not None:
@@ -246,10 +273,13 @@ class Driver:
             reply = json.loads(line)
             if reply["reply"] == "hello":
                 self._hello.set()
+            elif self._run is None or self._run.finished:
+                self._described.put(reply)
             elif self._run is not None:
                 self._run._receive(reply)
         self._gone.set()
         self._hello.set()
+        self._described.put(None)
         if self._run is not None:
             self._run._died(self._describe_end())
 
@@ -267,6 +297,7 @@ def workload_to_json(workload: Workload) -> dict[str, Any]:
     return {
         "endpoints": [vars(endpoint) for endpoint in workload.endpoints],
         "headers": [list(header) for header in workload.headers],
+        "kept": workload.kept,
         "locustfile": str(workload.locustfile) if workload.locustfile else None,
     }
 

@@ -43,9 +43,9 @@ from locust.user.task import (
 from locust.user.users import User
 
 from pretune.loadtests.alarm import Alarm
-from pretune.loadtests.arrivals import draw_times
 from pretune.loadtests.deck import Deck
 from pretune.loadtests.locustfile import Locustfile, walk_tasks
+from pretune.loadtests.moments import draw_times
 from pretune.loadtests.users import UserLoop
 
 # Of one class before the first load, to learn how long a turn of it takes: at least so many, for at
@@ -359,6 +359,8 @@ class Turns:
         turn = user.turn = _Turn()
         user.go.set()
         turn.ended.wait()
+        if user.left and self._is_over:  # it was cut off, and tells nothing
+            return 0.0
         kind.turns += 1
         kind.requests += user.requests
         kind.took_s += turn.took_s
@@ -516,7 +518,7 @@ def _install() -> None:
 
 
 def describe(file: Locustfile) -> list[dict[str, Any]]:
-    """What is known of the classes before any load, as ``loadtests.workload.UserClass`` has it."""
+    """List what is known of the classes before any load, as ``workload.UserClass`` has it."""
     kinds = [Kind(item) for item in file.classes]
     waits = [read_wait(kind.cls.wait_time) for kind in kinds]
     means = [expected_wait(kind.cls.wait_time, 0.0, math.nan) for kind in kinds]

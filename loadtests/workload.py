@@ -49,6 +49,31 @@ class Coverage:
 
 
 @dataclass(frozen=True)
+class UserTask:
+    """A task of a class of users, ``Section.read`` within a set of tasks. ``share``: its part of
+    all turns, None where it does not follow from the weights alone."""
+
+    name: str
+    weight: int
+    share: float | None
+
+
+@dataclass(frozen=True)
+class UserClass:
+    """A class of a locustfile. ``fixed``: its weight is a ``fixed_count``; ``begins``: it has an
+    ``on_start``; ``share``: its part of all turns, None where a trial has to show how long they
+    take."""
+
+    name: str
+    weight: float
+    fixed: bool
+    wait: str
+    begins: bool
+    share: float | None
+    tasks: tuple[UserTask, ...]
+
+
+@dataclass(frozen=True)
 class Workload:
     """``endpoints[i]`` has telemetry number ``i + 1``; 0 means a request outside the workload."""
 
@@ -62,6 +87,8 @@ class Workload:
     # so slow that they would starve the others: no part of the trials, measured by themselves, with
     # the shares that they would have of all requests
     apart: tuple[Endpoint, ...] = ()
+    users: tuple[UserClass, ...] = ()  # of a locustfile
+    kept: bool = False  # arrivals of an open load share connections that are kept open
 
 
 @dataclass(frozen=True)
@@ -69,9 +96,9 @@ class Load:
     """A closed load: ``users`` each send, wait for the answer, think, send again. The users of a
     locustfile think as they are told there, if ``think_s`` is above 0 at all.
 
-    With ``rps`` an open one: Poisson arrivals at that rate, each on a connection of its own, each
-    counted from its intended start; ``users`` then means nothing. ``ramp_s``: seconds over which
-    the users begin, each at a random moment.
+    With ``rps`` an open one: Poisson arrivals at that rate, each on a connection of its own unless
+    the workload keeps them, each counted from its intended start; ``users`` then means nothing.
+    ``ramp_s``: seconds over which the users begin, each at a random moment.
     """
 
     users: int

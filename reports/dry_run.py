@@ -134,7 +134,10 @@ def _traffic(console: Console, workload: Any) -> None:
     if not workload:
         return
     endpoints = workload["endpoints"]
-    terminal.print_heading(console, f"Traffic: {len(endpoints)} routes ({workload['source']})")
+    if workload.get("users"):
+        _users(console, workload["users"])
+    else:
+        terminal.print_heading(console, f"Traffic: {len(endpoints)} routes ({workload['source']})")
     if endpoints:
         made = terminal.make_table(console, "route", "share", "first path", right=frozenset({1}))
         for row in endpoints[:MOST_ROUTES]:
@@ -162,6 +165,36 @@ def _traffic(console: Console, workload: Any) -> None:
         _pairs(console, "Skipped", rows[:MOST_ROUTES])
         if len(rows) > MOST_ROUTES:
             terminal.print_paragraph(console, f"and {len(rows) - MOST_ROUTES} more")
+
+
+def _users(console: Console, users: Any) -> None:
+    """Print a locustfile's classes and tasks, and the mix that is expected of them."""
+    classes = f"{len(users)} class{'es' * (len(users) != 1)} of users"
+    terminal.print_heading(console, f"Traffic: {classes} (locustfile)")
+    made = terminal.make_table(
+        console, "class, task", "weight", "waits", "of all turns", right=frozenset({1, 3})
+    )
+    for each in users:
+        weight = f"{each['weight']:g}" + (" (fixed)" if each["fixed"] else "")
+        shown = _share(each["share"], "measured first")
+        made.add_row(
+            Text(numbers.line(each["name"])), Text(weight), Text(numbers.line(each["wait"])), shown
+        )
+        if each["begins"]:
+            made.add_row(Text("  on_start"), Text(""), Text("sent once, before the load"), Text(""))
+        for task in each["tasks"]:
+            name = Text("  " + numbers.line(task["name"]))
+            made.add_row(name, Text(f"{task['weight']}"), Text(""), _share(task["share"], ""))
+    terminal.print_table(console, made)
+    terminal.print_paragraph(
+        console,
+        "A turn is what a user does between two waits. All trials keep this mix; those before the "
+        "verification skip the waits.",
+    )
+
+
+def _share(share: float | None, otherwise: str) -> Text:
+    return Text(otherwise if share is None else numbers.percent(share))
 
 
 def _trials(console: Console, trials: Any, total_s: float | None) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from pretune.advisor.demand import leak
 from pretune.advisor.demand.gil import gil_fraction
 from pretune.advisor.demand.memory import memory_parts, postgres_memory
-from pretune.advisor.demand.requests import means, select_workload, split_rows
+from pretune.advisor.demand.requests import describe_thin, means, select_workload, split_rows
 from pretune.advisor.demand.values import Demand, EndpointDemand, WorkerDemand
 from pretune.advisor.quantity import Interval
 
@@ -121,6 +121,14 @@ def _held_up_by_pool(
         at_once = min(at_once, contrast.settings.threads)
     throughout = contrast.throughput_rps.low <= THROUGHOUT * pool_most / request_s
     return pool_most if held >= pool_most and at_once > pool_most and throughout else None
+
+
+def describe_unmeasured(workload: Workload, demand_trial: Measurement) -> str:
+    """Say which part of the traffic the demand trial has hardly seen; "" where it has seen all."""
+    rows = select_workload(demand_trial.telemetry, len(workload.endpoints))
+    counts = np.bincount(rows["endpoint"], minlength=len(workload.endpoints) + 1)[1:]
+    names = [endpoint.name for endpoint in workload.endpoints]
+    return describe_thin(names, [each.share for each in workload.endpoints], counts.tolist())
 
 
 def _by_endpoint(

@@ -10,7 +10,7 @@ import numpy as np
 
 from pretune.advisor.demand.values import TUPLE
 from pretune.advisor.profiler.statistics import BLOCKS, around, error_of_mean
-from pretune.advisor.quantity import UNKNOWN, Interval
+from pretune.advisor.quantity import UNKNOWN, Z95, Interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,13 +74,39 @@ def _undelayed(tuples: NDArray[np.void], own_s: float, trial: Measurement) -> ND
     return tuples
 
 
+# So many requests of an endpoint tell its cost; fewer are said, and widen what rests on them.
+FEWEST = 30
+_SHOWN = 3  # endpoints in a sentence
+
+
+def describe_thin(names: Sequence[str], shares: Sequence[float], counts: Sequence[int]) -> str:
+    """Say which part of the traffic the demand trial has hardly seen; "" where it has seen all."""
+    thin = sorted(
+        (each for each in zip(shares, names, counts, strict=True) if each[0] and each[2] < FEWEST),
+        reverse=True,
+    )
+    if not thin:
+        return ""
+    shown = ", ".join(f"{name} with {count}" for _, name, count in thin[:_SHOWN])
+    more = f" and {len(thin) - _SHOWN} more" if len(thin) > _SHOWN else ""
+    unseen = sum(share for share, _, count in thin if not count)
+    rest = f"; {unseen:.1%} had none and is taken to cost what the rest does" if unseen else ""
+    return (
+        f"{sum(share for share, _, _ in thin):.1%} of the traffic rests on fewer than {FEWEST} "
+        f"requests of an endpoint in the demand trial ({shown}{more}){rest}: the intervals are "
+        "wider by that, and a larger --time-budget measures more of them"
+    )
+
+
 def means(
     strata: NDArray[np.int64], fields: NDArray[np.float64], shares: Sequence[float]
 ) -> tuple[list[Interval], list[list[Interval]]]:
     """Means of ``fields`` (rows x fields, in time order) over the mix and within each stratum.
 
     The mix weighs strata by ``shares``, not by how often they came; a stratum without rows leaves
-    its share to the others. Its own means are UNKNOWN, those of a single row have no limits.
+    its share to the others, one with fewer than FEWEST rows is known as badly as so few tell, and
+    both widen the mix (``_thin_variance``). The means of a stratum without rows are UNKNOWN, those
+    of a single row have no limits.
     Neighbouring requests are alike (caches, frequency, neighbours): errors are those of blocks of
     consecutive requests, each mean a ratio of sums (a post-stratified estimator, Cochran).
     """
@@ -101,8 +127,9 @@ def means(
     weights = np.where(present, np.asarray(shares, dtype=np.float64), 0.0)
     weights = weights / weights.sum() if weights.sum() > 0 else present / present.sum()
     mixed = np.einsum("bkf,k->bf", residuals, weights)
+    more = Z95 * np.sqrt(_thin_variance(strata, fields, values, total[:, 0], shares))
     mix = [
-        around(float(value), error_of_mean(mixed[:, f]).half_width)
+        around(float(value), math.hypot(error_of_mean(mixed[:, f]).half_width, more[f]))
         for f, value in enumerate(weights @ values)
     ]
     each = [
@@ -110,6 +137,39 @@ def means(
         for k in range(kinds)
     ]
     return mix, each
+
+
+def _thin_variance(
+    strata: NDArray[np.int64],
+    fields: NDArray[np.float64],
+    values: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    shares: Sequence[float],
+) -> NDArray[np.float64]:
+    """The mix's variance, of each field, from strata of few rows or none.
+
+    One without rows may cost as much more or less than the mix as the others differ from it; a
+    single other tells nothing, so it may be off by all of it. The mean of one with few rows has the
+    variance of rows about their stratum's mean, its own or that of all strata if larger.
+    """
+    share = np.asarray(shares, dtype=np.float64)
+    share = share / share.sum() if share.sum() > 0 else share
+    seen = counts > 0
+    unseen = float(share[~seen].sum())
+    spread = np.zeros(fields.shape[1])
+    if unseen > 0:
+        weights = share[seen] / share[seen].sum() if share[seen].sum() > 0 else None
+        middle = np.average(values[seen], axis=0, weights=weights)
+        around_it = np.average((values[seen] - middle) ** 2, axis=0, weights=weights)
+        spread = unseen**2 * (around_it if seen.sum() > 1 else middle**2)
+    thin = seen & (counts < FEWEST) & (share > 0)
+    if thin.any():
+        squares = (fields - values[strata]) ** 2
+        pooled = squares.sum(axis=0) / max(1, len(fields) - int(seen.sum()))
+        for k in np.flatnonzero(thin):
+            own = squares[strata == k].sum(axis=0) / max(1, counts[k] - 1)
+            spread = spread + share[k] ** 2 * np.maximum(own, pooled) / counts[k]
+    return spread
 
 
 def _of_stratum(value: float, residuals: NDArray[np.float64], rows: int) -> Interval:

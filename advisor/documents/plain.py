@@ -156,6 +156,7 @@ SHAPES: Mapping[type, Shape] = {
             "error_interval": ("error_rate_interval", plain),
             "errors": ("errors", _errors),
             "worker_exits": ("worker_exits", mapping),
+            "late_s_p99": ("late_ms_p99", milliseconds),
         },
     ),
     MemorySeries: Shape(omitted=frozenset({"anon_bytes", "settled"})),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from pretune.loadtests import discovery, slow
 from pretune.loadtests import file as workload_file
 from pretune.loadtests.answers import rejection
 from pretune.loadtests.asking import Answer, Asking, ask
+from pretune.loadtests.session import Driver, DriverFailed
 from pretune.loadtests.workload import Skipped, Workload
 from pretune.server.adapters import embedded
 from pretune.server.adapters.launch import BOOT_SECONDS, Launch
@@ -56,7 +58,7 @@ def find_workload(
     except (OSError, ValueError) as error:
         raise Refused(str(error)) from error
     if given is not None and given.locustfile:
-        return given
+        return describe_users(given, given.locustfile, workspace)
     server = _start(options, spec, inspection, environ, workspace)
     reached: set[Peer] = set()
     try:
@@ -83,6 +85,26 @@ def find_workload(
     if not workload.endpoints:
         raise _nothing_answers(workload, named=given is not None, log=workspace.log("routes"))
     return workload
+
+
+def describe_users(given: Workload, locustfile: Path, workspace: Workspace) -> Workload:
+    """Import a locustfile where it will run, and say who its users are. Raises Refused."""
+    try:
+        driver = Driver.start(on_spawn=workspace.spawned, env=workspace.marked(os.environ))
+        try:
+            users, left_out = driver.describe(locustfile)
+        finally:
+            driver.close()
+            workspace.forget_if_empty(driver.pid)
+    except DriverFailed as error:
+        raise Refused(str(error)) from error
+    said = [f"{name} is {reason}" for name, reason in left_out]
+    said += [
+        f"the fixed_count of {each.name} counts as a weight of {each.weight:g}"
+        for each in users
+        if each.fixed and len(users) > 1
+    ]
+    return replace(given, users=users, assumption="; ".join(said))
 
 
 def _start(

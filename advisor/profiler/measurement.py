@@ -287,6 +287,7 @@ class Measurement:
     steady: bool
     steady_note: str  # why the window was chosen, or why none was found
     disturbed: str  # "" or what disturbed the trial: "steal 4.1%", "another process used 0.8 cores"
+    late_s_p99: float | None = None  # by which requests of an open load were sent late
     generator_cpu: float  # busy fraction of one core
     generator_saturated: bool
     errors: tuple[tuple[str, int], ...]  # "500 on /search", count; most frequent first

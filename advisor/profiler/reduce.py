@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 # Above this share of one core the generator may be what limits the throughput.
 SATURATED = 0.9
 MIN_FOR_PERCENTILES = 40
+# An open load of which 1% is sent later than this, or than this part of the p95, tells no latency.
+MOST_LATE_S, MOST_LATE_PART = 0.002, 0.05
 # So few small objects are no growth worth a word.
 FEW_OBJECTS = 1000
 
@@ -93,6 +95,11 @@ def measure(
     surroundings = observe_surroundings(samples, blocks)
     generator_s = spent(samples, "generator_s", window)
     generator = generator_s / window.length_s if window.length_s > 0 else 0.0
+    latency, late_s, late = _latency(answered, blocks), None, ""
+    if load.rps is not None and len(inside):
+        late_s = float(np.quantile(inside["late_us"], 0.99)) / 1e6
+        late = _describe_late(late_s, latency)
+        latency = Latency(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN) if late else latency
     return Measurement(
         name=name,
         settings=settings,
@@ -104,7 +111,7 @@ def measure(
         requests=len(inside),
         counts=RequestCounts(len(good), len(client_records) - len(good), unanswered),
         throughput_rps=_throughput(counts, blocks),
-        latency=_latency(answered, blocks),
+        latency=latency,
         error_rate=failed / len(inside) if len(inside) else _overall_errors(client_records),
         errors=_errors(inside if len(inside) else client_records, workload),
         by_endpoint=_by_endpoint(inside, blocks, workload),
@@ -126,7 +133,8 @@ def measure(
         telemetry_lost=samples.telemetry_lost,
         generator_cpu=generator,
         generator_saturated=generator > SATURATED,
-        disturbed=disturbed(surroundings),
+        disturbed="; ".join(filter(None, (disturbed(surroundings), late))),
+        late_s_p99=late_s,
         worker_exits=_exits(events),
         error_interval=_error_interval(inside, blocks),
         pg_connections_interval=sessions.peak_interval if sessions else None,
@@ -152,6 +160,17 @@ def _latency(answered: NDArray[np.void], blocks: Blocks) -> Latency:
     mean = ratio(blocks.sums(ends, wall), blocks.sums(ends))
     quantiles = percentiles(wall, blocks.place(ends), BLOCKS, (0.5, 0.95, 0.99))
     return Latency(*map(of_any_start, (mean, *quantiles)))
+
+
+def _describe_late(late_s: float, latency: Latency) -> str:
+    """Say that the generator kept so badly to the intended starts that no latency can be stated."""
+    p95_s = latency.p95.value
+    if late_s <= MOST_LATE_S and not late_s > MOST_LATE_PART * p95_s:
+        return ""
+    return (
+        f"1% of the requests were sent {late_s * 1e3:.3g} ms late or later, which is not the "
+        "server's doing: no latency is stated"
+    )
 
 
 def _by_endpoint(

@@ -442,6 +442,12 @@ class Bench:
                     + f", {left:.0f} s left"
                 )
                 watch(1 - left / load.duration_s)
+                if fails(sent, failed, time.monotonic() - started):
+                    run.stop()
+                    self.problems["fails"] = (
+                        f"{failed} of {sent} requests of a trial had failed when it was ended early"
+                    )
+                    break
             result = run.wait(max(ENDS_SECONDS, how.within(STRAGGLE_SECONDS)))
             watch(1.0)
         except (DriverFailed, TimeoutError) as error:
@@ -499,6 +505,15 @@ class Bench:
         if not server.worker_pids():
             tail = log_tail(self.workspace.log(name))
             raise AppFailed("died", "every worker died under load", log_tail=tail)
+
+
+# A trial in which so large a part of so many requests fails for so long tells nothing more.
+FAILING, FAILING_REQUESTS, FAILING_S = 0.9, 50, 2.0
+
+
+def fails(sent: int, failed: int, seconds: float) -> bool:
+    """True of a load that is clearly failing."""
+    return seconds >= FAILING_S and sent >= FAILING_REQUESTS and failed >= FAILING * sent
 
 
 def _no_watch(pids: Sequence[int], telemetry: Path, part: float) -> None: ...

@@ -6,10 +6,12 @@ import os
 import resource
 import signal
 import time
+from itertools import islice
 
 import numpy as np
 
 from pretune.loadtests import records
+from pretune.loadtests.moments import draw_times
 from pretune.loadtests.session import Driver
 from pretune.loadtests.workload import Endpoint, Load, Workload
 
@@ -43,28 +45,39 @@ def test_arrivals_come_at_the_rate_each_on_a_connection_of_its_own(driver, serve
 
 
 def test_a_stalled_server_neither_delays_an_arrival_nor_hides_the_wait(driver, server, tmp_path):
-    _, quiet = open_load(driver, server, tmp_path, "/", rps=100, seconds=1.5)
     file = tmp_path / "stalled.records"
-    run = begin(driver, server, file, "/", rps=100, seconds=1.5)
-    run.wait_started(10)
-    time.sleep(0.3)
+    run = begin(driver, server, file, "/", rps=100, seconds=2.0)
+    started = run.wait_started(10)
+    time.sleep(0.4)
     os.kill(server.process.pid, signal.SIGSTOP)
     stopped = time.monotonic()
-    time.sleep(0.6)
+    time.sleep(1.0)
     resumed = time.monotonic()
     os.kill(server.process.pid, signal.SIGCONT)
     result = run.wait(15)
     sent = np.sort(records.read(file), order="user")
-    # the same arrivals as without the stall, to the microsecond
-    both = min(len(quiet), len(sent))
-    assert both > 100
-    np.testing.assert_allclose(np.diff(sent["start"][:both]), np.diff(quiet["start"][:both]))
-    during = (sent["start"] > stopped + 0.05) & (sent["start"] < resumed - 0.05)
-    assert during.sum() > 20
+    # the arrivals that were drawn beforehand, to the microsecond
+    times = np.array(list(islice(draw_times(0.0, 100, 5), len(sent))))
+    np.testing.assert_allclose(np.diff(sent["start"]), np.diff(times), atol=1e-6)
+    assert 0 <= sent["start"][0] - times[0] - started < 1.0
+    # all who came during the stall waited for its end: as many as came
+    during = (sent["start"] > stopped) & (sent["start"] < resumed)
+    assert abs(np.count_nonzero(during) - 100 * (resumed - stopped)) < 30
     ends = sent["start"] + sent["wall"]
-    assert np.all(ends[during] >= resumed)
-    assert result.most_waiting > 20
+    assert np.all(ends[during & (sent["start"] > stopped + 0.05)] >= resumed)
+    assert result.most_waiting > 50
     assert result.errors == 0
+
+
+def test_arrivals_share_connections_that_the_workload_keeps(driver, server, tmp_path):
+    what = Workload((Endpoint("/", ("/sleep/0.01",), 1.0),), kept=True)
+    file = tmp_path / "kept.records"
+    result = driver.run(server.address, what, Load(0, 1.0, seed=5, rps=100.0), file).wait(15)
+    assert result.errors == 0
+    assert result.requests > 50
+    # one for each of those that wait at once, and no more
+    assert result.connections == result.most_waiting < result.requests / 3
+    assert "connection" not in server.seen()[0]["headers"]
 
 
 def test_what_there_is_no_room_for_is_an_error_that_is_reported(server, tmp_path):

@@ -246,3 +246,156 @@ class User(HttpUser):
     result, sent = run(text)
     assert len(sent) > 4
     assert result.user_error is None
+
+
+REFUSED = {
+    "a library that the tool has not": (
+        "import no_such_library",
+        r"locustfile\.py:4 imports no_such_library, which the tool's Python has not; .* -m pip ins",
+    ),
+    "a data file that is nowhere": (
+        "open('people.json')",
+        r"locustfile\.py:4 opens people\.json, which is not in .*; nor does it lie beside",
+    ),
+    "a variable of the environment": (
+        "import os; os.environ['SHOP_USER']",
+        r"locustfile\.py:4 reads the environment variable SHOP_USER, which tune's own",
+    ),
+    "an argument without a default": (
+        "events.init_command_line_parser.add_listener("
+        "lambda parser, **_: parser.add_argument('--tenant', required=True))",
+        r"arguments for locust's command line cannot be filled in \(.*--tenant\); give each",
+    ),
+    "a token from another address": (
+        "import requests; requests.get('http://127.0.0.1:9/token')",
+        r"locustfile\.py:4 connects to 127\.0\.0\.1:9, and the load may go to the server under",
+    ),
+}
+PLAIN = """
+from locust import *
+
+LINE
+class User(FastHttpUser):
+    @task
+    def home(self):
+        self.client.get("/item/1")
+"""
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_a_locustfile_needs_and_has_not_is_said_with_its_line(driver, tmp_path, name):
+    line, message = REFUSED[name]
+    file = tmp_path / "locustfile.py"
+    file.write_text(PLAIN.replace("LINE", line))
+    with pytest.raises(DriverFailed, match=message):
+        driver.describe(file)
+
+
+def test_own_arguments_files_and_modules_beside_it_are_found(run, server, tmp_path):
+    (tmp_path / "people.json").write_text("[]")
+    (tmp_path / "beside.py").write_text("PATH = '/item/3'\n")
+    text = """
+from locust import *
+import beside
+
+open("people.json").close()
+
+@events.init_command_line_parser.add_listener
+def add(parser):
+    parser.add_argument("--tenant", default="acme")
+
+class User(HttpUser):
+    host = "https://shop.example"
+    @task
+    def home(self):
+        options = self.environment.parsed_options
+        self.client.get(f"{self.environment.host}/item/1", headers={"X-Tenant": options.tenant})
+        self.client.get("https://shop.example/item/2")
+        self.client.get(beside.PATH)
+"""
+    result, sent = run(text)
+    assert result.errors == 0
+    assert result.names == ("/item/1", "/item/2", "/item/3")
+    assert len(sent) > 2
+    assert server.seen()[0]["headers"]["x-tenant"] == "acme"
+
+
+def test_requests_to_another_host_are_said_with_their_line(run, server):
+    text = PLAIN.replace("LINE", "").replace("/item/1", "http://else.example/item/1")
+    result, _ = run(text)
+    said, count = result.elsewhere
+    assert count == result.requests > 0
+    assert "locustfile.py:8 asks http://else.example, which is not the server under test" in said
+
+
+def test_a_class_whose_users_cannot_begin_ends_the_load(run):
+    text = """
+from locust import *
+
+class Fine(FastHttpUser):
+    @task
+    def home(self):
+        self.client.get("/item/1")
+
+class Buyer(FastHttpUser):
+    def on_start(self):
+        self.client.get("/item/2").headers["token"]
+    @task
+    def buy(self):
+        self.client.get("/item/3")
+"""
+    result, _ = run(text, seconds=20)
+    assert result.duration_s < 10
+    assert result.user_error is not None
+    assert (result.user_error.unstarted, result.user_error.always) == ("Buyer", True)
+    assert result.user_error.where.endswith("locustfile.py:11")
+
+
+def test_classes_weights_waits_and_the_mix_are_known_before_any_load(driver, tmp_path):
+    file = tmp_path / "locustfile.py"
+    file.write_text("""
+from locust import *
+
+class Reader(HttpUser):
+    weight = 3
+    wait_time = between(1, 5)
+    def on_start(self): pass
+    @task(2)
+    def list(self): pass
+    @task
+    def one(self): pass
+
+class Buyer(HttpUser):
+    wait_time = constant(9)
+    @task
+    class Section(SequentialTaskSet):
+        @task
+        def look(self): pass
+        @task
+        def pay(self): pass
+
+class Socket(User):
+    @task
+    def ping(self): pass
+
+class Stages(LoadTestShape):
+    def tick(self): return None
+""")
+    (reader, buyer), left_out = driver.describe(file)
+    assert (reader.name, reader.weight, reader.wait, reader.begins) == (
+        "Reader",
+        3,
+        "1 to 5 s",
+        True,
+    )
+    # 3 users who come each 3 s, and one who comes each 9 s
+    assert (reader.share, buyer.share) == pytest.approx((0.9, 0.1))
+    assert [(t.name, t.weight, t.share) for t in reader.tasks] == [
+        ("list", 2, pytest.approx(0.6)),
+        ("one", 1, pytest.approx(0.3)),
+    ]
+    assert [(t.name, t.share) for t in buyer.tasks] == [
+        ("Section.look", pytest.approx(0.05)),
+        ("Section.pay", pytest.approx(0.05)),
+    ]
+    assert [name for name, _ in left_out] == ["class Socket", "shape Stages"]

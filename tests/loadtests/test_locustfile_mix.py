@@ -211,18 +211,18 @@ def test_users_wait_as_they_are_told_where_the_load_thinks(send):
 def test_waits_are_those_of_the_mix_for_each_request(send):
     text = """
     class Slow(FastHttpUser):
-        wait_time = constant(30)
+        wait_time = constant(3000)
         @task
         def rare(self): self.client.get("/rare")
     class Quick(FastHttpUser):
-        wait_time = constant(10)
+        wait_time = constant(1000)
         @task
         def often(self):
             self.client.get("/often")
             self.client.get("/often")
     """
-    # 1 turn of 30 s with one request to 3 of 10 s with two
-    assert send(text)[0].think_s == pytest.approx((30 + 3 * 10) / (1 + 3 * 2), rel=0.02)
+    # 1 turn of 3000 s with one request to 3 of 1000 s with two
+    assert send(text)[0].think_s == pytest.approx((3000 + 3 * 1000) / (1 + 3 * 2), rel=0.02)
 
 
 def test_tasks_at_a_rate_count_from_their_intended_start(send, server):

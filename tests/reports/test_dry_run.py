@@ -49,6 +49,23 @@ def test_everything_the_run_would_use_is_shown(plan, show):
     assert "s3cret" not in text
 
 
+def test_classes_of_users_are_shown_with_their_mix(plan, show):
+    task = {"name": "Section.read", "weight": 2, "share": 0.6}
+    known = {"name": "Reader", "weight": 3.0, "fixed": False, "wait": "1 to 5 s", "begins": True}
+    other = {"name": "Robot", "weight": 1.0, "fixed": True, "wait": "none", "begins": False}
+    users = [
+        {**known, "share": 0.9, "tasks": [task]},
+        {**other, "share": None, "tasks": [{**task, "share": None}]},
+    ]
+    workload = {**plan["workload"], "source": "locustfile", "endpoints": [], "users": users}
+    text = show(dry_run.render, {**plan, "workload": workload}, width=120)
+    assert "2 classes of users (locustfile)" in text
+    assert re.search(r"Reader +3 +1 to 5 s +90%", text)
+    assert re.search(r"Section\.read +2 +60%", text)
+    assert re.search(r"Robot +1 \(fixed\) +none +measured first", text)
+    assert "0 routes" not in text
+
+
 def test_secret_headers_are_named_but_not_shown(plan, show):
     plan["workload"]["headers"] = {"Authorization": "Bearer abc", "Cookie": "sid=def"}
     text = show(dry_run.render, plan)

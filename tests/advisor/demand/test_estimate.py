@@ -11,7 +11,7 @@ import pytest
 from support.measured import EXACT, MIB, WORKLOAD, measurement, telemetry, worker
 
 from pretune.advisor.demand.estimate import assemble
-from pretune.advisor.demand.requests import means
+from pretune.advisor.demand.requests import describe_thin, means
 from pretune.advisor.demand.server_costs import on_server
 from pretune.advisor.demand.values import Demand, ServerCost
 from pretune.advisor.model import memory
@@ -318,6 +318,37 @@ def test_the_interval_of_the_mix_covers_when_one_kind_of_request_is_rare() -> No
         rare += each[1][0].contains(0.1)
     assert covered >= 88
     assert rare >= 88
+
+
+def half(interval: Interval) -> float:
+    return (interval.high - interval.low) / 2
+
+
+def test_an_endpoint_that_was_hardly_seen_widens_the_mix() -> None:
+    rng = np.random.default_rng(7)
+    kind = np.repeat([0, 1, 2], [400, 400, 4])
+    spent = np.array([0.01, 0.03, 0.02])[kind] * rng.lognormal(-0.02, 0.2, len(kind))
+    order = rng.permutation(len(kind))
+    kind, spent = kind[order], spent[order, None]
+
+    def half_width(shares: tuple[float, ...]) -> float:
+        return half(means(kind, spent, shares)[0][0])
+
+    known = half_width((0.5, 0.5, 0.0))
+    assert half_width((0.3, 0.3, 0.4)) > 2 * known  # 4 rows tell 40% of it
+    # a fourth that nobody asked for may be as far from the mix as the others are from each other
+    unseen, _ = means(kind, spent, (0.4, 0.4, 0.0, 0.2))
+    assert half(unseen[0]) == pytest.approx(1.96 * 0.2 * 0.01, rel=0.15)
+    assert half_width((0.4, 0.4, 0.0, 0.001)) < 1.2 * known
+
+
+def test_what_the_demand_trial_has_hardly_seen_is_said() -> None:
+    names, shares = ("/", "/a", "/b", "/c", "/d"), (0.6, 0.2, 0.1, 0.05, 0.05)
+    assert describe_thin(names, shares, (600, 200, 100, 50, 30)) == ""
+    said = describe_thin(names, shares, (600, 29, 10, 0, 5))
+    assert said.startswith("40.0% of the traffic rests on fewer than 30 requests of an endpoint")
+    assert "(/a with 29, /b with 10, /d with 5 and 1 more); 5.0% had none" in said
+    assert describe_thin(("/", "/late"), (1.0, 0.0), (600, 0)) == ""  # no part of the mix
 
 
 def test_one_row_has_a_value_and_no_limits() -> None:

@@ -120,6 +120,23 @@ def run():
     return closed_run(1, steady_service, 10, np.random.default_rng(3))
 
 
+@pytest.mark.parametrize(
+    ("late_ms", "stated"), [(0.01, True), (0.8, True), (1.8, False), (2.5, False)]
+)
+def test_an_open_load_that_was_sent_late_states_no_latency(run, late_ms, stated):
+    """The p95 is about 26 ms: 5% of it is 1.3 ms."""
+    records_of = client(*run)
+    records_of["late_us"] = np.where(np.arange(len(records_of)) % 50, 1, late_ms * 1e3)
+    found = reduced(trial(), records_of, load=Load(0, 10, rps=90.0))
+    assert 0.02 < reduced(trial(), records_of).latency.p95.value < 0.03
+    assert found.late_s_p99 == pytest.approx(late_ms / 1e3, rel=0.01)
+    assert math.isfinite(found.latency.p95.value) is stated
+    assert ("ms late or later" in found.disturbed) is not stated
+    closed = reduced(trial(), records_of)
+    assert closed.late_s_p99 is None
+    assert "late" not in closed.disturbed
+
+
 def test_what_stands_in_front_is_counted_by_itself(run):
     """0.2 cores, 5 MiB at rest and 8 at its peak; in the group's CPU, and not the workers'."""
     times = np.arange(1000.0, 1010.05, 0.1)

@@ -12,7 +12,7 @@ import pytest
 from pretune.advisor.failure import LoadFailed, MeasurementInvalid
 from pretune.advisor.resources.cgroups import available_ram
 from pretune.advisor.resources.trial_cgroup import MEMORY_FRACTION, bound_memory
-from pretune.advisor.trials.bench import Bench, describe_silence, memory_limit
+from pretune.advisor.trials.bench import Bench, describe_silence, fails, memory_limit
 from pretune.advisor.trials.routing import describe_other_mix, name_endpoints
 from pretune.loadtests.session import Driver, DriverFailed, LoadResult
 from pretune.loadtests.user_errors import UserError
@@ -70,6 +70,14 @@ def test_shares_stay_those_of_the_first_trial_and_another_mix_is_said() -> None:
     assert "70% of its requests on /a" in describe_other_mix("sync", later, again)
     assert describe_other_mix("sync", workload, np.repeat([1, 2], [895, 105])) == ""
     assert describe_other_mix("sync", workload, np.repeat([1, 2], [7, 3])) == ""  # by chance
+
+
+@pytest.mark.parametrize(
+    ("sent", "failed", "seconds", "ended"),
+    [(100, 95, 3.0, True), (100, 95, 1.0, False), (20, 20, 9.0, False), (100, 50, 9.0, False)],
+)
+def test_a_trial_that_is_clearly_failing_ends_early(sent, failed, seconds, ended) -> None:
+    assert fails(sent, failed, seconds) is ended
 
 
 def test_a_load_that_asks_other_hosts_is_its_own_failure() -> None:
