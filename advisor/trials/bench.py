@@ -61,9 +61,10 @@ FRONT_STOP_SECONDS = 3.0  # nobody asks it for anything any more
 BEFORE_STOP_SECONDS = 0.5  # of load, before a stop under load
 STOP_TAIL_SECONDS = 5.0  # the users go on for so much longer than a stop may take
 STRAGGLE_SECONDS = 65.0  # the driver's own network timeout and a little
+GRACE_SECONDS = 5.0  # the driver's, which who waits at the end has waited, too
 ENDS_SECONDS = 8.0  # for the driver to end by itself, whatever the time budget: its grace is five
-# An app hangs that has been silent for so many seconds, part of the load, and usual answers.
-SILENT_S, SILENT_PART, SILENT_TIMES = 1.5, 0.5, 20.0
+# An app hangs that has been silent for such a part of the load, and for so many usual answers.
+SILENT_PART, SILENT_TIMES = 0.5, 20.0
 # No trial of an app that fits has more workers that are each as large as the whole budget.
 TIMES_RAM, LEAST_LIMIT = 4, 2 << 30
 
@@ -521,13 +522,14 @@ def _no_watch(pids: Sequence[int], telemetry: Path, part: float) -> None: ...
 
 def describe_silence(load: Load, result: LoadResult) -> str:
     """Say that the app stopped answering, "" where it did not: every user was still waiting at the
-    end, for most of the load and for many times what an answer had taken."""
+    end and the driver's grace, for most of the load and for many times what an answer had taken."""
     if load.rps is not None or result.time_last is None or result.abandoned < load.users:
         return ""
     answering_s = result.time_last - result.time_started
-    silent_s = result.duration_s - answering_s
+    in_load_s = result.duration_s - answering_s
+    silent_s = in_load_s + GRACE_SECONDS
     usual_s = answering_s * load.users / max(1, result.requests)
-    if silent_s < max(SILENT_S, SILENT_PART * result.duration_s, SILENT_TIMES * usual_s):
+    if in_load_s < SILENT_PART * result.duration_s or silent_s < SILENT_TIMES * usual_s:
         return ""
     return (
         f"the app stopped answering: {result.requests} requests in {answering_s:.1f} s, then none "
