@@ -152,6 +152,7 @@ def pose_question(
         preload_hindrance=estimated.preload_hindrance,
         debug=preflight.debug,
         apart_s=max((each.tried_s for each in preflight.workload.apart), default=0.0),
+        framework=preflight.target.framework,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Half a 95% interval of a normal distribution, in standard deviations.
@@ -90,13 +91,51 @@ def format_bytes(n: float) -> str:
 
 
 def format_seconds(s: float) -> str:
-    """``850 us``, ``12.3 ms``, ``2.1 s``, ``3 min 20 s``."""
+    """``850 us``, ``12.3 ms``, ``2.1 s``, ``3 min 20 s``, ``5.2 h``."""
     if not math.isfinite(s):
         return "unknown"
+    if 0 < s < 5e-7:
+        return "less than 1 us"
     if s < 1e-3:
         return f"{s * 1e6:.0f} us"
     if s < 1:
         return f"{s * 1e3:.3g} ms"
     if s < 120:
         return f"{s:.3g} s"
-    return f"{int(s // 60)} min {int(s % 60)} s"
+    if s < 7200:
+        return f"{int(s // 60)} min {int(s % 60)} s"
+    return f"{s / 3600:,.1f} h"
+
+
+def counted(n: float, noun: str) -> str:
+    """``1 worker``, ``2 workers``, ``1.5 cores``, ``1,024 users``."""
+    shown = f"{n:,}" if isinstance(n, int) else f"{n:g}"
+    return f"{shown} {noun}" if n == 1 else f"{shown} {noun}s"
+
+
+def rounded(parts: Sequence[float], step: float) -> tuple[int, ...]:
+    """Whole steps of each part, so that they add up to the rounded sum (largest remainders)."""
+    whole = [math.floor(part / step) for part in parts]
+    missing = round(math.fsum(parts) / step) - sum(whole)
+    by_rest = sorted(range(len(parts)), key=lambda i: whole[i] - parts[i] / step)
+    for i in by_rest[:missing]:
+        whole[i] += 1
+    return tuple(whole)
+
+
+def shown_sum(
+    parts: Sequence[float], units: Sequence[tuple[float, str]], digits: int = 3
+) -> tuple[tuple[str, ...], str]:
+    """Each part and their sum in one unit, the one that fits the sum, with as many decimals as give
+    it so many digits; what is shown adds up. ``units``: (size, name), the smallest first."""
+    total = math.fsum(parts)
+    size, name = max((u for u in units if u[0] <= abs(total)), default=units[0])
+    power = math.floor(math.log10(abs(total) / size)) if total else 0
+    decimals = max(0, digits - 1 - power)
+    steps = rounded(parts, size * 10.0**-decimals)
+    shown = tuple(f"{n * 10.0**-decimals:,.{decimals}f}" for n in steps)
+    return shown, f"{sum(steps) * 10.0**-decimals:,.{decimals}f} {name}"
+
+
+SECONDS = ((1e-6, "us"), (1e-3, "ms"), (1.0, "s"))
+BYTES = ((1.0, "B"), (1024.0, "KiB"), (1024.0**2, "MiB"), (1024.0**3, "GiB"))

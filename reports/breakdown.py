@@ -99,14 +99,13 @@ def lines(document: Document) -> list[Spent]:
         for line in endpoint.get("lines") or ():
             what, word, of = _SPENT[line["kind"]]
             seconds = numbers.middle(line["seconds"]) or 0.0
-            low, high = (numbers.percent(end) for end in numbers.bounds(line["fraction"]))
             rows.append(
                 Spent(
                     numbers.line(endpoint["name"]),
                     what,
                     word,
                     numbers.line(f"{line['file']}:{line['line']} in {line['function']}"),
-                    f"{numbers.percent(line['fraction'])} ({low}-{high}) {of}",
+                    f"{numbers.percent(line['fraction'])} {of}",
                     numbers.seconds(line["seconds"]),
                     numbers.seconds(seconds),
                     line["own"],

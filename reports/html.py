@@ -64,6 +64,7 @@ def templates() -> Environment:
         numbers.seconds,
         numbers.milliseconds,
         numbers.percent,
+        numbers.free,
         numbers.digits,
         numbers.bare,
         numbers.middle,

@@ -10,7 +10,14 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-UNKNOWN = "unknown"
+UNKNOWN, TOO_FEW = "unknown", "too few data"
+# An interval of a positive quantity whose ends are so many times apart, the upper one so many times
+# its value, says nothing but that end.
+MEANINGLESS, TEN_FOLD = 100.0, 10.0
+# A fraction that may be anything from nothing to all is not known.
+ANYTHING = 0.9
+LEAST_FRACTION = 1e-5
+LEAST_FREE = 5e-4
 
 # Smallest number first: the unit is chosen by the value, the interval follows it.
 _BYTES = ((1, "B"), (1024, "KiB"), (1024**2, "MiB"), (1024**3, "GiB"))
@@ -59,9 +66,9 @@ def digits(x: float | None) -> str:
         return "0"
     if abs(x) >= 99.95:
         return f"{x:,.0f}"
-    places = 2 - math.floor(math.log10(abs(float(f"{x:.2e}"))))
     if abs(x) < 1e-6:
-        return f"{x:.2e}"
+        return "0"  # of any unit that people read
+    places = 2 - math.floor(math.log10(abs(float(f"{x:.2e}"))))
     text = f"{x:.{max(places, 0)}f}"
     return str(int(x)) if x == int(x) else text
 
@@ -86,8 +93,15 @@ def _scaled(x: Any, units: tuple[tuple[float, str], ...]) -> str:
         return f"{part(value)}{suffix}"
     if part(low) == part(value) == part(high):
         return f"{part(value)}{suffix}"
+    if low is not None and high is not None and _says_nothing(value, low, high):
+        return f"{TOO_FEW} (at most {_scaled(high, units)})"
     spread = f"{'?' if low is None else part(low)}-{'?' if high is None else part(high)}"
     return f"{part(value)} ({spread}){suffix}"
+
+
+def _says_nothing(value: float, low: float, high: float) -> bool:
+    """Whether the interval of a positive quantity leaves its order of magnitude open."""
+    return low > 0 and high > MEANINGLESS * low and high > TEN_FOLD * value
 
 
 def count(x: Any) -> str:
@@ -116,15 +130,35 @@ def milliseconds(x: Any) -> str:
 
 
 def percent(x: Any) -> str:
-    """A fraction: ``88%``, ``0.10%``."""
+    """A fraction: ``88%``, ``0.10%``; with its interval ``88% (83-93%)``."""
     value = middle(x)
+    low, high = bounds(x)
+    if value is None or (low is not None and high is not None and high - low >= ANYTHING):
+        return UNKNOWN if value is None else TOO_FEW
+    shown = [_percent(end) for end in (value, low, high) if end is not None]
+    if len(shown) < 3 or len(set(shown)) == 1:
+        return shown[0]
+    return f"{shown[0]} ({shown[1].removesuffix('%')}-{shown[2]})"
+
+
+def _percent(fraction: float) -> str:
+    if fraction == 0:
+        return "0%"
+    if 0.995 <= fraction < 1:
+        return ">99%"
+    if abs(fraction) < LEAST_FRACTION:
+        return f"<{LEAST_FRACTION:.3%}"
+    return f"{fraction * 100:.0f}%" if abs(fraction) >= 0.0995 else f"{fraction * 100:.2g}%"
+
+
+def free(fraction: Any) -> str:
+    """What is left of a budget: ``57%``, ``none``, ``12% over``."""
+    value = middle(fraction)
     if value is None:
         return UNKNOWN
-    if value == 0:
-        return "0%"
-    if 0.995 <= value < 1:
-        return ">99%"
-    return f"{value * 100:.0f}%" if abs(value) >= 0.0995 else f"{value * 100:.2g}%"
+    if abs(value) < LEAST_FREE:
+        return "none"
+    return percent(value) if value > 0 else f"{percent(-value)} over"
 
 
 def bare(x: Any) -> str:

@@ -66,11 +66,15 @@ class Check:
 
 
 def format_used(used: Any, budget: float) -> str:
-    """``1.4 of 4 GiB`` in one unit, the budget's."""
+    """``at most 1.4 of 4 GiB`` in one unit, the budget's: the end that the budget is held to."""
     factor, unit = (_GIB, "GiB") if budget >= _GIB else (_MIB, "MiB")
-    value = numbers.middle(used)
-    shown = numbers.digits(None if value is None else value / factor)
-    return f"{shown} of {budget / factor:.4g} {unit}"
+    value, most = numbers.middle(used), numbers.bounds(used)[1]
+    shown = numbers.digits(None if most is None else most / factor)
+    return f"{_at_most(value, most)}{shown} of {budget / factor:.4g} {unit}"
+
+
+def _at_most(value: float | None, most: float | None) -> str:
+    return "" if value == most else "at most "
 
 
 def sentence(document: Document) -> str:
@@ -338,8 +342,10 @@ def _used(name: str, document: Document) -> str:
         return f"{predicted['pg_connections']} of {limit}"
     slo_ms = (document.get("slo") or {}).get("p95_ms")
     if name == "p95_ms" and slo_ms is not None:
-        p95 = numbers.milliseconds(numbers.middle(predicted["latency_ms"]["p95"]))
-        return f"{p95} of {numbers.milliseconds(slo_ms)}"
+        p95 = predicted["latency_ms"]["p95"]
+        value, most = numbers.middle(p95), numbers.bounds(p95)[1]
+        shown = numbers.milliseconds(most)
+        return f"{_at_most(value, most)}{shown} of {numbers.milliseconds(slo_ms)}"
     if name == "fds" and limit:
         return f"{predicted['fds']} of {limit:,}"
     return ""

@@ -235,7 +235,7 @@ def _print_limits(document: Document, console: Console) -> None:
         made = make_table(console, "budget", "used", "free", right=frozenset({2}))
         for name, used, left in rows:
             broken = left is not None and left < 0
-            free = Text(numbers.percent(left), style="bold red" if broken else "")
+            free = Text(numbers.free(left), style="bold red" if broken else "")
             made.add_row(Text(name), Text(used), free)
         print_table(console, made)
 

@@ -22,6 +22,14 @@ LEAK_CLASSES = ("none", "leak", "fragmentation", "still_warming", "not_enough_da
 Kind = tuple[str, str]
 
 
+def loop_cpu_s(tuples: NDArray[np.void]) -> NDArray[np.float64]:
+    """CPU of each request on the thread that serves it: not what executor threads spent."""
+    cpu = np.asarray(tuples["cpu"], dtype=np.float64)
+    if "pool" not in (tuples.dtype.names or ()):
+        return cpu
+    return np.maximum(cpu - tuples["pool"], 0.0)
+
+
 @dataclass(frozen=True)
 class ServerCost:
     """The cost of a request, a worker and a master, the app's own included; seconds, bytes."""

@@ -16,6 +16,7 @@ import numpy as np
 from pretune.advisor.demand.breakdown import Breakdown, Host
 from pretune.advisor.demand.values import Demand
 from pretune.advisor.deployed.value import Deployed, Setting
+from pretune.advisor.model.bounds import Limit
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.preflight.target import Target
 from pretune.advisor.profiler.measurement import (
@@ -146,6 +147,7 @@ SHAPES: Mapping[type, Shape] = {
     Fronted: Shape(omitted=frozenset({"keeps"}), written={"config": ("told", plain)}),
     Host: Shape(written={"name": ("host", plain)}),
     Breakdown: Shape(elsewhere=frozenset({"endpoints"})),  # each beside its endpoint's demand
+    Limit: Shape(omitted=frozenset({"reason"}), written={"parts": ("parts_s", mapping)}),
     Measurement: Shape(
         # a role's trial is known by its name, the verification has its further load by itself
         omitted=frozenset({"role", "telemetry", "notes", "further"}),
@@ -163,7 +165,7 @@ SHAPES: Mapping[type, Shape] = {
     PostgresLimits: Shape(omitted=frozenset({"host"}), first=("version", "local")),
     Prediction: Shape(
         # by which arrangements are compared
-        omitted=frozenset({"expected_rps", "draws", "may_bind"}),
+        omitted=frozenset({"draws", "may_bind"}),
         written={**_LATENCY_MS, "utilisation": ("utilisation", mapping)},
     ),
     Recommendation: Shape(

@@ -7,13 +7,15 @@ import math
 import numpy as np
 
 from pretune.advisor.demand.apart import judge_apart
-from pretune.advisor.demand.values import Demand
+from pretune.advisor.demand.values import Demand, loop_cpu_s
 from pretune.advisor.findings.rule import Evidence, FindingContext, Rule
 
 MANY_DB_CALLS = 20
 LARGE_RESPONSE_BYTES = 1 << 20
 # An event loop that stands still this long delays everybody it serves.
 BLOCKING_S = 0.05
+# A block delays a sign that the loop is asked for meanwhile by half its length, on average.
+LAG_FRACTION = 0.5
 FEWEST_BLOCKS = 3
 # Waiting that holds the loop: at least so much of a request's waiting, and so long.
 HELD_FRACTION = 0.2
@@ -111,6 +113,8 @@ def _blocking_loop(context: FindingContext) -> Evidence | None:
         return None
     breakdown = context.run.breakdown
     loop = breakdown.loop if breakdown else None
+    if loop is not None and loop.lag_max_s < LAG_FRACTION * BLOCKING_S:
+        return None  # whatever took so long, the loop answered all the while
     if loop is not None and loop.blocking and loop.blocking[0].times >= FEWEST_BLOCKS:
         # seen at work: computing, or waiting in a call that does not let the loop go on
         first = loop.blocking[0]
@@ -121,11 +125,15 @@ def _blocking_loop(context: FindingContext) -> Evidence | None:
             "line": first.shown,
         }
         return evidence | {"lag_p99_s": loop.lag_p99_s.value}
-    cpu = float(np.quantile(demand.tuples["cpu"], 0.99))
+    own = loop_cpu_s(demand.tuples)
+    cpu = float(np.quantile(own, 0.99))
     if cpu < BLOCKING_S:
         return None
-    worst = context.largest(lambda e: e.cpu_s.value)
-    return {"blocked_s": cpu, **context.place(worst, "cpu")}
+    numbers = demand.tuples["endpoint"]
+    each = {k: float(own[numbers == k].mean()) for k in np.unique(numbers).tolist()}
+    worst = max(each, key=lambda k: each[k])
+    named = context.endpoints[worst] if worst < len(context.endpoints) else None
+    return {"blocked_s": cpu, **context.place(named, "cpu")}
 
 
 def _sync_on_loop(context: FindingContext) -> Evidence | None:
@@ -201,7 +209,7 @@ RULES: tuple[Rule, ...] = (
         "debug-on", "critical", _debug,
         "The application runs in debug mode: while it does, nothing is said of leaks, nor of what "
         "is deployed today",
-        "Switch debug off (Django: DEBUG = False; Flask: no debug=True) and measure again: "
+        "Switch debug off ({debug_off}) and measure again: "
         "debug mode keeps every query in memory, shows tracebacks to strangers and is slower.",
     ),
     Rule(
@@ -216,15 +224,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "n-plus-one", "warning", _n_plus_one,
         "{endpoint} makes {db_calls} database calls per request ({db_s}){at_line}",
-        "Fetch related rows together (Django: select_related, prefetch_related; SQLAlchemy: "
-        "selectinload) and check {endpoint} again.",
+        "Fetch related rows together ({related_rows}) and check {endpoint} again.",
     ),
     Rule(
         "idle-in-transaction", "warning", _idle_in_transaction,
         "{idle_connections} of {connections} connections were idle in a transaction at once in "
         "the {trial} trial",
         "Commit before slow work such as rendering or calling other services: open transactions "
-        "hold connections, locks and old row versions (Django: no ATOMIC_REQUESTS on such views).",
+        "hold connections, locks and old row versions{no_transaction}.",
     ),
     Rule(
         "blocking-event-loop", "warning", _blocking_loop,

@@ -19,7 +19,7 @@ from pretune.advisor.findings import (
     measurement,
     memory,
 )
-from pretune.advisor.findings.rule import FindingContext, Rule
+from pretune.advisor.findings.rule import FindingContext, Rule, hints
 from pretune.advisor.preflight.facts import Facts
 from pretune.advisor.quantity import format_bytes, format_seconds
 from pretune.advisor.run import SEVERITIES, Finding, Run
@@ -42,6 +42,7 @@ def diagnose(run: Run, facts: Facts | None = None) -> tuple[Finding, ...]:
             # known only where looks at stacks were enough
             shown["at_line"] = f", at {evidence['line']}" if evidence.get("line") else ""
             shown["to_host"] = f" to {evidence['host']}" if evidence.get("host") else ""
+            shown |= hints(context.framework)
             title, fix = rule.title.format(**shown), rule.fix.format(**shown)
             findings.append(Finding(rule.id, rule.severity, title, evidence, fix))
     return tuple(sorted(findings, key=lambda f: SEVERITIES.index(f.severity)))

@@ -163,7 +163,7 @@ RULES: tuple[Rule, ...] = (
         "connection-pooler", "info", _pooler,
         "The database is reached through {pooler}: {said}",
         "In transaction mode keep nothing in a session (prepared statements, SET, advisory "
-        "locks, LISTEN; Django: DISABLE_SERVER_SIDE_CURSORS); add the app's user to stats_users "
+        "locks, LISTEN{no_cursors}); add the app's user to stats_users "
         "so that the limits can be read.",
     ),
     Rule(

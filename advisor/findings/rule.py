@@ -50,6 +50,10 @@ class FindingContext:
         return self.run.target is not None and self.run.target.interface == "asgi"
 
     @property
+    def framework(self) -> str:
+        return self.run.target.framework if self.run.target else ""
+
+    @property
     def endpoints(self) -> tuple[EndpointDemand, ...]:
         return self.run.demand.by_endpoint if self.run.demand else ()
 
@@ -81,6 +85,23 @@ class FindingContext:
         if endpoint is None:
             return {"endpoint": "unknown"}
         return {"endpoint": endpoint.name, **self.line(endpoint.name, *kinds)}
+
+
+# What a fix calls a thing -> its name in a framework; "" in all others.
+HINTS: Mapping[str, Mapping[str, str]] = {
+    "debug_off": {"django": "DEBUG = False", "flask": "no debug=True", "": "debug=False"},
+    "related_rows": {
+        "django": "select_related, prefetch_related",
+        "": "a join; with SQLAlchemy selectinload",
+    },
+    "no_transaction": {"django": " (no ATOMIC_REQUESTS on such views)", "": ""},
+    "no_cursors": {"django": "; DISABLE_SERVER_SIDE_CURSORS = True", "": ""},
+}
+
+
+def hints(framework: str) -> dict[str, str]:
+    """The words of fixes in the app's own framework."""
+    return {name: words.get(framework, words[""]) for name, words in HINTS.items()}
 
 
 @dataclass(frozen=True)

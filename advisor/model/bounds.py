@@ -6,11 +6,12 @@ and 5 (the utilisation law, asymptotic bounds).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pretune.advisor.profiler.measurement import Conditions
-from pretune.advisor.quantity import format_seconds
+from pretune.advisor.quantity import SECONDS, shown_sum
 from pretune.server.settings import Settings
 
 
@@ -21,6 +22,8 @@ class Limit:
     resource: str  # cpu, gil, lock, shared_lock, slots, db, generator, users
     rps: float
     reason: str
+    demand_s: float = 0.0  # that a request has of it
+    parts: tuple[tuple[str, float], ...] = ()  # whose that is: seconds that add up to demand_s
 
 
 def limits(
@@ -37,54 +40,90 @@ def limits(
     think_s: float = 0.0,
     front_s: float = 0.0,
     pool: int | None = None,
+    server_s: float = 0.0,
 ) -> tuple[Limit, ...]:
-    """Every resource's bound, the tightest first. Demands are means per request; ``front_s`` is
-    the CPU of a proxy on the server's cores, which holds no slot; ``pool``: connections of the
-    app's own pool in each worker, one of which every request holds from beginning to end.
+    """Every resource's bound, the tightest first. Demands are means per request; ``server_s`` is
+    the server's part of ``cpu_s``, ``front_s`` the CPU of a proxy on the server's cores, which
+    holds no slot; ``pool``: connections of the app's own pool in each worker, one of which every
+    request holds from beginning to end.
 
     Rates are bounded by capacity over demand (the utilisation law), the load itself by users over
     the shortest possible cycle. None of it depends on any distribution.
     """
     generator = conditions.generator_cpu_s_per_request
     together = conditions.shared_cores <= 0
-    on_cores = cpu_s + front_s + (db_cpu_s + generator if together else 0.0)
     inside = cpu_s + db_cpu_s + delay_s
-    gil = "event loops" if settings.worker_class == "asgi" else "GILs (one per worker)"
-    slots = ("slots", settings.slots, "slots (workers x threads)", inside)
+    gil = "event loop" if settings.worker_class == "asgi" else "GIL"
+    app_s = max(0.0, cpu_s - server_s)
+    on_cores = [("the app", app_s), ("the server", cpu_s - app_s), ("the proxy", front_s)]
+    if together:
+        on_cores += [("Postgres on the same cores", db_cpu_s), ("the load generator", generator)]
+    whole = ""
+    slots, slot = settings.slots, "slot"
     if pool is not None and pool * settings.workers < settings.slots:
-        slots = ("slots", pool * settings.workers, "connections of the app's own pools", inside)
-    rows: list[tuple[str, float, str, float]] = [
-        ("cpu", conditions.server_cores, "cores", on_cores),
-        ("gil", settings.workers, gil, gil_s),
-        ("shared_lock", 1, "lock (one of all workers)", lock_s)
-        if one_lock
-        else ("lock", settings.workers, "of its own locks (one per worker)", lock_s),
-        slots,
-        ("users", users, "users", inside + front_s + generator + think_s),
-        ("generator", 1.0, "load generator", generator),
+        slots, slot = pool * settings.workers, "connection of the app's own pools"
+    locks, lock = settings.workers, "lock of its own"
+    if one_lock:
+        locks, lock = 1, "lock of all workers"
+    rows: list[tuple[str, float, str, list[tuple[str, float]]]] = [
+        ("cpu", conditions.server_cores, "core", on_cores),
+        ("gil", settings.workers, gil, [(whole, gil_s)]),
+        ("shared_lock" if one_lock else "lock", locks, lock, [(whole, lock_s)]),
+        ("slots", slots, slot, [(whole, inside)]),
+        ("users", users, "user", [(whole, inside + front_s + generator + think_s)]),
+        ("generator", 1, "load generator", [(whole, generator)]),
     ]
     if not together:
-        rows.append(("db", conditions.shared_cores, "cores of Postgres and generator", db_cpu_s))
+        rows.append(("db", conditions.shared_cores, "core", [("Postgres", db_cpu_s)]))
     all_limits = [
-        Limit(
-            name,
-            capacity / demand,
-            f"{capacity:g} {what} / {format_seconds(demand)} = {capacity / demand:.0f} requests/s",
-        )
-        for name, capacity, what, demand in rows
-        if demand > 0
+        _limit(name, capacity, what, [(who, s) for who, s in parts if s > 0])
+        for name, capacity, what, parts in rows
+        if sum(s for _, s in parts) > 0
     ]
     return tuple(sorted(all_limits, key=lambda limit: limit.rps))
+
+
+_PLURAL = {
+    "lock of its own": "locks of its own (one per worker)",
+    "slot": "slots (workers x threads)",
+    "connection of the app's own pools": "connections of the app's own pools",
+}
+
+
+def _limit(resource: str, capacity: float, what: str, parts: Sequence[tuple[str, float]]) -> Limit:
+    """``2 cores / 5.91 ms = 338 requests/s (the app 4.36 ms + ... = 5.91 ms)``."""
+    shown, total = shown_sum([s for _, s in parts], SECONDS)
+    demand_s = math.fsum(s for _, s in parts)
+    rps = capacity / demand_s
+    name = what if capacity == 1 else _PLURAL.get(what, f"{what}s")
+    reason = f"{capacity:g} {name} / {total} = {_rate(rps)}"
+    if len(parts) > 1 or parts[0][0] not in ("", "the app"):
+        whose = " + ".join(f"{who} {s}" for (who, _), s in zip(parts, shown, strict=True))
+        reason += f" ({whose} = {total} of CPU per request)"
+    named = tuple((who, s) for who, s in parts if who)
+    return Limit(resource, rps, reason, demand_s, named)
+
+
+def _rate(rps: float) -> str:
+    return f"{rps:,.0f} requests/s" if rps >= 99.5 else f"{rps:.3g} requests/s"
 
 
 # Limits of the arrangement give way to those of the machine that are as close: of them another
 # arrangement would have more, and would be no faster.
 OURS = frozenset({"slots", "gil", "lock"})
 CLOSE = 0.05
+# A resource that is busy for so much of the time is the limit, whatever the load alone would allow.
+BUSY = 0.9
 
 
-def binding(candidates: Sequence[Limit]) -> Limit:
-    """The tightest; of a machine's and an arrangement's that are as close, the machine's."""
+def binding(candidates: Sequence[Limit], busy: Mapping[str, float] | None = None) -> Limit:
+    """The tightest; of a machine's and an arrangement's that are as close, the machine's.
+
+    ``busy``: of each resource, in a run at this load. The load is the limit only where none is.
+    """
+    if busy is not None and candidates[0].resource == "users":
+        full = [x for x in candidates[1:] if busy.get(x.resource, 0.0) >= BUSY]
+        candidates = full or candidates
     first = candidates[0]
     if first.resource in OURS:
         for other in candidates[1:]:

@@ -211,7 +211,8 @@ def _alike(model: _Model, predicted: Mapping[Settings, Prediction]) -> Predictio
         if (settings.worker_class == "asgi") != (mine.worker_class == "asgi"):
             continue
         if (settings.threads > 1) == (mine.threads > 1) and (
-            bounds.binding(model.limits(prediction.users)).resource == prediction.binding
+            bounds.binding(model.limits(prediction.users), dict(prediction.utilisation)).resource
+            == prediction.binding
         ):
             return prediction
     return None
@@ -364,7 +365,8 @@ def _prediction(model: _Model, users: int, run: SimulatedRun, half: Floats) -> P
         Interval(v, v * math.exp(-h), v * math.exp(h))
         for v, h in zip(_measures(run).tolist(), half.tolist(), strict=True)
     )
-    limits = model.limits(users)
+    busy = _utilisation(run, scenario.conditions)
+    limit = bounds.binding(model.limits(users), dict(busy))
     worker = scenario.demand.worker
     rps = users * model.rate_unit or None
     if rps is not None:
@@ -380,9 +382,10 @@ def _prediction(model: _Model, users: int, run: SimulatedRun, half: Floats) -> P
         ),
         pg_connections=memory.postgres_connections(worker, scenario.settings, budget.instances),
         fds=memory.descriptors(worker, scenario.settings, users),
-        utilisation=_utilisation(run, scenario.conditions),
-        binding=bounds.binding(limits).resource,
-        explanation=bounds.explain(scenario.settings, bounds.binding(limits)),
+        utilisation=busy,
+        binding=limit.resource,
+        explanation=bounds.explain(scenario.settings, limit),
+        limit=limit,
     )
 
 

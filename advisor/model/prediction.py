@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pretune.advisor.model.bounds import Limit
 from pretune.advisor.profiler.measurement import Latency
 from pretune.advisor.quantity import Interval
 
@@ -24,6 +25,7 @@ class Prediction:
     utilisation: tuple[tuple[str, float], ...]  # resource -> busy fraction: cpu, gil, slots, db
     binding: str  # the resource that limits throughput here
     explanation: str  # one sentence with the bound: "2 cores / 6.1 ms = 328 requests/s"
+    limit: Limit | None = None  # what that sentence says
     rps: float | None = None  # the rate of an open load
     # Of a capacity: at the load where p95's value, not its upper end, meets the SLO.
     expected_rps: float | None = None

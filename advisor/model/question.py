@@ -23,7 +23,8 @@ class Question:
     users let pass. ``arrivals``: the load is open, Poisson arrivals instead of users. ``today``:
     what is deployed, as the model takes it. ``preload_hindrance``: why the app must not be loaded
     before the fork, "" where nothing speaks against it. ``debug``: the app's debug mode is on.
-    ``apart_s``: of the slowest request that no trial was sent, 0 where all were.
+    ``apart_s``: of the slowest request that no trial was sent, 0 where all were. ``framework``:
+    the app's, "" where it is not known.
     """
 
     demand: Demand
@@ -39,6 +40,7 @@ class Question:
     preload_hindrance: str = ""
     debug: bool = False
     apart_s: float = 0.0
+    framework: str = ""
 
     @property
     def p95_s(self) -> float:

@@ -192,4 +192,5 @@ class Scenario:
             think_s=self.think_s,
             front_s=self._front_s(factors),
             pool=self.demand.worker.most_inside,
+            server_s=factors.overhead_s * factors.inflation,
         )

@@ -110,7 +110,7 @@ def _others(question: Question, answer: Answer, model: Model) -> tuple[Baseline,
     if recommended is None:
         return formulas
     pools = baselines.judge_pools(
-        recommended.settings, recommended.predicted, budget, question.p95_s
+        recommended.settings, recommended.predicted, budget, question.p95_s, question.framework
     )
     return (*formulas, *pools)
 

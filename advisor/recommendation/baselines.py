@@ -11,9 +11,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from pretune.advisor.model.memory import DAY_S
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.model.question import Question
-from pretune.advisor.quantity import format_bytes
+from pretune.advisor.quantity import format_bytes, format_seconds
 from pretune.advisor.recommendation.search import Capacity
 from pretune.advisor.recommendation.space import MOST_WORKERS
 from pretune.advisor.recommendation.values import Baseline
@@ -187,9 +188,10 @@ class _Judge:
             if left <= 0:
                 violates.insert(0, f"RAM: needs {format_bytes(prediction.pss_bytes.value)}")
             else:
-                hours = left / (slope * max(prediction.throughput_rps.value, 1e-9)) / 3600
-                if hours < 24:
-                    violates.insert(0, f"never recycles: the leak fills the RAM in {hours:.1f} h")
+                full_s = left / (slope * max(prediction.throughput_rps.value, 1e-9))
+                if full_s < DAY_S:
+                    after = format_seconds(full_s)
+                    violates.insert(0, f"never recycles: the leak fills the RAM in {after}")
         return Baseline(name, settings, prediction, tuple(violates))
 
     def _predicted(self, settings: Settings) -> Prediction:
@@ -202,25 +204,39 @@ class _Judge:
         return made
 
 
-# name, connections that one worker may open
-POOLS: tuple[tuple[str, Callable[[Settings], int]], ...] = (
-    ("Django's default: a connection per thread", lambda s: s.slots // s.workers),
-    ("SQLAlchemy's default: a pool of 5 + 10 per worker", lambda s: 15),
+# name, connections that one worker may open, whether the app's is a framework of that default
+POOLS: tuple[tuple[str, Callable[[Settings], int], Callable[[str], bool]], ...] = (
+    (
+        "Django's default: a connection per thread",
+        lambda s: s.slots // s.workers,
+        lambda framework: framework == "django",
+    ),
+    (
+        "SQLAlchemy's default, if the app uses it: a pool of 5 + 10 per worker",
+        lambda s: 15,
+        lambda framework: framework != "django",
+    ),
 )
 
 
 def judge_pools(
-    settings: Settings, prediction: Prediction, budget: Budget, slo_p95_s: float
+    settings: Settings,
+    prediction: Prediction,
+    budget: Budget,
+    slo_p95_s: float,
+    framework: str = "",
 ) -> tuple[Baseline, ...]:
-    """Judge what drivers' default pools would let the recommended workers open, one overlapping
-    included.
+    """Judge what the default pools of the app's framework would let the recommended workers open,
+    one overlapping included.
 
     The times are the recommendation's: more connections than threads are never in use.
     """
     if budget.pg_connections is None or not prediction.pg_connections:
         return ()
     judged = []
-    for name, per_worker in POOLS:
+    for name, per_worker, is_default in POOLS:
+        if not is_default(framework):
+            continue
         connections = budget.instances * (settings.workers + 1) * per_worker(settings)
         with_pool = replace(prediction, pg_connections=connections)
         judged.append(Baseline(name, settings, with_pool, broken(with_pool, budget, slo_p95_s)))

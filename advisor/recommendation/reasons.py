@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pretune.advisor.demand.values import Demand
+from pretune.advisor.demand.values import Demand, loop_cpu_s
 from pretune.advisor.model import restarts
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.model.question import Question
-from pretune.advisor.quantity import format_bytes, format_seconds
+from pretune.advisor.quantity import counted, format_bytes, format_seconds
 from pretune.advisor.recommendation import recycling, tail
 from pretune.advisor.recommendation.tail import Tail
 from pretune.advisor.recommendation.values import Candidate
@@ -151,7 +151,7 @@ def request_tail(
     alone = float(np.quantile(whole, 0.99))
     loaded = prediction.latency.p99.high
     stretch = max(1.0, loaded / alone) if math.isfinite(loaded) and alone > 0 else 1.0
-    times = rows["cpu"] if settings.worker_class == "asgi" else whole
+    times = loop_cpu_s(rows) if settings.worker_class == "asgi" else whole
     return tail.fit(
         np.asarray(times * stretch, dtype=np.float64), (0.999, ONE_IN_A_MILLION), seed=seed
     )
@@ -237,7 +237,9 @@ def _keepalive(inputs: ReasonInputs) -> tuple[float, str]:
     tight = inputs.prediction.fds > 0.5 * fds
     seconds = SHORT_KEEPALIVE_S if tight else KEEPALIVE_S
     busy = inputs.prediction.fds
-    sentence = f"with {users} users one worker has at most {busy} of {fds} descriptors open"
+    sentence = (
+        f"with {counted(users, 'user')} one worker has at most {busy} of {fds} descriptors open"
+    )
     if tight:
         return seconds, f"{sentence}, so idle connections are closed early."
     return seconds, (
@@ -249,15 +251,16 @@ def _keepalive(inputs: ReasonInputs) -> tuple[float, str]:
 def _backlog(inputs: ReasonInputs) -> tuple[int, str]:
     # While workers boot after a crash or a deploy nobody accepts.
     seconds = max(1.0, inputs.demand.worker.boot_s)
-    want = inputs.prediction.throughput_rps.high * seconds
+    most = inputs.prediction.throughput_rps.high
+    want = most * seconds
     size = 2 ** math.ceil(math.log2(max(want, LEAST_BACKLOG)))
     size = min(size, MOST_BACKLOG)
     says, other = "the kernel limits it to net.core.somaxconn", inputs.meaning("backlog")
     if other is not None and other.says != "The same.":
         says = f"{other.option}: {other.says.rstrip('.')}"
     return size, (
-        f"holds the {want:.0f} requests that arrive within {format_seconds(seconds)} at "
-        f"{inputs.carried:.0f} requests/s"
+        f"holds the {counted(math.ceil(want), 'request')} that may arrive within "
+        f"{format_seconds(seconds)} at up to {most:.3g} requests/s"
         + (", limited to a useful length; " if want > size else "; ")
         + f"{says}."
     )
@@ -428,8 +431,9 @@ def _worker_connections(inputs: ReasonInputs) -> str:
         return ""
     each = math.ceil(inputs.prediction.users / s.workers)
     return (
-        f"{inputs.prediction.users} users make {each} connections per worker; "
-        f"{s.worker_connections} stays below the {inputs.fds} descriptors a process may have."
+        f"{counted(inputs.prediction.users, 'user')} on {counted(s.workers, 'worker')} make about "
+        f"{counted(each, 'connection')} per worker; {s.worker_connections} stays below the "
+        f"{inputs.fds} descriptors a process may have."
     )
 
 

@@ -19,7 +19,7 @@ from pretune.reports import numbers
         (0.01234, "0.0123"),
         (41000, "41,000"),
         (-3.21, "-3.21"),
-        (1e-9, "1.00e-09"),
+        (1e-9, "0"),
         (None, "unknown"),
         (float("nan"), "unknown"),
     ],
@@ -36,6 +36,8 @@ def test_digits(value, text):
         ({"value": None, "low": None, "high": 4100}, "at most 4,100"),
         ({"value": None, "low": None, "high": None}, "unknown"),
         ({"value": 3, "low": None, "high": 4}, "3 (?-4)"),
+        ({"value": 8.42e-14, "low": 3.58e-31, "high": 19813}, "too few data (at most 19,813)"),
+        ({"value": 0.5, "low": 0, "high": 30}, "0.500 (0-30)"),
         (None, "unknown"),
         (7, "7"),
     ],
@@ -60,10 +62,27 @@ def test_value_and_interval_share_a_unit():
 
 @pytest.mark.parametrize(
     ("fraction", "text"),
-    [(0.001, "0.1%"), (0.884, "88%"), (0, "0%"), (-0.2, "-20%"), (0.99997, ">99%"), (1, "100%")],
+    [
+        (0.001, "0.1%"),
+        (0.884, "88%"),
+        (0, "0%"),
+        (-0.2, "-20%"),
+        (0.99997, ">99%"),
+        (1, "100%"),
+        (9.5e-7, "<0.001%"),
+        ({"value": 1.0, "low": 0.0, "high": 1.0}, "too few data"),
+        ({"value": 0.88, "low": 0.83, "high": 0.931}, "88% (83-93%)"),
+    ],
 )
 def test_percent(fraction, text):
     assert numbers.percent(fraction) == text
+
+
+@pytest.mark.parametrize(
+    ("left", "text"), [(0.57, "57%"), (9.5e-7, "none"), (-0.12, "12% over"), (None, "unknown")]
+)
+def test_what_is_left_of_a_budget_is_never_absurd(left, text):
+    assert numbers.free(left) == text
 
 
 @pytest.mark.parametrize(

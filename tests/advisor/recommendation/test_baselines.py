@@ -125,7 +125,9 @@ def test_default_pools_are_counted_against_postgres() -> None:
     settings = Settings(6, 4)
     budget = Budget(64 * GIB, 2.0, 100, 1024)
     prediction = capacity(Question(DEMAND, budget, Slo(0.1), CONDITIONS), settings)
-    django, sqlalchemy = judge_pools(settings, prediction, budget, 0.1)
+    (django,) = judge_pools(settings, prediction, budget, 0.1, "django")
+    (sqlalchemy,) = judge_pools(settings, prediction, budget, 0.1, "litestar")
+    assert "Django" not in sqlalchemy.name
     assert django.predicted.pg_connections == 28  # (6 + 1 overlapping) x 4
     assert django.violates == ()
     assert sqlalchemy.violates == ("105 Postgres connections > 100",)
