@@ -19,8 +19,12 @@ def with_conclusion(run: Run, facts: Facts, conclusion: Conclusion) -> Run:
     deployed = run.today
     # of debug mode's speed and memory nothing is deployed
     if deployed is not None and answer.today is not None and not facts.debug:
-        predicted, violates = answer.today.predicted, answer.today.violates
-        deployed = replace(deployed, predicted=predicted, violates=violates)
+        deployed = replace(
+            deployed,
+            predicted=answer.today.predicted,
+            violates=answer.today.violates,
+            difference=answer.today.difference,
+        )
     run = replace(
         run,
         demand=estimate.demand,

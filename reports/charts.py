@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pretune.reports import numbers, svg
+from pretune.reports import numbers, summary, svg
 from pretune.reports.document import Document
 
 INK, MUTED, GRID, SURFACE = "#101112", "#606162", "#d8d9da", "#fefdfc"
@@ -187,7 +187,7 @@ def grid(document: Document) -> list[dict[str, Any]]:
     rows = []
     for candidate in candidates:
         settings, predicted = candidate["settings"], candidate["predicted"]
-        rps, ram = predicted["throughput_rps"], predicted["ram_bytes"]
+        rps, ram = _compared_interval(predicted), predicted["ram_bytes"]
         if settings["worker_class"] != wanted or numbers.middle(rps) is None:
             continue
         low, high = numbers.bounds(rps)
@@ -204,6 +204,16 @@ def grid(document: Document) -> list[dict[str, Any]]:
             }
         )
     return _few_lines(rows, chosen.get("threads"))
+
+
+def _compared_interval(predicted: Any) -> Any:
+    """The rate by which arrangements are compared, as unsure as the one that is promised."""
+    value, rps = summary.compared(predicted), predicted["throughput_rps"]
+    of = numbers.middle(rps)
+    if value is None or not of:
+        return None
+    low, high = (None if end is None else end * value / of for end in numbers.bounds(rps))
+    return {"value": value, "low": low, "high": high}
 
 
 def _few_lines(rows: list[dict[str, Any]], chosen: int | None) -> list[dict[str, Any]]:

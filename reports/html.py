@@ -73,6 +73,7 @@ def templates() -> Environment:
         summary.resource,
         summary.evidence,
         summary.violations,
+        summary.compared,
     ):
         environment.filters[show.__name__] = show
     return environment
@@ -117,6 +118,7 @@ def render(document: Document) -> str:
         tiles=_tiles(document),
         findings=summary.findings(document),
         candidates=_candidates(document),
+        at_load=summary.at_load(document),
         endpoints=_endpoints(document),
         lines=breakdown.lines(document),
         hosts=breakdown.hosts(document),
@@ -161,7 +163,7 @@ def _candidates(document: Document) -> list[Any]:
     """The winner first, then the fastest."""
 
     def place(candidate: Any) -> tuple[bool, float]:
-        rps = numbers.middle(candidate["predicted"]["throughput_rps"])
+        rps = summary.compared(candidate["predicted"])
         return bool(candidate["rejected_by"]), -(rps or 0.0)
 
     return sorted(document["candidates"], key=place)

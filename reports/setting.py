@@ -58,7 +58,8 @@ def arrangement(settings: Mapping[str, Any]) -> str:
 
 
 def short(settings: Mapping[str, Any]) -> str:
-    """``5 x 4`` (gthread), ``5 sync``: for a column."""
+    """``5 x 4`` (gthread), ``5 sync``, ``5 x 4 preload``: for a column."""
+    preload = " preload" if settings.get("preload_app") else ""
     if settings["worker_class"] == "gthread":
-        return f"{settings['workers']} x {settings['threads']}"
-    return f"{settings['workers']} {settings['worker_class']}"
+        return f"{settings['workers']} x {settings['threads']}{preload}"
+    return f"{settings['workers']} {settings['worker_class']}{preload}"

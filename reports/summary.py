@@ -413,19 +413,42 @@ def evidence(finding: Any) -> str:
 def baselines(document: Document, most: int) -> tuple[list[Any], int]:
     """Rows of formulas and the number left out: those that break something first, then the
     fastest, equal settings in one row."""
-    together: dict[tuple[str, tuple[str, ...]], list[Any]] = {}
+    together: dict[tuple[object, ...], list[Any]] = {}
     for row in document["baselines"]:
-        key = setting.short(row["settings"]), tuple(row["violates"])
+        predicted = row["predicted"]
+        # what a row shows: other memory, of preload for one, is another row
+        key = (
+            setting.short(row["settings"]),
+            tuple(row["violates"]),
+            numbers.digits(compared(predicted)),
+            numbers.size(numbers.middle(predicted["ram_bytes"])),
+        )
         together.setdefault(key, []).append(row)
     rows = sorted(
         together.values(),
         key=lambda alike: (
             not alike[0]["violates"],
-            -(numbers.middle(alike[0]["predicted"]["throughput_rps"]) or 0.0),
+            -(compared(alike[0]["predicted"]) or 0.0),
         ),
     )
     shown = [{**alike[0], "name": "; ".join(row["name"] for row in alike)} for alike in rows[:most]]
     return shown, sum(len(alike) for alike in rows[most:])
+
+
+def compared(predicted: Any) -> float | None:
+    """Requests/s by which arrangements are compared: where p95 meets the SLO."""
+    expected = numbers.middle(predicted.get("expected_rps"))
+    return numbers.middle(predicted["throughput_rps"]) if expected is None else expected
+
+
+def at_load(document: Document) -> str:
+    """At which load the rows of a table of arrangements stand."""
+    slo_ms = (document.get("slo") or {}).get("p95_ms")
+    limit = "the SLO" if slo_ms is None else numbers.milliseconds(slo_ms)
+    return (
+        f"requests/s: predicted for each at the load where its own p95 reaches {limit}; less is "
+        "promised, so that the upper end of p95 keeps it"
+    )
 
 
 def violations(baseline: Any) -> str:

@@ -309,7 +309,7 @@ def _print_baselines(document: Document, console: Console) -> None:
         return
     print_heading(console, "What other formulas would give this app")
     made = make_table(
-        console, "formula", "settings", "requests/s", "p95", "RAM", "breaks", right=frozenset({2})
+        console, "formula", "settings", "requests/s", "RAM", "breaks", right=frozenset({2})
     )
     # a formula's name may wrap, its numbers may not
     for column in made.columns[:-1]:
@@ -324,14 +324,14 @@ def _print_baselines(document: Document, console: Console) -> None:
         made.add_row(
             Text(numbers.line(row["name"])),
             Text(setting.short(row["settings"])),
-            Text(numbers.digits(numbers.middle(predicted["throughput_rps"]))),
-            Text(numbers.milliseconds(numbers.middle(predicted["latency_ms"]["p95"]))),
+            Text(numbers.digits(summary.compared(predicted))),
             Text(numbers.size(numbers.middle(predicted["ram_bytes"]))),
             Text(summary.violations(row) or "nothing", style="red" if row["violates"] else "dim"),
         )
     print_table(console, made)
     if left:
-        print_paragraph(console, f"and {left} more formulas in the report")
+        print_paragraph(console, f"and {left} more formula{'s' if left > 1 else ''} in the report")
+    print_paragraph(console, Text(summary.at_load(document), style="dim"))
 
 
 def _print_candidates(document: Document, console: Console) -> None:

@@ -73,8 +73,27 @@ def _predicted(today: Any) -> str:
     on = f" on {today['on']}" if today["on"] != today["server"] else ""
     breaks = summary.violations(today)
     return (
-        f"On this budget it would carry{on} {numbers.count(predicted['throughput_rps'])} "
-        f"requests/s with a p95 of {numbers.milliseconds(predicted['latency_ms']['p95'])} in "
+        f"On this budget it is predicted to carry{on} "
+        f"{numbers.digits(summary.compared(predicted))} requests/s within the SLO in "
         f"{numbers.size(predicted['ram_bytes'])} of RAM"
-        + (f", and break: {breaks}." if breaks else ", and break no limit.")
+        f"{_beside(today.get('difference'))}"
+        + (f", and to break: {breaks}." if breaks else ", and to break no limit.")
     )
+
+
+def _beside(difference: Any) -> str:
+    """How that compares with what is recommended; "" where nothing is."""
+    if not difference:
+        return ""
+    against, change = numbers.digits(difference["against_rps"]), difference["change"]
+    low, high = numbers.bounds(change)
+    if low is None or high is None:
+        return f" ({against} with what is recommended)"
+    if low <= 0 <= high:
+        return (
+            f" ({against} with what is recommended: no difference can be told, "
+            f"{numbers.percent(-low)} less to {numbers.percent(high)} more)"
+        )
+    ends = sorted(numbers.percent(abs(end)) for end in (low, high))
+    word = "less" if high < 0 else "more"
+    return f" ({' to '.join(ends)} {word} than the {against} of what is recommended)"

@@ -27,7 +27,7 @@ def loop_cpu_s(tuples: NDArray[np.void]) -> NDArray[np.float64]:
     cpu = np.asarray(tuples["cpu"], dtype=np.float64)
     if "pool" not in (tuples.dtype.names or ()):
         return cpu
-    return np.maximum(cpu - tuples["pool"], 0.0)
+    return np.asarray(np.maximum(cpu - tuples["pool"], 0.0), dtype=np.float64)
 
 
 @dataclass(frozen=True)

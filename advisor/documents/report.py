@@ -88,5 +88,5 @@ def _today(today: Today | None) -> dict[str, Any] | None:
     return move(
         {**plain(today), **plain(today.deployed)},
         first=("server", "where", "application", "on", "why", "settings"),
-        last=("violates", "predicted"),
+        last=("violates", "predicted", "difference"),
     )

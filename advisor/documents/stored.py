@@ -20,7 +20,7 @@ from pretune.advisor import observations, quantity, run
 from pretune.advisor import verdict as verdicts
 from pretune.advisor.demand import allocation_sites, allocators, apart
 from pretune.advisor.deployed import value as deployed
-from pretune.advisor.model import bounds, prediction
+from pretune.advisor.model import bounds, paired, prediction
 from pretune.advisor.preflight import facts, reverse_proxy, servers, target
 from pretune.advisor.profiler import measurement, notes
 from pretune.advisor.recommendation import today
@@ -33,9 +33,8 @@ from pretune.server.probes import user_frames
 
 MODULES: tuple[ModuleType, ...] = (
     allocation_sites, allocators, apart, bounds, budget, deployed, facts, measurement, notes,
-    nginx_conf,
-    observations, pooler, postgres, prediction, proxy, quantity, reverse_proxy, run, servers,
-    settings, target, today, user_frames, verdicts, workload,
+    nginx_conf, observations, paired, pooler, postgres, prediction, proxy, quantity,
+    reverse_proxy, run, servers, settings, target, today, user_frames, verdicts, workload,
 )  # fmt: skip
 
 

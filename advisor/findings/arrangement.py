@@ -7,6 +7,7 @@ from pretune.advisor.model import memory
 from pretune.advisor.profiler.measurement import Role
 from pretune.advisor.recommendation.space import preload_pays
 from pretune.advisor.recommendation.values import Recommendation
+from pretune.advisor.recommendation.violations import surely
 
 SCARCE_FDS = 0.5
 # Time in Postgres with several requests at once over that with one; and so long at least.
@@ -197,11 +198,12 @@ def _preload_unsafe(context: FindingContext) -> Evidence | None:
 
 def _formula(context: FindingContext) -> Evidence | None:
     for baseline in context.run.baselines:
-        if baseline.violates and baseline.name.startswith("gunicorn: 2 x"):
+        violates = surely(baseline.violates)
+        if violates and baseline.name.startswith("gunicorn: 2 x"):
             return {
                 "formula": baseline.name,
                 "workers": baseline.settings.workers,
-                "violates": list(baseline.violates),
+                "violates": list(violates),
             }
     return None
 
@@ -269,7 +271,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "formula-breaks", "info", _formula,
-        "The usual formula ({formula}) gives {workers} workers, which breaks: {violates}",
+        "The usual formula ({formula}) gives workers = {workers}, which is predicted to break: "
+        "{violates}",
         "Do not copy it to this machine; the recommendation keeps the same budgets.",
     ),
     Rule(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pretune.advisor.findings.rule import Evidence, FindingContext, Rule
+from pretune.advisor.recommendation.violations import surely
 
 # As little less than the recommendation is not worth a deployment.
 WORTH = 0.05
@@ -12,7 +13,8 @@ def _breaks(context: FindingContext) -> Evidence | None:
     today, demand = context.run.today, context.run.demand
     if context.debug or today is None or today.predicted is None or demand is None:
         return None
-    if not today.violates:
+    violates = surely(today.violates)
+    if not violates:
         return None
     assert today.settings is not None
     return {
@@ -21,7 +23,7 @@ def _breaks(context: FindingContext) -> Evidence | None:
         "where": today.place("workers"),
         "worker_bytes": demand.worker.base_pss_bytes.value,
         "needs_bytes": today.predicted.ram_bytes.value,
-        "violates": list(today.violates),
+        "violates": list(violates),
     }
 
 
@@ -33,7 +35,7 @@ def _preloads(context: FindingContext) -> Evidence | None:
 
 
 def _carries_less(context: FindingContext) -> Evidence | None:
-    """Surely less than what is recommended, by intervals that do not meet."""
+    """Surely less than what is recommended, by the interval of their difference."""
     today, recommended = context.run.today, context.run.recommendation
     if context.debug or today is None or today.predicted is None or recommended is None:
         return None
@@ -41,14 +43,16 @@ def _carries_less(context: FindingContext) -> Evidence | None:
         return None
     if context.run.slo is not None and context.run.slo.rps is not None:
         return None  # the smallest that carries a rate, not the fastest
-    here, recommended_rps = today.predicted.throughput_rps, recommended.predicted.throughput_rps
-    if here.high >= recommended_rps.low or here.value >= (1 - WORTH) * recommended_rps.value:
+    found = today.difference
+    if found is None or not found.less or found.change.value > -WORTH:
         return None
     return {
         "where": today.place("workers"),
-        "today_rps": here.value,
-        "recommended_rps": recommended_rps.value,
-        "less_fraction": 1 - here.value / recommended_rps.value,
+        "today_rps": found.rps,
+        "recommended_rps": found.against_rps,
+        "less_fraction": -found.change.value,
+        "at_least_fraction": -found.change.high,
+        "at_most_fraction": -found.change.low,
     }
 
 
@@ -78,8 +82,9 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "today-carries-less", "info", _carries_less,
-        "Today's settings ({where}) carry {today_rps} requests/s, {less_fraction} less than the "
-        "{recommended_rps} that are possible",
+        "Today's settings ({where}) are predicted to carry {today_rps} requests/s, {less_fraction} "
+        "less ({at_least_fraction} to {at_most_fraction}) than the {recommended_rps} that are "
+        "possible",
         "Deploy the settings recommended here; the reasons say what each of them changes.",
     ),
     Rule(

@@ -70,13 +70,12 @@ def solve(question: Question, model: Model = MODEL) -> Answer:
             answer = _as_many_as_it_takes(_apart(question), rps, model) or answer
         elif rps is not None and not (alone and budget.any_number):
             answer = replace(answer, fleet=_planned(question, answer, rps, model, asked=True))
-    others = _others(question, answer, model)
-    return replace(
-        answer,
-        found=_deployed(question, answer),
-        baselines=others,
-        today=_today(question, answer, model),
-    )
+    others, deployed = _others(question, answer, model), _today(question, answer, model)
+    recommended = answer.found.recommendation
+    if recommended is not None and answer.fleet is None:
+        others = tuple(each.beside(recommended) for each in others)
+        deployed = deployed and deployed.beside(recommended)
+    return replace(answer, found=_deployed(question, answer), baselines=others, today=deployed)
 
 
 def _today(question: Question, answer: Answer, model: Model) -> Baseline | None:

@@ -7,7 +7,7 @@ follow here from the predicted load and the tail of the measured requests.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,6 +34,7 @@ LEAST_BACKLOG = 64
 KEEPALIVE_S = 5.0
 SHORT_KEEPALIVE_S = 2.0
 
+ABSURD = 2.0  # times the budget: beyond it a leak is told, not an amount
 _Predicate = Callable[[Settings], bool]
 
 
@@ -279,28 +280,22 @@ def _worker_class(inputs: ReasonInputs) -> str:
     if sync is None:
         keeps = "" if inputs.kind.closes else "keep connections alive and "
         return f"threads {keeps}overlap waiting within one worker."
-    loss = 1 - sync.predicted.compared_rps / inputs.prediction.compared_rps
-    ram = sync.predicted.ram_bytes.value - inputs.prediction.ram_bytes.value
     return (
-        f"the best sync arrangement tried ({sync.settings.workers} workers) "
-        + (f"is {loss:.0%} slower" if loss > 0.005 else "is no faster")
-        + (f" and takes {format_bytes(ram)} more" if ram > 1 << 20 else "")
-        + ", and a silent connection blocks a sync worker."
+        f"the best sync arrangement tried ({counted(sync.settings.workers, 'worker')}) "
+        f"{_would(inputs, sync)}, {_ram_of(inputs, sync)}; and a silent connection blocks a sync "
+        "worker."
     )
 
 
 def _workers(inputs: ReasonInputs) -> str:
-    s = inputs.settings
-    fewer = _nearest(inputs, lambda o: o.workers < s.workers and o.threads == s.threads)
-    more = _nearest(inputs, lambda o: o.workers > s.workers and o.threads == s.threads)
     parts = [inputs.prediction.explanation]
-    if fewer is not None:
-        parts.append(f"{fewer.settings.workers} {_would(inputs, fewer)}")
-    if more is not None:
-        ram = more.predicted.ram_bytes.value - inputs.prediction.ram_bytes.value
-        part = f"{more.settings.workers} {_would(inputs, more)}, with {format_bytes(ram)} more RAM"
-        if _breaks(more.rejected_by):
-            part += f", and break a limit ({more.rejected_by})"
+    for more in (False, True):
+        other = _neighbour(inputs, "workers", more)
+        if other is None:
+            continue
+        part = f"{other.settings.workers} {_would(inputs, other)}, {_ram_of(inputs, other)}"
+        if _breaks(other.rejected_by):
+            part += f", beyond a limit ({other.rejected_by})"
         parts.append(part)
     return "; ".join(parts) + "."
 
@@ -316,11 +311,10 @@ def _threads(inputs: ReasonInputs) -> str:
         f"a request waits {format_seconds(waiting)} and computes {format_seconds(cpu)}, so "
         f"{waiting / cpu + 1 if cpu > 0 else 1:.1f} requests at once keep one core busy on average"
     ]
-    for other, word in (
-        (_nearest(inputs, lambda o: o.threads < s.threads and o.workers == s.workers), "fewer"),
-        (_nearest(inputs, lambda o: o.threads > s.threads and o.workers == s.workers), "more"),
-    ):
-        if other is not None and other.settings.worker_class == "gthread":
+    for more in (False, True):
+        other = _neighbour(inputs, "threads", more)
+        if other is not None:
+            word = "more" if more else "fewer"
             parts.append(f"{word} ({other.settings.threads}) {_would(inputs, other)}")
     return "; ".join(parts) + "."
 
@@ -444,21 +438,32 @@ def _best(inputs: ReasonInputs, wanted: _Predicate) -> Candidate | None:
     return max(wanted_candidates, key=lambda c: c.predicted.compared_rps, default=None)
 
 
-def _nearest(inputs: ReasonInputs, wanted: _Predicate) -> Candidate | None:
-    mine = inputs.settings
+# (setting, whether more of it): what the reasons compare the winner with.
+NEIGHBOURS = (("workers", False), ("workers", True), ("threads", False), ("threads", True))
+
+
+def nearest(known: Iterable[Settings], mine: Settings, name: str, more: bool) -> Settings | None:
+    """The nearest of ``known`` that differs from ``mine`` in this setting alone."""
+    other = "threads" if name == "workers" else "workers"
+
+    def distance(settings: Settings) -> int:
+        away: int = getattr(settings, name) - getattr(mine, name)
+        return away if more else -away
+
     neighbours = [
-        c
-        for c in inputs.candidates
-        if wanted(c.settings) and c.settings.worker_class == mine.worker_class
+        s
+        for s in known
+        if s.worker_class == mine.worker_class
+        and getattr(s, other) == getattr(mine, other)
+        and distance(s) > 0
     ]
-    return min(
-        neighbours,
-        key=lambda c: (
-            abs(c.settings.workers - mine.workers),
-            abs(c.settings.threads - mine.threads),
-        ),
-        default=None,
-    )
+    return min(neighbours, key=distance, default=None)
+
+
+def _neighbour(inputs: ReasonInputs, name: str, more: bool) -> Candidate | None:
+    by_settings = {c.settings: c for c in inputs.candidates}
+    found = nearest(by_settings, inputs.settings, name, more)
+    return None if found is None else by_settings[found]
 
 
 def _breaks(rejected_by: str) -> bool:
@@ -466,15 +471,23 @@ def _breaks(rejected_by: str) -> bool:
 
 
 def _would(inputs: ReasonInputs, other: Candidate) -> str:
-    """``would carry 4.2% less``. Where even the least load may break the SLO, its rate says nothing
-    of the arrangement."""
-    predicted = other.predicted
-    if predicted.latency.p95.high > inputs.question.p95_s and not _breaks(other.rejected_by):
-        return "may exceed the p95 limit at any load"
-    return f"would carry {_change(predicted.compared_rps / inputs.prediction.compared_rps - 1)}"
+    """What it would carry. Where surely even the least load breaks the SLO, its rate says
+    nothing."""
+    p95, most = other.predicted.latency.p95, inputs.question.p95_s
+    if p95.low > most:
+        return (
+            f"has a p95 of {format_seconds(p95.low)} or more with "
+            f"{counted(other.predicted.users, 'user')}, beyond {format_seconds(most)}"
+        )
+    if other.difference is None:
+        return f"is expected to carry {other.predicted.compared_rps:.3g} requests/s"
+    return other.difference.said
 
 
-def _change(fraction: float) -> str:
-    if abs(fraction) < 0.005:
-        return "the same"
-    return f"{abs(fraction):.1%} {'more' if fraction > 0 else 'less'}"
+def _ram_of(inputs: ReasonInputs, other: Candidate) -> str:
+    """RAM to provide, beside the winner's."""
+    theirs, ours = other.predicted.ram_bytes.value, inputs.prediction.ram_bytes.value
+    budget = inputs.question.budget.ram_bytes
+    if theirs > ABSURD * budget:  # a day's leak that nothing ends
+        return f"in more than {ABSURD:g} times the RAM there is"
+    return f"in {format_bytes(theirs)} of RAM instead of {format_bytes(ours)}"

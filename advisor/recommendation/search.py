@@ -27,9 +27,10 @@ from functools import partial
 from typing import Any
 
 from pretune.advisor.model import paired
+from pretune.advisor.model.paired import Difference
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.model.question import Question
-from pretune.advisor.quantity import format_bytes, format_seconds
+from pretune.advisor.quantity import counted, format_bytes, format_seconds
 from pretune.advisor.recommendation import reasons
 from pretune.advisor.recommendation.space import THREADS, Space, last, preload_pays
 from pretune.advisor.recommendation.values import UNKNOWN_BINDING, Candidate, Recommendation
@@ -47,8 +48,8 @@ SPREAD_THREADS = (4, 1, 8, 2, 16)
 SPREAD_SLOTS = (1.5, 3.0, 0.75)
 # Predictions after which each phase stops.
 SPREAD, CLIMBED, SHRUNK, SURROUNDED = 14, 22, 34, 40
-# Predictions in full, but for a winner: that always is.
-CONFIRMED = 4
+# Predictions in full, but for a winner: that always is; and for what the reasons compare it with.
+CONFIRMED, COMPARED = 4, 10
 # How far below what is needed a smaller arrangement is still worth a full prediction.
 DOUBTFUL = 0.03
 
@@ -88,6 +89,7 @@ def recommend(question: Question, capacity: Capacity) -> Found:
     search.shrink()
     search.surround()
     search.confirm()
+    search.compare()
     winner = search.winner()
     if winner is None:
         return search.nothing()
@@ -133,11 +135,9 @@ def conclusion(
 
 def shape(settings: Settings) -> str:
     """``3 workers x 4 threads``, ``2 sync workers``."""
-    plural = "s" if settings.workers != 1 else ""
     if settings.worker_class != "gthread":
-        return f"{settings.workers} {settings.worker_class} worker{plural}"
-    threads = f"{settings.threads} thread{'s' if settings.threads != 1 else ''}"
-    return f"{settings.workers} worker{plural} x {threads}"
+        return counted(settings.workers, f"{settings.worker_class} worker")
+    return f"{counted(settings.workers, 'worker')} x {counted(settings.threads, 'thread')}"
 
 
 class _Search:
@@ -256,6 +256,35 @@ class _Search:
                 return
             self.predict(unsure[0], full=True)
 
+    def compare(self) -> None:
+        """Predict in full what the winner's reasons compare it with: a difference is told by draws
+        that both share. Where that makes another the winner, its own neighbours count."""
+        while True:
+            winner = self.winner()
+            if winner is None:
+                return
+            unsure = [s for s in (winner, *self._beside(winner)) if s not in self.sure]
+            if len(self.sure) >= COMPARED:
+                unsure = [s for s in unsure if s == winner]
+            if not unsure:
+                return
+            self.predict(unsure[0], full=True)
+
+    def _beside(self, winner: Settings) -> list[Settings]:
+        """The arrangements that the reasons of ``winner`` speak of, as far as they keep budgets."""
+        w, t = winner.workers, winner.threads
+        kept = [s for s in self.known if not self.space.breaks_budget(s)]
+        kept += [
+            self.space.complete(workers, t)
+            for workers in (w - 1, w + 1)
+            if winner.worker_class != "sync" and 1 <= workers <= self.space.most_workers(t)
+        ]
+        beside = [reasons.nearest(kept, winner, name, more) for name, more in reasons.NEIGHBOURS]
+        sync = [s for s in kept if s.worker_class == "sync"]
+        if winner.worker_class == "gthread" and sync:
+            beside.append(max(sync, key=self._rps))
+        return [s for s in beside if s is not None]
+
     def _deciding(self) -> list[Settings]:
         """The winner first. Without one, what came nearest to the SLO."""
         winner = self.winner()
@@ -339,7 +368,10 @@ class _Search:
 
     def candidates(self, winner: Settings | None) -> tuple[Candidate, ...]:
         """The winner first, then the kept by throughput, then those that break something."""
-        judged = [Candidate(s, p, self._rejected(s, winner)) for s, p in self.known.items()]
+        judged = [
+            Candidate(s, p, self._rejected(s, winner), self._difference(s, winner))
+            for s, p in self.known.items()
+        ]
 
         def order(c: Candidate) -> Any:
             breaks = bool(self._broken(c.settings))
@@ -360,7 +392,7 @@ class _Search:
             Verdict.NOT_ENOUGH_DATA if p95.low <= self.question.p95_s else Verdict.DOES_NOT_FIT,
             f"no arrangement keeps p95 within {format_seconds(self.question.p95_s)}: the nearest, "
             f"{shape(nearest.settings)}, has {format_seconds(p95.value)} with "
-            f"{users} user{'s' if users != 1 else ''}",
+            f"{counted(users, 'user')}",
         )
 
     def _rejected(self, settings: Settings, winner: Settings | None) -> str:
@@ -370,22 +402,37 @@ class _Search:
         if breaks:
             return "; ".join(breaks)
         assert winner is not None, "without a winner everything breaks something"
-        ram = self.space.ram(settings) - self.space.ram(winner)
-        more = f"{format_bytes(ram)} more" if ram >= 1 << 20 else "more slots"
+        size = self._size_beside(settings, winner)
         if self._carries(winner):
             if self._carries(settings):
-                return f"carries it too, {more}"
+                return f"carries it too, {size}"
             low = self.known[settings].throughput_rps.low
             return f"certainly carries only {low:.0f} of {self.rps:g} requests/s"
-        kept = [s for s in self.known if not self._broken(s)]
-        fastest = max(kept, key=self._rps)
-        loss = 1 - self._rps(settings) / self._rps(fastest)
-        if loss > NOISE:
-            return f"{loss:.1%} slower"
-        shared = paired.loss(self.known[settings], self.known[fastest])
-        if shared.low > NOISE:
-            return f"{shared.value:.1%} slower under some values that the measurements allow"
-        return f"no faster, {more}"
+        difference = self._difference(settings, winner)
+        assert difference is not None
+        if difference.less:
+            change = difference.change
+            return f"{-change.value:.1%} slower ({-change.high:.1%} to {-change.low:.1%}), {size}"
+        rates = f"{difference.rps:.3g} beside {difference.against_rps:.3g} requests/s expected"
+        if math.isfinite(difference.change.low):
+            return f"no difference can be told ({rates}), {size}"
+        return f"{rates}, {size}"
+
+    def _difference(self, settings: Settings, winner: Settings | None) -> Difference | None:
+        if winner is None or settings == winner:
+            return None
+        this, that = (settings, self.known[settings]), (winner, self.known[winner])
+        return paired.difference(this, that)
+
+    def _size_beside(self, settings: Settings, winner: Settings) -> str:
+        """What it takes more or less than the winner."""
+        ram = self.space.ram(settings) - self.space.ram(winner)
+        if abs(ram) >= 1 << 20:
+            return f"{format_bytes(abs(ram))} {'more' if ram > 0 else 'less'}"
+        slots = settings.slots - winner.slots
+        if not slots:
+            return "as large"
+        return f"{counted(abs(slots), 'slot')} {'more' if slots > 0 else 'less'}"
 
     def _carries(self, settings: Settings) -> bool:
         return self.rps is not None and self.known[settings].throughput_rps.low >= self.rps

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pretune.advisor.deployed.value import Deployed
+from pretune.advisor.model.paired import Difference
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.recommendation.space import MOST_WORKERS
 from pretune.advisor.recommendation.values import Recommendation
@@ -33,6 +34,7 @@ class Today:
     on: str = ""
     predicted: Prediction | None = None
     violates: tuple[str, ...] = ()
+    difference: Difference | None = None  # from what is recommended
 
     def place(self, name: str) -> str:
         """Return where a setting stands, else where the server is started."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from pretune.advisor.model import paired
+from pretune.advisor.model.paired import Difference
 from pretune.advisor.model.prediction import Prediction
 from pretune.server.settings import Settings
 
@@ -14,21 +16,35 @@ ARITHMETIC = frozenset({"ram_bytes", "pg_connections", "fds", "rps"})
 
 @dataclass(frozen=True)
 class Candidate:
-    """One arrangement at the highest load that keeps the SLO; ``rejected_by`` "" for the winner."""
+    """One arrangement at the highest load that keeps the SLO; ``rejected_by`` "" for the winner.
+
+    ``difference``: from the winner; None for the winner itself, and where there is none.
+    """
 
     settings: Settings
     predicted: Prediction
     rejected_by: str
+    difference: Difference | None = None
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """Somebody else's formula on the same app and budget."""
+    """Somebody else's formula on the same app and budget.
+
+    ``difference``: from what is recommended; None where that is for several machines.
+    """
 
     name: str
     settings: Settings
     predicted: Prediction
     violates: tuple[str, ...]
+    difference: Difference | None = None
+
+    def beside(self, recommended: Recommendation) -> Baseline:
+        """With the difference from what is recommended."""
+        ours = recommended.settings, recommended.predicted
+        found = paired.difference((self.settings, self.predicted), ours)
+        return replace(self, difference=found)
 
 
 @dataclass(frozen=True)

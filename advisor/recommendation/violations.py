@@ -7,20 +7,33 @@ value decides, since there is no load left to take away.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.quantity import format_bytes, format_seconds
 from pretune.advisor.resources.budget import Budget
 
+UP_TO = "up to "
+
 
 def broken(prediction: Prediction, budget: Budget, slo_p95_s: float) -> tuple[str, ...]:
-    """Every limit that does not hold, as ``RAM: 5.1 GiB > 4 GiB``; empty when all hold."""
-    sentences = list(
-        over_budget(prediction.ram_bytes.high, prediction.pg_connections, prediction.fds, budget)
-    )
-    p95 = prediction.latency.p95.value
-    if p95 > slo_p95_s:
-        sentences.append(f"p95 {format_seconds(p95)} > {format_seconds(slo_p95_s)}")
+    """Every limit that does not hold, as ``RAM: 5.1 GiB > 4 GiB``; empty when all hold. Of what may
+    hold as well, by the other end of the prediction: ``RAM: up to 5.1 GiB > 4 GiB``."""
+    ram = prediction.ram_bytes
+    sentences = list(over_budget(ram.high, prediction.pg_connections, prediction.fds, budget))
+    if ram.low <= budget.ram_bytes < ram.high:
+        sentences[0] = sentences[0].replace("RAM: ", f"RAM: {UP_TO}")
+    p95, most = prediction.latency.p95, format_seconds(slo_p95_s)
+    if p95.low > slo_p95_s:
+        sentences.append(f"p95 {format_seconds(p95.value)} > {most}")
+    elif p95.value > slo_p95_s:
+        sentences.append(f"p95 {UP_TO}{format_seconds(p95.high)} > {most}")
     return tuple(sentences)
+
+
+def surely(violates: Iterable[str]) -> tuple[str, ...]:
+    """Those that no end of the prediction keeps."""
+    return tuple(sentence for sentence in violates if UP_TO not in sentence)
 
 
 def over_budget(ram_bytes: float, pg_connections: int, fds: int, budget: Budget) -> tuple[str, ...]:

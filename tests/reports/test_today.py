@@ -17,7 +17,7 @@ def test_the_terminal_shows_it_beside_the_recommendation(load: Any, show: Any) -
     assert row.split()[:4] == ["graceful_timeout", "10", "s", "?"]
     for fact in (
         "Procfile:2 starts gunicorn: 20 workers (sync).",
-        "On this budget it would carry 187",
+        "On this budget it is predicted to carry 187",
         "break: RAM: 4.1 GiB > 4 GiB.",
         "Not understood: --frobnicate (Procfile:2).",
         "Limits there: memory limit 4g (compose.yaml:9).",
@@ -62,4 +62,4 @@ def test_what_is_not_predicted_says_why(load: Any) -> None:
 def test_a_prediction_on_another_server_says_so(load: Any) -> None:
     document = load("fits")
     document["today"] |= {"server": "uwsgi"}
-    assert "would carry on gunicorn 187" in today.sentences(document)[1]
+    assert "is predicted to carry on gunicorn 187" in today.sentences(document)[1]

@@ -140,7 +140,7 @@ def test_few_predictions_are_enough(d: Demand, b: Budget) -> None:
     recommend(ask(d, b), model)
     assert len(model.asked) <= 45
     assert len(set(model.asked)) == len(model.asked)
-    assert len(set(model.in_full)) == len(model.in_full) <= 5
+    assert len(set(model.in_full)) == len(model.in_full) <= 11
 
 
 @pytest.mark.parametrize(("d", "b"), CASES)
@@ -157,8 +157,12 @@ def test_no_kept_candidate_as_fast_is_smaller(d: Demand, b: Budget) -> None:
     assert found.recommendation is not None
     mine = found.recommendation.predicted
     for c in found.candidates:
-        if c.rejected_by.startswith("no faster"):
-            assert c.predicted.pss_bytes.high >= mine.pss_bytes.high
+        if (
+            c.difference
+            and c.difference.rps >= mine.compared_rps
+            and c.predicted.ram_bytes.high <= (b.ram_bytes)
+        ):
+            assert c.predicted.pss_bytes.high >= mine.pss_bytes.high or " > " in c.rejected_by
 
 
 def test_only_the_winner_is_not_rejected_and_stands_first() -> None:
@@ -174,7 +178,7 @@ def test_only_the_winner_is_not_rejected_and_stands_first() -> None:
     [
         (demand(0.002, 0.030), Budget(8 * GIB, 4.0, 10, 1024), "pg_connections", "11 Postgres"),
         (demand(), Budget(300 * MIB, 4.0, None, 1024), "ram_bytes", "RAM: "),
-        (demand(), Budget(4 * GIB, 2.0, None, 1024), "cpu", "no faster"),
+        (demand(), Budget(4 * GIB, 2.0, None, 1024), "cpu", "requests/s expected"),
     ],
 )
 def test_the_binding_constraint_is_the_one_that_forbids_more(
@@ -183,7 +187,7 @@ def test_the_binding_constraint_is_the_one_that_forbids_more(
     found = solve(d, b)
     assert found.recommendation is not None
     assert found.recommendation.binding == binding
-    assert any(c.rejected_by.startswith(rejected) for c in found.candidates)
+    assert any(rejected in c.rejected_by for c in found.candidates)
 
 
 def test_instances_share_the_connections() -> None:
@@ -446,7 +450,8 @@ def test_an_arrangement_that_surely_keeps_no_load_is_not_compared_by_its_rate() 
     found = recommend(ask(demand(), b), Unsure()).recommendation
     assert found is not None
     assert found.settings.workers == 2
-    assert "3 may exceed the p95 limit at any load" in dict(found.reasons)["workers"]
+    # the upper end of a guess says nothing of what it would carry
+    assert "p95" not in dict(found.reasons)["workers"]
 
 
 class Told(Analytic):
@@ -491,9 +496,7 @@ def test_a_smaller_one_is_as_good_only_if_the_common_draws_say_so() -> None:
     found = told(change)
     assert found.recommendation is not None
     assert found.recommendation.settings.threads > 1
-    assert any(
-        "under some values that the measurements allow" in c.rejected_by for c in found.candidates
-    )
+    assert any("no difference can be told" in c.rejected_by for c in found.candidates)
     alike = told(lambda s, p: {"expected_rps": 100.0, "draws": draws["some"]}).recommendation
     assert alike is not None
     assert alike.settings.threads == 1
@@ -512,3 +515,56 @@ def test_a_demand_without_an_interval_is_searched_all_the_same() -> None:
     unknown = replace(demand(), cpu_s=Interval(0.006, np.nan, np.nan))
     found = solve(unknown, Budget(4 * GIB, 2.0, None, 1024))
     assert found.candidates
+
+
+class Drawn(Analytic):
+    """With draws that differ between arrangements by ``noise``, and what a random truth says."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.rng = np.random.default_rng(seed)
+
+    def __call__(self, *args: Any, **given: Any) -> Prediction:
+        found = super().__call__(*args, **given)
+        wrong = float(np.exp(0.05 * self.rng.standard_normal()))
+        rps = found.throughput_rps.value * wrong
+        draws = rps * np.exp(0.02 * self.rng.standard_normal(16))
+        in_full = len(args) < 3 and not given
+        return replace(found, expected_rps=rps, draws=tuple(draws.tolist()) if in_full else ())
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize(("d", "b"), CASES)
+def test_nothing_faster_is_called_slower(d: Demand, b: Budget, seed: int) -> None:
+    found = recommend(ask(d, b), Drawn(seed))
+    assert found.recommendation is not None
+    chosen = found.recommendation.predicted.compared_rps
+    for c in found.candidates[1:]:
+        assert c.difference is not None
+        assert c.difference.rps == c.predicted.compared_rps
+        assert c.difference.against_rps == chosen
+        change = c.difference.change
+        if " slower (" in c.rejected_by:
+            assert c.difference.rps < chosen
+            assert change.low <= change.value <= change.high < 0
+        if np.isfinite(change.low):
+            assert change.low <= c.difference.rps / chosen - 1 <= change.high
+
+
+def test_a_difference_is_claimed_only_where_its_interval_excludes_none() -> None:
+    """Of 10% less that the model expects it is wrong too often; of 60% less it is not."""
+    little = {1: 0.90, 2: 1.0, 3: 1.0}
+    much = {1: 0.40, 2: 1.0, 3: 1.0}
+
+    def said(part: dict[int, float]) -> str:
+        def change(settings: Settings, found: Prediction) -> dict[str, Any]:
+            rps = 300.0 * part.get(settings.workers, 0.99)
+            return {"expected_rps": rps, "draws": (rps,) * 16}
+
+        recommendation = told(change).recommendation
+        assert recommendation is not None
+        assert recommendation.settings.workers == 2
+        return dict(recommendation.reasons)["workers"]
+
+    assert "1 cannot be told from it: 270 beside 300 requests/s expected" in said(little)
+    assert "1 would carry 60.0% less (" in said(much)

@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.judged import CONDITIONS, DEMAND, EXACT, GIB, MIB, capacity
+from support.judged import CONDITIONS, DEMAND, GIB, MIB, capacity
 
 from pretune.advisor.deployed.value import Deployed, Setting
 from pretune.advisor.documents.report import assemble
 from pretune.advisor.findings.diagnose import diagnose
+from pretune.advisor.model import paired
 from pretune.advisor.model.question import Question
 from pretune.advisor.recommendation import today
 from pretune.advisor.recommendation.baselines import predict_one
@@ -119,18 +120,23 @@ def test_a_rate_that_is_not_carried_is_broken() -> None:
 def test_settings_that_surely_carry_less_are_found_and_others_are_not() -> None:
     found = predicted(Settings(2))
     assert found.predicted is not None
-    faster = replace(found.predicted, throughput_rps=EXACT(150.0))
+    here = replace(found.predicted, expected_rps=100.0, draws=(100.0,) * 16)
 
-    def ids(recommended: Any) -> list[str]:
-        answer = Recommendation(Settings(3), recommended, "cpu", (), ())
+    def ids(rps: float) -> list[str]:
+        there = replace(here, expected_rps=rps, draws=(rps,) * 16)
+        answer = Recommendation(Settings(3), there, "cpu", (), ())
+        assert found.settings is not None
+        difference = paired.difference((found.settings, here), (Settings(3), there))
+        today = replace(found, predicted=here, difference=difference)
         run = Run(
-            "shop", 1, Verdict.FITS, budget=BUDGET, demand=DEMAND, today=found,
+            "shop", 1, Verdict.FITS, budget=BUDGET, demand=DEMAND, today=today,
             recommendation=answer,
         )  # fmt: skip
         return [f.id for f in diagnose(run) if f.id.startswith("today")]
 
-    assert ids(faster) == ["today-carries-less"]
-    assert ids(found.predicted) == []
+    assert ids(200.0) == ["today-carries-less"]
+    assert ids(110.0) == []  # within what the model misses
+    assert ids(100.0) == []
 
 
 def test_what_was_not_read_is_a_finding() -> None:
