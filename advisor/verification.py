@@ -24,7 +24,7 @@ from pretune.advisor.preflight.facts import Facts
 from pretune.advisor.preflight.servers import EMBEDDED
 from pretune.advisor.profiler.measurement import Conditions, Measurement, Role
 from pretune.advisor.promises import fewest, promises, rows, rows_at_half
-from pretune.advisor.quantity import Interval
+from pretune.advisor.quantity import Interval, counted
 from pretune.advisor.run import Row, Trial, Verification
 from pretune.advisor.trials import plan
 from pretune.advisor.trials.plan import AROUND_S, BETWEEN_S, PlannedTrial
@@ -139,7 +139,8 @@ def plan_verification(
     front = f", through {preflight.front.name}" if preflight.front else ""
     trial = PlannedTrial(
         "verification",
-        f"{settings.workers} workers x {settings.threads} threads on {server}, {what}{then}{front}",
+        f"{counted(settings.workers, 'worker')} x {counted(settings.threads, 'thread')} on "
+        f"{server}, {what}{then}{front}",
         settings,
         whole.users,
         duration_s,
@@ -312,7 +313,7 @@ def claim_row(claim: Claim, sent: Level) -> Row:
     why = ""
     if sent.users < claim.users and sent.carried_rps < CLAIM_PART * claim.rps:
         why = (
-            f"the load claimed here, {claim.users} users and {claim.rps:.3g} requests/s, was not "
+            f"the load claimed here, {counted(claim.users, 'user')} and {claim.rps:.3g} requests/s, was not "
             f"sent: more than {sent.users} would break the p95 on this machine"
         )
     elif sent.users == 1 and claim.rps >= MANY_RPS:
