@@ -353,6 +353,7 @@ def _used(name: str, document: Document) -> str:
 
 # advice -> (label, unit)
 _AROUND = {
+    "ram_mib": ("RAM to provide", " MiB"),
     "pool_size": ("app's pool, per worker", ""),
     "pgbouncer": ("PgBouncer", ""),
     "nofile": ("descriptors (ulimit -n)", ""),

@@ -166,7 +166,11 @@ SHAPES: Mapping[type, Shape] = {
     Prediction: Shape(
         # by which arrangements are compared
         omitted=frozenset({"draws", "may_bind"}),
-        written={**_LATENCY_MS, "utilisation": ("utilisation", mapping)},
+        written={
+            **_LATENCY_MS,
+            "utilisation": ("utilisation", mapping),
+            "ram_parts": ("ram_parts_bytes", mapping),
+        },
     ),
     Recommendation: Shape(
         written={name: (name, mapping) for name in ("headroom", "reasons", "impossible")}

@@ -7,6 +7,7 @@ thread, leak) in quadrature.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from pretune.advisor.demand.values import TRIAL_SCATTER, WorkerDemand
 from pretune.advisor.quantity import Z95, Interval
@@ -29,7 +30,7 @@ def peak_pss(worker: WorkerDemand, settings: Settings) -> Interval:
     if settings.workers > 1 and settings.preload_app and worker.preload_saving_bytes:
         parts.append(_negative(worker.preload_saving_bytes.scaled(settings.workers - 1)))
         parts.append(Interval.exact(worker.preload_once_bytes))
-    return _sum(parts)
+    return add(parts)
 
 
 def preload_saving(worker: WorkerDemand, workers: int) -> Interval | None:
@@ -61,6 +62,18 @@ def ram_to_provide(
     on the same machine counts with all the connections there may be. ``horizon_s``: how long a leak
     goes on where ``max_requests`` does not end it.
     """
+    parts = ram_parts(worker, settings, throughput_rps, reserve_bytes, horizon_s)
+    return add(part for _, part in parts)
+
+
+def ram_parts(
+    worker: WorkerDemand,
+    settings: Settings,
+    throughput_rps: Interval,
+    reserve_bytes: int = 0,
+    horizon_s: float = DAY_S,
+) -> tuple[tuple[str, Interval], ...]:
+    """What ``ram_to_provide`` is the sum of, each with its name; parts of nothing are left out."""
     overlap = [
         worker.base_pss_bytes,
         Interval.exact(-worker.shared_file_bytes),
@@ -68,16 +81,15 @@ def ram_to_provide(
     ]
     if settings.workers > 1 and settings.preload_app and worker.preload_saving_bytes:
         overlap.append(Interval.exact(worker.preload_once_bytes))
-    return _sum(
-        [
-            peak_pss(worker, settings),
-            _sum(overlap),
-            leak_growth(worker, settings, throughput_rps, horizon_s),
-            postgres_pss(worker, settings),
-            worker.front_pss_bytes,
-            Interval.exact(reserve_bytes),
-        ]
+    parts = (
+        ("master and workers", peak_pss(worker, settings)),
+        ("one more worker while one is replaced", add(overlap)),
+        ("what they may grow by", leak_growth(worker, settings, throughput_rps, horizon_s)),
+        ("Postgres on this machine", postgres_pss(worker, settings)),
+        ("the proxy", worker.front_pss_bytes),
+        ("the system's reserve", Interval.exact(reserve_bytes)),
     )
+    return tuple((name, part) for name, part in parts if part.high != 0)
 
 
 def leak_growth(
@@ -127,7 +139,7 @@ def peak_pss_of_trial(
     # a further trial differs as those differed that the parts come from
     scatter = Z95 * TRIAL_SCATTER * parts[0].value
     parts.append(Interval(0.0, -scatter, scatter))
-    return _sum(parts)
+    return add(parts)
 
 
 def _first_use(worker: WorkerDemand, settings: Settings) -> float:
@@ -139,7 +151,7 @@ def _first_use(worker: WorkerDemand, settings: Settings) -> float:
 def postgres_pss(worker: WorkerDemand, settings: Settings) -> Interval:
     """Bytes of a Postgres on the same machine; 0 when it is elsewhere."""
     backends = postgres_connections(worker, settings) * worker.db_pss_bytes_per_connection
-    return _sum([worker.db_pss_bytes, Interval.exact(backends)])
+    return add([worker.db_pss_bytes, Interval.exact(backends)])
 
 
 def worker_connections_to_postgres(worker: WorkerDemand, settings: Settings) -> int:
@@ -177,7 +189,9 @@ def _negative(x: Interval) -> Interval:
     return Interval(-x.value, -x.high, -x.low)
 
 
-def _sum(parts: list[Interval]) -> Interval:
+def add(parts: Iterable[Interval]) -> Interval:
+    """The sum of parts with different causes: their deviations in quadrature."""
+    parts = list(parts)
     value = sum(p.value for p in parts)
     below = math.sqrt(sum((p.value - p.low) ** 2 for p in parts))
     above = math.sqrt(sum((p.high - p.value) ** 2 for p in parts))

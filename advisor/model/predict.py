@@ -369,6 +369,8 @@ def _prediction(model: _Model, users: int, run: SimulatedRun, half: Floats) -> P
     limit = bounds.binding(model.limits(users), dict(busy))
     worker = scenario.demand.worker
     rps = users * model.rate_unit or None
+    server = scenario.conditions.server
+    ram = restarts.ram_parts(worker, scenario.settings, throughput, budget, server)
     if rps is not None:
         users = max(1, math.ceil(throughput.value * mean.value))
     return Prediction(
@@ -377,9 +379,8 @@ def _prediction(model: _Model, users: int, run: SimulatedRun, half: Floats) -> P
         throughput_rps=throughput,
         latency=Latency(mean, p50, p95, p99),
         pss_bytes=memory.peak_pss(worker, scenario.settings),
-        ram_bytes=restarts.ram_to_provide(
-            worker, scenario.settings, throughput, budget, scenario.conditions.server
-        ),
+        ram_bytes=memory.add(part for _, part in ram),
+        ram_parts=tuple((name, part.value) for name, part in ram),
         pg_connections=memory.postgres_connections(worker, scenario.settings, budget.instances),
         fds=memory.descriptors(worker, scenario.settings, users),
         utilisation=busy,

@@ -32,6 +32,8 @@ class Prediction:
     # the same under other draws of what is not surely known, in an order common to all arrangements
     draws: tuple[float, ...] = ()
 
+    # what ram_bytes is the sum of, bytes
+    ram_parts: tuple[tuple[str, float], ...] = ()
     # other resources that limit it under some of those draws
     may_bind: tuple[str, ...] = ()
 

@@ -46,7 +46,13 @@ def ram_to_provide(
     worker: WorkerDemand, settings: Settings, throughput_rps: Interval, budget: Budget, server: str
 ) -> Interval:
     """``memory.ram_to_provide`` on ``server``: with what leaks until it is restarted."""
+    parts = ram_parts(worker, settings, throughput_rps, budget, server)
+    return memory.add(part for _, part in parts)
+
+
+def ram_parts(
+    worker: WorkerDemand, settings: Settings, throughput_rps: Interval, budget: Budget, server: str
+) -> tuple[tuple[str, Interval], ...]:
+    """What that is the sum of."""
     hours = restart_hours(worker, settings, throughput_rps, budget, server) or DAY_HOURS
-    return memory.ram_to_provide(
-        worker, settings, throughput_rps, budget.reserve_bytes, hours * HOUR_S
-    )
+    return memory.ram_parts(worker, settings, throughput_rps, budget.reserve_bytes, hours * HOUR_S)

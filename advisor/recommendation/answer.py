@@ -95,7 +95,9 @@ def _deployed(question: Question, answer: Answer) -> Found:
     recommendation = answer.found.recommendation
     if recommendation is None:
         return answer.found
-    around = Surroundings(question.demand, question.budget, recommendation, answer.fleet)
+    around = Surroundings(
+        question.demand, question.budget, recommendation, answer.fleet, question.framework
+    )
     advised = replace(recommendation, deployment=around_server.advise(around))
     return replace(answer.found, recommendation=advised)
 

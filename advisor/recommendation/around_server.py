@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from pretune.advisor.demand.values import Demand
 from pretune.advisor.model import memory, restarts
-from pretune.advisor.quantity import format_seconds
+from pretune.advisor.quantity import counted, format_seconds, rounded
 from pretune.advisor.recommendation.fleet import Fleet
 from pretune.advisor.recommendation.values import Advice, Recommendation
 from pretune.advisor.resources.budget import Budget
 
+MIB = 1 << 20
 LEAST_FDS = 1024
 SPARE_S = 1.0  # between the server's own end of patience and the container's
 
@@ -28,6 +29,7 @@ class Surroundings:
     budget: Budget  # as asked: with all connections that Postgres gives
     recommendation: Recommendation
     fleet: Fleet | None
+    framework: str = ""
 
 
 Said = tuple[int | str, str]
@@ -36,6 +38,18 @@ Said = tuple[int | str, str]
 def advise(around: Surroundings) -> tuple[Advice, ...]:
     rules = ((name, rule(around)) for name, rule in ADVICE)
     return tuple(Advice(name, *advice) for name, advice in rules if advice is not None)
+
+
+def _ram(around: Surroundings) -> Said | None:
+    """RAM to provide, in MiB by its upper end, and the sum that it is."""
+    predicted = around.recommendation.predicted
+    if not predicted.ram_parts:
+        return None
+    names = [name for name, _ in predicted.ram_parts]
+    shown = rounded([size for _, size in predicted.ram_parts], MIB)
+    most = math.ceil(predicted.ram_bytes.high / MIB)
+    parts = " + ".join(f"{name} {n:,}" for name, n in zip(names, shown, strict=True))
+    return most, f"{parts} = {sum(shown):,} MiB expected, {most:,} by the upper end."
 
 
 def _pool(around: Surroundings) -> Said | None:
@@ -60,20 +74,24 @@ def _pool(around: Surroundings) -> Said | None:
         )
     if settings.worker_class == "asgi":
         return held, (
-            f"a worker held {held} connections for its concurrent requests; a pool of that size, "
-            "opened after the fork, uses no more than were counted."
+            f"a worker held {counted(held, 'connection')} for its concurrent requests; a pool of that "
+            "size, opened after the fork, uses no more than were counted."
         )
     each = settings.threads
     if held > each:
         return held, (
-            f"a worker holds {held} connections with {each} thread{'s' if each > 1 else ''}, as "
+            f"a worker holds {counted(held, 'connection')} with {counted(each, 'thread')}, as "
             "counted, so a request holds more than one at a time. A pool smaller than threads x "
             "(connections of one request - 1) + 1 can deadlock."
         )
     return held, (
-        f"a worker runs {each} request{'s' if each > 1 else ''} at once and held one connection "
-        "for each. A larger pool is never used up and a smaller one makes threads wait "
-        f"(SQLAlchemy: pool_size = {held}, max_overflow = 0)."
+        f"a worker runs {counted(each, 'request')} at once and held one connection for each. A "
+        "larger pool is never used up and a smaller one makes threads wait"
+        + (
+            "; Django opens one for each thread by itself."
+            if around.framework == "django"
+            else f" (SQLAlchemy: pool_size = {held}, max_overflow = 0)."
+        )
     )
 
 
@@ -136,6 +154,7 @@ def _restart(around: Surroundings) -> Said | None:
 
 
 ADVICE: tuple[tuple[str, Callable[[Surroundings], Said | None]], ...] = (
+    ("ram_mib", _ram),
     ("pool_size", _pool),
     ("pgbouncer", _pgbouncer),
     ("nofile", _nofile),
