@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,6 +54,10 @@ class Observations:
             case role:
                 changes: dict[str, Any] = {role.name.lower(): trial}
                 return replace(self, **changes)
+
+    def changed(self, change: Callable[[Measurement], Measurement]) -> Observations:
+        """The same with every trial changed."""
+        return Observations.from_trials([change(trial) for trial in self.all()])
 
     def all(self) -> tuple[Measurement, ...]:
         """Every trial, in the order of the fields."""

@@ -313,8 +313,8 @@ def claim_row(claim: Claim, sent: Level) -> Row:
     why = ""
     if sent.users < claim.users and sent.carried_rps < CLAIM_PART * claim.rps:
         why = (
-            f"the load claimed here, {counted(claim.users, 'user')} and {claim.rps:.3g} requests/s, was not "
-            f"sent: more than {sent.users} would break the p95 on this machine"
+            f"the load claimed here, {counted(claim.users, 'user')} and {claim.rps:.3g} "
+            f"requests/s, was not sent: more than {sent.users} would break the p95 on this machine"
         )
     elif sent.users == 1 and claim.rps >= MANY_RPS:
         why = (
