@@ -100,7 +100,7 @@ def _scaled(x: Any, units: tuple[tuple[float, str], ...]) -> str:
 
 
 def _says_nothing(value: float, low: float, high: float) -> bool:
-    """Whether the interval of a positive quantity leaves its order of magnitude open."""
+    """Return whether the interval of a positive quantity leaves its order of magnitude open."""
     return low > 0 and high > MEANINGLESS * low and high > TEN_FOLD * value
 
 
@@ -152,7 +152,7 @@ def _percent(fraction: float) -> str:
 
 
 def free(fraction: Any) -> str:
-    """What is left of a budget: ``57%``, ``none``, ``12% over``."""
+    """The part that is left of a budget: ``57%``, ``none``, ``12% over``."""
     value = middle(fraction)
     if value is None:
         return UNKNOWN

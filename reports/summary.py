@@ -443,7 +443,7 @@ def compared(predicted: Any) -> float | None:
 
 
 def at_load(document: Document) -> str:
-    """At which load the rows of a table of arrangements stand."""
+    """Say at which load the rows of a table of arrangements stand."""
     slo_ms = (document.get("slo") or {}).get("p95_ms")
     limit = "the SLO" if slo_ms is None else numbers.milliseconds(slo_ms)
     return (

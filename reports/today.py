@@ -82,7 +82,7 @@ def _predicted(today: Any) -> str:
 
 
 def _beside(difference: Any) -> str:
-    """How that compares with what is recommended; "" where nothing is."""
+    """Say how that compares with what is recommended; "" where nothing is."""
     if not difference:
         return ""
     against, change = numbers.digits(difference["against_rps"]), difference["change"]

@@ -63,7 +63,7 @@ Arranged = tuple[Settings, Prediction]
 
 
 def difference(this: Arranged, that: Arranged) -> Difference:
-    """What the first carries beside the second, over all that the measurements leave open."""
+    """Compare what the first carries with the second, over all that the measurements leave open."""
     (settings, of), (other_settings, against) = this, that
     alike = _kind(settings) == _kind(other_settings)
     rps, other = of.compared_rps, against.compared_rps

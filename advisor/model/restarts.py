@@ -53,6 +53,6 @@ def ram_to_provide(
 def ram_parts(
     worker: WorkerDemand, settings: Settings, throughput_rps: Interval, budget: Budget, server: str
 ) -> tuple[tuple[str, Interval], ...]:
-    """What that is the sum of."""
+    """Name the parts that it is the sum of."""
     hours = restart_hours(worker, settings, throughput_rps, budget, server) or DAY_HOURS
     return memory.ram_parts(worker, settings, throughput_rps, budget.reserve_bytes, hours * HOUR_S)

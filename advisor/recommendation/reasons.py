@@ -471,7 +471,7 @@ def _breaks(rejected_by: str) -> bool:
 
 
 def _would(inputs: ReasonInputs, other: Candidate) -> str:
-    """What it would carry. Where surely even the least load breaks the SLO, its rate says
+    """Say what it would carry. Where surely even the least load breaks the SLO, its rate says
     nothing."""
     p95, most = other.predicted.latency.p95, inputs.question.p95_s
     if p95.low > most:

@@ -425,7 +425,7 @@ class _Search:
         return paired.difference(this, that)
 
     def _size_beside(self, settings: Settings, winner: Settings) -> str:
-        """What it takes more or less than the winner."""
+        """Say what it takes more or less than the winner."""
         ram = self.space.ram(settings) - self.space.ram(winner)
         if abs(ram) >= 1 << 20:
             return f"{format_bytes(abs(ram))} {'more' if ram > 0 else 'less'}"
