@@ -107,6 +107,11 @@ def format_seconds(s: float) -> str:
     return f"{s / 3600:,.1f} h"
 
 
+def format_rate(rps: float) -> str:
+    """``361``, ``12,400``, ``29.1``: three digits at least, none of them an exponent."""
+    return f"{rps:,.0f}" if rps >= 99.5 else f"{rps:.3g}"
+
+
 def counted(n: float, noun: str) -> str:
     """``1 worker``, ``2 workers``, ``1.5 cores``, ``1,024 users``."""
     shown = f"{n:,}" if isinstance(n, int) else f"{n:g}"

@@ -30,7 +30,7 @@ MOST_RECORDS = 0.9
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one request of each endpoint: CPU with the server's part, database and whole time, s."""
+    """Seconds of one request of each endpoint: CPU with the server's part, database, all time."""
 
     shares: NDArray[np.float64]
     cpu_s: NDArray[np.float64]
@@ -77,7 +77,8 @@ def _mix(trial: Measurement, names: list[str]) -> NDArray[np.float64] | None:
     counts = np.zeros(len(names))
     if "endpoint" in (trial.telemetry.dtype.names or ()):
         rows = select_workload(trial.telemetry, len(names))
-        counts = np.bincount(rows["endpoint"].astype(np.int64) - 1, minlength=len(names))
+        numbers = rows["endpoint"].astype(np.int64) - 1
+        counts = np.bincount(numbers, minlength=len(names)).astype(np.float64)
     if counts.sum() < MOST_RECORDS * max(1, trial.requests):
         seen = {each.name: each.requests for each in trial.by_endpoint}
         counts = np.array([seen.get(name, 0) for name in names], dtype=np.float64)
@@ -109,6 +110,6 @@ def _restated(trial: Measurement, costs: Costs, mix: NDArray[np.float64]) -> Mea
 def _ratio(
     cost: NDArray[np.float64], shares: NDArray[np.float64], mix: NDArray[np.float64]
 ) -> float:
-    """How much dearer a request of the workload is than one of the trial."""
+    """Return how much dearer a request of the workload is than one of the trial."""
     here = float(mix @ cost)
     return float(shares @ cost) / here if here > 0 else 1.0

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pretune.advisor.profiler.measurement import Conditions
-from pretune.advisor.quantity import SECONDS, shown_sum
+from pretune.advisor.quantity import SECONDS, format_rate, shown_sum
 from pretune.server.settings import Settings
 
 
@@ -96,16 +96,12 @@ def _limit(resource: str, capacity: float, what: str, parts: Sequence[tuple[str,
     demand_s = math.fsum(s for _, s in parts)
     rps = capacity / demand_s
     name = what if capacity == 1 else _PLURAL.get(what, f"{what}s")
-    reason = f"{capacity:g} {name} / {total} = {_rate(rps)}"
+    reason = f"{capacity:g} {name} / {total} = {format_rate(rps)} requests/s"
     if len(parts) > 1 or parts[0][0] not in ("", "the app"):
         whose = " + ".join(f"{who} {s}" for (who, _), s in zip(parts, shown, strict=True))
         reason += f" ({whose} = {total} of CPU per request)"
     named = tuple((who, s) for who, s in parts if who)
     return Limit(resource, rps, reason, demand_s, named)
-
-
-def _rate(rps: float) -> str:
-    return f"{rps:,.0f} requests/s" if rps >= 99.5 else f"{rps:.3g} requests/s"
 
 
 # Limits of the arrangement give way to those of the machine that are as close: of them another

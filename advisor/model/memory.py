@@ -73,7 +73,7 @@ def ram_parts(
     reserve_bytes: int = 0,
     horizon_s: float = DAY_S,
 ) -> tuple[tuple[str, Interval], ...]:
-    """Name the parts that ``ram_to_provide`` is the sum of, each with its name; parts of nothing are left out."""
+    """Name the parts that ``ram_to_provide`` is the sum of; parts of nothing are left out."""
     overlap = [
         worker.base_pss_bytes,
         Interval.exact(-worker.shared_file_bytes),

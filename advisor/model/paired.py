@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from pretune.advisor.model.prediction import Prediction
-from pretune.advisor.quantity import UNKNOWN, Z95, Interval
+from pretune.advisor.quantity import UNKNOWN, Z95, Interval, format_rate
 from pretune.server.settings import Settings
 
 # Standard deviation of the logarithm by which the model misses the ratio of two arrangements of one
@@ -43,7 +43,7 @@ class Difference:
     @property
     def said(self) -> str:
         """``would carry 9.1% less (4.2% to 14%)``, or that no difference can be told."""
-        ends = f"{self.rps:.3g} beside {self.against_rps:.3g} requests/s"
+        ends = f"{format_rate(self.rps)} beside {format_rate(self.against_rps)} requests/s"
         if not math.isfinite(self.change.low):
             return f"is expected to carry {ends}"
         if not (self.less or self.more):
@@ -96,7 +96,7 @@ def _kind(settings: Settings) -> tuple[str, bool]:
 
 
 def _logs(of: Prediction, against: Prediction) -> np.ndarray | None:
-    """Of ``against`` over ``of``, draw by draw; None where one has no draws."""
+    """Logarithms of ``against`` over ``of``, draw by draw; None where one has no draws."""
     if len(of.draws) < 2 or len(of.draws) != len(against.draws):
         return None
     floor = 1e-12

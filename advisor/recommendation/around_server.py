@@ -74,8 +74,8 @@ def _pool(around: Surroundings) -> Said | None:
         )
     if settings.worker_class == "asgi":
         return held, (
-            f"a worker held {counted(held, 'connection')} for its concurrent requests; a pool of that "
-            "size, opened after the fork, uses no more than were counted."
+            f"a worker held {counted(held, 'connection')} for its concurrent requests; a pool of "
+            "that size, opened after the fork, uses no more than were counted."
         )
     each = settings.threads
     if held > each:

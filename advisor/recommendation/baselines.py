@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pretune.advisor.model.memory import DAY_S
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.model.question import Question
-from pretune.advisor.quantity import format_bytes, format_seconds
+from pretune.advisor.quantity import format_bytes, format_rate, format_seconds
 from pretune.advisor.recommendation.search import Capacity
 from pretune.advisor.recommendation.space import MOST_WORKERS
 from pretune.advisor.recommendation.values import Baseline
@@ -160,7 +160,7 @@ def predict_one(name: str, settings: Settings, question: Question, capacity: Cap
     rps = question.slo.rps
     if rps is not None and baseline.predicted.throughput_rps.high < rps:
         carried = baseline.predicted.throughput_rps.value
-        sentence = f"carries {carried:.3g} of {rps:.3g} requests/s"
+        sentence = f"carries {format_rate(carried)} of {format_rate(rps)} requests/s"
         baseline = replace(baseline, violates=(*baseline.violates, sentence))
     return baseline
 

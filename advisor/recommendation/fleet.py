@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pretune.advisor.demand.values import Demand
 from pretune.advisor.model import memory
 from pretune.advisor.model.prediction import Prediction
-from pretune.advisor.quantity import Interval, format_bytes, format_seconds
+from pretune.advisor.quantity import Interval, counted, format_bytes, format_seconds
 from pretune.advisor.resources.budget import Budget
 from pretune.server.settings import Settings
 
@@ -157,15 +157,13 @@ def _database(
 
 def describe_fleet(fleet: Fleet, budget: Budget) -> tuple[str, ...]:
     """The answer in words, the most important first."""
-    one = (
-        f"{budget.cores:g} core{'s' if budget.cores != 1 else ''}, {format_bytes(budget.ram_bytes)}"
-    )
+    one = f"{counted(budget.cores, 'core')}, {format_bytes(budget.ram_bytes)}"
     carried = fleet.capacity_rps
     sentences = []
     if fleet.rps is not None and fleet.needed is not None:
         expected = count_instances(fleet.rps, Interval.exact(carried.value))
         sentences.append(
-            f"{fleet.needed:,} instance{'s' if fleet.needed != 1 else ''} of {one} carry "
+            f"{counted(fleet.needed, 'instance')} of {one} carry "
             f"{fleet.rps:,.0f} requests/s; one certainly carries {carried.low:.0f} "
             f"({carried.value:.0f} expected, {carried.high:.0f} at most"
             + (f": {expected:,} may do" if expected < fleet.needed else "")
@@ -179,7 +177,7 @@ def describe_fleet(fleet: Fleet, budget: Budget) -> tuple[str, ...]:
             f"({fleet.instances * carried.low:,.0f} to {fleet.instances * carried.high:,.0f})"
         )
     sentences.append(
-        f"together they take {fleet.cores:g} cores and {format_bytes(fleet.ram_bytes)} of RAM"
+        f"together they take {counted(fleet.cores, 'core')} and {format_bytes(fleet.ram_bytes)} of RAM"
     )
     return (*sentences, *(_about(fleet.database, fleet.instances) if fleet.database else ()))
 

@@ -16,7 +16,7 @@ from pretune.advisor.demand.values import Demand, loop_cpu_s
 from pretune.advisor.model import restarts
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.model.question import Question
-from pretune.advisor.quantity import counted, format_bytes, format_seconds
+from pretune.advisor.quantity import counted, format_bytes, format_rate, format_seconds
 from pretune.advisor.recommendation import recycling, tail
 from pretune.advisor.recommendation.tail import Tail
 from pretune.advisor.recommendation.values import Candidate
@@ -261,7 +261,7 @@ def _backlog(inputs: ReasonInputs) -> tuple[int, str]:
         says = f"{other.option}: {other.says.rstrip('.')}"
     return size, (
         f"holds the {counted(math.ceil(want), 'request')} that may arrive within "
-        f"{format_seconds(seconds)} at up to {most:.3g} requests/s"
+        f"{format_seconds(seconds)} at up to {format_rate(most)} requests/s"
         + (", limited to a useful length; " if want > size else "; ")
         + f"{says}."
     )
@@ -338,6 +338,9 @@ def _max_requests(inputs: ReasonInputs) -> str:
         return (
             f"{grows}: after {total:,} requests at most {format_bytes(total * slope.high)}, which "
             f"the RAM left to each of {s.workers} workers allows."
+            if s.workers > 1
+            else f"{grows}: after {total:,} requests at most {format_bytes(total * slope.high)}, "
+            "which the RAM left to one worker allows."
         )
     if worker.leak_class == "none":
         return (
@@ -480,7 +483,7 @@ def _would(inputs: ReasonInputs, other: Candidate) -> str:
             f"{counted(other.predicted.users, 'user')}, beyond {format_seconds(most)}"
         )
     if other.difference is None:
-        return f"is expected to carry {other.predicted.compared_rps:.3g} requests/s"
+        return f"is expected to carry {format_rate(other.predicted.compared_rps)} requests/s"
     return other.difference.said
 
 

@@ -30,7 +30,7 @@ from pretune.advisor.model import paired
 from pretune.advisor.model.paired import Difference
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.model.question import Question
-from pretune.advisor.quantity import counted, format_bytes, format_seconds
+from pretune.advisor.quantity import counted, format_bytes, format_rate, format_seconds
 from pretune.advisor.recommendation import reasons
 from pretune.advisor.recommendation.space import THREADS, Space, last, preload_pays
 from pretune.advisor.recommendation.values import UNKNOWN_BINDING, Candidate, Recommendation
@@ -413,7 +413,8 @@ class _Search:
         if difference.less:
             change = difference.change
             return f"{-change.value:.1%} slower ({-change.high:.1%} to {-change.low:.1%}), {size}"
-        rates = f"{difference.rps:.3g} beside {difference.against_rps:.3g} requests/s expected"
+        this, that = format_rate(difference.rps), format_rate(difference.against_rps)
+        rates = f"{this} beside {that} requests/s expected"
         if math.isfinite(difference.change.low):
             return f"no difference can be told ({rates}), {size}"
         return f"{rates}, {size}"
