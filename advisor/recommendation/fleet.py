@@ -177,7 +177,8 @@ def describe_fleet(fleet: Fleet, budget: Budget) -> tuple[str, ...]:
             f"({fleet.instances * carried.low:,.0f} to {fleet.instances * carried.high:,.0f})"
         )
     sentences.append(
-        f"together they take {counted(fleet.cores, 'core')} and {format_bytes(fleet.ram_bytes)} of RAM"
+        f"together they take {counted(fleet.cores, 'core')} and "
+        f"{format_bytes(fleet.ram_bytes)} of RAM"
     )
     return (*sentences, *(_about(fleet.database, fleet.instances) if fleet.database else ()))
 
