@@ -14,7 +14,13 @@ from pretune.advisor.model.calibration import calibrate
 from pretune.advisor.model.predict import capacity
 from pretune.advisor.model.question import Question
 from pretune.advisor.observations import Observations
-from pretune.advisor.profiler.measurement import Conditions, Latency, Measurement, Role
+from pretune.advisor.profiler.measurement import (
+    Conditions,
+    EndpointMeasurement,
+    Latency,
+    Measurement,
+    Role,
+)
 from pretune.advisor.resources.budget import Budget, Slo
 from pretune.loadtests.workload import Load
 from pretune.server.settings import Settings
@@ -35,8 +41,13 @@ def trial(
     inside = float(rows["cpu"].mean()) + SERVER_S
     found = measurement(settings, rows=rows, cpu_s=inside, rps=1 / inside)
     users = 1 if settings.threads == 1 else 8
+    seen = tuple(
+        EndpointMeasurement(endpoint.name, int(np.sum(rows["endpoint"] == k + 1)), 0, None)
+        for k, endpoint in enumerate(WORKLOAD.endpoints)
+    )
     return replace(
         found, name=role, role=role, requests=n, load=Load(users, 10.0), latency=LATENCY,
+        by_endpoint=seen,
         conditions=replace(ONE_CORE, server=server),
     )  # fmt: skip
 
@@ -89,6 +100,8 @@ def test_no_printed_rate_is_beyond_the_law_of_the_demand_beside_it(seed: int) ->
 
 def test_a_mix_that_is_not_known_changes_nothing() -> None:
     raw = observed(1)
-    blind = raw.changed(lambda t: t if t is raw.demand else replace(t, telemetry=t.telemetry[:0]))
+    blind = raw.changed(
+        lambda t: t if t is raw.demand else replace(t, telemetry=t.telemetry[:0], by_endpoint=())
+    )
     found = mix.at_shares(WORKLOAD, blind)
     assert found.contrast == blind.contrast
