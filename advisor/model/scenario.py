@@ -135,11 +135,9 @@ class Scenario:
             requests=requests,
             seed=seed,
         )
-        return (
-            run
-            if factors.pace == 1.0
-            else run.paced(factors.pace, open_load=isinstance(load, Open))
-        )
+        if factors.pace == 1.0:
+            return run
+        return run.paced(factors.pace, math.inf if isinstance(load, Open) else self.think_s)
 
     def _overlaps(self) -> bool:
         server = catalogue.find(self.conditions.server)

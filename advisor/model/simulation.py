@@ -158,12 +158,14 @@ class SimulatedRun:
     boots: int = 0  # workers started to take the place of others
     lock_busy: float = 0.0  # fraction of the time the application's own lock is held, over workers
 
-    def paced(self, pace: float, *, open_load: bool) -> SimulatedRun:
-        """Run at another pace: at 0.8 all takes 1/0.8 of the time, but no core does more than it
-        can. The rate of an open load stays.
+    def paced(self, pace: float, think_s: float) -> SimulatedRun:
+        """Run at another pace: at 0.8 a request takes 1/0.8 of its time, but no core does more than
+        it can. Users think as long as before, ``think_s``; arrivals of an open load come as before,
+        as from users who think for ever.
         """
         pace = min(pace, 1 / max(self.cpu_busy, 1e-9)) if pace > 1 else pace
-        rate = 1.0 if open_load else pace
+        mean = float(self.response_s.mean())
+        rate = 1.0 if math.isinf(think_s) else (think_s + mean) / (think_s + mean / pace)
         return replace(
             self,
             throughput_rps=self.throughput_rps * rate,

@@ -548,3 +548,23 @@ def test_a_thread_that_goes_on_finds_nothing_where_nobody_waits() -> None:
             for goes in (False, True)
         )  # fmt: skip
         assert kept.response_s.mean() == pytest.approx(fair.response_s.mean())
+
+
+def test_another_pace_moves_what_waits_for_the_server_and_no_law_is_broken() -> None:
+    rows = np.zeros(1, ROW)
+    rows["cpu"] = 0.010
+    for users, think_s in ((4, 0.0), (40, 1.0), (2, 5.0)):
+        run = simulate(
+            rows, np.zeros(1, np.int64), Arrangement(2, 2, 2.0), Closed(users, think_s),
+            requests=4_000, seed=1,
+        )  # fmt: skip
+        slow, fast = run.paced(0.8, think_s), run.paced(1.5, think_s)
+        # Little's law: users are thinking or inside
+        for found in (run, slow):
+            inside = found.throughput_rps * (think_s + found.response_s.mean())
+            assert inside == pytest.approx(users, rel=0.05)
+        assert slow.response_s.mean() == pytest.approx(run.response_s.mean() / 0.8)
+        assert fast.cpu_busy <= 1 + 1e-9
+    # users who mostly think hardly notice, arrivals do not depend on the server
+    assert slow.throughput_rps == pytest.approx(run.throughput_rps, rel=0.001)
+    assert run.paced(0.8, math.inf).throughput_rps == run.throughput_rps
