@@ -69,7 +69,7 @@ def test_the_answer_is_verified_through_nginx_and_its_file_is_among_the_files(
 @pytest.mark.skipif(NGINX is None, reason=f"nginx: {nginx_conf.INSTALL}")
 @pytest.mark.parametrize("phase", ["front", "checks"])
 def test_sigkill_leaves_no_nginx(sandbox: Sandbox, until: Until, phase: str) -> None:
-    run = sandbox.start("tiny", "--front", "nginx", "--ram", "1G", "--time-budget", "20s")
+    run = sandbox.start("tiny", "--front", "nginx", "--ram", "1G", "--time-budget", "60s")
     until(run, phase)
     deadline = time.monotonic() + 120
     while not nginxes(sandbox.temporary):
@@ -83,7 +83,7 @@ def test_sigkill_leaves_no_nginx(sandbox: Sandbox, until: Until, phase: str) -> 
 
 @pytest.mark.skipif(NGINX is None, reason=f"nginx: {nginx_conf.INSTALL}")
 def test_ctrl_c_ends_nginx_too(sandbox: Sandbox, until: Until) -> None:
-    run = sandbox.start("tiny", "--front", "nginx", "--ram", "1G", "--time-budget", "20s")
+    run = sandbox.start("tiny", "--front", "nginx", "--ram", "1G", "--time-budget", "60s")
     until(run, "checks")
     run.send_signal(signal.SIGINT)
     output, _ = run.communicate(timeout=200)

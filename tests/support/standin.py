@@ -76,6 +76,7 @@ class Served:
     name: str
     request_s: float
     server: Any = field(default_factory=lambda: SimpleNamespace(exit_code=None))
+    think_s: float = 0.0
 
     def send(self, load: Load, meanwhile: Callable[[], None] | None = None) -> Sent:
         cycle = load.users * self.request_s
