@@ -16,7 +16,8 @@ from pretune.advisor.model import extrapolation
 from pretune.advisor.model.calibration import Calibration, calibrate
 from pretune.advisor.model.extrapolation import Extrapolation
 from pretune.advisor.model.lock import OwnLock
-from pretune.advisor.model.question import Question
+from pretune.advisor.model.question import Question, Routes
+from pretune.advisor.model.shown import find_shown
 from pretune.advisor.observations import Observations
 from pretune.advisor.preflight.facts import Facts
 from pretune.advisor.profiler.measurement import Conditions
@@ -26,6 +27,7 @@ from pretune.advisor.recommendation.answer import Answer
 from pretune.advisor.recommendation.values import Recommendation
 from pretune.advisor.resources.budget import UNLOADED_SOURCE, Slo
 from pretune.advisor.reverse_proxy import cost
+from pretune.loadtests.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,19 @@ def pose_question(
         debug=preflight.debug,
         apart_s=max((each.tried_s for each in preflight.workload.apart), default=0.0),
         framework=preflight.target.framework,
+        deployed=deployed.settings if deployed is not None else {},
+        routes=count_routes(preflight.workload),
     )
+
+
+def count_routes(workload: Workload) -> Routes:
+    """Count what is measured of what is known. A file of traffic or a locustfile says all that is
+    sent; single paths do not."""
+    if workload.coverage is not None:
+        part = workload.coverage
+        return Routes(part.measured, part.known, part.listed)
+    count = len(workload.endpoints)
+    return Routes(count, None if workload.source == "paths" else count)
 
 
 def conclude(
@@ -175,6 +189,15 @@ def conclude(
     if conditions is None:
         conditions = budget_conditions(preflight, front_keeps=front_keeps)
     question = pose_question(preflight, estimated, conditions, seed=seed, think_s=think_s)
+    if preflight.budget.cpu_factor is None:  # else what was shown here says nothing of there
+        shown = find_shown(
+            observations.all(),
+            conditions.server,
+            conditions.front,
+            estimated.p95_here_s,
+            estimated.slo.error_rate,
+        )
+        question = replace(question, shown=shown)
     return Conclusion(estimated, answer.solve(question), question.arrivals)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pretune.advisor import judge
 from pretune.advisor.conclusion import Conclusion
 from pretune.advisor.findings import diagnose
+from pretune.advisor.headline import with_headline
 from pretune.advisor.preflight.facts import Facts
 from pretune.advisor.recommendation import today
 from pretune.advisor.reverse_proxy import steps
@@ -24,6 +25,7 @@ def with_conclusion(run: Run, facts: Facts, conclusion: Conclusion) -> Run:
             predicted=answer.today.predicted,
             violates=answer.today.violates,
             difference=answer.today.difference,
+            gain=today.describe_gain(deployed, conclusion.recommendation),
         )
     run = replace(
         run,
@@ -54,5 +56,5 @@ def finish(run: Run, facts: Facts, conclusion: Conclusion) -> Run:
     slo = conclusion.estimate.slo
     verdict, why = judge.verdict(run, budget, slo, search_result.verdict, search_result.reason)
     failure = Failure("verdict", why) if why else None
-    run = judge.with_doubt(replace(run, verdict=verdict, failure=failure))
+    run = with_headline(judge.with_doubt(replace(run, verdict=verdict, failure=failure)))
     return replace(run, findings=diagnose.diagnose(run, facts))

@@ -13,6 +13,7 @@ from pretune.advisor.conclusion import Conclusion, conclude
 from pretune.advisor.demand import allocators, estimate
 from pretune.advisor.demand.apart import judge_apart
 from pretune.advisor.failure import AppFailed, MeasurementInvalid, OutOfTime
+from pretune.advisor.headline import find_better
 from pretune.advisor.model import simulation
 from pretune.advisor.observations import Observations
 from pretune.advisor.outcome import finish, with_conclusion
@@ -82,12 +83,18 @@ class Pipeline:
             self._follow_up(preflight, conclusion, observations, trials)
         finally:
             bench.close()
-            for problem in bench.problems.values():
-                session.note(problem)
+            for about, problem in bench.problems.items():
+                session.note(self._explain(preflight, about, problem))
             if apart := session.time_budget.describe_apart():
                 session.note(apart)
         session.run = finish(session.run, facts, conclusion)
         self.evidence = evidence
+
+    def _explain(self, preflight: Preflight, about: str, problem: str) -> str:
+        if about != "stop":
+            return problem
+        loss = answering.find_loss(trial.measurement for trial in self._session.run.trials)
+        return answering.explain_stop(problem, loss, preflight.servers.label)
 
     def _terms(self, preflight: Preflight) -> Terms:
         """Return what plans depend on, with the seconds of load that there is room for now."""
@@ -194,7 +201,8 @@ class Pipeline:
         terms: Terms,
         trials: Trials,
     ) -> tuple[Conclusion, Evidence]:
-        """Conclude and verify; once more where the verification broke a promise."""
+        """Conclude and verify; once more where the verification broke a promise, or carried surely
+        less than another trial of the run."""
         session = self._session
         for revision in range(1 + REVISIONS):
             if revision:
@@ -215,6 +223,7 @@ class Pipeline:
                 session.run = replace(session.run, verification=None)
                 session.note(self._describe_time(f"not verified: {error}", trials))
                 break
+            kept = kept and find_better(session.run) is None
             if kept or answering.loses_requests(measured, observations.contrast):
                 break
             # the model learns from its miss; the next answer is verified again

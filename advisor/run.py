@@ -17,6 +17,7 @@ from pretune.advisor.demand.values import Demand, Kind, ServerCost
 from pretune.advisor.model.extrapolation import Extrapolation
 from pretune.advisor.model.lock import OwnLock
 from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.model.shown import Shown
 from pretune.advisor.preflight.target import Target
 from pretune.advisor.profiler.measurement import Measurement
 from pretune.advisor.quantity import Interval
@@ -28,6 +29,7 @@ from pretune.advisor.resources.postgres import PostgresLimits
 from pretune.advisor.reverse_proxy.values import Fronted
 from pretune.advisor.verdict import Verdict
 from pretune.loadtests.workload import Workload
+from pretune.server.settings import Settings
 
 SEVERITIES = ("critical", "warning", "info")
 
@@ -110,6 +112,18 @@ class Verification:
 
 
 @dataclass(frozen=True)
+class Headline:
+    """The rate that the run answers with. ``source``: "prediction", or "verification" after a miss.
+    ``better``: a trial of another arrangement that surely carried more than was verified."""
+
+    settings: Settings
+    throughput_rps: Interval
+    p95_s: Interval
+    source: str
+    better: Shown | None = None
+
+
+@dataclass(frozen=True)
 class Finding:
     """One diagnosed problem.
 
@@ -146,6 +160,7 @@ class Run:
     recommendation: Recommendation | None = None
     fleet: Fleet | None = None  # where the answer is for several instances
     verification: Verification | None = None
+    headline: Headline | None = None
     baselines: tuple[Baseline, ...] = ()
     today: Today | None = None  # what is deployed
     findings: tuple[Finding, ...] = ()

@@ -64,7 +64,9 @@ class Saved:
     def from_run(cls, run: Run, evidence: Evidence) -> Saved:
         used = [id(trial) for trial in evidence.observations.all()]
         places = tuple(n for n, t in enumerate(run.trials) if id(t.measurement) in used)
-        today = run.today and replace(run.today, predicted=None, violates=(), difference=None)
+        today = run.today and replace(
+            run.today, predicted=None, violates=(), difference=None, gain=""
+        )
         verification = run.verification
         if verification is not None:
             half = verification.half and _trial(verification.half)

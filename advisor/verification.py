@@ -128,7 +128,12 @@ def plan_verification(
         min(1.0, conditions.server_cores / preflight.budget.cores),
         settings.workers / wanted.workers,
     )
-    whole = _whole(conclusion, question, settings, claim)
+    least = 1
+    if recommendation.shown is not None and settings == wanted:
+        # carried here already, on cores like these: no fewer show what is claimed
+        least = recommendation.shown.users
+        claim = Claim(recommendation.shown.throughput_rps.value, least)
+    whole = _whole(conclusion, question, settings, claim, least)
     half = _half(question, settings, whole)
     duration_s, half_s = split_seconds(
         *seconds, whole.carried_rps, half.carried_rps if half else None
@@ -171,13 +176,16 @@ def scale_claim(predicted: Prediction, rps: float | None, cores: float, workers:
     return Claim(predicted.throughput_rps.value * part, scale_users(predicted.users, part))
 
 
-def _whole(conclusion: Conclusion, question: Question, settings: Settings, claim: Claim) -> Level:
-    """The claimed load, or the most of it that can be shown here."""
+def _whole(
+    conclusion: Conclusion, question: Question, settings: Settings, claim: Claim, least: int
+) -> Level:
+    """The claimed load, or the most of it that can be shown here, ``least`` users in any case."""
     if claim.users is not None:
-        found = find_load(
-            claim.users, lambda users: predict(question, settings, users), question.p95_s
-        )
-        return Level(found)
+
+        def of(users: int) -> Prediction:
+            return predict(question, settings, users)
+
+        return Level(find_load(claim.users, of, question.p95_s, least))
     rps = claim.rps
     if conclusion.answer.fleet or conclusion.estimate.extrapolation != extrapolation.NOTHING:
         # what was asked of a larger machine may be more than this one can show
@@ -200,7 +208,9 @@ def scale_users(users: int, part: float) -> int:
     return max(1, round(users * part))
 
 
-def find_load(users: int, predict: Callable[[int], Prediction], slo_p95_s: float) -> Prediction:
+def find_load(
+    users: int, predict: Callable[[int], Prediction], slo_p95_s: float, least: int = 1
+) -> Prediction:
     """The prediction for so many users, or for the most of fewer that this machine can show.
 
     More users on more cores than here wait less for each other, so that the same number for each
@@ -209,12 +219,12 @@ def find_load(users: int, predict: Callable[[int], Prediction], slo_p95_s: float
     claim unshown.
     """
     found = predict(users)
-    while users > 1:
+    while users > least:
         p95 = found.latency.p95
         likely_s = math.sqrt(p95.value * p95.high)
         if not likely_s > slo_p95_s:
             break
-        users = max(1, min(users - 1, int(users * slo_p95_s / likely_s)))
+        users = max(least, min(users - 1, int(users * slo_p95_s / likely_s)))
         found = predict(users)
     return found
 

@@ -159,7 +159,19 @@ def _confirmed(document: Document, recommendation: Any) -> str:
         case Standing.NOT_SHOWN as word:
             return f"{word}: {not_shown(document)}; predicted: {text}"
         case Standing.MISSED as word:
-            return f"{_measured(document)}, {word}: {misses(document)}"
+            return f"{_measured(document)}, {word}: {misses(document)}{_better(document)}"
+
+
+def _better(document: Document) -> str:
+    """The trial that carried more than the arrangement that missed; "" where none did."""
+    better = (document.get("headline") or {}).get("better")
+    if not better:
+        return ""
+    return (
+        f"; better: {setting.arrangement(better['settings'])}, which carried "
+        f"{numbers.count(better['throughput_rps'])} requests/s in the "
+        f"{numbers.line(better['trial'])} trial within the p95"
+    )
 
 
 def _measured(document: Document) -> str:

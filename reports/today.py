@@ -52,6 +52,7 @@ def sentences(document: Document) -> list[str]:
     found = [_deployed(today)]
     if today["predicted"]:
         found.append(_predicted(today))
+        found += [today["gain"]] if today.get("gain") else []
     elif today["why"]:
         found.append(f"Not predicted: {today['why']}.")
     if today["facts"]:

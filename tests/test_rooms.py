@@ -24,16 +24,8 @@ FLOORS = {
         *("quantity", "failure", "confidential", "verdict", "progress", "time_budget"),
         *("resources", "workspace", "profiler", "observations", "deployed", "preflight"),
         *("demand", "model", "trials", "reverse_proxy", "recommendation", "run"),
-        *(
-            "findings",
-            "conclusion",
-            "promises",
-            "verification",
-            "judge",
-            "outcome",
-            "documents",
-            "saved",
-        ),
+        *("findings", "conclusion", "promises", "headline", "verification", "judge"),
+        *("outcome", "documents", "saved"),
         *("gate", "session", "pipeline", "comparison", "commands", "cli", "__main__"),
     ),
     "server": (

@@ -18,6 +18,7 @@ from pretune.advisor.demand.values import Demand
 from pretune.advisor.deployed.value import Deployed, Setting
 from pretune.advisor.model.bounds import Limit
 from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.model.shown import Shown
 from pretune.advisor.preflight.target import Target
 from pretune.advisor.profiler.measurement import (
     EndpointMeasurement,
@@ -33,7 +34,7 @@ from pretune.advisor.resources.budget import Budget, Slo
 from pretune.advisor.resources.postgres import PostgresLimits
 from pretune.advisor.reverse_proxy.checks import LARGE_UPLOAD_BYTES, SLOW_S
 from pretune.advisor.reverse_proxy.values import Checks, Comparison, Fronted
-from pretune.advisor.run import Row
+from pretune.advisor.run import Headline, Row
 from pretune.loadtests.workload import Endpoint, Skipped, Workload
 
 Writer = Callable[[Any], Any]
@@ -100,6 +101,10 @@ def milliseconds(seconds: Latency | float | None) -> Any:
     if seconds is None:
         return None
     return plain(seconds.scaled(1e3) if isinstance(seconds, Latency) else seconds * 1e3)
+
+
+def milliseconds_of(seconds: Interval) -> Any:
+    return plain(seconds.scaled(1e3))
 
 
 def mapping(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -173,9 +178,13 @@ SHAPES: Mapping[type, Shape] = {
         },
     ),
     Recommendation: Shape(
-        written={name: (name, mapping) for name in ("headroom", "reasons", "impossible")}
+        written={
+            name: (name, mapping) for name in ("headroom", "reasons", "impossible", "evidence")
+        }
     ),
     Row: Shape(omitted=frozenset({"sentence"})),  # the misses say it
+    Headline: Shape(written={"p95_s": ("p95_ms", milliseconds_of)}),
+    Shown: Shape(written={"p95_s": ("p95_ms", milliseconds_of)}),
     Skipped: Shape(omitted=frozenset({"broken"})),
     Slo: Shape(written={"p95_s": ("p95_ms", milliseconds)}),
     Target: Shape(omitted=frozenset({"spec"})),  # the run has the same

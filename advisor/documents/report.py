@@ -42,6 +42,7 @@ def assemble(run: Run) -> dict[str, Any]:
         "recommendation": plain(run.recommendation),
         "fleet": _fleet(run),
         "verification": write_verification(run),
+        "headline": plain(run.headline),
         "server_costs": [
             {"server": server, "worker_class": worker_class, **plain(cost)}
             for (server, worker_class), cost in run.server_costs.items()

@@ -23,6 +23,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from scipy.stats import t as student
@@ -35,6 +36,7 @@ from pretune.advisor.model.calibration import (
     Calibration,
 )
 from pretune.advisor.model.cpu import DRAWS
+from pretune.advisor.model.nearness import shape_distance
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.model.question import Question
 from pretune.advisor.model.rows import Factors, build_rows, central, drawn, mean_rows
@@ -201,12 +203,7 @@ def _alike(model: _Model, predicted: Mapping[Settings, Prediction]) -> Predictio
     """Find the nearest in shape of those with the same limit and the same kind of concurrency."""
     mine = model.scenario.settings
 
-    def distance(other: Settings) -> float:
-        return abs(math.log(other.workers / mine.workers)) + abs(
-            math.log(other.threads / mine.threads)
-        )
-
-    for settings in sorted(predicted, key=distance):
+    for settings in sorted(predicted, key=partial(shape_distance, mine)):
         prediction = predicted[settings]
         if (settings.worker_class == "asgi") != (mine.worker_class == "asgi"):
             continue

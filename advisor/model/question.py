@@ -4,13 +4,26 @@ to hold.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from pretune.advisor.demand.values import Demand
+from pretune.advisor.deployed.value import Setting
 from pretune.advisor.model.calibration import Calibration
+from pretune.advisor.model.shown import Shown
 from pretune.advisor.profiler.measurement import Conditions
 from pretune.advisor.resources.budget import Budget, Slo
 from pretune.server.settings import Settings
+
+
+@dataclass(frozen=True)
+class Routes:
+    """The part of the application's routes that the traffic has. ``known`` None: whoever named them
+    did not say that they are all. ``listed``: none is missing that nobody could list."""
+
+    measured: int = 0
+    known: int | None = 0
+    listed: bool = True
 
 
 @dataclass(frozen=True)
@@ -21,10 +34,11 @@ class Question:
     ``budget.instances``. ``conditions.generator_cpu_s_per_request`` 0: the generator costs nothing
     there. ``calibration`` None: the model's own error is the usual one. ``think_s``: seconds that
     users let pass. ``arrivals``: the load is open, Poisson arrivals instead of users. ``today``:
-    what is deployed, as the model takes it. ``preload_hindrance``: why the app must not be loaded
-    before the fork, "" where nothing speaks against it. ``debug``: the app's debug mode is on.
-    ``apart_s``: of the slowest request that no trial was sent, 0 where all were. ``framework``:
-    the app's, "" where it is not known.
+    what is deployed, as the model takes it; ``deployed``: its settings as they were read.
+    ``preload_hindrance``: why the app must not be loaded before the fork, "" where nothing speaks
+    against it. ``debug``: the app's debug mode is on.
+    ``apart_s``: of the slowest request that no trial was sent, 0 where all were. ``framework``: the app's,
+    "" where it is not known.
     """
 
     demand: Demand
@@ -41,6 +55,9 @@ class Question:
     debug: bool = False
     apart_s: float = 0.0
     framework: str = ""
+    deployed: Mapping[str, Setting] = field(default_factory=dict)
+    routes: Routes = Routes()
+    shown: tuple[Shown, ...] = ()  # by trials on the answer's server
 
     @property
     def p95_s(self) -> float:

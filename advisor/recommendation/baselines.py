@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from pretune.advisor.model.memory import DAY_S
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.model.question import Question
-from pretune.advisor.quantity import format_bytes, format_rate, format_seconds
+from pretune.advisor.quantity import format_rate
 from pretune.advisor.recommendation.search import Capacity
 from pretune.advisor.recommendation.space import MOST_WORKERS
 from pretune.advisor.recommendation.values import Baseline
-from pretune.advisor.recommendation.violations import broken
+from pretune.advisor.recommendation.violations import broken, filled_after
 from pretune.advisor.resources.budget import Budget
 from pretune.server.adapters.catalogue import find, offer
 from pretune.server.settings import Settings
@@ -182,16 +182,9 @@ class _Judge:
             violates.insert(0, f"ends after {settings.max_requests:,} requests, for good")
         # What leaks without a limit ends the RAM in any case; say when instead of how much.
         if worker.leak_class == "leak" and settings.max_requests == 0:
-            slope = worker.leak_slope_bytes_per_request.high
-            left = budget.ram_bytes - budget.reserve_bytes - prediction.pss_bytes.value
+            when = filled_after(worker, settings, prediction, budget)
             violates = [v for v in violates if not v.startswith("RAM")]
-            if left <= 0:
-                violates.insert(0, f"RAM: needs {format_bytes(prediction.pss_bytes.value)}")
-            else:
-                full_s = left / (slope * max(prediction.throughput_rps.value, 1e-9))
-                if full_s < DAY_S:
-                    after = format_seconds(full_s)
-                    violates.insert(0, f"never recycles: the leak fills the RAM in {after}")
+            violates[:0] = [when] if when else []
         return Baseline(name, settings, prediction, tuple(violates))
 
     def _predicted(self, settings: Settings) -> Prediction:

@@ -1,81 +1,42 @@
-"""The settings that follow from the winning arrangement, and one sentence of reason for each.
+"""The reasons for the winning arrangement, and the complete settings with a sentence for each.
 
-The search decides workers, threads, class, preload and recycling; timeouts, keep-alive and queues
-follow here from the predicted load and the tail of the measured requests.
+The search decides workers, threads, class, preload and recycling; ``derived`` has the settings that
+follow from the predicted load and the measured requests.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pretune.advisor.demand.values import Demand, loop_cpu_s
-from pretune.advisor.model import restarts
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.model.question import Question
 from pretune.advisor.quantity import counted, format_bytes, format_rate, format_seconds
-from pretune.advisor.recommendation import recycling, tail
+from pretune.advisor.recommendation import derived, tail
+from pretune.advisor.recommendation.derived import ONE_IN_A_MILLION
+from pretune.advisor.recommendation.evidence import Evidence
+from pretune.advisor.recommendation.reason_inputs import ReasonInputs
 from pretune.advisor.recommendation.tail import Tail
 from pretune.advisor.recommendation.values import Candidate
-from pretune.server.adapters.catalogue import SERVERS, find
-from pretune.server.adapters.server import FieldServer, Meaning, Recycling, Server, WorkerClass
+from pretune.server.adapters.catalogue import SERVERS
 from pretune.server.settings import Settings
-
-CONTAINER_GRACE_S = 10.0  # docker stop, then SIGKILL
-SHORTEST_TIMEOUT_S = 5.0
-UNKNOWN_TIMEOUT_S = 30.0  # gunicorn's default, where the sample is too small for a tail
-APART_TIMES = 3  # the timeout over the time of a route that was measured apart
-ONE_IN_A_MILLION = 1 - 1e-6
-MOST_BACKLOG = 2048
-LEAST_BACKLOG = 64
-KEEPALIVE_S = 5.0
-SHORT_KEEPALIVE_S = 2.0
 
 ABSURD = 2.0  # times the budget: beyond it a leak is told, not an amount
 _Predicate = Callable[[Settings], bool]
 
 
-@dataclass(frozen=True)
-class ReasonInputs:
-    """The values that every reason may quote. ``settings``: the winner's."""
+class Derived(NamedTuple):
+    """The complete settings, and for each that has an effect on the server of the answer a sentence
+    and the evidence. Where that server does not have the setting, the sentence says so."""
 
-    question: Question
     settings: Settings
-    prediction: Prediction
-    candidates: tuple[Candidate, ...]
-    tail: Tail | None
-
-    @property
-    def demand(self) -> Demand:
-        return self.question.demand
-
-    @property
-    def fds(self) -> int:
-        """Descriptors that a process may have."""
-        return self.question.budget.fds
-
-    @property
-    def server(self) -> Server:
-        return find(self.question.conditions.server)
-
-    @property
-    def kind(self) -> WorkerClass:
-        return self.server.classes[self.settings.worker_class]
-
-    @property
-    def leaks(self) -> bool:
-        return self.demand.worker.leak_class == "leak"
-
-    def meaning(self, name: str) -> Meaning | None:
-        """The setting on a server that has it by another name; None where it is gunicorn's."""
-        return self.server.settings.get(name) if isinstance(self.server, FieldServer) else None
-
-    @property
-    def carried(self) -> float:
-        return self.prediction.throughput_rps.value
+    reasons: tuple[tuple[str, str], ...]
+    evidence: tuple[tuple[str, Evidence], ...]
 
 
 def derive(
@@ -83,36 +44,36 @@ def derive(
     winner: Settings,
     prediction: Prediction,
     candidates: Sequence[Candidate],
-) -> tuple[Settings, tuple[tuple[str, str], ...]]:
-    """The complete settings and (setting, sentence) for each that has an effect on the server of
-    the answer; where it does not have the setting, the sentence says so."""
+) -> Derived:
+    """All that follows from the winning arrangement."""
     fitted = request_tail(question.demand, winner, prediction, question.seed)
     inputs = ReasonInputs(question, winner, prediction, tuple(candidates), fitted)
-    timeout, why_timeout = _timeout(inputs)
-    graceful, why_graceful = _graceful_timeout(inputs)
-    keepalive, why_keepalive = _keepalive(inputs)
-    backlog, why_backlog = _backlog(inputs)
+    recycled, jitter = derived.settle_max_requests(inputs)
+    settled = {
+        "timeout": derived.settle_timeout(inputs),
+        "graceful_timeout": derived.settle_graceful_timeout(inputs),
+        "keepalive": derived.settle_keepalive(inputs),
+        "max_requests": recycled,
+        "backlog": derived.settle_backlog(inputs),
+        "worker_connections": derived.settle_worker_connections(inputs),
+    }
+    preload, why_preload = _preload(inputs)
+    values: dict[str, Any] = {name: setting.value for name, setting in settled.items()}
     settings = inputs.server.attainable(
-        replace(
-            winner,
-            timeout=timeout,
-            graceful_timeout=graceful,
-            keepalive=keepalive,
-            backlog=backlog,
-        )
+        replace(winner, **values, max_requests_jitter=jitter, preload_app=preload)
     )
     reasons = {
         "worker_class": _worker_class(inputs),
         "workers": _workers(inputs),
         "threads": _threads(inputs),
-        "timeout": why_timeout,
-        "graceful_timeout": why_graceful,
-        "keepalive": why_keepalive,
-        "max_requests": _max_requests(inputs),
-        "max_requests_jitter": _jitter(inputs),
-        "preload_app": _preload(inputs),
-        "backlog": why_backlog,
-        "worker_connections": _worker_connections(inputs),
+        "timeout": settled["timeout"].reason,
+        "graceful_timeout": settled["graceful_timeout"].reason,
+        "keepalive": settled["keepalive"].reason,
+        "max_requests": recycled.reason,
+        "max_requests_jitter": derived.explain_jitter(inputs, settings),
+        "preload_app": why_preload,
+        "backlog": settled["backlog"].reason,
+        "worker_connections": settled["worker_connections"].reason,
     }
     for name, hindrance in inputs.server.impossible(settings).items():
         if reasons.get(name):
@@ -121,7 +82,11 @@ def derive(
     if inputs.leaks:
         lacking.pop("max_requests", None)
     reasons.update({name: says for name, says in lacking.items() if reasons.get(name)})
-    return settings, tuple((name, sentence) for name, sentence in reasons.items() if sentence)
+    return Derived(
+        settings,
+        tuple((name, sentence) for name, sentence in reasons.items() if sentence),
+        tuple((n, each.evidence) for n, each in settled.items() if each.evidence and reasons[n]),
+    )
 
 
 def lacks(server: str) -> dict[str, str]:
@@ -155,115 +120,6 @@ def request_tail(
     times = loop_cpu_s(rows) if settings.worker_class == "asgi" else whole
     return tail.fit(
         np.asarray(times * stretch, dtype=np.float64), (0.999, ONE_IN_A_MILLION), seed=seed
-    )
-
-
-def _timeout(inputs: ReasonInputs) -> tuple[float, str]:
-    seconds, sentence = _timeout_of_measured(inputs)
-    apart_s = inputs.question.apart_s
-    least = float(math.ceil(APART_TIMES * apart_s))
-    if inputs.settings.worker_class == "asgi" or least <= seconds:
-        return seconds, sentence
-    return least, (
-        f"{sentence.rstrip('.')}; the slowest route, which was measured apart, takes "
-        f"{format_seconds(apart_s)}, and it is never less than three times that."
-    )
-
-
-def _timeout_of_measured(inputs: ReasonInputs) -> tuple[float, str]:
-    other = inputs.meaning("timeout")
-    meaning = inputs.kind.timeout if other is None else f"{other.option}: {other.says.rstrip('.')}"
-    boot = inputs.demand.worker.boot_s
-    if inputs.tail is None:
-        seconds = max(UNKNOWN_TIMEOUT_S, math.ceil(2 * boot))
-        return seconds, (
-            f"{len(inputs.demand.tuples)} requests are too few to estimate the slowest ones, so "
-            f"the default of {UNKNOWN_TIMEOUT_S:g} s stays; {meaning}."
-        )
-    bound = inputs.tail.bound(ONE_IN_A_MILLION)
-    seconds = float(math.ceil(max(bound, SHORTEST_TIMEOUT_S, 2 * boot)))
-    what = "CPU burst" if inputs.settings.worker_class == "asgi" else "request"
-    sentence = (
-        f"one {what} in a million takes at most {format_seconds(bound)} at this load "
-        f"(extreme-value fit on {inputs.tail.sample} requests, the slowest "
-        f"{format_seconds(inputs.tail.maximum_s)}"
-    )
-    if bound >= tail.FURTHEST * inputs.tail.maximum_s * (1 - 1e-9):
-        sentence += ", capped at ten times that"
-    sentence += ")"
-    if seconds > math.ceil(bound):
-        floor = (
-            f"booting takes {format_seconds(boot)}, and it is never less than twice that"
-            if 2 * boot > SHORTEST_TIMEOUT_S
-            else f"below {SHORTEST_TIMEOUT_S:g} s a busy machine would kill healthy workers"
-        )
-        sentence += f"; {floor}"
-    return seconds, f"{sentence}; {meaning}."
-
-
-def _graceful_timeout(inputs: ReasonInputs) -> tuple[float, str]:
-    shutdown = inputs.demand.worker.shutdown_s
-    most = max(1.0, CONTAINER_GRACE_S - 1.0)
-    if inputs.tail is None:
-        return most, (
-            f"one second less than the {CONTAINER_GRACE_S:g} s a container gets to stop; too few "
-            "requests were measured to justify less."
-        )
-    slowest = inputs.prediction.latency.p99.high
-    if inputs.settings.worker_class != "asgi":
-        slowest = inputs.tail.bound(0.999)
-    what, apart_s = "p99.9, upper bound", inputs.question.apart_s
-    if apart_s > slowest:
-        slowest, what = apart_s, "the slowest route, measured apart"
-    need = slowest + shutdown
-    seconds = float(min(most, max(2, math.ceil(2 * need))))
-    sentence = (
-        f"requests in flight end within {format_seconds(slowest)} ({what}) and a "
-        f"worker shuts down in {format_seconds(shutdown)}"
-    )
-    if need > most:
-        return seconds, (
-            f"{sentence}, more than the {CONTAINER_GRACE_S:g} s a container gets to stop: raise "
-            f"that to {math.ceil(need) + 2} s (terminationGracePeriodSeconds, stop_grace_period)."
-        )
-    return seconds, (
-        f"{sentence}; that is within the {CONTAINER_GRACE_S:g} s a container gets to stop."
-    )
-
-
-def _keepalive(inputs: ReasonInputs) -> tuple[float, str]:
-    if inputs.settings.worker_class == "sync":
-        return KEEPALIVE_S, ""
-    users, fds = inputs.prediction.users, inputs.fds
-    tight = inputs.prediction.fds > 0.5 * fds
-    seconds = SHORT_KEEPALIVE_S if tight else KEEPALIVE_S
-    busy = inputs.prediction.fds
-    sentence = (
-        f"with {counted(users, 'user')} one worker has at most {busy} of {fds} descriptors open"
-    )
-    if tight:
-        return seconds, f"{sentence}, so idle connections are closed early."
-    return seconds, (
-        f"{sentence}, so connections can stay open between a page's requests; behind a load "
-        "balancer set it above the balancer's own idle timeout."
-    )
-
-
-def _backlog(inputs: ReasonInputs) -> tuple[int, str]:
-    # While workers boot after a crash or a deploy nobody accepts.
-    seconds = max(1.0, inputs.demand.worker.boot_s)
-    most = inputs.prediction.throughput_rps.high
-    want = most * seconds
-    size = 2 ** math.ceil(math.log2(max(want, LEAST_BACKLOG)))
-    size = min(size, MOST_BACKLOG)
-    says, other = "the kernel limits it to net.core.somaxconn", inputs.meaning("backlog")
-    if other is not None and other.says != "The same.":
-        says = f"{other.option}: {other.says.rstrip('.')}"
-    return size, (
-        f"holds the {counted(math.ceil(want), 'request')} that may arrive within "
-        f"{format_seconds(seconds)} at up to {format_rate(most)} requests/s"
-        + (", limited to a useful length; " if want > size else "; ")
-        + f"{says}."
     )
 
 
@@ -319,119 +175,26 @@ def _threads(inputs: ReasonInputs) -> str:
     return "; ".join(parts) + "."
 
 
-def _max_requests(inputs: ReasonInputs) -> str:
-    if inputs.question.debug:
-        return (
-            "the app runs in debug mode, which keeps what it has seen: no leak is told from that, "
-            "so there is no recycling yet."
-        )
-    worker = inputs.demand.worker
-    slope = worker.leak_slope_bytes_per_request
-    if worker.leak_class == "leak":
-        grows = f"workers leak {format_bytes(slope.value)} per request (up to {slope.high:.0f} B)"
-        s = inputs.settings
-        if not inputs.server.recycles(s.workers):
-            return f"{grows}; {_unrecycled(inputs)}"
-        if s.max_requests == 0:
-            return f"{grows}, and no RAM is left for it to grow until a recycling."
-        total = s.max_requests + s.max_requests_jitter
-        return (
-            f"{grows}: after {total:,} requests at most {format_bytes(total * slope.high)}, which "
-            f"the RAM left to each of {s.workers} workers allows."
-            if s.workers > 1
-            else f"{grows}: after {total:,} requests at most {format_bytes(total * slope.high)}, "
-            "which the RAM left to one worker allows."
-        )
-    if worker.leak_class == "none":
-        return (
-            f"no leak was found (at most {format_bytes(slope.high)} per request), so recycling "
-            "would only cost boots."
-        )
-    if worker.leak_class == "fragmentation":
-        return (
-            "memory grew by garbage or freed blocks, which were returned on request: that is no "
-            "leak, so recycling would only cost boots."
-        )
-    if worker.leak_class == "still_warming":
-        return (
-            f"memory was still growing from warm-up (at most {format_bytes(slope.high)} per "
-            "request) and no leak is proven: no recycling yet; measure longer with "
-            "--time-budget."
-        )
-    return (
-        "too few requests were measured to tell a leak from warm-up, so there is no recycling yet."
-    )
-
-
-def _unrecycled(inputs: ReasonInputs) -> str:
-    """Sentence of a leak on a server that does not replace its workers."""
-    server, budget = inputs.server, inputs.question.budget
-    if server.recycling_of(inputs.settings.workers) is Recycling.ENDS:
-        why = f"at a limit {server.name} with one worker ends, and nothing starts it again"
-    else:
-        why = f"{server.name} never replaces a worker for its requests"
-    hours = restarts.restart_hours(
-        inputs.demand.worker, inputs.settings, inputs.prediction.throughput_rps, budget, server.name
-    )
-    if not hours:
-        return f"{why}; the RAM does not last for an hour."
-    return f"{why}: restart it from outside every {hours} h; the RAM is counted for that long."
-
-
-# What becomes of one worker at its limit.
-_ALONE = {
-    Recycling.OVERLAPS: (
-        "a single worker cannot restart together with another; its successor is ready before it "
-        "leaves."
-    ),
-    Recycling.REPLACES: (
-        "a single worker cannot restart together with another; requests wait until its successor "
-        "has booted."
-    ),
-}
-
-
-def _jitter(inputs: ReasonInputs) -> str:
-    s = inputs.settings
-    if s.max_requests == 0:
-        return ""
-    boot = inputs.demand.worker.boot_s
-    chance = recycling.meeting_probability(s, boot, inputs.carried)
-    if s.workers == 1:
-        return _ALONE[inputs.server.recycling_of(1)]
-    return (
-        f"booting takes {format_seconds(boot)}; with this jitter two of {s.workers} workers "
-        f"restart at the same time in {chance:.0%} of the rounds."
-    )
-
-
-def _preload(inputs: ReasonInputs) -> str:
-    if inputs.question.preload_hindrance:
-        return f"the app must not be loaded before the fork: {inputs.question.preload_hindrance}."
+def _preload(inputs: ReasonInputs) -> tuple[bool, str]:
+    hindrance = inputs.question.preload_hindrance
+    if hindrance:
+        return False, f"the app must not be loaded before the fork: {hindrance}."
     saving = inputs.demand.worker.preload_saving_bytes
     if saving is None:
-        return "the saving was not measured."
+        force = inputs.in_force("preload_app")
+        if force.whose == "today" and force.value and inputs.server.preloads:
+            return True, f"stays on ({force.where}): the saving was not measured."
+        return inputs.settings.preload_app, "the saving was not measured."
     each = f"{format_bytes(saving.value)} per further worker, measured after traffic"
     once = inputs.demand.worker.preload_once_bytes
     loader = f"; the process that loads the app takes {format_bytes(once)} once" if once else ""
     amount = each + loader
     if inputs.settings.preload_app:
-        return f"saves {amount}."
+        return True, f"saves {amount}."
     if inputs.settings.workers == 1:
-        return "one worker has nothing to share."
-    return f"would save too little: {amount}, of which {format_bytes(saving.low)} are certain."
-
-
-def _worker_connections(inputs: ReasonInputs) -> str:
-    s = inputs.settings
-    if s.worker_class == "sync":
-        return ""
-    each = math.ceil(inputs.prediction.users / s.workers)
-    return (
-        f"{counted(inputs.prediction.users, 'user')} on {counted(s.workers, 'worker')} make about "
-        f"{counted(each, 'connection')} per worker; {s.worker_connections} stays below the "
-        f"{inputs.fds} descriptors a process may have."
-    )
+        return False, "one worker has nothing to share."
+    certain = f"of which {format_bytes(saving.low)} are certain"
+    return False, f"would save too little: {amount}, {certain}."
 
 
 def _best(inputs: ReasonInputs, wanted: _Predicate) -> Candidate | None:

@@ -21,20 +21,23 @@ that a little would make the winner; until the winner is one that was predicted 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from pretune.advisor.model import paired
+from pretune.advisor.model.nearness import distance
 from pretune.advisor.model.paired import Difference
+from pretune.advisor.model.predict import predict
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.model.question import Question
+from pretune.advisor.model.shown import Shown
 from pretune.advisor.quantity import counted, format_bytes, format_rate, format_seconds
 from pretune.advisor.recommendation import reasons
 from pretune.advisor.recommendation.space import THREADS, Space, last, preload_pays
 from pretune.advisor.recommendation.values import UNKNOWN_BINDING, Candidate, Recommendation
-from pretune.advisor.recommendation.violations import broken, headroom
+from pretune.advisor.recommendation.violations import broken_by, headroom
 from pretune.advisor.verdict import Verdict
 from pretune.server.settings import Settings
 
@@ -64,11 +67,11 @@ class Found:
     reason: str
 
 
-def recommend(question: Question, capacity: Capacity) -> Found:
+def recommend(question: Question, capacity: Capacity, hints: Iterable[Settings] = ()) -> Found:
     """The best settings on the machine asked about.
 
     ``question.slo.rps`` None: the highest capacity; else the smallest arrangement that carries it
-    by the lower end of its prediction.
+    by the lower end of its prediction. ``hints``: arrangements to look at as well.
     """
     space = Space(
         question.demand,
@@ -85,23 +88,28 @@ def recommend(question: Question, capacity: Capacity) -> Found:
         reason = f"even {shape(smallest)} does not fit: {every_candidate[0].rejected_by}"
         return Found(None, every_candidate, Verdict.DOES_NOT_FIT, reason)
     search.spread()
+    search.look_at(hints if question.today is None else (question.today, *hints))
     search.climb()
     search.shrink()
     search.surround()
     search.confirm()
     search.compare()
     winner = search.winner()
+    shown = search.find_contradiction(winner)
+    if shown is not None:
+        winner = search.follow(shown, winner)
     if winner is None:
         return search.nothing()
     candidates = search.candidates(winner)
     prediction = search.known[winner]
     binding = search.binding(winner)
-    settings, why = reasons.derive(question, winner, prediction, candidates)
+    settings, why, evidence = reasons.derive(question, winner, prediction, candidates)
     left = headroom(prediction, question.budget, question.p95_s)
     impossible = tuple(space.server.impossible(settings).items())
     recommendation = Recommendation(
-        settings, prediction, binding, left, why, server=space.server.name, impossible=impossible
-    )
+        settings, prediction, binding, left, why, server=space.server.name, impossible=impossible,
+        evidence=evidence, shown=shown,
+    )  # fmt: skip
     verdict, reason = conclusion(settings, prediction, question.slo.rps)
     return Found(recommendation, candidates, verdict, reason)
 
@@ -167,6 +175,43 @@ class _Search:
         if not self.known:
             self.predict(self.space.smallest)
 
+    def look_at(self, arrangements: Iterable[Settings]) -> None:
+        """Predict further arrangements, as they would be run here, where they keep the budgets."""
+        for each in arrangements:
+            if self.asgi != (each.worker_class == "asgi") or each.workers > self.limit:
+                continue
+            sync = each.worker_class == "sync" and self.space.offered.sync
+            settings = self.space.complete(each.workers, each.threads, sync=sync)
+            if not self.space.breaks_budget(settings):
+                self.predict(settings)
+
+    def find_contradiction(self, winner: Settings | None) -> Shown | None:
+        """The trial that carried more within the SLO than is claimed for the winner: the most of
+        it that keeps the budgets."""
+        if self.rps is not None or self.question.arrivals:
+            return None
+        claimed = 0.0 if winner is None else self.known[winner].throughput_rps.value
+        for shown in self.question.shown:
+            if shown.throughput_rps.low > claimed and shown.cores <= self.budget.cores:
+                followed = self._followed(shown, winner)
+                if not self.space.breaks_budget(followed):
+                    return shown
+        return None
+
+    def follow(self, shown: Shown, winner: Settings | None) -> Settings:
+        """Take what was shown as the least: for the winner where it has all that the trial had,
+        else for the trial's own arrangement."""
+        settings = self._followed(shown, winner)
+        self.known[settings] = shown.raise_to(predict(self.question, settings, shown.users))
+        self.sure.add(settings)
+        return settings
+
+    def _followed(self, shown: Shown, winner: Settings | None) -> Settings:
+        if winner is not None and shown.is_part_of(winner):
+            return winner
+        s = shown.settings
+        return self.space.complete(s.workers, s.threads, sync=s.worker_class == "sync")
+
     def climb(self) -> None:
         """From the fastest that keeps all, by steps in workers and threads, while they gain."""
         while len(self.known) < CLIMBED:
@@ -193,7 +238,8 @@ class _Search:
         near = sorted(THREADS, key=lambda t: abs(math.log(t / winner.threads)))
         for threads in (1,) if self.asgi else near:
             # The largest that would still be smaller than the winner must do it at all.
-            high = last(partial(self._smaller, threads), self.limit)
+            least = self.space.fewest_workers(threads)
+            high = last(partial(self._smaller, threads), self.limit, least)
             if not high or not self._shrunk_to(high, threads):
                 continue
             # Now bisect between the most that is surely too few and the fewest that does it.
@@ -213,12 +259,10 @@ class _Search:
         w, t = center.workers, center.threads
         around = [(w - 1, t), (w + 1, t)]
         if not self.asgi:
-            at = THREADS.index(t)
-            around += [(w, x) for x in THREADS[max(0, at - 1) : at + 2] if x != t]
-            slots = math.ceil(min(w * t, 1.5 * self.space.useful_slots()))
+            fewer = [x for x in THREADS if x < t][-1:]
+            around += [(w, x) for x in (*fewer, *[x for x in THREADS if x > t][:1])]
             if self.space.offered.sync:
-                fewer = max(1, min(self.space.most_workers(1), slots))
-                self.predict(self.space.complete(fewer, 1, sync=True))
+                self._surround_sync(w * t)
         for workers, threads in around:
             if 1 <= workers <= self.space.most_workers(threads) and len(self.known) < SURROUNDED:
                 self.predict(self.space.complete(workers, threads))
@@ -227,6 +271,17 @@ class _Search:
             # Only what the operational laws allow to be faster is worth asking.
             if beyond.workers <= self.limit and self.space.bound(beyond) > self._rps(center):
                 self.predict(beyond)
+
+    def _surround_sync(self, slots: int) -> None:
+        """Sync workers: as many as the winner has slots, and as keep the cores busy, because more
+        of them are no faster where they compute."""
+        useful = self.space.useful_slots()
+        cores = max(1, math.ceil(self.budget.cores))
+        most = max(1, self.space.most_workers(1))
+        counts = (math.ceil(min(slots, 1.5 * useful)), cores, cores + 1, math.ceil(useful))
+        for n, count in enumerate(dict.fromkeys(max(1, min(most, count)) for count in counts)):
+            if not n or len(self.known) < SURROUNDED:
+                self.predict(self.space.complete(count, 1, sync=True))
 
     def try_out(self, settings: Settings) -> bool:
         """Predict unless it cannot win: its bound is too low, or it is larger and cannot gain."""
@@ -300,7 +355,9 @@ class _Search:
             return [winner, *sorted(rivals, key=self.space.size)]
         need = (1 - DOUBTFUL) * self._rps(fastest)
         rivals = [s for s in smaller if self._rps(s) >= need]
-        return [winner, fastest, *sorted(rivals, key=self._rps, reverse=True)]
+        nearest = sorted(kept, key=self._preference)[:1] if self.question.today else []
+        nearest = [s for s in nearest if self._rps(s) >= need]
+        return [winner, fastest, *nearest, *sorted(rivals, key=self._rps, reverse=True)]
 
     def predict(self, settings: Settings, *, full: bool = False) -> None:
         if settings in self.known and not (full and settings not in self.sure):
@@ -340,13 +397,21 @@ class _Search:
         if carrying:
             return min(carrying, key=self.space.size)
         fastest = max(kept, key=self._rps)
-        return min((s for s in kept if self._as_fast(s, fastest)), key=self.space.size)
+        return min((s for s in kept if self._as_fast(s, fastest)), key=self._preference)
+
+    def _preference(self, settings: Settings) -> Any:
+        """The order of arrangements that cannot be told apart: nearest to today's, smallest."""
+        today = self.question.today
+        far = 0.0 if today is None else distance(settings, today)
+        return far, self.space.size(settings)
 
     def _as_fast(self, settings: Settings, fastest: Settings) -> bool:
-        """Within noise as expected, and not surely beyond it under the draws that both share."""
-        if self._rps(settings) < (1 - NOISE) * self._rps(fastest):
-            return False
-        return not paired.loss(self.known[settings], self.known[fastest]).low > NOISE
+        """Within noise as expected, and not surely beyond it under the draws that both share. To
+        stay near today's that is all that is asked of two that were predicted in full."""
+        shared = paired.loss(self.known[settings], self.known[fastest])
+        stays = self.question.today is not None and math.isfinite(shared.low)
+        least = 1 - (DOUBTFUL if stays else NOISE)
+        return self._rps(settings) >= least * self._rps(fastest) and not shared.low > NOISE
 
     def binding(self, winner: Settings) -> str:
         """The budget that forbids something faster, else what limits throughput, else the SLO;
@@ -416,7 +481,9 @@ class _Search:
         this, that = format_rate(difference.rps), format_rate(difference.against_rps)
         rates = f"{this} beside {that} requests/s expected"
         if math.isfinite(difference.change.low):
-            return f"no difference can be told ({rates}), {size}"
+            further = ", and further from today's"
+            near = self.space.size(settings) > self.space.size(winner)
+            return f"no difference can be told ({rates}), {size}{'' if near else further}"
         return f"{rates}, {size}"
 
     def _difference(self, settings: Settings, winner: Settings | None) -> Difference | None:
@@ -439,7 +506,8 @@ class _Search:
         return self.rps is not None and self.known[settings].throughput_rps.low >= self.rps
 
     def _broken(self, settings: Settings) -> tuple[str, ...]:
-        return broken(self.known[settings], self.budget, self.question.p95_s)
+        worker, p95_s = self.question.demand.worker, self.question.p95_s
+        return broken_by(worker, settings, self.known[settings], self.budget, p95_s)
 
     def _rps(self, settings: Settings) -> float:
         return self.known[settings].compared_rps

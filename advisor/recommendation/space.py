@@ -106,8 +106,18 @@ class Space:
         return one if self.breaks_budget(two) else two
 
     def most_workers(self, threads: int) -> int:
-        """That keep the budgets; 0 when one does not."""
-        return last(lambda w: not self.breaks_budget(self.complete(w, threads)), self.limit)
+        """That keep the budgets; 0 when the fewest do not."""
+
+        def fits(workers: int) -> bool:
+            return not self.breaks_budget(self.complete(workers, threads))
+
+        return last(fits, self.limit, self.fewest_workers(threads))
+
+    def fewest_workers(self, threads: int) -> int:
+        """One; two where a server cannot recycle one, and a leak of one fills the RAM."""
+        if self.server.recycles(1) or self.limit < 2:
+            return 1
+        return 2 if self.breaks_budget(self.complete(1, threads)) else 1
 
     def useful_slots(self) -> float:
         """Requests inside the app when every core is busy, by Little's law."""
@@ -142,10 +152,11 @@ def _least(x: Interval) -> float:
     return x.low if math.isfinite(x.low) else 0.0
 
 
-def last(holds: Callable[[int], bool], most: int) -> int:
-    """The largest n in 1..most that holds, where holding ends once; 0 when 1 does not."""
-    low, high = 0, most + 1
+def last(holds: Callable[[int], bool], most: int, least: int = 1) -> int:
+    """The largest n in least..most that holds, where holding ends once; 0 when ``least`` does
+    not."""
+    low, high = least - 1, most + 1
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if holds(middle) else (low, middle)
-    return low
+    return low if low >= least else 0

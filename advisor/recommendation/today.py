@@ -7,13 +7,17 @@ does not know, more workers than it takes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pretune.advisor.deployed.value import Deployed
+from pretune.advisor.model import paired
+from pretune.advisor.model.nearness import distance
 from pretune.advisor.model.paired import Difference
 from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.quantity import format_bytes
 from pretune.advisor.recommendation.space import MOST_WORKERS
 from pretune.advisor.recommendation.values import Recommendation
 from pretune.server.adapters import catalogue
@@ -35,6 +39,7 @@ class Today:
     predicted: Prediction | None = None
     violates: tuple[str, ...] = ()
     difference: Difference | None = None  # from what is recommended
+    gain: str = ""  # of the answer over it, where that is not speed
 
     def place(self, name: str) -> str:
         """Return where a setting stands, else where the server is started."""
@@ -95,6 +100,32 @@ def _class(deployed: Deployed, interface: str, values: Mapping[str, Any]) -> tup
     if WORKER_CLASSES.get(kind) != interface:
         return None, f"{kind} workers do not serve {interface.upper()}"
     return kind, ""
+
+
+def describe_gain(today: Today, recommendation: Recommendation | None) -> str:
+    """Say what the answer gains over a deployment that breaks nothing, where that is not speed; ""
+    elsewhere."""
+    theirs = today.predicted
+    if recommendation is None or theirs is None or today.violates or today.settings is None:
+        return ""
+    mine, settings = recommendation.predicted, recommendation.settings
+    less = paired.loss(theirs, mine)
+    faster = less.low > 0 if math.isfinite(less.low) else mine.compared_rps > theirs.compared_rps
+    if faster:
+        return ""
+    if distance(today.settings, settings) == 0:
+        return "Workers and threads stay as they are: nothing that was tried is surely faster."
+    gains = []
+    ram = theirs.ram_bytes.value - mine.ram_bytes.value
+    if ram >= 1 << 20:
+        gains.append(f"{format_bytes(ram)} of RAM")
+    connections = theirs.pg_connections - mine.pg_connections
+    if connections > 0:
+        gains.append(f"{connections} Postgres connection{'' if connections == 1 else 's'}")
+    return (
+        f"Nothing is gained in speed, as far as can be told; what is gained: "
+        f"{' and '.join(gains) or 'nothing'}."
+    )
 
 
 def with_today(recommendation: Recommendation | None, today: Today | None) -> Recommendation | None:

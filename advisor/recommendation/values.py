@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pretune.advisor.model import paired
 from pretune.advisor.model.paired import Difference
 from pretune.advisor.model.prediction import Prediction
+from pretune.advisor.model.shown import Shown
+from pretune.advisor.recommendation.evidence import Evidence
 from pretune.server.settings import Settings
 
 UNKNOWN_BINDING = "unknown"
@@ -72,6 +74,8 @@ class Recommendation:
     deployment: tuple[Advice, ...] = ()
     server: str = ""
     impossible: tuple[tuple[str, str], ...] = ()
+    evidence: tuple[tuple[str, Evidence], ...] = ()  # setting -> what stands behind its value
+    shown: Shown | None = None  # the trial that carried more than the model is sure of
 
     def doubted(self, why: str) -> Recommendation:
         """With what binds left open, because ``why``. What a budget forbids is arithmetic and

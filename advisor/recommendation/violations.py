@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pretune.advisor.demand.values import WorkerDemand
+from pretune.advisor.model.memory import DAY_S
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.quantity import format_bytes, format_seconds
 from pretune.advisor.resources.budget import Budget
+from pretune.server.settings import Settings
 
 UP_TO = "up to "
 
@@ -34,6 +37,34 @@ def broken(prediction: Prediction, budget: Budget, slo_p95_s: float) -> tuple[st
 def surely(violates: Iterable[str]) -> tuple[str, ...]:
     """Those that no end of the prediction keeps."""
     return tuple(sentence for sentence in violates if UP_TO not in sentence)
+
+
+def broken_by(
+    worker: WorkerDemand, settings: Settings, prediction: Prediction, budget: Budget, p95_s: float
+) -> tuple[str, ...]:
+    """``broken``, where a leak that nothing recycles is told by when it fills the RAM: how much a
+    day of it would take says nothing."""
+    sentences = broken(prediction, budget, p95_s)
+    when = filled_after(worker, settings, prediction, budget)
+    if not when or not any(s.startswith("RAM") for s in sentences):
+        return sentences
+    return (when, *(s for s in sentences if not s.startswith("RAM")))
+
+
+def filled_after(
+    worker: WorkerDemand, settings: Settings, prediction: Prediction, budget: Budget
+) -> str:
+    """Say when a leak without recycling fills the RAM; "" where nothing leaks, or not in a day."""
+    if worker.leak_class != "leak" or settings.max_requests:
+        return ""
+    slope = worker.leak_slope_bytes_per_request.high
+    left = budget.ram_bytes - budget.reserve_bytes - prediction.pss_bytes.value
+    if left <= 0:
+        return f"RAM: needs {format_bytes(prediction.pss_bytes.value)}"
+    seconds = left / max(slope * prediction.throughput_rps.value, 1e-9)
+    if seconds >= DAY_S:
+        return ""
+    return f"never recycles: the leak fills the RAM in {format_seconds(seconds)}"
 
 
 def over_budget(ram_bytes: float, pg_connections: int, fds: int, budget: Budget) -> tuple[str, ...]:

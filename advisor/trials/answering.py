@@ -52,6 +52,21 @@ def describe_loss(theirs: Measurement, ours: Measurement, server: str) -> str:
     )
 
 
+def explain_stop(stopped: str, loss: tuple[Measurement, Measurement] | None, server: str) -> str:
+    """``stopped``, which says that a server did not end, with its cause: a server that waits for
+    requests which it never answers, else the application."""
+    if loss is not None:
+        return (
+            f"{stopped}: {server} waits for requests that it never answers, which the embedded "
+            f"server does; another version of {server.partition(' ')[0]}, another worker class or "
+            "another server (--server) ends"
+        )
+    return (
+        f"{stopped}: a thread, an exit handler or a call of the application holds it; whoever "
+        "stops the server in production must wait longer than that, or kill it"
+    )
+
+
 def find_loss(trials: Iterable[Measurement]) -> tuple[Measurement, Measurement] | None:
     """The first trial whose server loses requests, and the contrast trial beside it."""
     known = tuple(trials)

@@ -407,8 +407,7 @@ class Bench:
             self._stop_s = STOP_AGAIN_SECONDS
             self.problems["stop"] = (
                 f"{took_s:.0f} s after TERM the server of the trial {how.name} had not ended, and "
-                "was killed: a thread, an exit handler or a call of the application holds it; "
-                "whoever stops the server in production must wait longer than that, or kill it"
+                "was killed"
             )
 
     def _stop_under_load(self, server: RunningServer, how: _How, address: tuple[str, int]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pretune.advisor import judge
+from pretune.advisor.headline import with_headline
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.profiler.measurement import Conditions, Latency, Measurement, Role
 from pretune.advisor.promises import rows, rows_at_half
@@ -272,6 +273,54 @@ def test_half_of_the_load_is_judged_by_its_own_rows() -> None:
     verdict, why = judge.verdict(run, BUDGET, SLO, Verdict.FITS, "")
     assert verdict is Verdict.NOT_ENOUGH_DATA
     assert why.startswith("at half of the load: p95 500 ms > 300 ms at 4 users")
+
+
+def carried(rps: float, settings: Settings, p95: float = 0.2, **changes: Any) -> Trial:
+    measured = replace(
+        MEASURED, name="sync", settings=settings, throughput_rps=around(rps, 0.03),
+        latency=late(p95), **changes,
+    )  # fmt: skip
+    return Trial(measured)
+
+
+@pytest.mark.parametrize(
+    ("trial", "better"),
+    [
+        (carried(254.0, Settings(2, 1, "sync")), True),
+        (carried(254.0, SETTINGS), False),  # the same arrangement
+        (carried(41.0, Settings(2, 1, "sync")), False),  # not surely more
+        (carried(254.0, Settings(2, 1, "sync"), p95=0.5), False),  # beyond the SLO
+        (carried(254.0, Settings(2, 1, "sync"), requests=20), False),
+    ],
+)
+def test_after_a_miss_the_measured_rate_is_the_headline_and_what_beats_it_is_named(
+    trial: Trial, better: bool
+) -> None:
+    measured = replace(MEASURED, throughput_rps=around(40, 0.03))
+    found = rows(PREDICTED, measured, BUDGET, SLO)
+    run = Run(
+        "app", 1, Verdict.FITS, slo=SLO, trials=(trial, Trial(measured, PREDICTED)),
+        recommendation=Recommendation(SETTINGS, PREDICTED, "cpu", (), ()),
+        verification=Verification(Trial(measured, PREDICTED), found, SLO.p95_s),
+    )  # fmt: skip
+    headline = with_headline(run).headline
+    assert headline is not None
+    assert (headline.source, headline.throughput_rps) == ("verification", around(40, 0.03))
+    assert (headline.better is not None) is better
+    assert headline.better is None or headline.better.trial == "sync"
+
+
+def test_what_holds_has_the_predicted_rate_for_its_headline() -> None:
+    found = rows(PREDICTED, MEASURED, BUDGET, SLO)
+    run = Run(
+        "app", 1, Verdict.FITS, slo=SLO,
+        recommendation=Recommendation(SETTINGS, PREDICTED, "cpu", (), ()),
+        verification=Verification(Trial(MEASURED, PREDICTED), found, SLO.p95_s),
+    )  # fmt: skip
+    headline = with_headline(run).headline
+    assert headline is not None
+    assert (headline.source, headline.throughput_rps) == ("prediction", PREDICTED.throughput_rps)
+    assert with_headline(replace(run, recommendation=None)).headline is None
 
 
 def test_a_trial_without_an_answer_says_nothing_of_throughput() -> None:

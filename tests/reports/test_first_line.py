@@ -66,6 +66,23 @@ def test_after_a_miss_the_measured_rate_is_the_answer_and_the_prediction_stands_
     assert "the prediction, 142 (137-146) requests/s, does not hold: throughput 9" in line
 
 
+def test_after_a_miss_a_trial_that_carried_more_is_named(load: Load) -> None:
+    document = document_of(load, ((MISSED,), ()), None)
+    settings = {**document["recommendation"]["settings"], "workers": 2, "threads": 1}
+    document["headline"] = {
+        "better": {
+            "trial": "sync",
+            "settings": settings | {"worker_class": "sync"},
+            "throughput_rps": {"value": 254, "low": 246, "high": 262},
+        }
+    }
+    line = summary.sentence(document)
+    assert line.endswith(
+        "; better: 2 workers (sync), which carried 254 (246-262) requests/s in the sync trial "
+        "within the p95"
+    )
+
+
 ALL = {"measured": 7, "known": 7, "listed": True, "root": ""}
 
 

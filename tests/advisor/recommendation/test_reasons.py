@@ -57,7 +57,7 @@ def derived(server: str) -> Iterator[tuple[Settings, dict[str, str]]]:
                     max_requests=limit, max_requests_jitter=limit // 8, preload_app=preload,
                 )
             )  # fmt: skip
-            found, said = reasons.derive(ask(server, demand, kind), settings, prediction, ())
+            found, said, _ = reasons.derive(ask(server, demand, kind), settings, prediction, ())
             yield found, dict(said)
 
 

@@ -13,11 +13,12 @@ from pretune.advisor.demand.values import TUPLE, Demand, WorkerDemand
 from pretune.advisor.model import memory
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.model.question import Question
+from pretune.advisor.model.shown import Shown
 from pretune.advisor.profiler.measurement import Conditions, Latency
 from pretune.advisor.quantity import Interval
-from pretune.advisor.recommendation import recycling, tail
+from pretune.advisor.recommendation import answer, recycling, tail
 from pretune.advisor.recommendation.search import Found, conclusion, recommend, shape
-from pretune.advisor.recommendation.space import preload_pays
+from pretune.advisor.recommendation.space import last, preload_pays
 from pretune.advisor.recommendation.violations import broken
 from pretune.advisor.resources.budget import Budget, Slo
 from pretune.advisor.verdict import Verdict
@@ -500,6 +501,101 @@ def test_a_smaller_one_is_as_good_only_if_the_common_draws_say_so() -> None:
     alike = told(lambda s, p: {"expected_rps": 100.0, "draws": draws["some"]}).recommendation
     assert alike is not None
     assert alike.settings.threads == 1
+
+
+ALIKE = (99.9, 100.1) * 8
+
+
+def test_of_arrangements_that_cannot_be_told_apart_the_nearest_to_todays_wins() -> None:
+    def alike(settings: Settings, found: Prediction) -> dict[str, Any]:
+        return {"expected_rps": 100.0, "draws": ALIKE}
+
+    b, d = Budget(4 * GIB, 2.0, None, 1024), demand()
+    for today in (Settings(6, 5), Settings(9, 1, "sync")):
+        found = recommend(ask(d, b, today=today), Told(alike)).recommendation
+        assert found is not None
+        mine = found.settings
+        assert (mine.workers, mine.threads, mine.worker_class) == (
+            today.workers,
+            today.threads,
+            today.worker_class,
+        )
+    smallest = recommend(ask(d, b), Told(alike)).recommendation
+    assert smallest is not None
+    assert smallest.settings.workers == 1
+
+
+def test_a_surely_faster_arrangement_beats_todays() -> None:
+    found = recommend(
+        ask(demand(), Budget(4 * GIB, 2.0, None, 1024), today=Settings(1, 1)), Analytic()
+    )
+    assert found.recommendation is not None
+    assert found.recommendation.settings.workers > 1
+
+
+def shown(settings: Settings, rps: float, cores: float = 1.0) -> Shown:
+    rate = Interval(rps, 0.97 * rps, 1.03 * rps)
+    return Shown("server", settings, 64, rate, Interval.exact(0.02), cores)
+
+
+@pytest.mark.parametrize(
+    ("cores", "rps", "followed"), [(1.0, 500.0, True), (4.0, 500.0, False), (1.0, 5.0, False)]
+)
+def test_a_trial_that_carried_more_than_the_claim_is_followed(
+    cores: float, rps: float, followed: bool
+) -> None:
+    b = Budget(4 * GIB, 2.0, None, 1024)
+    question = ask(demand(), b, Slo(0.1), shown=(shown(Settings(1, 24), rps, cores),))
+    found = recommend(question, Analytic()).recommendation
+    assert found is not None
+    assert (found.shown is not None) is followed
+    if followed:
+        assert found.settings.workers == 1
+        assert found.settings.threads == 24
+        assert found.predicted.throughput_rps.value >= rps
+        assert found.predicted.users == 64
+        assert "the server trial carried 500 requests/s" in found.predicted.explanation
+
+
+def test_what_a_trial_carried_with_less_is_the_least_of_the_answer() -> None:
+    b = Budget(4 * GIB, 2.0, None, 1024)
+    alone = recommend(ask(demand(), b, Slo(0.1)), Analytic()).recommendation
+    assert alone is not None
+    question = ask(demand(), b, Slo(0.1), shown=(shown(Settings(1, 1), 500.0),))
+    found = recommend(question, Analytic()).recommendation
+    assert found is not None
+    assert found.settings.workers == alone.settings.workers
+    assert found.predicted.throughput_rps.low >= 485.0
+
+
+def test_a_formula_that_breaks_nothing_and_beats_the_answer_is_looked_at() -> None:
+    """Only two sync workers are quick here, and the walk does not come to them by itself."""
+
+    def quick(settings: Settings, found: Prediction) -> dict[str, Any]:
+        best = (settings.workers, settings.threads, settings.worker_class) == (8, 1, "sync")
+        return {"expected_rps": 254.0 if best else 127.0}
+
+    question = ask(demand(), Budget(4 * GIB, 2.0, None, 1024))
+    found = answer.solve(question, answer.Model(capacity=Told(quick))).found.recommendation
+    assert found is not None
+    assert (found.settings.workers, found.settings.worker_class) == (8, "sync")
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 5, 64, 127, 128])
+@pytest.mark.parametrize("least", [1, 2])
+def test_the_most_workers_are_found_also_where_one_does_not_fit(most: int, least: int) -> None:
+    held = last(lambda n: least <= n <= most, 128, least)
+    assert held == (most if most >= least else 0)
+
+
+def test_a_leak_that_nothing_recycles_is_told_by_when_the_ram_is_full() -> None:
+    d = demand(leak=50_000.0)
+    conditions = Conditions(1.0, 0.0, True, False, server="uvicorn")
+    question = Question(d, Budget(GIB, 1.0, None, 1024), Slo(None), conditions, interface="asgi")
+    found = recommend(question, Analytic())
+    said = [c.rejected_by for c in found.candidates]
+    assert any("the leak fills the RAM in" in sentence for sentence in said)
+    assert not any("RAM: " in sentence and "GiB >" in sentence for sentence in said), said
 
 
 def test_what_binds_is_open_where_the_draws_differ() -> None:

@@ -186,3 +186,43 @@ def test_the_document_holds_it_by_the_schema() -> None:
     assert document["today"]["predicted"]["throughput_rps"]["value"] == 100.0
     nothing = replace(found, settings=None, predicted=None, why="workers: unknown", violates=())
     documents.validate(assemble(Run("shop", 1, Verdict.NOT_ENOUGH_DATA, today=nothing)))
+
+
+def figures(rps: float, ram: float, connections: int = 0, part: float = 0.0) -> Any:
+    question = Question(DEMAND, BUDGET, Slo(0.3), CONDITIONS)
+    return replace(
+        capacity(question, Settings(2, 4)),
+        throughput_rps=EXACT(rps),
+        draws=tuple(rps * (1 + part * (-1) ** n) for n in range(16)),
+        ram_bytes=EXACT(ram * MIB),
+        pg_connections=connections,
+    )
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "settings", "said"),
+    [
+        (
+            figures(400.0, 320.0, 7, 0.02),
+            figures(398.0, 569.0, 10),
+            Settings(6, 1, "sync"),
+            "Nothing is gained in speed, as far as can be told; what is gained: 249 MiB of RAM and "
+            "3 Postgres connections.",
+        ),
+        (figures(440.0, 320.0), figures(400.0, 569.0), Settings(6, 1, "sync"), ""),
+        (
+            figures(400.0, 569.0),
+            figures(400.0, 569.0),
+            Settings(9, 1, "sync"),
+            "Workers and threads stay as they are: nothing that was tried is surely faster.",
+        ),
+    ],
+)
+def test_what_is_gained_is_said_where_speed_is_not(
+    mine: Any, theirs: Any, settings: Settings, said: str
+) -> None:
+    here = Today(deployed(workers=9), Settings(9, 1, "sync"), predicted=theirs)
+    answer = Recommendation(settings, mine, "cpu", (), ())
+    assert today.describe_gain(here, answer) == said
+    assert today.describe_gain(replace(here, violates=("RAM",)), answer) == ""
+    assert today.describe_gain(here, None) == ""

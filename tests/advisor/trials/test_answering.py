@@ -105,3 +105,15 @@ def test_nothing_is_observed_on_after_such_a_trial() -> None:
     with pytest.raises(AppFailed, match="26 loses requests") as error:
         sequence.check_server(trial(Role.ALONE, RequestCounts(1, 20, 1)), seen, "gunicorn 26")
     assert error.value.kind == "server_fails_app"
+
+
+def test_a_server_that_does_not_end_because_it_loses_requests_is_not_blamed_on_the_app() -> None:
+    stopped = "15 s after TERM the server of the trial server had not ended, and was killed"
+    app = answering.explain_stop(stopped, None, "gunicorn 26.2.0")
+    assert app.startswith(stopped)
+    assert "of the application holds it" in app
+    lost = (trial(Role.SERVER, STUCK), OURS)
+    blamed = answering.explain_stop(stopped, lost, "gunicorn 26.2.0")
+    assert "application" not in blamed
+    assert "gunicorn 26.2.0 waits for requests that it never answers" in blamed
+    assert "another version of gunicorn, another worker class or another server" in blamed
