@@ -31,7 +31,7 @@ def with_headline(run: Run) -> Run:
 
 def find_better(run: Run) -> Shown | None:
     """The trial of another arrangement that surely carried more, within the SLO, than the one that
-    was verified."""
+    was verified, with no more users: more users carry more wherever there is room."""
     verification, slo = run.verification, run.slo
     if verification is None or slo is None or verification.p95_s is None:
         return None
@@ -50,6 +50,7 @@ def find_better(run: Run) -> Shown | None:
             verified.settings.threads,
             verified.settings.worker_class,
         )
-        if not alike and each.throughput_rps.low > verified.throughput_rps.high:
+        fair = verified.load.rps is not None or each.users <= verified.load.users
+        if fair and not alike and each.throughput_rps.low > verified.throughput_rps.high:
             return each
     return None

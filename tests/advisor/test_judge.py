@@ -291,6 +291,7 @@ def carried(rps: float, settings: Settings, p95: float = 0.2, **changes: Any) ->
         (carried(41.0, Settings(2, 1, "sync")), False),  # not surely more
         (carried(254.0, Settings(2, 1, "sync"), p95=0.5), False),  # beyond the SLO
         (carried(254.0, Settings(2, 1, "sync"), requests=20), False),
+        (carried(254.0, Settings(2, 1, "sync"), load=Load(24, 10.0)), False),  # by more users
     ],
 )
 def test_after_a_miss_the_measured_rate_is_the_headline_and_what_beats_it_is_named(
