@@ -37,8 +37,8 @@ class Question:
     what is deployed, as the model takes it; ``deployed``: its settings as they were read.
     ``preload_hindrance``: why the app must not be loaded before the fork, "" where nothing speaks
     against it. ``debug``: the app's debug mode is on.
-    ``apart_s``: of the slowest request that no trial was sent, 0 where all were. ``framework``: the app's,
-    "" where it is not known.
+    ``apart_s``: of the slowest request that no trial was sent, 0 where all were. ``framework``: the
+    app's, "" where it is not known.
     """
 
     demand: Demand

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from pretune.advisor.model.memory import DAY_S
 from pretune.advisor.model.prediction import Prediction
 from pretune.advisor.model.question import Question
 from pretune.advisor.quantity import format_rate

@@ -177,7 +177,8 @@ def settle_backlog(inputs: ReasonInputs) -> Setting:
     if derived is None:
         force = inputs.in_force("backlog")
         weighed = evidence.weigh("backlog", None, inputs.seen, force)
-        between = f"the rate is not known well enough ({format_rate(rate.low)} to {format_rate(rate.high)})"
+        rates = f"{format_rate(rate.low)} to {format_rate(rate.high)}"
+        between = f"the rate is not known well enough ({rates})"
         words = force.words.format(f"{force.value:,.0f}")
         settled = Setting(
             force.value, f"stays at {words}: {between}", _kept(weighed, force.whose, between)

@@ -13,6 +13,7 @@ from pretune.advisor.documents.report import assemble
 from pretune.advisor.findings.diagnose import diagnose
 from pretune.advisor.model import paired
 from pretune.advisor.model.question import Question
+from pretune.advisor.quantity import Interval
 from pretune.advisor.recommendation import today
 from pretune.advisor.recommendation.baselines import predict_one
 from pretune.advisor.recommendation.today import Today
@@ -192,9 +193,9 @@ def figures(rps: float, ram: float, connections: int = 0, part: float = 0.0) -> 
     question = Question(DEMAND, BUDGET, Slo(0.3), CONDITIONS)
     return replace(
         capacity(question, Settings(2, 4)),
-        throughput_rps=EXACT(rps),
+        throughput_rps=Interval.exact(rps),
         draws=tuple(rps * (1 + part * (-1) ** n) for n in range(16)),
-        ram_bytes=EXACT(ram * MIB),
+        ram_bytes=Interval.exact(ram * MIB),
         pg_connections=connections,
     )
 
