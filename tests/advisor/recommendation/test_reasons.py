@@ -130,15 +130,16 @@ def test_a_route_that_was_measured_apart_is_within_the_timeouts() -> None:
     demand = make_demand()
     asked = replace(ask("gunicorn", demand, "gthread"), apart_s=8.02)
     prediction = predict_on("gunicorn", demand, "gthread")
-    settings, said = reasons.derive(asked, Settings(2, 4), prediction, ())
-    assert settings.timeout == 25.0
-    assert "measured apart, takes 8.02 s" in dict(said)["timeout"]
-    assert "within 8.02 s (the slowest route, measured apart)" in dict(said)["graceful_timeout"]
+    found = reasons.derive(asked, Settings(2, 4), prediction, ())
+    said = dict(found.reasons)
+    assert found.settings.timeout == 25.0
+    assert "measured apart, takes 8.02 s" in said["timeout"]
+    assert "within 8.02 s (the slowest route, measured apart)" in said["graceful_timeout"]
 
 
 def test_of_debug_mode_no_leak_is_told() -> None:
     demand = leaking(make_demand())
     asked = replace(ask("gunicorn", demand, "gthread"), debug=True)
     prediction = predict_on("gunicorn", demand, "gthread")
-    _, said = reasons.derive(asked, Settings(2, 4), prediction, ())
-    assert dict(said)["max_requests"].startswith("the app runs in debug mode")
+    said = dict(reasons.derive(asked, Settings(2, 4), prediction, ()).reasons)
+    assert said["max_requests"].startswith("the app runs in debug mode")
