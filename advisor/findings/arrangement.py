@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pretune.advisor.findings.rule import Evidence, FindingContext, Rule
 from pretune.advisor.model import memory
+from pretune.advisor.model.lock import OwnLock
 from pretune.advisor.profiler.measurement import Role
 from pretune.advisor.recommendation.space import preload_pays
 from pretune.advisor.recommendation.values import Recommendation
@@ -64,31 +65,38 @@ def _own_lock(context: FindingContext) -> Evidence | None:
     lock = context.run.own_lock
     if lock is None or lock.shared:
         return None
-    worst = context.largest(lambda e: e.share * (e.db_s.value + e.wait_s.value))
-    return {
-        "lock_s": lock.seconds.value,
-        "low_s": lock.seconds.low,
-        "high_s": lock.seconds.high,
-        "requests": lock.requests,
-        "measured_rps": lock.measured_rps,
-        "without_rps": lock.without_rps,
-        **context.place(worst, "other", "out", "db"),
-    }
+    return _held(
+        context,
+        lock,
+        requests=lock.requests,
+        measured_rps=lock.measured_rps,
+        without_rps=lock.without_rps,
+    )
 
 
 def _shared_lock(context: FindingContext) -> Evidence | None:
     lock = context.run.own_lock
     if lock is None or not lock.shared:
         return None
+    return _held(
+        context,
+        lock,
+        one_rps=lock.measured_rps,
+        workers=lock.workers,
+        measured_rps=lock.workers_rps,
+        without_rps=lock.apart_rps,
+    )
+
+
+def _held(context: FindingContext, lock: OwnLock, **rates: float) -> Evidence:
+    """Evidence of a lock: how long a request holds it, ``rates``, and the line where the endpoint
+    waits that waits most."""
     worst = context.largest(lambda e: e.share * (e.db_s.value + e.wait_s.value))
     return {
         "lock_s": lock.seconds.value,
         "low_s": lock.seconds.low,
         "high_s": lock.seconds.high,
-        "one_rps": lock.measured_rps,
-        "workers": lock.workers,
-        "measured_rps": lock.workers_rps,
-        "without_rps": lock.apart_rps,
+        **rates,
         **context.place(worst, "other", "out", "db"),
     }
 

@@ -281,9 +281,9 @@ def _with_residuals(calibration: Calibration, compared: Sequence[_Compared]) -> 
     return replace(
         calibration,
         log_pace=pace,
-        throughput_sd=cpu.pooled(prior, PRIOR_WEIGHT, throughput)[0],
-        latency_sd=cpu.pooled(PRIOR_LATENCY_SD, PRIOR_WEIGHT, latency)[0],
-        tail_sd=cpu.pooled(PRIOR_LATENCY_SD, PRIOR_WEIGHT, tail)[0],
+        throughput_sd=cpu.pooled(prior, PRIOR_WEIGHT, throughput),
+        latency_sd=cpu.pooled(PRIOR_LATENCY_SD, PRIOR_WEIGHT, latency),
+        tail_sd=cpu.pooled(PRIOR_LATENCY_SD, PRIOR_WEIGHT, tail),
     )
 
 

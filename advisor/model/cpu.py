@@ -424,16 +424,15 @@ def _student(freedom: float) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Residual:
-    """``free``: how much of a degree of freedom it is. ``sd``: of its own sampling."""
+    """``sd``: of its own sampling."""
 
     value: float
     disturbed: bool
-    free: float = 1.0
     sd: float = 0.0
 
 
-def pooled(prior: float, weight: float, residuals: Sequence[Residual]) -> tuple[float, float]:
-    """(standard deviation, degrees of freedom) by residuals and a prior that counts ``weight``.
+def pooled(prior: float, weight: float, residuals: Sequence[Residual]) -> float:
+    """Standard deviation by residuals and a prior that counts ``weight``.
 
     What a residual owes to its own sampling is taken off. Undisturbed ones narrow or widen. A
     disturbed one counts less and widens only: what it would narrow is left out.
@@ -441,12 +440,12 @@ def pooled(prior: float, weight: float, residuals: Sequence[Residual]) -> tuple[
     finite = [r for r in residuals if math.isfinite(r.value)]
     quiet = [r for r in finite if not r.disturbed]
     total = weight * prior**2 + max(0.0, sum(r.value**2 - r.sd**2 for r in quiet))
-    freedom = weight + sum(r.free for r in quiet)
+    freedom = weight + len(quiet)
     disturbed = [r for r in finite if r.disturbed]
     for r in sorted(disturbed, key=lambda r: abs(r.value), reverse=True):
         excess = max(0.0, r.value**2 - r.sd**2)
-        if excess * freedom <= total * r.free:
+        if excess * freedom <= total:
             continue
         total += DISTURBED_WEIGHT * excess
-        freedom += DISTURBED_WEIGHT * r.free
-    return math.sqrt(total / freedom), freedom
+        freedom += DISTURBED_WEIGHT
+    return math.sqrt(total / freedom)
