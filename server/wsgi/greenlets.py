@@ -285,7 +285,8 @@ class GreenletWorker:
                 parked[conn] = None
                 hub.wait(watchers[next_])
                 if conn not in parked:
-                    raise Gone  # dismissed, and moved before it was told: it must not go on
+                    # dismissed, and moved before it was told: it must not go on
+                    raise _Late if conn.overdue(Clock.monotonic()) else Gone
                 del parked[conn]
         except _Late:
             self.conversation.expire(conn)

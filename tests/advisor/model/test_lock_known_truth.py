@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 from support.demands import ask
 
@@ -27,7 +28,8 @@ def test_further_threads_are_predicted_not_to_help_and_further_workers_to(servic
     with Stage("known_wsgi.py", ("locked",), services) as stage:
         for _ in range(3):
             alone = stage.run(Settings(1, 1), Load(1, 3.0), probes=True).measured
-            several = stage.run(Settings(1, 4), Load(8, 3.0)).measured
+            told = stage.run(Settings(1, 4), Load(8, 3.0))
+            several = told.measured
             disturbed = bool(alone.disturbed or several.disturbed)
             if not disturbed:
                 break
@@ -39,8 +41,11 @@ def test_further_threads_are_predicted_not_to_help_and_further_workers_to(servic
         assert tuned.lock.seconds.high > 0.004
         if disturbed:
             pytest.skip("who holds the lock also waited for a core: nobody knows how long")
-        # 4 ms asked for; a sleep lasts a little longer
-        assert tuned.lock.seconds.low < 0.0042
+        # Someone always waits for it, so requests follow each other as fast as it is handed on: a
+        # sleep of 4 ms, and what this machine takes to wake the sleeper and then the next thread.
+        turn = np.diff(np.sort(told.diary["start"])).mean()
+        assert 0.004 < turn < 0.008
+        assert tuned.lock.seconds.low < turn
         for workers, users in ((1, 4), (2, 16)):
             settings = Settings(workers, 4)
             measured = stage.run(settings, Load(users, 3.0)).measured

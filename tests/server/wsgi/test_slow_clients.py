@@ -213,15 +213,27 @@ def test_a_drip_of_a_body_buys_no_time(hurried, worker_class):
     served = hurried(worker_class)
     with served.connect() as sock:
         sock.sendall(upload(MIB))
-        answer = b""
-        sock.settimeout(0.05)
-        deadline = time.monotonic() + 20
-        while not answer:
-            assert time.monotonic() < deadline
-            with contextlib.suppress(TimeoutError):
-                sock.sendall(b"x")
-                answer = sock.recv(1000)
-    assert answer.startswith(b"HTTP/1.1 408 ")
+        assert _dripped(sock, 0.05).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("worker_class", ["sync", "gthread", "gevent"])
+def test_a_byte_that_comes_as_its_time_ends_changes_nothing(hurried, worker_class):
+    """With a byte always under way one comes between the decision to give up and its execution."""
+    served = hurried(worker_class)
+    with served.connect() as sock:
+        sock.sendall(upload(MIB))
+        assert _dripped(sock, 0.0005).startswith(b"HTTP/1.1 408 ")
+
+
+def _dripped(sock: socket.socket, pause_s: float) -> bytes:
+    """Return what answers a body that comes byte by byte."""
+    deadline = time.monotonic() + 20
+    sock.settimeout(pause_s)
+    while time.monotonic() < deadline:
+        with contextlib.suppress(TimeoutError):
+            sock.sendall(b"x")
+            return sock.recv(1000)
+    return b""
 
 
 @pytest.mark.parametrize("worker_class", ["sync", "gthread", "gevent"])
