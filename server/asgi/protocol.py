@@ -30,6 +30,7 @@ from pretune.server.http11.websocket import check_opening
 from pretune.server.process.sockets import unacknowledged
 from pretune.server.telemetry import COARSE, queued
 from pretune.server.workers import limits
+from pretune.server.workers.silence import unheard
 
 HALF_CLOSED = 4  # sweeps after which a silent half-closed client counts as gone: 2 s
 
@@ -329,12 +330,25 @@ class HttpProtocol(Wire):
             if self._ended:
                 self._expire_half_closed(exchange)
             # While we do not read, or the client waits for a 100, no time passes for it.
-            elif self._owes_body(exchange) and now >= self.deadline:
+            elif self._owes_body(exchange) and self._late(now):
                 self.refuse(Refused(408, "the body came too slowly"))
-        elif now >= self.deadline and self._behind is None and not self.transport.is_closing():
+        elif self._behind is None and not self.transport.is_closing() and self._late(now):
             if (self._begun or self.body is not None) and not self.lingering:
                 self.write(refusal(408))
-            self.transport.close()
+                self.transport.close()
+            else:
+                self.close_at_once()
+
+    def _late(self, now: float) -> bool:
+        """Return whether its time is up, and nothing of what it owes waits in the kernel.
+
+        What does has come while the loop was busy: that is no delay of the client.
+        """
+        if now < self.deadline:
+            return False
+        if self.lingering or not self._reading or self.sock.fileno() < 0:
+            return True
+        return bool(unheard([self]))
 
     def _owes_body(self, exchange: Exchange) -> bool:
         return self.body is not None and self._reading and not exchange.expects

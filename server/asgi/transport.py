@@ -104,6 +104,14 @@ class Wire(asyncio.Protocol):
                 self.transport.abort()
         return True
 
+    def close_at_once(self) -> None:
+        """Close one that idles so that its client sees it before it says more.
+
+        By itself the transport closes the socket when the loop comes round.
+        """
+        self.shut_sending()
+        self.transport.close()
+
     def stuck(self, now: float, under_way: int = 0) -> bool:
         """Return whether the client has been too slow in taking what waits for it.
 

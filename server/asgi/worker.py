@@ -227,7 +227,7 @@ class AsgiWorker:
     def _evict(self) -> bool:
         """Close the connection that has been silent for longest; False if none is."""
         for protocol in silent(tuple(self.connections), Clock.monotonic(), limits.FRESH):
-            protocol.transport.close()
+            protocol.close_at_once()
             return True
         return False
 
@@ -360,7 +360,7 @@ class AsgiWorker:
         waiting = listening.readable(idle)
         for fd, protocol in idle.items():
             if fd not in waiting:
-                protocol.transport.close()
+                protocol.close_at_once()
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

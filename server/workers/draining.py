@@ -5,7 +5,9 @@ What was begun is finished, and a connection that waits in the kernel's queue wa
 the server stops, the queues are sealed first (``listening.seal``), so that they end: however many
 clients go on asking, the worker takes what is in there, closes that entrance for good, and is
 bounded by what it has in hand. A queue that cannot be sealed is left after IMPATIENCE. When
-retiring, siblings serve on: they take what is still in the queue, and would keep it filled.
+retiring, siblings serve on: they take what is still in the queue, and would keep it filled. When
+yielding to a newer server, that one takes what is in the queues they share; but connections that
+siblings hand to each other are no business of it, and that entrance is emptied as a sealed one.
 
 Idle connections are closed when the server stops; one that has just come has a GRACE for its
 request. When retiring they are given to siblings where that can be done, and else stay until their
@@ -57,7 +59,7 @@ def next_step(
     """
 
     def ends(queue: int, waiting: bool) -> bool:
-        if how == STOP and queue in sealed:
+        if how != RETIRE and queue in sealed:
             return not waiting and elapsed > HANDSHAKE
         return not waiting or elapsed > IMPATIENCE
 

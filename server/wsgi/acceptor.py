@@ -26,7 +26,7 @@ from pretune.server.workers import limits
 from pretune.server.workers.context import Context
 from pretune.server.workers.queues import Queues
 from pretune.server.workers.shortage import Shortage
-from pretune.server.workers.silence import silent, unheard
+from pretune.server.workers.silence import silent
 from pretune.server.wsgi import fd_passing
 from pretune.server.wsgi.buffers import Room
 from pretune.server.wsgi.connection import Connection
@@ -75,7 +75,7 @@ class Acceptor:
         self.entrances = frozenset({*self._listeners, self._take} - {-1})
         self._spare = -1  # a descriptor that can be given up for another
         self._keep_place(True)
-        self._taking = False  # waits at the taking end, too
+        self.taking = False  # waits at the taking end, too
         # Between the kernel's accept and our knowing of it nobody may decide that all is done.
         self._lock = threading.Lock()
         self._gone = False
@@ -83,13 +83,13 @@ class Acceptor:
     # -- where they come in
 
     def listen(self) -> None:
-        self._taking = self.exchange is not None
+        self.taking = self.exchange is not None
         for fd in self._open():
             self._watch(fd)
         self._tell()
 
     def _open(self) -> list[int]:
-        return [*self.queues.open, *([self._take] if self._taking else [])]
+        return [*self.queues.open, *([self._take] if self.taking else [])]
 
     def _watch(self, fd: int) -> None:
         together = self._balanced and fd != self._take
@@ -102,7 +102,7 @@ class Acceptor:
 
     def waiting(self) -> dict[int, bool]:
         """The open entrances, and whether somebody waits there."""
-        passed = {self._take: bool(listening.readable([self._take]))} if self._taking else {}
+        passed = {self._take: bool(listening.readable([self._take]))} if self.taking else {}
         return self.queues.waiting() | passed
 
     def sealed(self) -> set[int]:
@@ -112,7 +112,7 @@ class Acceptor:
     def shut(self, fd: int) -> None:
         """Wait there no more; ``accept`` may still come for an event that was on its way."""
         if fd == self._take:
-            self._taking = False
+            self.taking = False
             self._unwatch(fd)
         else:
             self.queues.shut(fd)
@@ -243,14 +243,11 @@ class Acceptor:
 
     def evict(self) -> bool:
         """Close the connection that has been silent for longest; False if none is."""
-        parked = tuple(self._parking.parked.values())
-        for connection in silent(parked, Clock.monotonic(), limits.FRESH):
-            if not self._parking.own(connection):
-                continue
-            if unheard([connection]):  # still
+        now, parked = Clock.monotonic(), tuple(self._parking.parked.values())
+        for connection in silent(parked, now, limits.FRESH):
+            if self._parking.own_if(connection, lambda one: bool(silent([one], now, limits.FRESH))):
                 self.drop(connection)
                 return True
-            self._parking.put_back(connection)
         return False
 
     def drop(self, connection: Connection) -> None:

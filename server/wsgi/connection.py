@@ -20,7 +20,8 @@ from pretune.server.clock import Clock
 from pretune.server.http11.bodies import ChunkedBody, FixedBody
 from pretune.server.http11.http1 import Reader, Request, body_of
 from pretune.server.http11.limits import Limits
-from pretune.server.workers import limits
+from pretune.server.workers import draining, limits
+from pretune.server.workers.silence import unheard
 from pretune.server.wsgi.buffers import Body, Rest, Room
 from pretune.server.wsgi.pump import Backlog, Gone, Pump
 
@@ -267,6 +268,24 @@ class Connection:
         late = rest.overdue(now)
         self.deadline = rest.deadline
         return late
+
+    def given_up(self, now: float) -> bool:
+        """Return whether it is overdue, and nothing of what it owes waits in the kernel.
+
+        What does has come while all threads, or the hub, were busy: that is no delay of the client.
+        """
+        if not self.overdue(now):
+            return False
+        return self.phase not in (HEAD, BODY) or bool(unheard([self]))
+
+    def idles(self, now: float) -> bool:
+        """Return whether it is between two requests, or its first one does not come."""
+        return (
+            self.phase == HEAD
+            and not self.buffer
+            and self.sock.fileno() >= 0
+            and (self.served > 0 or now > self.welcomed + draining.GRACE)
+        )
 
     def is_silent(self, now: float, grace: float) -> bool:
         """Return whether it has said nothing, or not all of a head, ``grace`` s after it could."""

@@ -33,12 +33,12 @@ from pretune.server.workers.context import Context
 from pretune.server.workers.queues import Queues
 from pretune.server.workers.shortage import Shortage
 from pretune.server.workers.silence import silent, unheard
-from pretune.server.wsgi import connection as con
 from pretune.server.wsgi.buffers import Room
 from pretune.server.wsgi.connection import Connection
 from pretune.server.wsgi.conversation import READ, WRITE, Conversation
-from pretune.server.wsgi.pump import Gone
 from pretune.server.wsgi.request_handler import RequestHandler, ThreadSlot
+
+_LATE, _IDLE = "late", "idle"  # why a connection is dismissed
 
 
 def patch() -> None:
@@ -49,10 +49,6 @@ def patch() -> None:
         text = "worker class gevent needs gevent in the application's environment"
         raise TargetBroken(text, f"{text}: {error}") from None
     monkey.patch_all()
-
-
-class _Late(Gone):
-    """The deadline has passed."""
 
 
 class Meter:
@@ -105,15 +101,17 @@ class GreenletWorker:
     def __init__(self, context: Context) -> None:
         import gevent
         import gevent.event
+        import gevent.hub
 
         if context.config.probes:
             from pretune.server.probes import waiting
 
             waiting.share_threads()
-        self._gevent = gevent
+        self._gevent, self._waiter = gevent, gevent.hub.Waiter
         self.context = context
         self.connections: dict[Connection, Any] = {}  # its greenlet
-        self.parked: dict[Connection, None] = {}  # the longest idle first
+        # By its waiter, which it is told through; the longest idle first.
+        self.parked: dict[Connection, Any] = {}
         self.leaving: str | None = None
         self.handler = RequestHandler(
             context, multithread=True, keepalive=context.settings.keepalive
@@ -165,8 +163,8 @@ class GreenletWorker:
             now = Clock.monotonic()
             self.context.scoreboard.beat(self.context.slot, now)
             for conn in tuple(self.parked):
-                if conn in self.parked and conn.overdue(now):
-                    self._dismiss(conn, _Late)
+                if conn in self.parked and conn.given_up(now):
+                    self._dismiss(conn, _LATE)
             if ring is not None:
                 ring.check(now)
                 if ring.on != metered:
@@ -221,18 +219,10 @@ class GreenletWorker:
             self._gevent.sleep(draining.LOOK)
 
     def _close_idle(self, now: float) -> None:
-        """Those between two requests, and those whose first one does not come."""
-        idle = [
-            conn
-            for conn in self.parked
-            if conn.phase == con.HEAD
-            and not conn.buffer
-            and conn.sock.fileno() >= 0
-            and (conn.served or now > conn.welcomed + draining.GRACE)
-        ]
-        for conn in unheard(idle):  # a request that came in the meantime will be answered
+        """A request that came in the meantime will be answered."""
+        for conn in unheard(conn for conn in self.parked if conn.idles(now)):
             if conn in self.parked:
-                self._dismiss(conn)
+                self._dismiss(conn, _IDLE)
 
     # -- connections
 
@@ -276,25 +266,37 @@ class GreenletWorker:
     def _attend(self, conn: Connection) -> None:
         """One connection, from its first byte to its end."""
         slot = GreenletSlot(self.context, self._numbers(), self._meter)
-        step, parked = self.conversation.step, self.parked
+        step = self.conversation.step
         hub = self._gevent.get_hub()
         # poll would make such a watcher for each request.
         watchers = {READ: hub.loop.io(conn.fd, 1), WRITE: hub.loop.io(conn.fd, 2)}
         try:
             while next_ := step(conn, slot):
-                parked[conn] = None
-                hub.wait(watchers[next_])
-                if conn not in parked:
-                    # dismissed, and moved before it was told: it must not go on
-                    raise _Late if conn.overdue(Clock.monotonic()) else Gone
-                del parked[conn]
-        except _Late:
-            self.conversation.expire(conn)
-        except Gone:
-            self._drop(conn)
+                told = self._park(conn, watchers[next_])
+                if told == _LATE and conn.given_up(Clock.monotonic()):
+                    self.conversation.expire(conn)
+                    return
+                if told == _IDLE and unheard([conn]):
+                    self._drop(conn)
+                    return
         finally:
             for watcher in watchers.values():
                 watcher.close()
+
+    def _park(self, conn: Connection, watcher: Any) -> str | None:
+        """Wait for the client; None if it has moved, else why it was dismissed.
+
+        It may have moved after that was decided, and before it is told: so it decides again. If it
+        is told too late, when it is parked no more, nobody waits at this waiter.
+        """
+        waiter = self.parked[conn] = self._waiter(self._gevent.get_hub())
+        watcher.start(waiter.switch, None)
+        try:
+            told: str | None = waiter.get()
+        finally:
+            watcher.stop()
+            self.parked.pop(conn, None)
+        return told
 
     def _await(self, fd: int, event: int, seconds: float | None) -> bool:
         """Until the event, or False after so long."""
@@ -302,17 +304,18 @@ class GreenletWorker:
         poll.register(fd, event)
         return bool(poll.poll(None if seconds is None else seconds * 1000))
 
-    def _dismiss(self, conn: Connection, why: type[Gone] = Gone) -> None:
-        """End a connection whose greenlet waits for its client."""
-        self.parked.pop(conn, None)
-        self.connections[conn].kill(why, block=False)
+    def _dismiss(self, conn: Connection, why: str) -> None:
+        """Tell a connection whose greenlet waits for its client that it is to end."""
+        self._gevent.get_hub().loop.run_callback(self.parked.pop(conn).switch, why)
 
     def _evict(self) -> bool:
         """Close the connection that has been silent for longest; False if none is."""
         for conn in silent(tuple(self.parked), Clock.monotonic(), limits.FRESH):
-            self._dismiss(conn)
-            self._gevent.sleep(0)
-            return True
+            if conn in self.parked:
+                self._dismiss(conn, _IDLE)
+                self._gevent.sleep(0)
+            if conn not in self.connections:
+                return True
         return False
 
     def _drop(self, conn: Connection) -> None:

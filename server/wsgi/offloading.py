@@ -89,11 +89,7 @@ class Offloading:
                 return
 
     def _between_requests(self) -> list[Connection]:
-        return [
-            conn
-            for conn in tuple(self._parking.parked.values())
-            if conn.phase == con.HEAD and not conn.buffer and not conn.preamble
-        ]
+        return [conn for conn in tuple(self._parking.parked.values()) if _between_requests(conn)]
 
     def _waiting(self) -> list[Connection]:
         poll = select.poll()
@@ -106,9 +102,14 @@ class Offloading:
     def _pass(self, conn: Connection) -> bool:
         """False if there is no room for more."""
         assert self._give is not None
-        if not self._parking.own(conn):
+        if not self._parking.own_if(conn, _between_requests):
             return True  # a thread was faster
         if self._give(conn):
             return True
         self._parking.put_back(conn)
         return False
+
+
+def _between_requests(conn: Connection) -> bool:
+    """Return whether nothing of a request was read."""
+    return conn.phase == con.HEAD and not conn.buffer and not conn.preamble

@@ -10,6 +10,7 @@ no event is lost, and a request costs no system call beside its recv and send.
 from __future__ import annotations
 
 import select
+from collections.abc import Callable
 from contextlib import suppress
 
 from pretune.server.wsgi.connection import Connection
@@ -58,6 +59,15 @@ class Parking:
         """Take one out; False if somebody was faster."""
         parked, fd = self.parked, conn.fd
         return parked.get(fd) is conn and parked.pop(fd, None) is conn
+
+    def own_if(self, conn: Connection, still: Callable[[Connection], bool]) -> bool:
+        """Own it if what was decided of it still holds: a thread may have served it since."""
+        if not self.own(conn):
+            return False
+        if still(conn):
+            return True
+        self.put_back(conn)
+        return False
 
     def put_back(self, conn: Connection) -> None:
         """Park one again that was just taken out."""

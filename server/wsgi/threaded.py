@@ -29,7 +29,6 @@ from pretune.server.process.scoreboard import NOT_SERVING
 from pretune.server.workers import draining, limits
 from pretune.server.workers.context import Context
 from pretune.server.workers.silence import unheard
-from pretune.server.wsgi import connection as con
 from pretune.server.wsgi.acceptor import Acceptor
 from pretune.server.wsgi.buffers import Room
 from pretune.server.wsgi.connection import Connection
@@ -168,23 +167,23 @@ class ThreadedWorker:
                 self.offloading.give_idle()
             if step.done and (now - began > patience or self.acceptor.lock_up()):
                 return 0
-            self.offloading.give_waiting(now)  # its threads may be stuck, and that be why it leaves
+            if self.leaving == draining.RETIRE or self.acceptor.taking:
+                # Its threads may be stuck, and that be why it leaves. Siblings that leave, too, may
+                # not take any more what they are given: then it has to come back.
+                self.offloading.give_waiting(now)
             self.acceptor.resume(now)
             self._sweep(now)
             self._hear(poll, draining.LOOK)
 
     def _close_idle(self, now: float) -> None:
-        """Those between two requests, and those whose first one does not come."""
-        idle = [
-            conn
-            for conn in tuple(self.parking.parked.values())
-            if conn.phase == con.HEAD
-            and not conn.buffer
-            and conn.sock.fileno() >= 0
-            and (conn.served or now > conn.welcomed + draining.GRACE)
-        ]
-        for conn in unheard(idle):  # a request that came in the meantime will be answered
-            if self.parking.own(conn):
+        """A request that came in the meantime will be answered."""
+
+        def still(conn: Connection) -> bool:
+            return conn.idles(now) and bool(unheard([conn]))
+
+        parked = tuple(self.parking.parked.values())
+        for conn in unheard(conn for conn in parked if conn.idles(now)):
+            if self.parking.own_if(conn, still):
                 self.acceptor.drop(conn)
 
     def _sweep(self, now: float) -> None:
@@ -193,7 +192,7 @@ class ThreadedWorker:
         if self.context.ring is not None:
             self.context.ring.check(now)
         for conn in tuple(self.parking.parked.values()):
-            if conn.overdue(now) and self.parking.own(conn):
+            if conn.overdue(now) and self.parking.own_if(conn, lambda one: one.given_up(now)):
                 self.conversation.expire(conn)
         self.pump.sweep(now)
 

@@ -37,6 +37,11 @@ PATIENCE = 30.0
         (RETIRE, LATE, {3: True}, (), 1, (3,), False),
         (RETIRE, LATE, {}, (), 0, (), True),
         (YIELD, LATE, {3: True}, (), 1, (3,), False),
+        # The newer server takes what is in the queue, but not what siblings hand to each other: a
+        # worker with an idle thread stays for what one without may be about to give it.
+        (YIELD, NOW, {3: False, 4: False}, {4}, 0, (3,), False),
+        (YIELD, LATE, {3: True, 4: True}, {4}, 0, (3,), False),
+        (YIELD, LATE, {3: False, 4: False}, {4}, 0, (3, 4), True),
         # Patience has an end.
         (STOP, PATIENCE + 1, {3: True}, {3}, 5, (), True),
         (RETIRE, PATIENCE + 1, {}, (), 5, (), True),
