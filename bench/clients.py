@@ -244,10 +244,15 @@ class _Client:
 
 @dataclass(frozen=True)
 class Kill:
-    """A worker that was killed, and when (monotonic s)."""
+    """A worker that was killed, between when and when (monotonic s).
+
+    On a busy machine the killer may be held up on either side of the system call. Until it returns
+    the worker may take connections; when its sockets close is the kernel's to say.
+    """
 
     pid: int
-    time: float
+    begun: float
+    done: float
 
 
 def attribute(
@@ -258,6 +263,7 @@ def attribute(
     "pid": the worker that answered last on the connection was killed. "time": the connection was
     new, or may have been passed on to another worker, and a worker was killed between the sending
     of the request and the failure. Anything else is a request that was lost without a reason.
+    ``slack``: s between a client's look at the clock and its first byte.
     """
     kills = tuple(kills)
     pids = {kill.pid for kill in kills}
@@ -266,8 +272,13 @@ def attribute(
         owned = failure.kind not in ("refused", "status", "wrong")
         if owned and failure.pid in pids:
             found["pid"].append(failure)
-        elif owned and any(failure.sent - slack <= kill.time <= failure.seen for kill in kills):
+        elif owned and any(_meets(failure, kill, slack) for kill in kills):
             found["time"].append(failure)
         else:
             found["none"].append(failure)
     return found
+
+
+def _meets(failure: Failure, kill: Kill, slack: float) -> bool:
+    """Return whether the worker may have had the request when it was killed."""
+    return failure.sent - slack <= kill.done and kill.begun <= failure.seen

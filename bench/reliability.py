@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -82,6 +83,16 @@ class Subject:
         self.events += 1
         os.kill(self.master, number)
 
+    def kill(self, pid: int) -> bool:
+        """False if there is no such process any more."""
+        begun = time.monotonic()
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        self.kills.append(Kill(pid, begun, time.monotonic()))
+        return True
+
     def count(self, name: str) -> int:
         return sum(event.name == name for event in self.running.events())
 
@@ -93,6 +104,22 @@ class Subject:
             if self.clients is not None and len(self.clients.failures) > ENOUGH:
                 raise Stuck(f"{what}: too many failures to go on")
             time.sleep(0.01)
+
+    def upgrade(self) -> int:
+        """USR2; return the old master's pid once it says that the new one is ready, as its log does
+        to whoever waits to end it.
+        """
+        old, log = self.master, self.launch.log
+        before = log.stat().st_size
+        self.signal(signal.SIGUSR2)
+
+        def said() -> bool:
+            with log.open("rb") as file:
+                file.seek(before)
+                return re.search(rb"the new master \d+ is ready", file.read()) is not None
+
+        self.wait_for("a new master", said)
+        return old
 
     def pause(self, most: float) -> None:
         time.sleep(self.draw.uniform(0, most))
@@ -155,13 +182,8 @@ def kill(subject: Subject, events: int) -> None:
     while subject.events < events and time.monotonic() < until:
         pids = subject.pids()
         if len(pids) > 1:
-            victim, at = subject.draw.choice(pids), time.monotonic()
-            try:
-                os.kill(victim, signal.SIGKILL)
-            except ProcessLookupError:  # one killed before, of which the master has yet to hear
-                continue
-            subject.kills.append(Kill(victim, at))
-            subject.events += 1
+            # One killed before, of which the master has yet to hear, counts for nothing.
+            subject.events += subject.kill(subject.draw.choice(pids))
         time.sleep(subject.draw.uniform(0.5, 1.5))
 
 
@@ -169,10 +191,8 @@ def upgrade(subject: Subject, events: int) -> None:
     """USR2, WINCH to the old master when the new one is ready, QUIT when its workers are gone."""
     beside = subject.pid_file.with_name(subject.pid_file.name + ".2")
     while subject.events < events:
-        old, ready = subject.master, subject.count("ready")
         former = set(subject.pids())
-        subject.signal(signal.SIGUSR2)
-        subject.wait_for("a new master", lambda r=ready: subject.count("ready") > r)
+        old = subject.upgrade()
         subject.wait_for("its pid file", beside.exists)
         subject.pause(0.2)
         os.kill(old, signal.SIGWINCH)

@@ -23,13 +23,14 @@ from typing import Any
 
 from bench.chaos.foes import Crowd
 from bench.chaos.health import LEAST, SERIES, Health
-from bench.chaos.orders import SLACK, Ordered, give_orders, stop
+from bench.chaos.orders import SLACK, Exit, Ordered, Stop, give_orders, stop
 from bench.chaos.patient import Patient
 from bench.chaos.truce import Truce
 from bench.clients import Clients, Failure, attribute
 from bench.reliability import Subject, begin, find_in_log
 from bench.servers import machine
 from bench.servers.tables import table
+from pretune.server.asgi.worker import LAST_WORDS
 from pretune.server.settings import Settings
 
 TOP = Path(__file__).resolve().parents[2]
@@ -61,7 +62,7 @@ class Outcome:
     most: dict[str, float] = field(default_factory=dict)
     # of each worker, by pid: minutes, value
     series: dict[str, dict[int, list[tuple[float, float]]]] = field(default_factory=dict)
-    stops: list[float] = field(default_factory=list)  # s
+    stops: list[Stop] = field(default_factory=list)
     bound_s: float = GRACEFUL + SLACK
     left_processes: int = 0
     trouble: list[str] = field(default_factory=list)
@@ -69,9 +70,19 @@ class Outcome:
     @property
     def holds(self) -> bool:
         """Whether every invariant does."""
-        late = any(took > self.bound_s for took in self.stops)
         leaks = self.leaked_calls or self.left_connections or self.held_bytes
-        return not (self.lost or leaks or late or self.left_processes or self.trouble)
+        return not (self.lost or leaks or self.late or self.left_processes or self.trouble)
+
+    @property
+    def late(self) -> list[Stop]:
+        return [stop for stop in self.stops if stop.took_s > self.bound_s]
+
+    @property
+    def owed(self) -> int:
+        """Return how many of the late ones the machine had held up for at least what they were
+        late.
+        """
+        return sum(stop.took_s - stop.held_up_s <= self.bound_s for stop in self.late)
 
 
 def run(worker_class: str, options: argparse.Namespace) -> Outcome:
@@ -119,7 +130,10 @@ def _torment(
         stop(subject, ordered)
     failures = [*clients.failures, *patient.failures]
     outcome.excused, lost = judge(failures, subject, ordered)
-    outcome.lost = [each.since(began) for each in lost]
+    outcome.lost = [
+        each.since(began) | {"meanwhile": ordered.meanwhile(each.sent, each.seen, GRACEFUL)}
+        for each in lost
+    ]
     outcome.answers = clients.answers + patient.answers
     outcome.orders = dict(ordered.counts)
     outcome.stunts = dict(crowd.stunts + late.stunts)
@@ -146,8 +160,11 @@ def judge(
 
     A worker that is killed takes its requests along. Between TERM and the next start nobody
     answers; and who keeps a connection may send a request in the moment in which the server, which
-    has TERM, closes it as idle (RFC 9112 section 9.5): nothing of it was answered.
+    has TERM, closes it as idle (RFC 9112 section 9.5): nothing of it was answered. A worker that
+    was told to leave gives a request ``graceful_timeout``, and one of asgi keeps the last of it for
+    the app's own end: who wants more than that is cut by order.
     """
+    patience = GRACEFUL - (LAST_WORDS if subject.launch.settings.worker_class == "asgi" else 0)
     explained = attribute(failures, subject.kills)
     excused = Counter({"killed worker's own": len(explained["pid"]) + len(explained["time"])})
     lost = []
@@ -157,9 +174,17 @@ def judge(
             excused["server down"] += 1
         elif down and failure.served and failure.kind in ("closed", "reset", "idle reset"):
             excused["closed as idle at TERM"] += 1
+        elif any(_outlasts(failure, each, patience) for each in ordered.exits):
+            excused["longer than graceful_timeout"] += 1
         else:
             lost.append(failure)
     return {why: count for why, count in excused.items() if count}, lost
+
+
+def _outlasts(failure: Failure, left: Exit, patience: float) -> bool:
+    """Return whether it was begun when a worker was told to leave, and cut after its patience."""
+    begun = failure.kind not in ("refused", "connect") and failure.sent <= left.told
+    return begun and left.told + patience <= failure.seen <= left.gone + SLACK
 
 
 def growth(fit: dict[str, float] | None, unit: float = 1.0) -> str:
@@ -173,7 +198,8 @@ def render(outcomes: list[Outcome], *, markdown: bool) -> str:
     """Two tables: what was lost, and what was left."""
     first = table(
         ("class", "requests", "orders", "harm done", "killed worker's own", "while down",
-         "closed as idle at TERM", "lost", "TERM: times", "slowest s", "bound s"),
+         "closed as idle at TERM", "longer than graceful_timeout", "lost", "TERM: times",
+         "slowest s", "bound s", "late", "of them held up by the machine"),
         [
             [
                 one.worker_class,
@@ -181,11 +207,14 @@ def render(outcomes: list[Outcome], *, markdown: bool) -> str:
                 f"{sum(one.orders.values()):,}",
                 f"{sum(one.stunts.values()):,}",
                 *(f"{one.excused.get(why, 0):,}" for why in
-                  ("killed worker's own", "server down", "closed as idle at TERM")),
+                  ("killed worker's own", "server down", "closed as idle at TERM",
+                   "longer than graceful_timeout")),
                 str(len(one.lost)),
                 str(len(one.stops)),
-                f"{max(one.stops, default=0):.1f}",
+                f"{max((stop.took_s for stop in one.stops), default=0):.1f}",
                 f"{one.bound_s:g}",
+                str(len(one.late)),
+                str(one.owed),
             ]
             for one in outcomes
         ],
