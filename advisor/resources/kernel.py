@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_COUNTERS = 8  # of a line of /proc/stat, up to steal
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -22,7 +23,8 @@ def parse_cores(text: str) -> list[tuple[float, float, float]]:
     for line in text.splitlines()[1:]:
         if not line.startswith("cpu"):
             break
-        values = [int(x) for x in line.split()[1:9]]
+        # Linux has added counters over the years; some that stand in for it have fewer.
+        values = [*map(int, line.split()[1:9]), *[0] * _COUNTERS][:_COUNTERS]
         user, nice, system, idle, iowait, irq, softirq, steal = values
         busy = user + nice + system
         total = busy + steal + idle + iowait + irq + softirq

@@ -10,6 +10,7 @@ python -m bench.faults page            the page alone, from what was kept
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from datetime import date
 from pathlib import Path
@@ -49,6 +50,10 @@ def _means(word: str, fault: Fault, outcomes: dict[str, Outcome]) -> bool:
 
 
 def main(argv: list[str]) -> int:
+    if {"-h", "--help"} & set(argv):
+        print(__doc__)
+        return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what it has started is ended, too
     outcomes = read()
     chosen = [
         fault for fault in FAULTS if any(_means(word, fault, outcomes) for word in argv or [""])

@@ -19,6 +19,11 @@ intr 9 9 9
     assert parse_cores(text) == [(6, 4, 52), (0, 0, 1)]
 
 
+@pytest.mark.parametrize("counters", ["1 2 3 4", "1 2 3 4 0 0 0"])
+def test_what_stands_in_for_linux_may_count_less(counters):
+    assert parse_cores(f"cpu  {counters}\ncpu0 {counters}\n") == [(6 / HZ, 0, 10 / HZ)]
+
+
 @pytest.mark.parametrize(
     ("text", "seconds", "periods"),
     [
