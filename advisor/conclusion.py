@@ -81,13 +81,14 @@ def estimate(preflight: Facts, observations: Observations, *, seed: int) -> Esti
     hindrance = preloading.find_hindrance(preflight.left_open, observations)
     observations = preloading.usable(observations)
     first, contrast = observations.demand, observations.contrast
+    restated = mix.at_shares(preflight.workload, observations)
     demand = demands.assemble(
         preflight.workload,
         first,
         contrast,
         observations.memory_trials(),
         returned_at_boot_bytes=preflight.boot_memory["returned_bytes"],
-        costs=server_costs.learn_costs(mix.at_shares(preflight.workload, observations)),
+        costs=server_costs.learn_costs(restated),
         pool_most=preflight.pool_most,
         per_thread=preflight.connects_per_thread,
         seed=seed,
@@ -104,7 +105,7 @@ def estimate(preflight: Facts, observations: Observations, *, seed: int) -> Esti
     assert slo.p95_s is not None
     return Estimate(
         demand=demand,
-        calibration=calibrate(demand, observations.all(), seed=seed),
+        calibration=calibrate(demand, restated.all(), seed=seed),
         breakdown=breakdown.assemble(preflight.workload, first, contrast),
         extrapolation=extrapolation.extrapolate(preflight.budget, first.conditions.server_cores),
         slo=slo,

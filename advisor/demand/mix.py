@@ -53,22 +53,24 @@ def at_shares(workload: Workload, observations: Observations) -> Observations:
 
 
 def _costs(workload: Workload, trial: Measurement) -> Costs | None:
-    """None where an endpoint was not served, or nothing was."""
+    """None where nothing was served; what one endpoint costs that was not: as the others do."""
     count = len(workload.endpoints)
     rows = select_workload(trial.telemetry, count)
     if count < 2 or not len(rows):
         return None
     tuples = split_rows(rows, trial)
     served = np.bincount(tuples["endpoint"], minlength=count)
-    if not served.all():
+    shares = np.array([endpoint.share for endpoint in workload.endpoints], dtype=np.float64)
+    known = np.where(served > 0, shares, 0.0)
+    if not known.sum() > 0:
         return None
 
     def each(field: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(np.bincount(tuples["endpoint"], field, minlength=count) / served)
+        means = np.bincount(tuples["endpoint"], field, minlength=count) / np.maximum(served, 1)
+        return np.asarray(np.where(served > 0, means, known @ means / known.sum()))
 
     server_s = max(0.0, trial.cpu_s_per_request.value - float(np.mean(trial.telemetry["cpu"])))
     cpu, db = each(tuples["cpu"]) + server_s, each(tuples["db"])
-    shares = np.array([endpoint.share for endpoint in workload.endpoints], dtype=np.float64)
     return Costs(shares / shares.sum(), cpu, db, cpu + db + each(tuples["wait"]))
 
 

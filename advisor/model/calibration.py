@@ -107,7 +107,9 @@ def calibrate(
     *,
     seed: int,
 ) -> Calibration:
-    """Learn from all usable trials of a run; without any, the prior."""
+    """Learn from all usable trials of a run, restated for the workload's shares
+    (``advisor.demand.mix``); without any, the prior.
+    """
     usable = [t for t in trials if t.requests > 0 and not t.generator_saturated]
     utilisation = _utilisation(usable)
     spread = PRIOR_THROUGHPUT_SD * utilisation + IDLE_THROUGHPUT_SD * (1 - utilisation)
@@ -183,11 +185,7 @@ def _one_users_cpu(demand: Demand) -> float:
 
 
 def _row(demand: Demand, trial: Measurement) -> cpu.Row:
-    """A trial's CPU per request, as it would have been in the workload's mix.
-
-    Its own mix is known by its endpoints' counts, and what each costs beside the others by the
-    demand: so two trials do not differ by what their users happened to ask for.
-    """
+    """A trial's CPU per request; a restated trial's luck in its mix is no part of its error."""
     measured = trial.cpu_s_per_request
     stated = (measured.high - measured.low) / (2 * Z95) / measured.value
     within, between = _variances(demand)
@@ -196,24 +194,10 @@ def _row(demand: Demand, trial: Measurement) -> cpu.Row:
     sd = stated * math.sqrt(share_within) if math.isfinite(stated) else 0.0
     return cpu.Row(
         regime=_regime(trial),
-        cpu_s=measured.value * _mix_factor(demand, trial),
+        cpu_s=measured.value,
         sd=max(sd, sampling),
         disturbed=trial.disturbed != "",
     )
-
-
-def _mix_factor(demand: Demand, trial: Measurement) -> float:
-    """CPU per request in the workload's mix over that in the trial's own; 1 where it is unknown."""
-    counts = {e.name: e.requests for e in trial.by_endpoint}
-    mine = [counts.get(e.name, 0) for e in demand.by_endpoint]
-    costs = [e.cpu_s.value for e in demand.by_endpoint]
-    if trial.role is Role.DEMAND:
-        mine = [e.requests for e in demand.by_endpoint]
-    if not sum(mine) > 0 or not all(map(math.isfinite, costs)) or trial.role is None:
-        return 1.0
-    overhead = max(0.0, demand.overhead_cpu_s.value)
-    own = float(np.dot(mine, costs)) / sum(mine) + overhead
-    return _one_users_cpu(demand) / own if own > 0 else 1.0
 
 
 def _variances(demand: Demand) -> tuple[float, float]:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -135,13 +135,13 @@ class CpuEstimate:
     ``beyond_sd``: of what lies beyond this machine.
     """
 
-    columns: _Columns = field(default_factory=lambda: _Columns((), ()))
-    references: Mapping[Kind, float] = field(default_factory=dict)
-    mean: tuple[float, ...] = ()
-    draws: tuple[tuple[float, ...], ...] = ()
-    states: tuple[tuple[float, float, float], ...] = ()
-    state_sds: tuple[float, ...] = ()
-    state_sd: float = STATE_SD
+    columns: _Columns
+    references: Mapping[Kind, float]
+    mean: tuple[float, ...]
+    draws: tuple[tuple[float, ...], ...]
+    states: tuple[tuple[float, float, float], ...]
+    state_sds: tuple[float, ...]
+    state_sd: float
     demanded: Kind | None = None
     trials: int = 0
     beyond_sd: float = 0.0
@@ -176,14 +176,10 @@ class CpuEstimate:
 
     def _new(self, regime: Regime, number: int) -> float:
         """The state of the machine, and of arrangements unlike those of any trial."""
-        if not self.states:
-            at, rng = (number - 1) % DRAWS, np.random.default_rng(number)
-            state = float(_student(NEW_FREEDOM)[at])
-            return STATE_SD * state + self.beyond_sd * float(rng.standard_normal())
         state, unlike, beyond = self.states[(number - 1) % len(self.draws)]
         at = self.columns.count - 4
         crowding = self.draws[(number - 1) % len(self.draws)][at]
-        dear = self.mean[at] if self.mean else 0.0
+        dear = self.mean[at]
         sd = self.state_sds[(number - 1) % len(self.draws)]
         scale = math.hypot(
             sd, PART_OF_CROWDING * crowding * regime.crowd, CHANCE_OF_CROWDING * dear
@@ -247,7 +243,7 @@ def fit(
     rows = [r for r in rows if r.cpu_s > 0 and math.isfinite(r.cpu_s)]
     rows = [r for r in rows if r.regime.kind in references]
     if not rows:
-        return CpuEstimate()
+        return _drawn(_NOTHING, [_STILL], np.ones(1), {}, draws, 0)
     # the demand's own first: the others' priors stand beside it
     kinds = tuple(sorted(references, key=lambda kind: (kind != demanded, kind)))
     columns = _Columns(kinds, tuple(sorted({server for server, _ in kinds})))
@@ -277,6 +273,11 @@ class _Node:
     mean: NDArray[np.float64]
     covariance: NDArray[np.float64]
     evidence: float
+
+
+# what is known without a trial: the machine's state alone
+_NOTHING = _Columns((), ())
+_STILL = _Node(STATE_SD, np.zeros(_NOTHING.count), np.zeros((_NOTHING.count,) * 2), 0.0)
 
 
 def _state_penalty(state_sd: float, typical: float) -> float:
@@ -409,17 +410,13 @@ def _drawn(
         states=tuple(states),
         state_sds=tuple(state_sds),
         state_sd=expected,
-        demanded=columns.kinds[0],
+        demanded=columns.kinds[0] if columns.kinds else None,
         trials=trials,
     )
 
 
 def _as_student(normal: float) -> float:
     return float(student.ppf(norm.cdf(normal), NEW_FREEDOM))
-
-
-def _student(freedom: float) -> NDArray[np.float64]:
-    return np.asarray(student.ppf((np.arange(DRAWS) + 0.5) / DRAWS, freedom))
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def test_no_printed_rate_is_beyond_the_law_of_the_demand_beside_it(seed: int) ->
     found = mix.at_shares(WORKLOAD, raw)
     demand = estimate.assemble(WORKLOAD, raw.demand, raw.contrast, costs=learn_costs(found), seed=1)
     demand = replace(demand, unloaded_p95_s=0.04)
-    calibration = calibrate(demand, raw.all(), seed=1)
+    calibration = calibrate(demand, found.all(), seed=1)
     question = Question(demand, BUDGET, Slo(0.2), ONE_CORE, calibration=calibration)
     predicted = capacity(question, Settings(2, 8))
     assert predicted.limit is not None
@@ -105,3 +105,11 @@ def test_a_mix_that_is_not_known_changes_nothing() -> None:
     )
     found = mix.at_shares(WORKLOAD, blind)
     assert found.contrast == blind.contrast
+
+
+def test_an_endpoint_without_a_request_in_the_first_trial_costs_what_the_mix_does() -> None:
+    first = trial(Role.DEMAND, 0.0, seed=1)
+    more = trial(Role.CONTRAST, 0.5, seed=2)
+    found = mix.at_shares(WORKLOAD, Observations.from_trials([first, more]))
+    assert found.contrast is not None
+    assert found.contrast.cpu_s_per_request.value == pytest.approx(more.cpu_s_per_request.value)

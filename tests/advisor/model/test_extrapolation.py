@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from support.demands import ask, make_demand
 
 from pretune.advisor.model import extrapolation
 from pretune.advisor.model.calibration import PRIOR_LATENCY_SD, PRIOR_THROUGHPUT_SD, Calibration
-from pretune.advisor.model.cpu import DRAWS, CpuEstimate, Regime
+from pretune.advisor.model.cpu import DRAWS, Regime, fit
 from pretune.advisor.model.predict import predict
 from pretune.advisor.profiler.measurement import Conditions
 from pretune.advisor.resources.budget import Budget
@@ -18,8 +19,8 @@ from pretune.server.settings import Settings
 
 GIB = 1 << 30
 # a machine whose trials hardly scatter
-STILL = CpuEstimate(
-    draws=((0.0,) * 4,) * DRAWS,
+STILL = replace(
+    fit([], {}, demanded=("embedded", "gthread")),
     states=tuple((z, 0.0, -z) for z in np.linspace(-1.7, 1.7, DRAWS).tolist()),
     state_sds=(0.005,) * DRAWS,
 )
