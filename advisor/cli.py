@@ -24,6 +24,10 @@ COMMANDS = {
         "pretune.advisor.commands.compare",
         "Compare servers for TARGET, each with its best settings.",
     ),
+    "workload": (
+        "pretune.advisor.commands.workload",
+        "Write the traffic of TARGET as a file to edit and commit.",
+    ),
     "serve": (
         "pretune.advisor.commands.serve",
         "Serve an application on the embedded pre-fork server.",

@@ -1,6 +1,7 @@
 """Workload files: ``--workload FILE``, either TOML or a locustfile.
 
 connections = "kept"        # of --rps: arrivals share those that are open; "each" has its own
+rps = 16.1                  # the rate to carry, unless --rps names one
 
 [headers]
 Authorization = "Bearer ..."
@@ -8,6 +9,8 @@ Authorization = "Bearer ..."
 [[endpoint]]
 path = "/search?q=tea"      # or paths = ["/product/1/", "/product/2/"], asked for evenly,
                             # or paths = {"/product/1/" = 30, "/product/2/" = 1}, by frequency
+                            # or route = "/product/<int:pk>/", as the app writes it: paths of it
+                            # are found in the running app
 share = 3                   # relative; 1 when left out
 name = "/search"            # the path when left out
 method = "GET"              # or HEAD; anything else needs a locustfile
@@ -27,7 +30,8 @@ from typing import Any
 from pretune.loadtests.discovery import check_path
 from pretune.loadtests.workload import Endpoint, Workload
 
-_KEYS = ("path", "paths", "share", "name", "method")
+SUFFIXES = (".toml", ".py")
+_KEYS = ("path", "paths", "route", "share", "name", "method")
 _METHODS = ("GET", "HEAD")
 _EXAMPLE = '[[endpoint]]\npath = "/products/"\nshare = 3'
 
@@ -51,16 +55,19 @@ def read(path: Path, headers: Mapping[str, str] | None = None) -> Workload:
         return Workload(
             (), headers=tuple(given.items()), source="locustfile", locustfile=path.absolute()
         )
-    if path.suffix != ".toml":
-        raise ValueError(f"{path} is neither a .toml workload nor a locustfile (.py); rename it")
+    try:
+        return parse(text, given)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def parse(text: str, headers: dict[str, str] | None = None) -> Workload:
+    """The workload of a file's text. Raises ValueError with a sentence."""
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is not TOML: {error}") from None
-    try:
-        return _workload(document, given)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"it is not TOML: {error}") from None
+    return _workload(document, headers or {})
 
 
 def _check_python(path: Path, text: str) -> None:
@@ -73,7 +80,10 @@ def _check_python(path: Path, text: str) -> None:
 
 
 def _workload(document: Mapping[str, Any], headers: dict[str, str]) -> Workload:
-    _check_keys(document, ("endpoint", "headers", "connections"), "the file")
+    _check_keys(document, ("endpoint", "headers", "connections", "rps"), "the file")
+    rps = document.get("rps")
+    if rps is not None and not _is_number(rps):
+        raise ValueError(f"rps is a number of requests/s above 0, not {rps!r}")
     connections = document.get("connections", "each")
     if connections not in ("each", "kept"):
         raise ValueError(f'connections is "each" or "kept", not {connections!r}')
@@ -105,6 +115,7 @@ def _workload(document: Mapping[str, Any], headers: dict[str, str]) -> Workload:
         headers=tuple({**merged, **own}.items()),
         source="file",
         kept=connections == "kept",
+        peak_rps=None if rps is None else float(rps),
         assumption="" if shares_given else f"equal shares of {count} endpoint{'s' * (count != 1)}",
     )
 
@@ -114,8 +125,10 @@ def _endpoint(table: Any, number: int) -> Endpoint:
     if not isinstance(table, dict):
         raise ValueError(f"{place} is not a table; write:\n{_EXAMPLE}")
     _check_keys(table, _KEYS, place)
-    if ("path" in table) == ("paths" in table):
-        raise ValueError(f"{place} needs either path or paths; write:\n{_EXAMPLE}")
+    if sum(key in table for key in ("path", "paths", "route")) != 1:
+        raise ValueError(f"{place} needs one of path, paths and route; write:\n{_EXAMPLE}")
+    if "route" in table:
+        return _route(table, place)
     paths = table.get("paths", [table.get("path")])
     weights: tuple[float, ...] = ()
     if isinstance(paths, dict):
@@ -126,14 +139,31 @@ def _endpoint(table: Any, number: int) -> Endpoint:
         raise ValueError(f'{place}: a path is written path = "/products/"')
     for path in paths:
         check_path(path)
-    share = table.get("share", 1)
-    if not _is_number(share):
-        raise ValueError(f"{place}: share is a number above 0, not {share!r}")
+    share = _share(table, place)
     method = str(table.get("method", "GET")).upper()
     if method not in _METHODS:
         raise ValueError(f"{place}: {method} may change data; only a locustfile may send it")
     name = str(table.get("name", paths[0]))
-    return Endpoint(name, tuple(paths), float(share), method, weights)
+    return Endpoint(name, tuple(paths), share, method, weights)
+
+
+def _route(table: Mapping[str, Any], place: str) -> Endpoint:
+    """An endpoint whose paths are not known yet."""
+    route = table["route"]
+    if not isinstance(route, str) or not route:
+        raise ValueError(f'{place}: a route is written route = "/product/<int:pk>/"')
+    if "name" in table or "method" in table:
+        raise ValueError(
+            f"{place}: a route is its own name and is asked by GET; leave the rest out"
+        )
+    return Endpoint(route, (), _share(table, place))
+
+
+def _share(table: Mapping[str, Any], place: str) -> float:
+    share = table.get("share", 1)
+    if not _is_number(share):
+        raise ValueError(f"{place}: share is a number above 0, not {share!r}")
+    return float(share)
 
 
 def _is_number(value: Any) -> bool:

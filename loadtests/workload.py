@@ -80,7 +80,7 @@ class Workload:
     endpoints: tuple[Endpoint, ...]
     headers: tuple[tuple[str, str], ...] = ()  # Host, X-Forwarded-Proto, ... sent with each
     skipped: tuple[Skipped, ...] = ()
-    source: str = "discovered"  # "discovered" | "paths" | "file" | "locustfile"
+    source: str = "discovered"  # "discovered" | "paths" | "file" | "locustfile" | "log"
     assumption: str = ""  # "equal shares of 7 routes"; empty when the user said the shares
     locustfile: Path | None = None
     coverage: Coverage | None = None  # of a discovered one
@@ -89,6 +89,8 @@ class Workload:
     apart: tuple[Endpoint, ...] = ()
     users: tuple[UserClass, ...] = ()  # of a locustfile
     kept: bool = False  # arrivals of an open load share connections that are kept open
+    peak_rps: float | None = None  # of these endpoints in the busiest minute of an access log
+    peak_at: str = ""  # that minute, UTC
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def render(plan: Mapping[str, Any], console: Console) -> None:
     _limits(console, plan.get("budget"), plan.get("slo"))
     _pairs(console, "Database", _database(plan.get("database")))
     _today(plan, console)
-    _traffic(console, plan.get("workload"))
+    render_traffic(console, plan.get("workload"))
     _trials(console, plan.get("trials") or (), plan.get("total_s"))
     for note in plan.get("notes") or ():
         terminal.print_paragraph(console, numbers.line(note), indent=0)
@@ -130,7 +130,8 @@ def _today(plan: Mapping[str, Any], console: Console) -> None:
         terminal.print_paragraph(console, text)
 
 
-def _traffic(console: Console, workload: Any) -> None:
+def render_traffic(console: Console, workload: Any) -> None:
+    """Print the document's ``workload``: endpoints or users, shares, what was left out."""
     if not workload:
         return
     endpoints = workload["endpoints"]

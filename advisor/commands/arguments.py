@@ -99,8 +99,15 @@ ARGUMENTS = (
     click.option(
         "--workload",
         metavar="FILE",
-        help="The traffic: a TOML file of endpoints with "
-        "shares, or a locustfile. Default: the app's own GET routes in equal shares.",
+        help="The traffic: a TOML file of endpoints with shares, a locustfile, or an access log "
+        "(plain or gz, a folder, or 'access.log*'). Default: the app's own GET routes in equal "
+        "shares.",
+    ),
+    click.option(
+        "--log-format",
+        metavar="TEXT",
+        help="How the log's lines are written, where it is not recognised: nginx's log_format, "
+        "Apache's LogFormat, gunicorn's access_log_format or uWSGI's log-format.",
     ),
     click.option(
         "--path",
@@ -134,7 +141,24 @@ ARGUMENTS = (
 )
 
 
+# What it takes to start the application and to try its routes.
+_TRYING = frozenset(
+    {"target", "database_url", "allow_remote_db", "log_format", "path", "python", "chdir",
+     "env_file", "time_budget", "out"}
+)  # fmt: skip
+
+
 def shared(function: F) -> F:
+    """Add all arguments."""
     for argument in reversed(ARGUMENTS):
         function = argument(function)
+    return function
+
+
+def trying(function: F) -> F:
+    """Add those without which the application's routes cannot be tried."""
+    own = list(getattr(function, "__click_params__", ()))
+    function = shared(function)
+    params: list[click.Parameter] = function.__click_params__  # type: ignore[attr-defined]
+    params[:] = [each for each in params if each in own or each.name in _TRYING]
     return function

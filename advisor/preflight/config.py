@@ -23,6 +23,7 @@ _KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "front": (str, 'front = "nginx"'),
     "static": (list, 'static = ["/static/=staticfiles"]'),
     "workload": (str, 'workload = "traffic.toml"'),
+    "log_format": (str, "log_format = '$remote_addr [$time_local] \"$request\" $status'"),
     "path": (list, 'path = ["/", "/search"]'),
     "python": (str, 'python = ".venv/bin/python"'),
     "env_file": (str, 'env_file = "dev.env"'),

@@ -39,6 +39,7 @@ class Options:
     front: str | None = None  # one of reverse_proxy.NAMES
     statics: tuple[Static, ...] = ()  # that the front serves; (): what the app's settings say
     workload: Path | None = None
+    log_format: str | None = None  # of a workload that is an access log
     paths: tuple[str, ...] = ()
     time_budget_s: float = DEFAULT_TIME_BUDGET_S
     seed: int = DEFAULT_SEED
@@ -111,6 +112,7 @@ def resolve(
         front=convert("front", _front),
         statics=convert("static", lambda given: _statics(given, location.chdir)) or (),
         workload=workload,
+        log_format=pick("log_format"),
         paths=paths,
         time_budget_s=convert("time_budget", parse_duration) or DEFAULT_TIME_BUDGET_S,
         seed=DEFAULT_SEED if (seed := convert("seed", _seed)) is None else seed,

@@ -152,11 +152,18 @@ def run(
     workload = traffic.find_workload(
         options, location.spec, inspected, environ, workspace, check_peers, time_budget, inspected_s
     )
+    if workload.peak_rps and not options.rps:
+        notes.append(
+            f"The log's busiest minute, {workload.peak_at} UTC, had {workload.peak_rps:.3g} of "
+            "these requests/s: that is the rate to carry. --rps N asks for another."
+            if workload.peak_at
+            else f"The workload file asks for {workload.peak_rps:.3g} requests/s."
+        )
     available = frozenset(os.sched_getaffinity(0))
     return Preflight(
         target=target,
         budget=budget,
-        slo=Slo(p95_s=options.p95_s, rps=options.rps),
+        slo=Slo(p95_s=options.p95_s, rps=options.rps or workload.peak_rps),
         workload=workload,
         environ=environ,
         database=database,

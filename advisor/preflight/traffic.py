@@ -19,6 +19,8 @@ from pretune.advisor.workspace.directory import Workspace
 from pretune.advisor.workspace.logs import log_tail
 from pretune.loadtests import discovery, slow
 from pretune.loadtests import file as workload_file
+from pretune.loadtests.access_logs import mix
+from pretune.loadtests.access_logs.log import AccessLog, read_log
 from pretune.loadtests.answers import rejection
 from pretune.loadtests.asking import Answer, Asking, ask
 from pretune.loadtests.session import Driver, DriverFailed
@@ -54,7 +56,9 @@ def find_workload(
     """
     headers = tuple(_headers(inspection).items())
     try:
-        given = _given_workload(options, headers)
+        with time_budget.not_counted("reading the access log"):
+            log = _read_log(options)
+        given = None if log else _given_workload(options, headers)
     except (OSError, ValueError) as error:
         raise Refused(str(error)) from error
     if given is not None and given.locustfile:
@@ -73,15 +77,25 @@ def find_workload(
             keep_s = (1 - TRIES_PART) * time_budget.left_s
             timed = Timed()
             asking = Asking(time_budget.within(discovery.MAX_SECONDS, keep_s), timed)
-            if given is not None:
+            routes = inspection["routes"]
+            if given is None:
+                workload = discovery.probe(address, routes, headers, asking)
+            elif all(each.paths for each in given.endpoints):
                 workload = tried(address, given, asking)
             else:
-                workload = discovery.probe(address, inspection["routes"], headers, asking)
+                offered = discovery.probe(address, routes, given.headers, asking)
+                workload = tried(address, with_paths(given, offered), asking)
+            if log is not None:
+                workload = mix.weigh(workload, mix.sort_requests(log.tally, routes), log)
             workload = slow.set_apart(timed.with_times(address, workload, asking.left_s))
     finally:
         server.stop(min(STOP_SECONDS, STOP_PART * time_budget.seconds))
         workspace.forget_if_empty(server.master_pid)
         check_peers(reached)
+    if not workload.endpoints and log is not None and workload.coverage:
+        raise Refused(
+            f"no request of {log.name} is of a page that answers here: {workload.assumption}"
+        )
     if not workload.endpoints:
         raise _nothing_answers(workload, named=given is not None, log=workspace.log("routes"))
     return workload
@@ -133,6 +147,13 @@ def _start(
     )
 
 
+def _read_log(options: Options) -> AccessLog | None:
+    """Read what is neither a workload file nor a locustfile: an access log, or several."""
+    if options.workload is None or options.workload.suffix in workload_file.SUFFIXES:
+        return None
+    return read_log(options.workload, options.log_format)
+
+
 def _given_workload(options: Options, headers: tuple[tuple[str, str], ...]) -> Workload | None:
     if options.workload:
         return workload_file.read(options.workload, dict(headers))
@@ -171,6 +192,28 @@ class Timed:
             known = [self._seconds[path] for path in each.paths if path in self._seconds]
             endpoints.append(replace(each, tried_s=min(known, default=0.0)))
         return replace(workload, endpoints=tuple(endpoints))
+
+
+def with_paths(given: Workload, offered: Workload) -> Workload:
+    """The user's workload with the paths that the app offers for the routes it names."""
+    found = {each.name: each for each in offered.endpoints}
+    reasons = {each.name: each.reason for each in offered.skipped}
+    return replace(
+        given,
+        endpoints=tuple(
+            replace(found[each.name], share=each.share) if each.name in found else each
+            for each in given.endpoints
+            if each.paths or each.name in found
+        ),
+        skipped=(
+            *given.skipped,
+            *(
+                Skipped(each.name, reasons.get(each.name, "no route of the application"))
+                for each in given.endpoints
+                if not each.paths and each.name not in found
+            ),
+        ),
+    )
 
 
 def tried(address: tuple[str, int], workload: Workload, asking: Asking) -> Workload:

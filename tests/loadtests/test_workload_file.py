@@ -66,11 +66,11 @@ def test_a_locustfile_is_passed_on(tmp_path):
     ("text", "message"),
     [
         ("", "no endpoints; write at least one"),
-        ("x = ", "is not TOML"),
+        ("x = ", "it is not TOML"),
         ("endpoint = 3", "no endpoints"),
         ("endpoint = [3]", "endpoint 1 is not a table"),
-        ("[[endpoint]]\nshare=1", "needs either path or paths"),
-        ("[[endpoint]]\npath='/a'\npaths=['/b']", "needs either path or paths"),
+        ("[[endpoint]]\nshare=1", "needs one of path, paths and route"),
+        ("[[endpoint]]\npath='/a'\npaths=['/b']", "needs one of path, paths and route"),
         ("[[endpoint]]\npath=3", "a path is written"),
         ("[[endpoint]]\npath='a'", "must begin with a slash: /a"),
         ("[[endpoint]]\npath='https://x/a'", "write /a"),
@@ -95,7 +95,6 @@ def test_a_bad_file_is_refused_with_the_fix(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("load.yaml", "a: 1", "neither a .toml workload nor a locustfile"),
         ("visits.py", "class :", "line 1"),
         ("visits.py", "x = 1", "defines no class"),
     ],
