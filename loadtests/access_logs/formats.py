@@ -142,21 +142,37 @@ def _until(literal: str) -> bytes:
 
 def compile_expression(name: str, expression: bytes) -> LogFormat:
     """A format whose groups are named as COLUMNS, or s, ms, us for seconds, or method and path."""
-    compiled = re.compile(expression, re.MULTILINE)
-    places = {group: index - 1 for group, index in compiled.groupindex.items()}
+    strict = re.compile(expression, re.MULTILINE)
+    quick = re.compile(_relax(expression), re.MULTILINE)
+
+    def read(block: bytes) -> Sequence[Row]:
+        if b'\\"' not in block:
+            rows = quick.findall(block)
+            # Each begins a line, so as many as there are lines are one of each line.
+            if len(rows) == block.count(b"\n"):
+                return rows
+        return strict.findall(block)
+
+    places = {group: index - 1 for group, index in strict.groupindex.items()}
     unit = next((each for each in _UNITS if each in places), "s")
     if unit in places:
         places["seconds"] = places.pop(unit)
-    read: Callable[[bytes], Sequence[Row]] = compiled.findall
-    if "target" not in places:
+    joined = "target" not in places
+    if joined:
         pair = itemgetter(places.pop("method"), places.pop("path"))
+        places["target"] = strict.groups
 
-        def read_pairs(block: bytes) -> Sequence[Row]:
-            return [(*row, b" ".join(pair(row))) for row in compiled.findall(block)]
+    def read_pairs(block: bytes) -> Sequence[Row]:
+        return [(*row, b" ".join(pair(row))) for row in read(block)]
 
-        read, places["target"] = read_pairs, compiled.groups
     columns = {name: places[name] for name in COLUMNS if name in places}
-    return LogFormat(name, read, columns, _UNITS[unit])
+    return LogFormat(name, read_pairs if joined else read, columns, _UNITS[unit])
+
+
+def _relax(expression: bytes) -> bytes:
+    """The expression without its care for line ends and escapes, which takes half as long."""
+    relaxed = expression.replace(_QUOTED, b'[^"]*+').replace(b"[^ \\n]", b"\\S")
+    return re.sub(rb"\[\^(\\?.)\\n\]", rb"[^\1]", relaxed)
 
 
 _COMMON = '%h %l %u %t "%r" %>s %b'

@@ -65,6 +65,7 @@ class Tally:
     agents: Counter[bytes] = field(default_factory=Counter)
     minutes: dict[int, Minute] = field(default_factory=dict)
     timed: list[tuple[bytes, float]] = field(default_factory=list)
+    _alike: dict[bytes, bytes] = field(default_factory=dict)  # shape -> the path counted for it
     _seconds: Counter[bytes] = field(default_factory=Counter)
     _offered: int = 0
     _dice: random.Random = field(default_factory=lambda: random.Random(1))
@@ -92,8 +93,14 @@ class Tally:
         self.lines += block.count(b"\n") + (not block.endswith(b"\n"))
         self.requests += len(rows)
         target, status = columns["target"], columns["status"]
-        self.targets.update(map(itemgetter(target), rows))
-        self.others.update([(row[target], row[status]) for row in rows if row[status] not in _FINE])
+        others = [(row[target], row[status]) for row in rows if row[status] not in _FINE]
+        if self._alike:
+            for each, count in Counter(map(itemgetter(target), rows)).items():
+                self.targets[self._alike.get(_shape(each), each)] += count
+            others = [(self._alike.get(_shape(each), each), code) for each, code in others]
+        else:
+            self.targets.update(map(itemgetter(target), rows))
+        self.others.update(others)
         if "time" in columns:
             self._seconds.update(map(itemgetter(columns["time"]), rows))
         if "agent" in columns and len(self.agents) < MOST_AGENTS:
@@ -101,9 +108,7 @@ class Tally:
         if "seconds" in columns:
             self._sample(rows, target, columns["seconds"], log_format.per_second)
         if len(self.targets) > MOST_TARGETS:
-            self.targets = fold(self.targets)
-        if len(self.others) > MOST_TARGETS:
-            self.others = _fold_pairs(self.others)
+            self._fold_targets()
         if len(self._seconds) > MOST_SECONDS:
             self._fold_seconds(MOST_SECONDS // 2)
 
@@ -119,6 +124,28 @@ class Tally:
                 if place >= SAMPLE:
                     continue
             self.timed[place] = row[target], _seconds(row[seconds], per_second)
+
+    def _fold_targets(self) -> None:
+        """Count paths that differ by their numbers only under one of them, from now on, where there
+        are more than ALIKE; the rarest go where that does not help."""
+        shapes = {each: _shape(each) for each in self.targets}
+        many = Counter(shapes.values())
+        for each, shape in shapes.items():
+            if many[shape] > ALIKE:
+                self._alike.setdefault(shape, each)
+        folded: Counter[bytes] = Counter()
+        for each, count in self.targets.items():
+            folded[self._alike.get(shapes[each], each)] += count
+        if len(folded) > MOST_TARGETS // 2:
+            kept = Counter(dict(folded.most_common(MOST_TARGETS // 2)))
+            kept[b""] += folded.total() - kept.total()
+            folded = kept
+        self.targets = folded
+        pairs: Counter[tuple[bytes, bytes]] = Counter()
+        for (each, status), count in self.others.items():
+            key = self._alike.get(_shape(each), each)
+            pairs[key if key in folded else b"", status] += count
+        self.others = pairs
 
     def _fold_seconds(self, keep: int) -> None:
         """Make minutes of all seconds but the last ``keep`` of them, which may not be complete."""
@@ -141,39 +168,9 @@ def _seconds(raw: bytes, per_second: float) -> float:
         return math.nan
 
 
-def fold(counts: Counter[bytes]) -> Counter[bytes]:
-    """Count paths that differ by their numbers only under the first of them, where there are
-    more than ALIKE; the rarest go where that does not help."""
-    shapes = {each: _shape(each) for each in counts}
-    many = Counter(shapes.values())
-    first: dict[bytes, bytes] = {}
-    folded: Counter[bytes] = Counter()
-    for each, count in counts.items():
-        shape = shapes[each]
-        folded[first.setdefault(shape, each) if many[shape] > ALIKE else each] += count
-    if len(folded) > MOST_TARGETS // 2:
-        kept = Counter(dict(folded.most_common(MOST_TARGETS // 2)))
-        kept[b""] += folded.total() - kept.total()
-        return kept
-    return folded
-
-
 def _shape(target: bytes) -> bytes:
     """The same for targets that differ by numbers or hexadecimal identifiers as long only."""
     return target.translate(_HEXADECIMAL) if _DIGIT.search(target) else target
-
-
-def _fold_pairs(pairs: Counter[tuple[bytes, bytes]]) -> Counter[tuple[bytes, bytes]]:
-    by_status: dict[bytes, Counter[bytes]] = {}
-    for (target, status), count in pairs.items():
-        by_status.setdefault(status, Counter())[target] += count
-    return Counter(
-        {
-            (target, status): count
-            for status, targets in by_status.items()
-            for target, count in fold(targets).items()
-        }
-    )
 
 
 @contextmanager
