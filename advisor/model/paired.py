@@ -42,12 +42,16 @@ class Difference:
 
     @property
     def said(self) -> str:
+        """The difference from ``it``."""
+        return self.describe("it")
+
+    def describe(self, other: str) -> str:
         """``would carry 9.1% less (4.2% to 14%)``, or that no difference can be told."""
         ends = f"{format_rate(self.rps)} beside {format_rate(self.against_rps)} requests/s"
         if not math.isfinite(self.change.low):
             return f"is expected to carry {ends}"
         if not (self.less or self.more):
-            return f"cannot be told from it: {ends} expected, {self._spread()}"
+            return f"cannot be told from {other}: {ends} expected, {self._spread()}"
         word = "less" if self.less else "more"
         small, large = sorted(abs(end) for end in (self.change.low, self.change.high))
         return (

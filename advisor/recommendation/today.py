@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pretune.advisor.deployed.value import Deployed
-from pretune.advisor.model import paired
 from pretune.advisor.model.nearness import distance
 from pretune.advisor.model.paired import Difference
 from pretune.advisor.model.prediction import Prediction
@@ -105,13 +104,11 @@ def _class(deployed: Deployed, interface: str, values: Mapping[str, Any]) -> tup
 def describe_gain(today: Today, recommendation: Recommendation | None) -> str:
     """Say what the answer gains over a deployment that breaks nothing, where that is not speed; ""
     elsewhere."""
-    theirs = today.predicted
+    theirs, difference = today.predicted, today.difference
     if recommendation is None or theirs is None or today.violates or today.settings is None:
         return ""
     mine, settings = recommendation.predicted, recommendation.settings
-    less = paired.loss(theirs, mine)
-    faster = less.low > 0 if math.isfinite(less.low) else mine.compared_rps > theirs.compared_rps
-    if faster:
+    if difference is None or difference.less or not math.isfinite(difference.change.low):
         return ""
     if distance(today.settings, settings) == 0:
         return "Workers and threads stay as they are: nothing that was tried is surely faster."
@@ -123,7 +120,8 @@ def describe_gain(today: Today, recommendation: Recommendation | None) -> str:
     if connections > 0:
         gains.append(f"{connections} Postgres connection{'' if connections == 1 else 's'}")
     return (
-        f"Nothing is gained in speed, as far as can be told; what is gained: "
+        f"Nothing is surely gained in speed: today's arrangement "
+        f"{difference.describe('the recommended one')}. What is gained: "
         f"{' and '.join(gains) or 'nothing'}."
     )
 

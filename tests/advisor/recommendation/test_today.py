@@ -207,10 +207,11 @@ def figures(rps: float, ram: float, connections: int = 0, part: float = 0.0) -> 
             figures(400.0, 320.0, 7, 0.02),
             figures(398.0, 569.0, 10),
             Settings(6, 1, "sync"),
-            "Nothing is gained in speed, as far as can be told; what is gained: 249 MiB of RAM and "
-            "3 Postgres connections.",
+            "Nothing is surely gained in speed: today's arrangement cannot be told from the "
+            "recommended one: 398 beside 400 requests/s expected, 15.5% less to 17.2% more. What "
+            "is gained: 249 MiB of RAM and 3 Postgres connections.",
         ),
-        (figures(440.0, 320.0), figures(400.0, 569.0), Settings(6, 1, "sync"), ""),
+        (figures(500.0, 320.0), figures(400.0, 569.0), Settings(6, 1, "sync"), ""),
         (
             figures(400.0, 569.0),
             figures(400.0, 569.0),
@@ -222,7 +223,9 @@ def figures(rps: float, ram: float, connections: int = 0, part: float = 0.0) -> 
 def test_what_is_gained_is_said_where_speed_is_not(
     mine: Any, theirs: Any, settings: Settings, said: str
 ) -> None:
-    here = Today(deployed(workers=9), Settings(9, 1, "sync"), predicted=theirs)
+    nine = Settings(9, 1, "sync")
+    told = paired.difference((nine, theirs), (settings, mine))
+    here = Today(deployed(workers=9), nine, predicted=theirs, difference=told)
     answer = Recommendation(settings, mine, "cpu", (), ())
     assert today.describe_gain(here, answer) == said
     assert today.describe_gain(replace(here, violates=("RAM",)), answer) == ""
