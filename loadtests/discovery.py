@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -41,6 +40,7 @@ from pretune.loadtests.candidates import (
     sort_routes,
 )
 from pretune.loadtests.harvest import harvest, local_path, sitemap_paths
+from pretune.loadtests.shares import DOWNLOAD, PAGE, SITE, Offered, describe_shares, share
 from pretune.loadtests.workload import Coverage, Endpoint, Skipped, Workload
 
 ROUNDS = 5  # so deep may collections stand in one another
@@ -97,7 +97,7 @@ def probe(
         candidates.remove(root)  # an API that has no page there
         root.reason = ""
     offered = [each for item in candidates for each in _endpoints(item)]
-    endpoints = _share(offered)
+    endpoints = share(offered)
     failed = [
         Skipped(item.name, item.reason or explorer.reason_untried(item), item.broken)
         for item in candidates
@@ -108,7 +108,7 @@ def probe(
         headers=tuple(explorer.headers.items()),
         skipped=(*failed, *planned.skipped),
         source="discovered",
-        assumption=_describe_shares(offered),
+        assumption=describe_shares(offered),
         coverage=_cover(
             candidates,
             planned.known - sum(item.unasked for item in candidates),
@@ -117,8 +117,8 @@ def probe(
     )
 
 
-def _endpoints(item: Candidate) -> list[tuple[Endpoint, bool]]:
-    """A candidate's endpoints, their shares still weights, and whether each is of downloads.
+def _endpoints(item: Candidate) -> list[Offered]:
+    """A candidate's endpoints, their shares still weights, and the kind of each.
 
     The pages of a site are one endpoint for each folder they stand in. A folder weighs as much as
     it has pages: all together weigh as much as so many routes do.
@@ -126,7 +126,7 @@ def _endpoints(item: Candidate) -> list[tuple[Endpoint, bool]]:
     if not item.is_site:
         headers = tuple(item.operation.headers.items()) if item.operation else ()
         endpoint = Endpoint(item.name, tuple(item.working), 1.0, headers=headers)
-        return [(endpoint, item.download)] * bool(item.working)
+        return [(endpoint, DOWNLOAD if item.download else PAGE)] * bool(item.working)
     folders: dict[str, list[str]] = defaultdict(list)
     for path in item.working:
         folders[_folder(path)].append(path)
@@ -140,7 +140,7 @@ def _endpoints(item: Candidate) -> list[tuple[Endpoint, bool]]:
                 tuple(folders[folder][:PATHS_PER_ENDPOINT]),
                 len(chosen) * known[folder] / pages,
             ),
-            False,
+            SITE,
         )
         for folder in folders
         if folder in chosen
@@ -149,37 +149,6 @@ def _endpoints(item: Candidate) -> list[tuple[Endpoint, bool]]:
 
 def _folder(path: str) -> str:
     return path.partition("?")[0].rstrip("/").rpartition("/")[0] + "/"
-
-
-def _share(offered: Sequence[tuple[Endpoint, bool]]) -> tuple[Endpoint, ...]:
-    """Shares by weight; where there are pages, downloads together are no more than half of all."""
-    downloads = sum(each.share for each, download in offered if download)
-    pages = sum(each.share for each, download in offered if not download)
-    halved = _is_halved(offered)
-    return tuple(
-        replace(
-            each,
-            share=0.5 * each.share / (downloads if download else pages)
-            if halved
-            else each.share / (downloads + pages),
-        )
-        for each, download in offered
-    )
-
-
-def _is_halved(offered: Sequence[tuple[Endpoint, bool]]) -> bool:
-    """True where the pages' weight is less than that of the downloads beside them."""
-    downloads = sum(each.share for each, download in offered if download)
-    pages = sum(each.share for each, download in offered if not download)
-    return 0 < pages < downloads
-
-
-def _describe_shares(offered: Sequence[tuple[Endpoint, bool]]) -> str:
-    count = len(offered)
-    text = f"equal shares of {count} route{'s' * (count != 1)}"
-    if any(each.share != 1 for each, _ in offered):
-        text += ", a site's folders by their number of pages"
-    return text + ", downloads no more than half of all" * _is_halved(offered)
 
 
 def _is_health(item: Candidate) -> bool:
