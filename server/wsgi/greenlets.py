@@ -107,7 +107,7 @@ class GreenletWorker:
             from pretune.server.probes import waiting
 
             waiting.share_threads()
-        self._gevent, self._waiter = gevent, gevent.hub.Waiter
+        self._gevent, self._hub, self._waiter = gevent, gevent.get_hub(), gevent.hub.Waiter
         self.context = context
         self.connections: dict[Connection, Any] = {}  # its greenlet
         # By its waiter, which it is told through; the longest idle first.
@@ -267,9 +267,9 @@ class GreenletWorker:
         """One connection, from its first byte to its end."""
         slot = GreenletSlot(self.context, self._numbers(), self._meter)
         step = self.conversation.step
-        hub = self._gevent.get_hub()
+        loop = self._hub.loop
         # poll would make such a watcher for each request.
-        watchers = {READ: hub.loop.io(conn.fd, 1), WRITE: hub.loop.io(conn.fd, 2)}
+        watchers = {READ: loop.io(conn.fd, 1), WRITE: loop.io(conn.fd, 2)}
         try:
             while next_ := step(conn, slot):
                 told = self._park(conn, watchers[next_])
@@ -289,7 +289,7 @@ class GreenletWorker:
         It may have moved after that was decided, and before it is told: so it decides again. If it
         is told too late, when it is parked no more, nobody waits at this waiter.
         """
-        waiter = self.parked[conn] = self._waiter(self._gevent.get_hub())
+        waiter = self.parked[conn] = self._waiter(self._hub)
         watcher.start(waiter.switch, None)
         try:
             told: str | None = waiter.get()
@@ -306,7 +306,7 @@ class GreenletWorker:
 
     def _dismiss(self, conn: Connection, why: str) -> None:
         """Tell a connection whose greenlet waits for its client that it is to end."""
-        self._gevent.get_hub().loop.run_callback(self.parked.pop(conn).switch, why)
+        self._hub.loop.run_callback(self.parked.pop(conn).switch, why)
 
     def _evict(self) -> bool:
         """Close the connection that has been silent for longest; False if none is."""

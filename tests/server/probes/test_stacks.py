@@ -99,11 +99,12 @@ def test_where_a_request_waits_under_asgi(serve, tmp_path, path, text, held):
 
 def test_what_blocks_the_loop_is_named_with_its_length(serve, tmp_path):
     _, noted = serve_and_ask(serve, tmp_path, "lines_async", "/blocked", 12, worker_class="asgi")
-    blocks = noted.of("block")
+    place = ("lines_async.py", line_of("lines_async.py", "time.sleep(0.1)"))
+    blocks = [each for each in noted.of("block") if noted.places[each[-1]][:2] == place]
     assert 6 <= len(blocks) <= 12  # a look may miss one on a busy machine
-    lines = {noted.places[place][:2] for *_, place in blocks}
-    assert lines == {("lines_async.py", line_of("lines_async.py", "time.sleep(0.1)"))}
     assert all(length >= 0.05 for _, length, *_ in blocks)
+    # A busy machine may take as long for what the first request imports; nothing else blocks.
+    assert len(noted.of("block")) - len(blocks) <= 1
     lags = [lag for _, lag in noted.of("lag")]
     assert max(lags) > 0.02  # the loop heard late of what came while it slept
 
