@@ -51,6 +51,14 @@ def patch() -> None:
     monkey.patch_all()
 
 
+class _Dismissed(Exception):
+    """Told to a connection that waits; ``why`` is _LATE or _IDLE."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
 class Meter:
     """Whose steps took how much of the thread's CPU."""
 
@@ -101,17 +109,15 @@ class GreenletWorker:
     def __init__(self, context: Context) -> None:
         import gevent
         import gevent.event
-        import gevent.hub
 
         if context.config.probes:
             from pretune.server.probes import waiting
 
             waiting.share_threads()
-        self._gevent, self._hub, self._waiter = gevent, gevent.get_hub(), gevent.hub.Waiter
+        self._gevent, self._hub = gevent, gevent.get_hub()
         self.context = context
         self.connections: dict[Connection, Any] = {}  # its greenlet
-        # By its waiter, which it is told through; the longest idle first.
-        self.parked: dict[Connection, Any] = {}
+        self.parked: dict[Connection, None] = {}  # the longest idle first
         self.leaving: str | None = None
         self.handler = RequestHandler(
             context, multithread=True, keepalive=context.settings.keepalive
@@ -266,37 +272,33 @@ class GreenletWorker:
     def _attend(self, conn: Connection) -> None:
         """One connection, from its first byte to its end."""
         slot = GreenletSlot(self.context, self._numbers(), self._meter)
-        step = self.conversation.step
-        loop = self._hub.loop
+        step, parked = self.conversation.step, self.parked
+        loop, wait = self._hub.loop, self._hub.wait
         # poll would make such a watcher for each request.
         watchers = {READ: loop.io(conn.fd, 1), WRITE: loop.io(conn.fd, 2)}
         try:
             while next_ := step(conn, slot):
-                told = self._park(conn, watchers[next_])
-                if told == _LATE and conn.given_up(Clock.monotonic()):
-                    self.conversation.expire(conn)
-                    return
-                if told == _IDLE and unheard([conn]):
-                    self._drop(conn)
-                    return
+                parked[conn] = None
+                try:
+                    wait(watchers[next_])
+                except _Dismissed as dismissed:
+                    if self._end(conn, dismissed.why):
+                        return
+                finally:
+                    parked.pop(conn, None)
         finally:
             for watcher in watchers.values():
                 watcher.close()
 
-    def _park(self, conn: Connection, watcher: Any) -> str | None:
-        """Wait for the client; None if it has moved, else why it was dismissed.
-
-        It may have moved after that was decided, and before it is told: so it decides again. If it
-        is told too late, when it is parked no more, nobody waits at this waiter.
-        """
-        waiter = self.parked[conn] = self._waiter(self._hub)
-        watcher.start(waiter.switch, None)
-        try:
-            told: str | None = waiter.get()
-        finally:
-            watcher.stop()
-            self.parked.pop(conn, None)
-        return told
+    def _end(self, conn: Connection, why: str) -> bool:
+        """False if it has moved after that was decided, and before it was told."""
+        if why == _LATE and conn.given_up(Clock.monotonic()):
+            self.conversation.expire(conn)
+        elif why == _IDLE and unheard([conn]):
+            self._drop(conn)
+        else:
+            return False
+        return True
 
     def _await(self, fd: int, event: int, seconds: float | None) -> bool:
         """Until the event, or False after so long."""
@@ -306,7 +308,13 @@ class GreenletWorker:
 
     def _dismiss(self, conn: Connection, why: str) -> None:
         """Tell a connection whose greenlet waits for its client that it is to end."""
-        self._hub.loop.run_callback(self.parked.pop(conn).switch, why)
+        self._hub.loop.run_callback(self._tell, conn, why)
+
+    def _tell(self, conn: Connection, why: str) -> None:
+        """In the hub, where a greenlet that has not gone on yet still waits for its client: one
+        that serves a request must not be interrupted."""
+        if conn in self.parked:
+            self.connections[conn].throw(_Dismissed(why))
 
     def _evict(self) -> bool:
         """Close the connection that has been silent for longest; False if none is."""
