@@ -110,7 +110,12 @@ def calibrate(
     """Learn from all usable trials of a run, restated for the workload's shares
     (``advisor.demand.mix``); without any, the prior.
     """
-    usable = [t for t in trials if t.requests > 0 and not t.generator_saturated]
+    usable = [
+        t
+        for t in trials
+        # workers that died under load took what is known of their CPU with them
+        if t.requests > 0 and not t.generator_saturated and t.cpu_s_per_request.value != 0
+    ]
     utilisation = _utilisation(usable)
     spread = PRIOR_THROUGHPUT_SD * utilisation + IDLE_THROUGHPUT_SD * (1 - utilisation)
     level = _fit_cpu(demand, usable, utilisation)
@@ -167,7 +172,8 @@ def _fit_cpu(demand: Demand, trials: Sequence[Measurement], utilisation: float) 
     }
     rows = [_row(demand, t) for t in trials]
     if all(t.role is not Role.DEMAND for t in trials):
-        stated = (demand.cpu_s.high - demand.cpu_s.low) / (2 * Z95) / demand.cpu_s.value
+        known = demand.cpu_s
+        stated = (known.high - known.low) / (2 * Z95) / known.value if known.value else 0.0
         sd = stated if math.isfinite(stated) else 0.0
         disturbed = bool(trials) and all(t.disturbed for t in trials)
         one_user = cpu.Regime(demand.served_by)

@@ -30,6 +30,7 @@ SLOW = (
     "advisor/trials/test_routing.py",
     "comparison/test_broken.py",
     "comparison/test_lifecycle.py",
+    "loadtests/access_logs/test_real_logs.py",
     "loadtests/test_arrivals.py",
     "loadtests/test_driver.py",
     "loadtests/test_from_app_to_load.py",
@@ -38,6 +39,7 @@ SLOW = (
     "reports/test_browser.py",
     "reports/test_html.py",
     "server/process/test_listening.py",
+    "server/workers/test_late_workers.py",
     "server/workers/test_stopping.py",
 )
 KNOWN_TRUTH = "_known_truth.py"  # the end of a module that measures what it knows already

@@ -383,3 +383,12 @@ def test_a_trial_between_the_predictions_with_one_lock_and_with_several_decides(
     measured: float, one: float, apart: float, shared: bool | None
 ) -> None:
     assert locks.is_shared(measured, one, apart) is shared
+
+
+def test_a_trial_whose_workers_died_with_their_cpu_is_left_out() -> None:
+    trials = [ALONE, contrast(TWO_CORES, 1.0, 1.1)]
+    died = replace(contrast(TWO_CORES, 1.0, 1.1), cpu_s_per_request=Interval.exact(0.0))
+    demand = make_demand()
+    for kept, whole in ((trials, [*trials, died]), ([], [died])):
+        left = calibrate(demand, kept, seed=1)
+        assert calibrate(demand, whole, seed=1).cpu.trials == left.cpu.trials
