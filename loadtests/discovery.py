@@ -129,8 +129,8 @@ def _endpoints(item: Candidate) -> list[Offered]:
         return [(endpoint, DOWNLOAD if item.download else PAGE)] * bool(item.working)
     folders: dict[str, list[str]] = defaultdict(list)
     for path in item.working:
-        folders[_folder(path)].append(path)
-    known = Counter(map(_folder, item.known | {path.partition("?")[0] for path in item.working}))
+        folders[folder_of(path)].append(path)
+    known = Counter(map(folder_of, item.known | {path.partition("?")[0] for path in item.working}))
     chosen = sorted(folders, key=lambda folder: -known[folder])[:MOST_FOLDERS]
     pages = sum(known[folder] for folder in chosen)
     return [
@@ -147,7 +147,8 @@ def _endpoints(item: Candidate) -> list[Offered]:
     ]
 
 
-def _folder(path: str) -> str:
+def folder_of(path: str) -> str:
+    """The folder that a page stands in: ``/blog/`` of ``/blog/a/``."""
     return path.partition("?")[0].rstrip("/").rpartition("/")[0] + "/"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pretune.loadtests.access_logs.blocks import Unreadable, read_blocks
+from pretune.loadtests.access_logs.blocks import read_blocks
 from pretune.loadtests.access_logs.formats import KNOWN, LogFormat, compile_format, recognise
 from pretune.loadtests.access_logs.tally import BOTS, Minute, Tally
 
@@ -150,6 +150,3 @@ def summarise(minutes: dict[int, Minute]) -> Rates | None:
 def format_moment(second: int) -> str:
     """``2026-11-30 10:14``, UTC."""
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M")
-
-
-__all__ = ["AccessLog", "Rates", "Unreadable", "format_moment", "read_log", "summarise"]

@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 from pretune.loadtests.access_logs.log import AccessLog, format_moment
 from pretune.loadtests.access_logs.tally import Tally
 from pretune.loadtests.candidates import leads_to_file
-from pretune.loadtests.discovery import HEALTH
+from pretune.loadtests.discovery import HEALTH, folder_of
 from pretune.loadtests.workload import Endpoint, Skipped, Workload
 
 SAFE = ("GET", "HEAD")
@@ -162,7 +162,7 @@ def _owner(path: str, endpoints: Iterable[Endpoint]) -> str | None:
     names = {each.name for each in endpoints}
     if path in names:
         return path
-    folder = path.rstrip("/").rpartition("/")[0] + "/*"
+    folder = folder_of(path) + "*"
     return folder if folder in names else None
 
 

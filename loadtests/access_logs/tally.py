@@ -8,24 +8,21 @@ under it, and seconds become minutes with the sum and the sum of squares of what
 from __future__ import annotations
 
 import gc
-import math
-import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
 
 from pretune.loadtests.access_logs.blocks import read_blocks
-from pretune.loadtests.access_logs.formats import LogFormat, Row
+from pretune.loadtests.access_logs.formats import LogFormat
 from pretune.loadtests.access_logs.moments import parse_second
 
 MOST_TARGETS = 100_000
 MOST_SECONDS = 20_000
 MOST_AGENTS = 20_000
-SAMPLE = 50_000  # requests whose times are kept
 ALIKE = 20  # paths that differ by numbers only; fewer are kept apart
 _FINE = (b"200", b"304")
 _DIGIT = re.compile(rb"\d")
@@ -53,8 +50,7 @@ class Minute:
 class Tally:
     """Counts of one log or of several, bytes as they stood there.
 
-    ``others``: of (target, status) where the status was neither 200 nor 304. ``timed``: (target,
-    seconds), a fair sample.
+    ``others``: of (target, status) where the status was neither 200 nor 304.
     """
 
     lines: int = 0
@@ -64,11 +60,8 @@ class Tally:
     others: Counter[tuple[bytes, bytes]] = field(default_factory=Counter)
     agents: Counter[bytes] = field(default_factory=Counter)
     minutes: dict[int, Minute] = field(default_factory=dict)
-    timed: list[tuple[bytes, float]] = field(default_factory=list)
     _alike: dict[bytes, bytes] = field(default_factory=dict)  # shape -> the path counted for it
     _seconds: Counter[bytes] = field(default_factory=Counter)
-    _offered: int = 0
-    _dice: random.Random = field(default_factory=lambda: random.Random(1))
 
     @property
     def unread(self) -> int:
@@ -105,25 +98,10 @@ class Tally:
             self._seconds.update(map(itemgetter(columns["time"]), rows))
         if "agent" in columns and len(self.agents) < MOST_AGENTS:
             self.agents.update(map(itemgetter(columns["agent"]), rows))
-        if "seconds" in columns:
-            self._sample(rows, target, columns["seconds"], log_format.per_second)
         if len(self.targets) > MOST_TARGETS:
             self._fold_targets()
         if len(self._seconds) > MOST_SECONDS:
             self._fold_seconds(MOST_SECONDS // 2)
-
-    def _sample(self, rows: Sequence[Row], target: int, seconds: int, per_second: float) -> None:
-        """Keep times of SAMPLE requests, each as likely as any other."""
-        for row in rows:
-            self._offered += 1
-            if len(self.timed) < SAMPLE:
-                place = len(self.timed)
-                self.timed.append((b"", 0.0))
-            else:
-                place = int(self._dice.random() * self._offered)
-                if place >= SAMPLE:
-                    continue
-            self.timed[place] = row[target], _seconds(row[seconds], per_second)
 
     def _fold_targets(self) -> None:
         """Count paths that differ by their numbers only under one of them, from now on, where there
@@ -159,13 +137,6 @@ class Tally:
         for second, count in whole.items():
             self.minutes.setdefault(second // 60, Minute()).add(count)
         self._seconds = Counter(dict(items[len(items) - keep :]))
-
-
-def _seconds(raw: bytes, per_second: float) -> float:
-    try:
-        return float(raw) / per_second
-    except ValueError:
-        return math.nan
 
 
 def _shape(target: bytes) -> bytes:
